@@ -1,0 +1,1 @@
+"""Sources of problems: built-in ones, and readers of published files."""

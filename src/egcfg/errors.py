@@ -1,0 +1,123 @@
+"""Every exception that egcfg raises on purpose.
+
+```
+EgcfgError
+├── UsageError                what was asked cannot be done as asked (CLI exit status 2)
+│   ├── UnknownNameError      a name that nothing is registered under, with suggestions
+│   ├── ConfigError           a setting with a wrong value, key or source
+│   ├── DataError             a problem file that cannot be read: file, line, field
+│   ├── MissingExtraError     an optional dependency that is not installed
+│   └── PluginError           a plugin that was selected is broken
+├── BackendError              the model could not answer
+│   ├── CapabilityError       the backend lacks what was asked of it
+│   └── ContextOverflowError  the prompt does not fit the model's context
+├── SandboxError              the sandbox itself failed; never the judged program's fault
+└── RunError                  a results folder that cannot be used as asked
+```
+
+Every message ends in what the user can do next. Problems of *judged programs* are no exceptions:
+they are outcomes (`egcfg.sandbox.Outcome`) and test statuses (`egcfg.scorer.TestStatus`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BackendError",
+    "CapabilityError",
+    "ConfigError",
+    "ContextOverflowError",
+    "DataError",
+    "EgcfgError",
+    "MissingExtraError",
+    "PluginError",
+    "RunError",
+    "SandboxError",
+    "UnknownNameError",
+    "UsageError",
+    "did_you_mean",
+]
+
+
+class EgcfgError(Exception):
+    """Base of every error that egcfg raises on purpose."""
+
+
+class UsageError(EgcfgError):
+    """What was asked cannot be done as asked; the message says what to change."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing is registered under.
+
+    Attributes:
+        kind: what was looked for, such as ``"tracer"`` or ``"setting"``.
+        name: the name that was asked for.
+        known: the names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"no {kind} named {name!r}{did_you_mean(name, self.known)}")
+
+
+class ConfigError(UsageError):
+    """A setting with a wrong value, key or source."""
+
+
+class DataError(UsageError):
+    """A problem file that cannot be read; the message names file, line and field."""
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class PluginError(UsageError):
+    """A plugin that was selected is broken; ``__cause__`` holds its own exception."""
+
+
+class BackendError(EgcfgError):
+    """The model could not answer."""
+
+
+class CapabilityError(BackendError):
+    """The backend lacks what was asked of it."""
+
+
+class ContextOverflowError(BackendError):
+    """The prompt does not fit the model's context.
+
+    Attributes:
+        needed: tokens that the prompt (and the room kept for the answer) takes.
+        available: tokens that the model's context holds.
+    """
+
+    def __init__(self, needed: int, available: int) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"the prompt needs {needed} tokens, the model's context holds {available}; "
+            "shorten the problem or use a model with a longer context"
+        )
+
+
+class SandboxError(EgcfgError):
+    """The sandbox itself failed: no statement about the program that it was to run."""
+
+
+class RunError(EgcfgError):
+    """A results folder that cannot be used as asked."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the tail of an error message: the closest known name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose from: {', '.join(names)}" if names else ""

@@ -1,0 +1,291 @@
+"""Finds components through entry points of the group ``egcfg``, and makes instances of them.
+
+Each entry point is loaded on its own, so that a broken plugin is listed as broken and disturbs
+nothing until something of it is selected. Built-ins come through the same door; only their names
+are protected.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import pluggy
+from attrs import define, field, frozen
+
+from egcfg import hookspecs
+from egcfg.errors import (
+    ConfigError,
+    MissingExtraError,
+    PluginError,
+    UnknownNameError,
+    did_you_mean,
+)
+from egcfg.hookspecs import Component, Kind
+
+__all__ = [
+    "PluginReport",
+    "Registry",
+    "component_class",
+    "create",
+    "load_registry",
+    "make_options",
+    "registry",
+]
+
+GROUP = "egcfg"
+OWN_DISTRIBUTION = "egcfg"
+INTERFACES = {
+    Kind.BACKEND: "egcfg.backend:LogprobBackend",
+    Kind.TRACER: "egcfg.tracer:Tracer",
+    Kind.PROMPT: "egcfg.prompt:PromptBuilder",
+    Kind.SCORER: "egcfg.scorer:Scorer",
+    Kind.DATASET: "egcfg.dataset:Dataset",
+}
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class PluginReport:
+    """One entry point and what came of it.
+
+    Attributes:
+        name: the entry point's name.
+        distribution: the installed package that declares it.
+        version: that package's version.
+        components: what it registered, empty if it is broken.
+        error: why it is broken; None if it works.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    components: tuple[Component, ...] = ()
+    error: BaseException | None = field(default=None, eq=False)
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is part of egcfg itself."""
+        return self.distribution == OWN_DISTRIBUTION
+
+
+@define
+class Registry:
+    """Every component that is installed, and every plugin that failed to bring one."""
+
+    reports: tuple[PluginReport, ...]
+
+    def components(self, kind: Kind) -> dict[str, Component]:
+        """Return the components of one kind by name."""
+        return {
+            component.name: component
+            for report in self.reports
+            for component in report.components
+            if component.kind is kind
+        }
+
+    def get(self, kind: Kind, name: str) -> Component:
+        """Return one component.
+
+        Raises:
+            UnknownNameError: no component of this kind has that name.
+            PluginError: a broken plugin carries that name, so it probably would have brought it.
+        """
+        components = self.components(kind)
+        if name in components:
+            return components[name]
+        for report in self.reports:
+            if report.error is not None and name in (report.name, report.distribution):
+                raise PluginError(
+                    f"the plugin {report.name!r} of {report.distribution} {report.version} is "
+                    f"broken: {describe(report.error)}; fix or uninstall it "
+                    "(`egcfg plugins` lists every plugin)"
+                ) from report.error
+        raise UnknownNameError(kind.value, name, components)
+
+
+def load_registry(points: Iterable[EntryPoint]) -> Registry:
+    """Load each entry point on its own.
+
+    Raises:
+        PluginError: a plugin is broken and the environment has ``EGCFG_STRICT_PLUGINS=1``.
+    """
+    strict = os.environ.get("EGCFG_STRICT_PLUGINS") == "1"
+    # Built-ins first, so that it is always the other one that clashes with a built-in's name.
+    ordered = sorted(points, key=lambda p: (_distribution(p)[0] != OWN_DISTRIBUTION, p.name))
+    taken: dict[tuple[Kind, str], PluginReport] = {}
+    reports = []
+    for point in ordered:
+        report = _load_one(point, taken)
+        if strict and report.error is not None:
+            raise PluginError(
+                f"the plugin {report.name!r} of {report.distribution} {report.version} is broken: "
+                f"{describe(report.error)}; fix or uninstall it, or unset EGCFG_STRICT_PLUGINS"
+            ) from report.error
+        taken.update({(c.kind, c.name): report for c in report.components})
+        reports.append(report)
+    return Registry(tuple(reports))
+
+
+@cache
+def registry() -> Registry:
+    """Return the registry of this process; loaded once."""
+    return load_registry(entry_points(group=GROUP))
+
+
+def component_class(kind: Kind, name: str) -> type[Any]:
+    """Import and return the class behind a component.
+
+    Raises:
+        UnknownNameError: nothing is registered under that name.
+        MissingExtraError: an optional dependency of it is not installed.
+        PluginError: its plugin or the class itself is broken.
+    """
+    component = registry().get(kind, name)
+    module_name, _, class_name = component.target.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if component.extra and missing and missing != module_name.partition(".")[0]:
+            raise MissingExtraError(
+                f"the {kind} {name!r} needs the package {missing!r}; "
+                f"run: pip install '{component.extra}'"
+            ) from error
+        raise _broken(component, error) from error
+    except Exception as error:
+        raise _broken(component, error) from error
+    interface = _interface(kind)
+    if not (inspect.isclass(cls) and issubclass(cls, interface)):
+        raise _broken(component, TypeError(f"it is no subclass of {interface.__qualname__}"))
+    if inspect.isabstract(cls):
+        lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise _broken(component, TypeError(f"it does not implement {lacking}"))
+    if not attrs.has(getattr(cls, "Options", object)):
+        raise _broken(component, TypeError("its Options is no attrs class"))
+    return cls
+
+
+def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Make an instance of a component from plain option values.
+
+    Raises:
+        ConfigError: an option is unknown or has a value of the wrong type.
+        UsageError: as `component_class`, or what the component itself refuses.
+    """
+    cls = component_class(kind, name)
+    return cls(make_options(cls.Options, options or {}, f"{kind}.{name}"))
+
+
+def make_options(options_class: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build an options object; text values (from flags) are converted to the declared types.
+
+    Args:
+        options_class: an attrs class.
+        values: option names and values, either typed or as text.
+        where: what the options belong to, for error messages.
+
+    Raises:
+        ConfigError: an unknown option, or a value that does not fit.
+    """
+    fields = {f.name: f for f in attrs.fields(options_class) if f.init}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"{where} has no option {name!r}{did_you_mean(name, fields)}")
+    try:
+        return _converter().structure(dict(values), options_class)
+    except cattrs.ClassValidationError as group:
+        problems = "; ".join(cattrs.transform_error(group, path=where))
+        raise ConfigError(f"wrong option: {problems}") from group
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"wrong option for {where}: {error}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(bool, lambda value, _: _to_bool(value))
+    return converter
+
+
+def _to_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise ValueError(f"{value!r} is neither true nor false") from None
+
+
+def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport]) -> PluginReport:
+    distribution, version = _distribution(point)
+    components: tuple[Component, ...] = ()
+    broken: BaseException | None = None
+    # A manager of its own per plugin: nothing that one registers can break another.
+    manager = pluggy.PluginManager("egcfg")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(point.load(), name=point.name)
+        manager.check_pending()
+        found = manager.hook.egcfg_components()
+        components = tuple(component for part in found for component in part)
+        if not components:
+            raise LookupError("it registers nothing: implement the hook egcfg_components")
+        for component in components:
+            _check(component, taken)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - isolation is the purpose
+        components, broken = (), error
+    return PluginReport(
+        name=point.name,
+        distribution=distribution,
+        version=version,
+        components=components,
+        error=broken,
+    )
+
+
+def _check(component: object, taken: Mapping[tuple[Kind, str], PluginReport]) -> None:
+    if not isinstance(component, Component):
+        raise TypeError(f"egcfg_components gave {type(component).__name__}, not Component")
+    owner = taken.get((component.kind, component.name))
+    if owner is not None:
+        raise ValueError(
+            f"the {component.kind} {component.name!r} is taken by {owner.distribution}; "
+            "choose another name"
+        )
+
+
+def _broken(component: Component, error: BaseException) -> PluginError:
+    owner = next(r for r in registry().reports if component in r.components)
+    problem = PluginError(
+        f"the {component.kind} {component.name!r} of {owner.distribution} {owner.version} "
+        f"is broken ({component.target}): {describe(error)}"
+    )
+    problem.__cause__ = error
+    return problem
+
+
+def _interface(kind: Kind) -> type[Any]:
+    module_name, _, class_name = INTERFACES[kind].partition(":")
+    interface: type[Any] = getattr(importlib.import_module(module_name), class_name)
+    return interface
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    if point.dist is None:
+        return ("unknown", "")
+    return (point.dist.name, point.dist.version)

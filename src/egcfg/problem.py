@@ -1,0 +1,144 @@
+"""What is asked of the model, and what it may see: knows nothing about models or files."""
+
+from __future__ import annotations
+
+import ast
+from typing import TypeAlias
+
+from attrs import field, frozen, validators
+
+__all__ = ["AssertTest", "CheckTest", "Problem", "StdioTest", "TestCase"]
+
+
+@frozen
+class AssertTest:
+    """One ``assert`` statement about the entry point, such as ``assert f(2) == 4``.
+
+    Attributes:
+        source: the statement, on one or several lines.
+    """
+
+    __test__ = False  # not a pytest class
+
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The key of this test in a result file: its source."""
+        return self.source.strip()
+
+
+@frozen
+class CheckTest:
+    """A test function that is handed the entry point: HumanEval's ``check(candidate)``.
+
+    Attributes:
+        source: code that defines ``check``.
+        entry_point: name of the function that ``check`` is called with.
+    """
+
+    __test__ = False
+
+    source: str
+    entry_point: str
+
+    @property
+    def name(self) -> str:
+        """The key of this test in a result file."""
+        return f"check({self.entry_point})"
+
+
+@frozen
+class StdioTest:
+    """Standard input and the standard output that is expected for it.
+
+    Attributes:
+        stdin: the whole input.
+        stdout: the whole expected output; compared line by line without trailing blanks.
+    """
+
+    __test__ = False
+
+    stdin: str
+    stdout: str
+
+    @property
+    def name(self) -> str:
+        """The key of this test in a result file."""
+        return f"stdin: {self.stdin!r}"
+
+
+TestCase: TypeAlias = AssertTest | CheckTest | StdioTest
+
+
+@frozen(kw_only=True)
+class Problem:
+    """One programming task.
+
+    Attributes:
+        task_id: identifier that is unique in its data set, as the data set prints it.
+        description: the task in words, as the model is to read it.
+        entry_point: name of the function that solves it; ``None`` for a whole program that reads
+            standard input.
+        visible_tests: tests that prompts and traces may use. ``CheckTest`` never is one: its
+            source holds expected values that cannot be split off.
+        hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
+            how MBPP results are published.
+        setup_code: code that the tests (not the prompt) rely on, run before the solution.
+        given_code: code that the model is to continue, such as HumanEval's signature and
+            docstring; part of the prompt and of every executed program.
+        scorer: name of the scorer that decides about a solution.
+    """
+
+    task_id: str = field(validator=validators.min_len(1))
+    description: str
+    entry_point: str | None
+    visible_tests: tuple[TestCase, ...] = field(converter=tuple)
+    hidden_tests: tuple[TestCase, ...] = field(default=(), converter=tuple, repr=False)
+    setup_code: str = ""
+    given_code: str = ""
+    scorer: str = "asserts"
+
+    @visible_tests.validator
+    def _no_check_is_visible(self, _: object, tests: tuple[TestCase, ...]) -> None:
+        if any(isinstance(test, CheckTest) for test in tests):
+            raise ValueError("a CheckTest cannot be visible: its source holds expected values")
+
+    @property
+    def scoring_tests(self) -> tuple[TestCase, ...]:
+        """The tests that decide: the hidden ones, or the visible ones where none are hidden."""
+        return self.hidden_tests or self.visible_tests
+
+    @property
+    def visible_calls(self) -> tuple[str, ...]:
+        """The calls of the entry point in the visible asserts, without what they should return.
+
+        One source expression per visible `AssertTest` that calls the entry point: the outermost,
+        leftmost such call. This is what a tracer may execute (ALGORITHM step 3c: the call only).
+        """
+        if self.entry_point is None:
+            return ()
+        calls = []
+        for test in self.visible_tests:
+            if isinstance(test, AssertTest):
+                call = find_call(test.source, self.entry_point)
+                if call is not None:
+                    calls.append(call)
+        return tuple(calls)
+
+
+def find_call(source: str, function: str) -> str | None:
+    """Return the outermost, leftmost call of `function` in `source`, or None.
+
+    Raises:
+        SyntaxError: `source` is not Python.
+    """
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop(0)
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name == function:
+                return ast.unparse(node)
+        # Pre-order: a call's arguments come before whatever stands to the right of the call.
+        todo[:0] = ast.iter_child_nodes(node)
+    return None

@@ -1,0 +1,1 @@
+"""The built-in prompt builders, all in our own words."""

@@ -1,0 +1,1 @@
+"""Runs over many problems and settings: what to do, what was done, where it is kept."""

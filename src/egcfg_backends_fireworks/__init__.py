@@ -1,0 +1,26 @@
+"""Models behind log-probability endpoints. Registers data only: importing it is cheap."""
+
+from __future__ import annotations
+
+from egcfg.hookspecs import Component, Kind, hookimpl
+
+
+@hookimpl
+def egcfg_components() -> list[Component]:
+    """Return the endpoint backends."""
+    return [
+        Component(
+            kind=Kind.BACKEND,
+            name="fireworks",
+            target="egcfg_backends_fireworks.fireworks:FireworksBackend",
+            summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
+            extra="egcfg[fireworks]",
+        ),
+        Component(
+            kind=Kind.BACKEND,
+            name="openai",
+            target="egcfg_backends_fireworks.openai:OpenAIBackend",
+            summary="any OpenAI-compatible completions server with log-probabilities",
+            extra="egcfg[fireworks]",
+        ),
+    ]
