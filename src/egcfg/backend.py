@@ -273,6 +273,13 @@ class LogprobBackend(ABC):
         up to a trailing replacement character for a character whose bytes are not complete yet.
         """
 
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens `text` takes in a prompt; an estimate where only a server knows.
+
+        Unlike `encode`, it may be asked about text that is never sent.
+        """
+        return len(self.encode(text))
+
     @abstractmethod
     def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """Return, per query, ``len(draft) + 1`` distributions.

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from attrs import frozen
 
 from egcfg.backend import LogprobBackend
+from egcfg.decoder import Decoder
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create
 from egcfg.problem import Problem
 from egcfg.prompt import PromptBuilder
 from egcfg.sandbox import Sandbox
+from egcfg.scorer import Scorer
 from egcfg.settings import DecodingSettings
+from egcfg.signal import SignalBuilder
 from egcfg.solution import Generation, LineStep, Solution
 from egcfg.tracer import Tracer
 
@@ -31,8 +37,16 @@ class Engine:
     def steps(
         self, problem: Problem, settings: DecodingSettings
     ) -> Generator[LineStep, None, Generation]:
-        """Decode `problem`, yielding each line as it is decided; the generation is returned."""
-        raise NotImplementedError
+        """Decode `problem`, yielding each line as it is decided; the generation is returned.
+
+        Raises:
+            ContextOverflowError: the bare prompt does not fit the model's context.
+            BackendError: the model did not answer.
+            SandboxError: the sandbox failed twice on the same program.
+        """
+        prompt = self.prompt.build(problem, self.backend.render_chat)
+        signals = SignalBuilder(self.tracer, self.sandbox, self.backend.count_tokens)
+        return Decoder(self.backend, signals, problem, prompt, settings).run()
 
     def solve(
         self,
@@ -40,8 +54,33 @@ class Engine:
         settings: DecodingSettings,
         on_step: Callable[[LineStep], None] | None = None,
     ) -> Solution:
-        """Decode and judge `problem`; `on_step` sees each line as it is decided."""
-        raise NotImplementedError
+        """Decode and judge `problem`; `on_step` sees each line as it is decided.
+
+        Raises:
+            UsageError: the problem's scorer does not exist, or its tests are broken.
+            EgcfgError: as `steps`.
+        """
+        # Before the model works for minutes, see that the verdict can be had at all.
+        scorer: Scorer = create(Kind.SCORER, problem.scorer)
+        started = datetime.now(UTC)
+        steps = self.steps(problem, settings)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                generation: Generation = stop.value
+                break
+            if on_step is not None:
+                on_step(step)
+        score = scorer.score(problem, generation.code, self.sandbox)
+        return Solution(
+            task_id=problem.task_id,
+            settings=settings,
+            generation=generation,
+            score=score,
+            started=started,
+            ended=datetime.now(UTC),
+        )
 
     def close(self) -> None:
         """End the backend and the sandbox."""

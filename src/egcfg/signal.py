@@ -1,0 +1,113 @@
+"""Candidates x visible tests -> traces -> the dynamic signal's text (steps 3b to 3d).
+
+The text lists each distinct executable program and, below it, what happened when it ran on each
+visible call or input. It never holds an expected value: only calls and inputs are executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import evolve, frozen
+
+from egcfg.problem import Problem, StdioTest
+from egcfg.programs import Program
+from egcfg.sandbox import Sandbox
+from egcfg.solution import Signal, SignalEntry
+from egcfg.tracer import Trace, Tracer, TraceRequest
+
+__all__ = ["SignalBuilder", "trace_requests"]
+
+TRACE_CHARS = 2000
+"""Characters of one rendered trace while the budget allows."""
+
+SHORTEST_TRACE_CHARS = 120
+"""Below this, whole programs are dropped rather than traces shortened further."""
+
+
+def trace_requests(problem: Problem, program: str) -> list[TraceRequest]:
+    """Return what to run of `program`: one request per visible call, or per visible input."""
+    source = f"{problem.setup_code}\n{program}" if problem.setup_code else program
+    inputs = [test.stdin for test in problem.visible_tests if isinstance(test, StdioTest)]
+    if inputs:
+        call = f"{problem.entry_point}()" if problem.entry_point else None
+        return [TraceRequest(source=source, call=call, stdin=stdin) for stdin in inputs]
+    return [TraceRequest(source=source, call=call) for call in problem.visible_calls]
+
+
+@frozen
+class SignalBuilder:
+    """Executes programs on a problem's visible tests and words what happened.
+
+    Attributes:
+        tracer: runs and renders.
+        sandbox: where programs run.
+        count_tokens: how many tokens a text takes (`LogprobBackend.count_tokens`).
+    """
+
+    tracer: Tracer
+    sandbox: Sandbox
+    count_tokens: Callable[[str], int]
+
+    def build(self, problem: Problem, programs: Sequence[Program], budget: int) -> Signal:
+        """Run every program on every visible call or input, all side by side.
+
+        Args:
+            problem: whose visible tests to run.
+            programs: what to run, the likeliest first.
+            budget: tokens that the text may take.
+
+        Returns:
+            The signal; its text is empty where there is nothing to run or no room to show it.
+
+        Raises:
+            SandboxError: the sandbox failed twice on the same program.
+        """
+        requests = [trace_requests(problem, program.source) for program in programs]
+        flat = [request for group in requests for request in group]
+        traces = iter(self.tracer.trace(flat, self.sandbox) if flat else ())
+        entries = [
+            SignalEntry(
+                program=program.source,
+                samples=program.samples,
+                traces=tuple(next(traces) for _ in group),
+            )
+            for program, group in zip(programs, requests, strict=True)
+            if group
+        ]
+        return self._fit(entries, budget)
+
+    def _fit(self, entries: list[SignalEntry], budget: int) -> Signal:
+        """Word as much as the budget holds: first shorter traces, then fewer programs."""
+        shown = len(entries)
+        chars = TRACE_CHARS
+        while shown:
+            text = self._word(entries[:shown], chars)
+            tokens = self.count_tokens(text)
+            if tokens <= budget:
+                marked = tuple(evolve(e, shown=i < shown) for i, e in enumerate(entries))
+                cut = shown < len(entries) or chars < TRACE_CHARS
+                return Signal(entries=marked, text=text, tokens=tokens, cut=cut)
+            if chars > SHORTEST_TRACE_CHARS:
+                # Aim at the share that fits; at least halve, so that this ends.
+                chars = max(SHORTEST_TRACE_CHARS, min(chars // 2, chars * budget // tokens))
+            else:
+                shown -= 1
+        hidden = tuple(evolve(entry, shown=False) for entry in entries)
+        return Signal(entries=hidden, text="", tokens=0, cut=bool(entries))
+
+    def _word(self, entries: Sequence[SignalEntry], chars: int) -> str:
+        return "\n".join(
+            _program_text(number, entry) + "".join(self._trace_text(t, chars) for t in entry.traces)
+            for number, entry in enumerate(entries, 1)
+        )
+
+    def _trace_text(self, trace: Trace, chars: int) -> str:
+        head = f"Execution of {trace.call}" if trace.call else "Execution of the program"
+        given = f" with input {trace.stdin!r}" if trace.stdin else ""
+        return f"{head}{given}:\n{self.tracer.render(trace, chars).rstrip()}\n"
+
+
+def _program_text(number: int, entry: SignalEntry) -> str:
+    origin = f"Candidate {number}" if entry.samples else "The code so far"
+    return f"{origin}:\n```python\n{entry.program}\n```\n"
