@@ -48,30 +48,22 @@ class Engine:
         signals = SignalBuilder(self.tracer, self.sandbox, self.backend.count_tokens)
         return Decoder(self.backend, signals, problem, prompt, settings).run()
 
-    def solve(
-        self,
-        problem: Problem,
-        settings: DecodingSettings,
-        on_step: Callable[[LineStep], None] | None = None,
-    ) -> Solution:
-        """Decode and judge `problem`; `on_step` sees each line as it is decided.
+    def solve_steps(
+        self, problem: Problem, settings: DecodingSettings
+    ) -> Generator[LineStep, None, Solution]:
+        """Decode and judge `problem`, yielding each line as it is decided.
+
+        Returns (as the generator's value):
+            The judged solution.
 
         Raises:
             UsageError: the problem's scorer does not exist, or its tests are broken.
             EgcfgError: as `steps`.
         """
-        # Before the model works for minutes, see that the verdict can be had at all.
+        # Before the model works for minutes, see that a verdict can be had at all.
         scorer: Scorer = create(Kind.SCORER, problem.scorer)
         started = datetime.now(UTC)
-        steps = self.steps(problem, settings)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                generation: Generation = stop.value
-                break
-            if on_step is not None:
-                on_step(step)
+        generation = yield from self.steps(problem, settings)
         score = scorer.score(problem, generation.code, self.sandbox)
         return Solution(
             task_id=problem.task_id,
@@ -81,6 +73,27 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
         )
+
+    def solve(
+        self,
+        problem: Problem,
+        settings: DecodingSettings,
+        on_step: Callable[[LineStep], None] | None = None,
+    ) -> Solution:
+        """Decode and judge `problem`; `on_step` sees each line as it is decided.
+
+        Raises:
+            EgcfgError: as `solve_steps`.
+        """
+        steps = self.solve_steps(problem, settings)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                solution: Solution = stop.value
+                return solution
+            if on_step is not None:
+                on_step(step)
 
     def close(self) -> None:
         """End the backend and the sandbox."""

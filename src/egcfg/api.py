@@ -1,0 +1,103 @@
+"""Solving from Python: components by name or as instances, closed again where opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from egcfg.backend import LogprobBackend
+from egcfg.engine import Engine
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create, make_options
+from egcfg.problem import Problem
+from egcfg.prompt import PromptBuilder
+from egcfg.sandbox import Sandbox
+from egcfg.settings import DecodingSettings
+from egcfg.solution import LineStep, Solution
+from egcfg.tracer import Tracer
+
+__all__ = ["solve", "solve_steps"]
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+def solve(
+    problem: Problem,
+    *,
+    backend: LogprobBackend | str = "hf",
+    tracer: Tracer | str = "full",
+    prompt: PromptBuilder | str = "chat",
+    sandbox: Sandbox | None = None,
+    options: Options | None = None,
+    **settings: Any,
+) -> Solution:
+    """Solve one problem and judge the solution.
+
+    Args:
+        problem: what is asked.
+        backend: the model; a name opens a new one and closes it at the end, so hand over an
+            instance to solve many problems.
+        tracer: a tracer or its name.
+        prompt: a prompt builder or its name.
+        sandbox: where programs run; None opens one for this call.
+        options: per kind of component, options for those given by name, such as
+            ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``.
+        settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
+
+    Returns:
+        The solution with its score, its code and what it cost.
+
+    Raises:
+        UsageError: an unknown name, option or setting, or a broken test.
+        BackendError: the model did not answer.
+        SandboxError: the sandbox failed twice on the same program.
+    """
+    steps = solve_steps(
+        problem,
+        backend=backend,
+        tracer=tracer,
+        prompt=prompt,
+        sandbox=sandbox,
+        options=options,
+        **settings,
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            solution: Solution = stop.value
+            return solution
+
+
+def solve_steps(
+    problem: Problem,
+    *,
+    backend: LogprobBackend | str = "hf",
+    tracer: Tracer | str = "full",
+    prompt: PromptBuilder | str = "chat",
+    sandbox: Sandbox | None = None,
+    options: Options | None = None,
+    **settings: Any,
+) -> Generator[LineStep, None, Solution]:
+    """Solve one problem, yielding each line as it is decided; the solution is returned.
+
+    Arguments and errors are those of `solve`. Closing the generator early ends what it opened.
+    """
+    decoding = make_options(DecodingSettings, settings, "solve")
+    of_kind = options or {}
+    with ExitStack() as opened:
+        engine = Engine(
+            # The cheap ones first: a wrong name should not wait for a model to load.
+            tracer=_component(Kind.TRACER, tracer, of_kind),
+            prompt=_component(Kind.PROMPT, prompt, of_kind),
+            sandbox=opened.enter_context(Sandbox()) if sandbox is None else sandbox,
+            backend=_component(Kind.BACKEND, backend, of_kind),
+        )
+        if isinstance(backend, str):
+            opened.enter_context(engine.backend)
+        return (yield from engine.solve_steps(problem, decoding))
+
+
+def _component(kind: Kind, given: object, options: Options) -> Any:
+    return create(kind, given, options.get(kind, {})) if isinstance(given, str) else given
