@@ -26,6 +26,8 @@ __all__ = [
     "Capabilities",
     "ChatMessage",
     "Continuation",
+    "FloatArray",
+    "IntArray",
     "LogprobBackend",
     "SampleQuery",
     "SamplingParams",
@@ -37,6 +39,9 @@ __all__ = [
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
+ROUNDING = 1e-6
+"""How far the probabilities of a list may be off together: they come as float32 or as decimals."""
+
 ChatMessage: TypeAlias = dict[str, str]
 """One message of a chat: ``{"role": "system" | "user" | "assistant", "content": text}``."""
 
@@ -64,12 +69,12 @@ class TokenLogprobs:
         """Largest log-probability that a token *not* listed can have (``-inf`` when dense).
 
         Such a token is no likelier than the least likely listed one, and no likelier than all the
-        probability that is left.
+        probability that is left, give or take the rounding of the listed values.
         """
         if self.ids is None:
             return -np.inf
         left = 1.0 - float(np.exp(self.logprobs.astype(np.float64)).sum())
-        return min(float(self.logprobs.min()), float(np.log(left)) if left > 0.0 else -np.inf)
+        return min(float(self.logprobs.min()), float(np.log(max(left, 0.0) + ROUNDING)))
 
     def argmax(self) -> int:
         """The id of the likeliest token; of equally likely ones, the smallest id."""
