@@ -37,7 +37,7 @@ from egcfg.settings import DecodingSettings, GuidanceUnit
 from egcfg.signal import SignalBuilder
 from egcfg.solution import FinishReason, Generation, LineStep, Signal, Stage, TokenChoice
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "candidate_params"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,25 @@ STOPS = {
     CodeLayout.COMPLETION: ("\ndef ", "\nclass ", "\nif __name__", "\nprint(", "\n```"),
 }
 """Texts behind which nothing of a candidate is wanted."""
+
+
+def candidate_params(
+    settings: DecodingSettings, problem: Problem, prompt: Prompt, position: int, limit: int
+) -> SamplingParams:
+    """Return how the candidates behind `position` of at most `limit` response tokens are drawn.
+
+    Their seed is one of its own for every task and position, the same in every run and process.
+    """
+    room = limit - position
+    horizon = settings.horizon
+    return SamplingParams(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=room if horizon is None else min(room, LINE_TOKENS * horizon),
+        max_lines=horizon,
+        stop=STOPS[prompt.layout],
+        seed=zlib.crc32(f"{settings.seed}/{problem.task_id}/{position}".encode()),
+    )
 
 
 @frozen
@@ -170,15 +189,8 @@ class Decoder:
 
     def _new_guide(self, index: int) -> _Guide:
         settings, response = self.settings, self.response
-        remaining = self.limit - len(response.ids)
-        horizon = settings.horizon
-        params = SamplingParams(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=remaining if horizon is None else min(remaining, LINE_TOKENS * horizon),
-            max_lines=horizon,
-            stop=STOPS[self.prompt.layout],
-            seed=self._seed(),
+        params = candidate_params(
+            settings, self.problem, self.prompt, len(response.ids), self.limit
         )
         before = self.backend.usage
         query = SampleQuery(self.plain, settings.candidates, params)
@@ -214,11 +226,6 @@ class Decoder:
             return self.backend.start(ids, "conditional")
         branch.ids = ids
         return branch
-
-    def _seed(self) -> int:
-        """A seed of its own for every task and position, the same in every run."""
-        place = f"{self.settings.seed}/{self.problem.task_id}/{len(self.response.ids)}"
-        return zlib.crc32(place.encode())
 
     # --- 2. the tokens of one line -------------------------------------------------------------
 

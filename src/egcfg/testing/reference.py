@@ -1,0 +1,98 @@
+"""The method as its description reads: one token at a time, nothing kept, nothing drafted.
+
+The measuring stick of the fast decoder: slow on purpose, and written apart from it. The same model,
+prompt and settings must give the same tokens from both.
+"""
+
+from __future__ import annotations
+
+from egcfg.backend import LogprobBackend, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg.code_span import extract_code, find_code
+from egcfg.decoder import candidate_params
+from egcfg.guidance import guidance_rule
+from egcfg.problem import Problem
+from egcfg.programs import distinct_programs
+from egcfg.prompt import Prompt
+from egcfg.settings import DecodingSettings, GuidanceUnit
+from egcfg.signal import SignalBuilder
+
+__all__ = ["reference_decode"]
+
+
+def reference_decode(
+    backend: LogprobBackend,
+    signals: SignalBuilder,
+    problem: Problem,
+    prompt: Prompt,
+    settings: DecodingSettings,
+) -> tuple[int, ...]:
+    """Return the response's token ids.
+
+    Every distribution comes from a sequence made for it alone, so that no state of the backend is
+    shared between two tokens or two branches. For models without a limit on the context, and
+    without `DecodingSettings.partial`.
+
+    Raises:
+        BackendError: the model did not answer.
+        SandboxError: the sandbox failed twice on the same program.
+    """
+    rule = guidance_rule(settings.rule)
+    plain_prompt = backend.encode(prompt.unconditional())
+    conditional_prompt: tuple[int, ...] | None = None
+    ids: tuple[int, ...] = ()
+    line = ""
+    lines_since_refresh = 0
+    started = False
+    while len(ids) < settings.max_tokens:
+        text = prompt.response_prefix + backend.decode(ids)
+        span = find_code(text, prompt.layout, problem.entry_point, prompt.given_code)
+        if span.end is not None:
+            break
+        guided = settings.gamma != 0.0 and span.guidance_start is not None
+        due = (
+            not started
+            or {
+                GuidanceUnit.TOKEN: True,
+                GuidanceUnit.PREFIX: False,
+                GuidanceUnit.LINE: lines_since_refresh >= settings.refresh,
+            }[settings.unit]
+        )
+        if guided and due:
+            started, line, lines_since_refresh = True, "", 0
+            params = candidate_params(settings, problem, prompt, len(ids), settings.max_tokens)
+            sequence = backend.start(plain_prompt + ids)
+            [candidates] = backend.sample([SampleQuery(sequence, settings.candidates, params)])
+            programs = distinct_programs(
+                (
+                    extract_code(
+                        text + candidate.text,
+                        prompt.layout,
+                        problem.entry_point,
+                        prompt.given_code,
+                    )
+                    for candidate in candidates
+                ),
+                problem.entry_point,
+            )
+            signal = signals.build(problem, programs, settings.signal_tokens)
+            conditional_prompt = backend.encode(prompt.conditional(signal.text))
+
+        distribution = _next(backend, plain_prompt + ids)
+        if guided and conditional_prompt is not None:
+            conditional = _next(backend, conditional_prompt + ids)
+            distribution = rule(distribution, conditional, settings.gamma).distribution
+        token = distribution.argmax()
+        if token in backend.end_ids:
+            break
+        ids += (token,)
+        added = (prompt.response_prefix + backend.decode(ids))[len(text) :]
+        line += added
+        if "\n" in added:
+            lines_since_refresh += bool(line.strip())
+            line = ""
+    return ids
+
+
+def _next(backend: LogprobBackend, ids: tuple[int, ...]) -> TokenLogprobs:
+    [[distribution]] = backend.score([ScoreQuery(backend.start(ids))])
+    return distribution
