@@ -1,0 +1,25 @@
+"""Solve one problem from Python.
+
+usage: python examples/solve_one.py [MODEL]     (a hub id, folder or .gguf file; default: embedded)
+"""
+
+import sys
+
+import egcfg
+
+problem = egcfg.Problem(
+    task_id="example/double",
+    description="Write a function double(x) that returns twice x.",
+    entry_point="double",
+    visible_tests=[
+        egcfg.AssertTest("assert double(3) == 6"),
+        egcfg.AssertTest("assert double('ab') == 'abab'"),
+    ],
+    hidden_tests=[egcfg.AssertTest("assert double(-4) == -8")],
+)
+model = sys.argv[1] if len(sys.argv) > 1 else None
+solution = egcfg.solve(problem, options={"backend": {"model": model}}, gamma=1.0)
+
+print(solution.code)
+usage = solution.generation.total_usage
+print(f"passed: {solution.passed}; {usage.forward_tokens} tokens run through the model")
