@@ -1,0 +1,91 @@
+"""Merges the sources of settings by precedence: defaults < file < session < environment < flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from egcfg.config.schema import OptionValue, RunConfig, settings
+from egcfg.config.sources import (
+    CONFIG_FILE,
+    Layer,
+    from_environment,
+    from_file,
+    from_flags,
+)
+from egcfg.config.values import convert
+from egcfg.errors import ConfigError
+
+__all__ = ["DEFAULT_ORIGIN", "EffectiveConfig", "load_config", "merge"]
+
+DEFAULT_ORIGIN = "default"
+
+
+@frozen(kw_only=True)
+class EffectiveConfig:
+    """The configuration that holds, and who said so.
+
+    Attributes:
+        config: the merged values.
+        origins: the source of each setting, such as ``"environment: EGCFG_MODEL"``.
+    """
+
+    config: RunConfig
+    origins: Mapping[str, str]
+
+
+def load_config(
+    flags: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
+    *,
+    file: Path | None = None,
+    session: Iterable[Layer] = (),
+    environment: Mapping[str, str] | None = None,
+) -> EffectiveConfig:
+    """Read every source and merge them.
+
+    Args:
+        flags: raw values by setting, as typed on a command line or passed from Python.
+        options: texts of the form ``KIND.NAME=VALUE``.
+        file: the configuration file; by default ``EGCFG_CONFIG`` names it, else it is
+            ``egcfg.toml`` of the working directory, if there is one. Parent folders are not
+            searched: what a run does should not depend on a file out of sight.
+        session: layers of the original tool's files, between file and environment.
+        environment: by default that of this process.
+
+    Raises:
+        ConfigError: a source cannot be read, or a value or key in it is wrong.
+    """
+    environment = os.environ if environment is None else environment
+    if file is None and environment.get("EGCFG_CONFIG"):
+        file = Path(environment["EGCFG_CONFIG"])
+    if file is None and Path(CONFIG_FILE).is_file():
+        file = Path(CONFIG_FILE)
+    layers = [from_file(file)] if file is not None else []
+    layers += [*session, from_environment(environment), from_flags(flags or {}, options)]
+    return merge(layers)
+
+
+def merge(layers: Iterable[Layer]) -> EffectiveConfig:
+    """Merge layers; a later one wins over an earlier one.
+
+    Raises:
+        ConfigError: a value does not fit its setting; the message names its source.
+    """
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(settings(), DEFAULT_ORIGIN)
+    options: list[OptionValue] = []
+    for layer in layers:
+        for name, value in layer.values.items():
+            origin = layer.origins[name]
+            try:
+                values[name] = convert(settings()[name], value)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{origin}: {error}") from error
+            origins[name] = origin
+        options += layer.options
+    return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)

@@ -1,0 +1,239 @@
+"""The table of settings: each one declared once, with its type, default, help and flags.
+
+A setting called ``top_p`` is the flag ``--top-p``, the environment variable ``EGCFG_TOP_P`` and the
+key ``top_p`` of ``egcfg.toml``; short flags are listed beside it. Knows nothing about where values
+come from.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import attrs
+from attrs import field, frozen
+
+from egcfg.hookspecs import Kind
+from egcfg.settings import DecodingSettings, GuidanceUnit
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Group",
+    "Horizon",
+    "OptionValue",
+    "RunConfig",
+    "SandboxMode",
+    "Setting",
+    "settings",
+]
+
+ENVIRONMENT_PREFIX = "EGCFG_"
+
+Horizon: TypeAlias = Annotated[int | None, "lines, or inf"]
+"""Further lines per candidate; None (spelt ``inf``) for no limit."""
+
+
+class SandboxMode(enum.StrEnum):
+    """What to do where an isolation layer is not available."""
+
+    AUTO = "auto"
+    STRICT = "strict"
+
+
+class Group(enum.StrEnum):
+    """The headings that ``--help`` sorts the settings under."""
+
+    MODEL = "Model"
+    PROBLEMS = "Problems"
+    GUIDANCE = "Guidance (several values of a repeatable flag make a grid)"
+    EXECUTION = "Execution and results"
+
+
+@frozen(kw_only=True)
+class OptionValue:
+    """One option of one component.
+
+    Attributes:
+        kind: kind of the component.
+        component: its name; empty for whichever is selected.
+        name: the option.
+        value: as its source holds it.
+        origin: the source, for messages.
+    """
+
+    kind: Kind
+    component: str
+    name: str
+    value: Any
+    origin: str = field(default="", eq=False)
+
+
+@frozen(kw_only=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: attribute of `RunConfig`, and key of the configuration file.
+        group: heading in ``--help``.
+        help: one line; says the unit where there is one.
+        short: a one-letter flag, such as ``-t``.
+        metavar: placeholder of the value in ``--help``.
+        type: annotation of the attribute.
+        default: value where no source gives one.
+    """
+
+    name: str
+    group: Group
+    help: str
+    short: str | None
+    metavar: str
+    type: Any
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """The long flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it holds several values."""
+        return getattr(self.type, "__origin__", None) is tuple
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is either on or off."""
+        return self.type is bool
+
+
+def _setting(
+    group: Group, text: str, default: Any, short: str | None = None, metavar: str = "TEXT"
+) -> Any:
+    metadata = {"group": group, "help": text, "short": short, "metavar": metavar}
+    return field(default=default, metadata=metadata)
+
+
+_DECODING = {f.name: f.default for f in attrs.fields(DecodingSettings)}
+
+
+@frozen(kw_only=True)
+class RunConfig:
+    """What a run is asked to do. The tuples of the guidance group span the grid of a run."""
+
+    backend: str = _setting(Group.MODEL, "where the model runs", "hf", metavar="NAME")
+    model: str | None = _setting(
+        Group.MODEL, "hub id, folder or .gguf file; or the endpoint's name for it", None
+    )
+    base_url: str | None = _setting(
+        Group.MODEL,
+        "the endpoint, such as http://localhost:8000/v1",
+        None,
+        metavar="URL",
+    )
+    max_tokens: int = _setting(
+        Group.MODEL, "response tokens at most", _DECODING["max_tokens"], metavar="N"
+    )
+    seed: int = _setting(Group.MODEL, "of everything random", _DECODING["seed"], metavar="N")
+
+    dataset: str = _setting(
+        Group.PROBLEMS, "a data set's name, or a .jsonl file", "quickstart", metavar="NAME|FILE"
+    )
+    data: Path | None = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.PROBLEMS, "read the data set from this file", None, metavar="FILE"
+    )
+    task: tuple[str, ...] = _setting(
+        Group.PROBLEMS, "only this task id (repeatable)", (), metavar="ID"
+    )
+    start: int | None = _setting(
+        Group.PROBLEMS, "position of the first task, from 0", None, metavar="N"
+    )
+    end: int | None = _setting(Group.PROBLEMS, "position behind the last task", None, metavar="N")
+    limit: int | None = _setting(Group.PROBLEMS, "at most this many tasks", None, metavar="N")
+    scorer: str | None = _setting(
+        Group.PROBLEMS, "judge by this scorer, not the data set's own", None, metavar="NAME"
+    )
+
+    tracer: str = _setting(
+        Group.GUIDANCE, "what is recorded while candidates run", "full", metavar="NAME"
+    )
+    prompt: tuple[str, ...] = _setting(
+        Group.GUIDANCE, "how problems are worded", ("deepseek_instruct",), "-p", "NAME"
+    )
+    gamma: tuple[float, ...] = _setting(
+        Group.GUIDANCE, "guidance strength; 0 is the plain model", (0.0, 1.0), "-g", "X"
+    )
+    temperature: tuple[float, ...] = _setting(
+        Group.GUIDANCE, "of sampled candidates", (_DECODING["temperature"],), "-t", "X"
+    )
+    candidates: tuple[int, ...] = _setting(
+        Group.GUIDANCE, "sampled per signal", (_DECODING["candidates"],), "-s", "N"
+    )
+    horizon: tuple[Horizon, ...] = _setting(
+        Group.GUIDANCE, "lines per candidate", (_DECODING["horizon"],), "-d", "N|inf"
+    )
+    refresh: tuple[int, ...] = _setting(
+        Group.GUIDANCE, "lines between two signals", (_DECODING["refresh"],), "-k", "N"
+    )
+    unit: tuple[GuidanceUnit, ...] = _setting(
+        Group.GUIDANCE,
+        "how long a signal guides",
+        (_DECODING["unit"],),
+        metavar="line|token|prefix",
+    )
+    partial: bool = _setting(
+        Group.GUIDANCE, "also execute and show the solution so far", _DECODING["partial"]
+    )
+    top_p: float = _setting(
+        Group.GUIDANCE, "nucleus mass of sampled candidates", _DECODING["top_p"], metavar="X"
+    )
+    signal_tokens: int = _setting(
+        Group.GUIDANCE, "token budget of a signal", _DECODING["signal_tokens"], metavar="N"
+    )
+    rule: str = _setting(Group.GUIDANCE, "guidance rule", _DECODING["rule"], metavar="NAME")
+    drafts: bool = _setting(
+        Group.GUIDANCE, "use candidates as drafts; never changes the text", _DECODING["drafts"]
+    )
+
+    results_dir: Path = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION, "folder of the result files", Path("results"), metavar="DIR"
+    )
+    stop_when_solved: bool = _setting(
+        Group.EXECUTION, "leave a task after its first solution that passes", False
+    )
+    sandbox: SandboxMode = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION,
+        "strict: refuse to run with an isolation layer missing",
+        SandboxMode.AUTO,
+        metavar="auto|strict",
+    )
+
+    options: tuple[OptionValue, ...] = ()
+    """Options of components, a later one winning over an earlier one; no row of the table
+    (``-o KIND.NAME=VALUE``, tables in the file)."""
+
+    def options_for(self, kind: Kind, component: str) -> dict[str, OptionValue]:
+        """Return the options of one component by name."""
+        return {
+            option.name: option
+            for option in self.options
+            if option.kind is kind and option.component in ("", component)
+        }
+
+
+@cache
+def settings() -> Mapping[str, Setting]:
+    """Return the table of settings by name, in the order of ``--help``."""
+    attrs.resolve_types(RunConfig, include_extras=True)
+    return {
+        f.name: Setting(name=f.name, type=f.type, default=f.default, **f.metadata)
+        for f in attrs.fields(RunConfig)
+        if f.metadata
+    }
