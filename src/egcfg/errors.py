@@ -115,9 +115,10 @@ class RunError(EgcfgError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the tail of an error message: the closest known name, or all of them."""
+    """Return the tail of an error message: the closest known name, or some of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; choose from: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"; choose from: {', '.join(names[:20])}{more}" if names else ""

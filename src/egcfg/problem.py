@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from attrs import field, frozen, validators
@@ -71,6 +72,10 @@ class StdioTest:
 TestCase: TypeAlias = AssertTest | CheckTest | StdioTest
 
 
+def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
+    return tuple(tests)
+
+
 @frozen(kw_only=True)
 class Problem:
     """One programming task.
@@ -93,8 +98,8 @@ class Problem:
     task_id: str = field(validator=validators.min_len(1))
     description: str
     entry_point: str | None
-    visible_tests: tuple[TestCase, ...] = field(converter=tuple)
-    hidden_tests: tuple[TestCase, ...] = field(default=(), converter=tuple, repr=False)
+    visible_tests: tuple[TestCase, ...] = field(converter=_as_tuple)
+    hidden_tests: tuple[TestCase, ...] = field(default=(), converter=_as_tuple, repr=False)
     setup_code: str = ""
     given_code: str = ""
     scorer: str = "asserts"

@@ -1,0 +1,101 @@
+"""Opens a data set by name or file, and picks problems from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from egcfg.dataset import Dataset
+from egcfg.errors import UnknownNameError, UsageError
+from egcfg.hookspecs import Kind
+from egcfg.plugins import component_class, create
+from egcfg.problem import Problem
+
+__all__ = ["dataset_label", "open_dataset", "select"]
+
+_FILE_ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def open_dataset(
+    name_or_path: str, data: Path | None = None, options: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Open the data set that ``--dataset NAME_OR_FILE [--data FILE]`` means.
+
+    Args:
+        name_or_path: a registered name, or a file that ends in ``.jsonl`` or ``.jsonl.gz``.
+        data: the file to read a named data set from.
+        options: further options of the data set.
+
+    Raises:
+        UnknownNameError: nothing is registered under that name.
+        UsageError: the data set reads no file, or two files were given.
+        ConfigError: an option is unknown or wrong.
+        PluginError: the plugin behind the name is broken.
+        MissingExtraError: a package that it needs is not installed.
+    """
+    values = dict(options or {})
+    name = name_or_path
+    if name_or_path.endswith(_FILE_ENDINGS):
+        if data is not None:
+            raise UsageError(
+                f"two files were given, {name_or_path} and {data}; give --dataset a name "
+                "or leave out --data"
+            )
+        name, data = "jsonl", Path(name_or_path)
+    if data is not None:
+        options_class = component_class(Kind.DATASET, name).Options
+        if "path" not in {option.name for option in attrs.fields(options_class)}:
+            raise UsageError(f"the data set {name!r} reads no file; leave out --data")
+        values["path"] = data
+    dataset: Dataset = create(Kind.DATASET, name, values)
+    return dataset
+
+
+def dataset_label(name_or_path: str) -> str:
+    """Return how results name a data set: its name, or its file's name without the ending."""
+    for ending in sorted(_FILE_ENDINGS, key=len, reverse=True):
+        if name_or_path.endswith(ending):
+            return Path(name_or_path).name.removesuffix(ending)
+    return name_or_path
+
+
+def select(
+    problems: Sequence[Problem],
+    task_ids: Iterable[str] = (),
+    limit: int | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> list[Problem]:
+    """Return the problems to solve, in their order.
+
+    Args:
+        problems: all problems of a data set.
+        task_ids: those wanted; ``"0"`` also means ``"HumanEval/0"``. None given: all.
+        limit: how many at most, counted last.
+        start: position of the first to consider, from 0.
+        end: position behind the last to consider.
+
+    Raises:
+        UnknownNameError: a task id is not in the data set.
+        UsageError: nothing is left.
+    """
+    wanted = {_resolve(task_id, problems) for task_id in task_ids}
+    chosen = [p for p in problems[start:end] if not wanted or p.task_id in wanted][:limit]
+    if not chosen:
+        raise UsageError(
+            f"none of the {len(problems)} problems is left; widen the range, limit or task ids"
+        )
+    return chosen
+
+
+def _resolve(task_id: str, problems: Sequence[Problem]) -> str:
+    known = [problem.task_id for problem in problems]
+    if task_id in known:
+        return task_id
+    by_tail = [name for name in known if name.rpartition("/")[2] == task_id]
+    if len(by_tail) != 1:
+        raise UnknownNameError("task", task_id, known)
+    return by_tail[0]
