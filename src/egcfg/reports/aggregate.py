@@ -1,0 +1,247 @@
+"""Numbers from results: pure functions of the records that `egcfg.runs.store.scan` finds.
+
+Three numbers are kept apart. *Single-run accuracy* belongs to one configuration at one gamma, tried
+once per task. The *union* counts a task as solved if any of the units tried solved it: an oracle
+over the tests picks, so it is no accuracy that a user without tests would see, and it grows with
+every unit tried. The *cost* is what all that took.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import evolve, field, frozen
+
+from egcfg.backend import Usage
+from egcfg.errors import ConfigError
+from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.store import FileState, Record
+
+__all__ = ["Cost", "Report", "Row", "aggregate", "natural_order", "relative_success_rate"]
+
+
+@frozen(kw_only=True)
+class Cost:
+    """What a number of units took.
+
+    Attributes:
+        input_tokens: prompt tokens sent or processed.
+        output_tokens: tokens generated, chosen or sampled.
+        seconds: wall time, summed over units.
+        forward_passes: passes through a local model.
+        forward_tokens: tokens run through a local model.
+        requests: requests sent to an endpoint.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    forward_passes: int = 0
+    forward_tokens: int = 0
+    requests: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            seconds=self.seconds + other.seconds,
+            forward_passes=self.forward_passes + other.forward_passes,
+            forward_tokens=self.forward_tokens + other.forward_tokens,
+            requests=self.requests + other.requests,
+        )
+
+
+@frozen(kw_only=True)
+class Row:
+    """One configuration at one gamma.
+
+    Attributes:
+        config: its config string.
+        gamma: guidance strength.
+        tasks: tasks that any row of the same model and data set has.
+        verdicts: whether each task solved in this very row passed.
+        skipped: tasks skipped because another unit had solved them.
+        unreadable: files that are empty (left by a crash) or broken.
+        cost: what the judged units took.
+        rsr: relative success rate against the gamma 0 row of the same prompt, over the tasks that
+            both have; None where there is no such row, or either one skipped tasks.
+    """
+
+    config: str
+    gamma: float
+    tasks: int
+    verdicts: Mapping[str, bool] = field(repr=False)
+    skipped: int = 0
+    unreadable: int = 0
+    cost: Cost = field(factory=Cost)
+    rsr: float | None = None
+
+    @property
+    def done(self) -> int:
+        """Tasks judged in this row."""
+        return len(self.verdicts)
+
+    @property
+    def solved(self) -> int:
+        """Tasks that passed."""
+        return sum(self.verdicts.values())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Single-run accuracy in percent of the tasks done; None where it is not defined.
+
+        A row that skipped what others had solved was tried on the hard tasks only.
+        """
+        return None if self.skipped or not self.done else 100 * self.solved / self.done
+
+
+@frozen(kw_only=True)
+class Report:
+    """All rows of one model on one data set.
+
+    Attributes:
+        dataset: name of the data set's folder.
+        model: name of the model's folder.
+        tasks: tasks that any row has.
+        rows: by configuration, then gamma.
+        union_solved: tasks that any unit solved (an oracle over tests picks).
+        union_rsr: relative success rate of the union against the best gamma 0 row, over the tasks
+            that this row has; None where there is none.
+        broken: files that could not be understood, with what is wrong.
+    """
+
+    dataset: str
+    model: str
+    tasks: int
+    rows: tuple[Row, ...]
+    union_solved: int
+    union_rsr: float | None
+    broken: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def union_accuracy(self) -> float:
+        """The union in percent of the tasks."""
+        return 100 * self.union_solved / self.tasks
+
+    @property
+    def cost(self) -> Cost:
+        """What all rows took together: the price of the union."""
+        return sum((row.cost for row in self.rows), Cost())
+
+
+def relative_success_rate(accuracy: float, base: float) -> float | None:
+    """Return the share of what was left to solve that was solved (RSR, in percent).
+
+    Args:
+        accuracy: in percent.
+        base: the baseline's accuracy in percent.
+
+    Returns:
+        100 where everything is solved, 0 where nothing changed, negative where it got worse;
+        None for a baseline of 100, which leaves nothing to solve.
+    """
+    return None if base >= 100 else 100 * (accuracy - base) / (100 - base)
+
+
+def aggregate(records: Iterable[Record]) -> list[Report]:
+    """Return one report per data set and model, in order of their names."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.dataset, record.model].append(record)
+    return [_report(*names, groups[names]) for names in sorted(groups)]
+
+
+def natural_order(text: str) -> tuple[tuple[int, str], ...]:
+    """Return a sort key that puts task 9 before task 10."""
+    return tuple(
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    )
+
+
+def _report(dataset: str, model: str, records: Sequence[Record]) -> Report:
+    tasks = {record.task_id for record in records}
+    groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.config, record.gamma].append(record)
+    plain = [
+        _row(config, gamma, groups[config, gamma], len(tasks))
+        for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
+    ]
+    solved = {r.task_id for r in records if r.result is not None and r.result.passed}
+    bases = [row for row in plain if row.gamma == 0 and row.accuracy is not None]
+    best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
+    return Report(
+        dataset=dataset,
+        model=model,
+        tasks=len(tasks),
+        rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in plain),
+        union_solved=len(solved),
+        union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
+        broken={str(r.path): r.problem for r in records if r.problem is not None},
+    )
+
+
+def _row(config: str, gamma: float, records: Sequence[Record], tasks: int) -> Row:
+    verdicts: dict[str, bool] = {}
+    skipped = unreadable = 0
+    cost = Cost()
+    for record in sorted(records, key=lambda record: natural_order(record.task_id)):
+        if record.state is not FileState.DONE or record.result is None:
+            unreadable += 1
+        elif record.result.global_cached:
+            skipped += 1
+        else:
+            verdicts[record.task_id] = record.result.passed
+            cost += _cost(record)
+    return Row(
+        config=config,
+        gamma=gamma,
+        tasks=tasks,
+        verdicts=verdicts,
+        skipped=skipped,
+        unreadable=unreadable,
+        cost=cost,
+    )
+
+
+def _cost(record: Record) -> Cost:
+    stats = record.result.stats if record.result is not None else None
+    if stats is None:
+        return Cost()
+    usage: Usage = stats.total_usage
+    return Cost(
+        input_tokens=stats.input_tokens,
+        output_tokens=stats.output_tokens,
+        seconds=stats.seconds,
+        forward_passes=usage.forward_passes,
+        forward_tokens=usage.forward_tokens,
+        requests=usage.requests,
+    )
+
+
+def _rsr_of_row(row: Row, bases: Sequence[Row]) -> float | None:
+    """Compare with the same configuration's gamma 0 row, or else one of the same prompt."""
+    if row.gamma == 0 or row.accuracy is None:
+        return None
+    same = [base for base in bases if base.config == row.config]
+    prompt = _prompt(row.config)
+    alike = [base for base in bases if prompt is not None and _prompt(base.config) == prompt]
+    return _paired_rsr(row.verdicts, next(iter(same + alike), None))
+
+
+def _prompt(config: str) -> str | None:
+    try:
+        return SignalConfig.parse(config).prompt
+    except ConfigError:
+        return None  # a folder of another tool, with a name of its own
+
+
+def _paired_rsr(verdicts: Mapping[str, bool], base: Row | None) -> float | None:
+    common = [] if base is None else [task for task in verdicts if task in base.verdicts]
+    if base is None or not common:
+        return None
+    accuracy = 100 * sum(verdicts[task] for task in common) / len(common)
+    base_accuracy = 100 * sum(base.verdicts[task] for task in common) / len(common)
+    return relative_success_rate(accuracy, base_accuracy)

@@ -1,0 +1,69 @@
+"""Reports for other programs: plain dictionaries, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import orjson
+
+from egcfg.reports.aggregate import Report
+
+__all__ = ["as_csv", "as_dict", "as_json"]
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return a report as JSON-able values; accuracies and RSR are percentages."""
+    return {
+        "dataset": report.dataset,
+        "model": report.model,
+        "tasks": report.tasks,
+        "rows": [
+            {
+                "config": row.config,
+                "gamma": row.gamma,
+                "done": row.done,
+                "tasks": row.tasks,
+                "solved": row.solved,
+                "accuracy": row.accuracy,
+                "rsr": row.rsr,
+                "skipped": row.skipped,
+                "unreadable": row.unreadable,
+                **attrs.asdict(row.cost),
+            }
+            for row in report.rows
+        ],
+        "union": {
+            "oracle": "any row passed the tests",
+            "solved": report.union_solved,
+            "accuracy": report.union_accuracy,
+            "rsr": report.union_rsr,
+            **attrs.asdict(report.cost),
+        },
+        "broken": dict(report.broken),
+    }
+
+
+def as_json(reports: Iterable[Report]) -> bytes:
+    """Return reports as a JSON array."""
+    content = [as_dict(report) for report in reports]
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def as_csv(reports: Iterable[Report]) -> str:
+    """Return one line per row of each report, and one per union (its gamma is empty)."""
+    lines = []
+    for report in map(as_dict, reports):
+        names = {"dataset": report["dataset"], "model": report["model"]}
+        lines += [{**names, **row} for row in report["rows"]]
+        union = {key: value for key, value in report["union"].items() if key != "oracle"}
+        lines.append({**names, "config": "union", "tasks": report["tasks"], **union})
+    out = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(out, fieldnames=list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return out.getvalue()

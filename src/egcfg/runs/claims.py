@@ -1,0 +1,251 @@
+"""Claims: which process works on which unit, for any number of processes on any number of nodes.
+
+The claims of a unit are the files ``<stem>.0``, ``<stem>.1``, ...; the one with the highest number
+counts. Each is created exclusively, so it has exactly one owner, and none is removed or reused
+before the unit is done. A claim is *dead* when its owner released it, when its owner's process is
+gone (known on the same machine), or when its lease ran out because the heartbeat, which touches the
+file, stopped. Taking over a dead claim n is creating n + 1: whoever succeeds owns the unit, and
+nothing that others do, or do late, can change that. There is no moment at which a crash leaves a
+unit claimed for longer than a lease.
+
+Ages are differences of the file system's own clock, so that nodes' clocks may disagree.
+
+What a lease cannot exclude: an owner that is stopped for longer than its lease and then goes on.
+Both then write the same result, each as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import orjson
+from attrs import define, field, frozen
+
+from egcfg.errors import RunError
+from egcfg.runs.files import create_exclusively, write_atomically
+
+__all__ = ["Claim", "Claims"]
+
+logger = logging.getLogger(__name__)
+
+CLOCK_NAME = ".clock"
+
+
+@frozen
+class Owner:
+    """The process behind a claim.
+
+    Attributes:
+        machine: the kernel and process-id space that `pid` belongs to.
+        host: the machine's name, for people.
+        pid: the process's id.
+        born: when it started, in the kernel's own unit, so that a reused id is not taken for it;
+            None where the kernel does not say.
+    """
+
+    machine: str
+    host: str
+    pid: int
+    born: int | None
+
+    @classmethod
+    def current(cls) -> Self:
+        """Return this process."""
+        pid = os.getpid()
+        return cls(machine=_machine(), host=socket.gethostname(), pid=pid, born=_born(pid))
+
+    def gone(self) -> bool:
+        """Whether the process has certainly ended: never true of one on another machine."""
+        if self.machine != _machine():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return self.born is not None and _born(self.pid) != self.born
+
+
+@frozen
+class Claim:
+    """The right to work on one unit.
+
+    Attributes:
+        stem: the unit's claim files without their numbers.
+        number: which of them is this claim's.
+    """
+
+    stem: Path
+    number: int
+
+    @property
+    def path(self) -> Path:
+        """The file of this claim."""
+        return _numbered(self.stem, self.number)
+
+
+@define(eq=False)
+class Claims:
+    """The claims of this process, kept alive by a thread of its own. A context manager.
+
+    Attributes:
+        lease: seconds without a heartbeat after which a claim is dead.
+    """
+
+    lease: float = 120.0
+    _held: set[Claim] = field(factory=set, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _stop: threading.Event = field(factory=threading.Event, init=False)
+    _heart: threading.Thread | None = field(default=None, init=False)
+
+    def acquire(self, stem: Path) -> Claim | None:
+        """Claim the unit whose claim files are called `stem`; None: a live process has it.
+
+        Whether the unit is still to do must be looked up *after* this returns a claim.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        latest = _latest(stem)
+        if latest is not None and not self._dead(Claim(stem, latest)):
+            return None
+        claim = Claim(stem, 0 if latest is None else latest + 1)
+        owner = Owner.current()
+        content = {"machine": owner.machine, "host": owner.host, "pid": owner.pid}
+        if not create_exclusively(claim.path, orjson.dumps({**content, "born": owner.born})):
+            return None
+        if latest is not None:
+            logger.info("took over %s: its owner is gone", stem.name)
+        with self._lock:
+            self._held.add(claim)
+            if self._heart is None:
+                self._heart = threading.Thread(target=self._beat, name="claims", daemon=True)
+                self._heart.start()
+        return claim
+
+    def release(self, claim: Claim, *, done: bool) -> None:
+        """Give a claim back.
+
+        Args:
+            claim: what `acquire` returned.
+            done: whether the unit needs no work any more: its claim files are removed.
+
+        Raises:
+            RunError: the file system refused; the claim then ends with its lease.
+        """
+        with self._lock:
+            self._held.discard(claim)
+        if done:
+            # Whoever still takes the unit over finds its result before working on it.
+            for number in range(claim.number, -1, -1):
+                with contextlib.suppress(OSError):
+                    _numbered(claim.stem, number).unlink()
+        else:
+            write_atomically(claim.path, b"{}")
+
+    def close(self) -> None:
+        """Give all claims back as not done, and end the heartbeat."""
+        self._stop.set()
+        if self._heart is not None:
+            self._heart.join()
+        for claim in tuple(self._held):
+            try:
+                self.release(claim, done=False)
+            except RunError as error:
+                # What brought us here matters more, and the claim ends with its lease.
+                logger.warning("could not give back %s: %s", claim.stem.name, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _dead(self, claim: Claim) -> bool:
+        try:
+            content = claim.path.read_bytes()
+            touched = claim.path.stat().st_mtime
+        except FileNotFoundError:
+            # Its owner has just finished: the unit's result is there, or the next to look claims.
+            return False
+        except OSError as error:
+            raise RunError(f"cannot read {claim.path}: {error.strerror}") from error
+        if content == b"{}":
+            return True
+        owner = _read_owner(content)
+        if owner is not None and owner.gone():
+            return True
+        return _clock(claim.stem.parent) - touched > self.lease
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self.lease / 6):
+            with self._lock:
+                held = tuple(self._held)
+            for claim in held:
+                # A missed beat is no harm: the lease spans several. Lost for good, the claim dies.
+                with contextlib.suppress(OSError):
+                    os.utime(claim.path)
+
+
+def _numbered(stem: Path, number: int) -> Path:
+    return stem.with_name(f"{stem.name}.{number}")
+
+
+def _latest(stem: Path) -> int | None:
+    """Return the highest number among the claim files of `stem`."""
+    number = 0
+    while _numbered(stem, number).exists():
+        number += 1
+    return number - 1 if number else None
+
+
+def _read_owner(content: bytes) -> Owner | None:
+    """Return the owner that a claim names; None while it is not written yet: its lease decides."""
+    try:
+        fields = orjson.loads(content)
+        return Owner(fields["machine"], fields["host"], int(fields["pid"]), fields["born"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _clock(folder: Path) -> float:
+    """Return the present time of the file system that holds `folder`."""
+    path = folder / CLOCK_NAME
+    try:
+        path.touch()
+        return path.stat().st_mtime
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}; change its rights") from error
+
+
+def _machine() -> str:
+    """Return a name of this kernel and process-id space: containers may share a host's name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _born(pid: int) -> int | None:
+    """Return when a process started; None where it has ended or the kernel does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The process's own name, in parentheses, may hold anything; starttime is the 22nd field.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])

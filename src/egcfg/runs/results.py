@@ -1,0 +1,348 @@
+"""The result file of one unit: one solution, its verdict, and what they cost.
+
+The fields ``code``, ``results``, ``passed``, ``accuracy``, ``general_error``,
+``has_testcase_error`` and ``stats`` (``start_time``, ``end_time``, ``input_tokens``,
+``output_tokens``, ``duration``) have the names and forms that published result folders use. All
+others were added. A file that an older tool wrote reads well, and what is unknown in it is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import orjson
+from attrs import field, frozen
+
+from egcfg.backend import Usage
+from egcfg.errors import ContextOverflowError
+from egcfg.scorer import TestStatus
+from egcfg.solution import Generation, Solution
+
+__all__ = [
+    "MalformedResultError",
+    "Result",
+    "ResultStats",
+    "TestVerdict",
+    "dump_result",
+    "load_result",
+]
+
+T = TypeVar("T")
+DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+COUNTERS = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+
+
+class MalformedResultError(ValueError):
+    """The content of a result file cannot be understood; the message says where."""
+
+
+@frozen(kw_only=True)
+class TestVerdict:
+    """The verdict of one test.
+
+    Attributes:
+        passed: whether it passed (``result`` in the file).
+        seconds: wall time of its execution (``time``).
+        error: one line on what went wrong (``error``).
+        status: a `TestStatus` value; None in files of older tools.
+    """
+
+    __test__ = False  # not a pytest class
+
+    passed: bool
+    seconds: float = 0.0
+    error: str | None = None
+    status: str | None = None
+
+
+@frozen(kw_only=True)
+class ResultStats:
+    """What a solution cost.
+
+    Attributes:
+        start_time: when decoding started, as written (ISO 8601 in files of ours).
+        end_time: when scoring ended, likewise.
+        input_tokens: prompt tokens sent or processed.
+        output_tokens: tokens generated, chosen or sampled.
+        seconds: wall time; files of older tools round it to whole seconds (``duration``).
+        execution_seconds: the part of it in which candidates ran under the tracer.
+        usage: exact counters by stage; empty in files of older tools.
+        signals: signals made.
+        signals_cut: signals shortened for a budget.
+        tokens_changed: tokens where guidance overruled the plain model.
+        tokens_drafted: tokens accepted from drafts.
+        uncertain_choices: choices that a top-k list could not decide with certainty.
+    """
+
+    start_time: str | None = None
+    end_time: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    execution_seconds: float = 0.0
+    usage: Mapping[str, Usage] = field(factory=dict)
+    signals: int = 0
+    signals_cut: int = 0
+    tokens_changed: int = 0
+    tokens_drafted: int = 0
+    uncertain_choices: int = 0
+
+    @property
+    def total_usage(self) -> Usage:
+        """The counters of all stages together."""
+        return sum(self.usage.values(), Usage())
+
+
+@frozen(kw_only=True)
+class Result:
+    """The content of a result file.
+
+    Attributes:
+        code: the program.
+        tests: verdict per test, by the test's name (``results``).
+        passed: whether every test passed.
+        accuracy: share of the tests that passed.
+        general_error: why no test could be run; None otherwise.
+        has_testcase_error: whether a test ended otherwise than passed or failed.
+        stats: what it cost; None where an older tool left it out.
+        global_cached: the unit was skipped because another unit had solved its task; `code` and
+            the verdict are that one's and say nothing about this configuration.
+        response: the model's whole response.
+        finish: a `FinishReason` value.
+        problem_sha256: fingerprint of the problem that was solved.
+        extra: fields of other tools, kept as they were.
+    """
+
+    code: str = ""
+    tests: Mapping[str, TestVerdict] = field(factory=dict)
+    passed: bool = False
+    accuracy: float = 0.0
+    general_error: str | None = None
+    has_testcase_error: bool = False
+    stats: ResultStats | None = None
+    global_cached: bool = False
+    response: str | None = None
+    finish: str | None = None
+    problem_sha256: str | None = None
+    extra: Mapping[str, Any] = field(factory=dict, repr=False)
+
+    @classmethod
+    def of_solution(cls, solution: Solution, problem_sha256: str | None = None) -> Result:
+        """Return the result of a judged solution."""
+        tests: dict[str, TestVerdict] = {}
+        for test in solution.score.results:
+            # Equal tests keep a verdict each.
+            name, copy = test.name, 1
+            while name in tests:
+                copy += 1
+                name = f"{test.name} ({copy})"
+            tests[name] = TestVerdict(
+                passed=test.status is TestStatus.PASSED,
+                seconds=test.seconds,
+                error=test.error,
+                status=test.status.value,
+            )
+        judged = (TestStatus.PASSED, TestStatus.FAILED)
+        return cls(
+            code=solution.code,
+            tests=tests,
+            passed=solution.passed,
+            accuracy=solution.score.accuracy,
+            general_error=solution.score.general_error,
+            has_testcase_error=any(t.status not in judged for t in solution.score.results),
+            stats=_stats(solution.generation, solution.started, solution.ended),
+            response=solution.generation.response,
+            finish=solution.generation.finish.value,
+            problem_sha256=problem_sha256,
+        )
+
+    @classmethod
+    def of_overflow(
+        cls,
+        error: ContextOverflowError,
+        started: datetime,
+        ended: datetime,
+        problem_sha256: str | None = None,
+    ) -> Result:
+        """Return the result of a problem that is too long for the model: not solved, for good."""
+        return cls(
+            general_error=str(error),
+            stats=ResultStats(
+                start_time=started.isoformat(),
+                end_time=ended.isoformat(),
+                seconds=(ended - started).total_seconds(),
+            ),
+            problem_sha256=problem_sha256,
+        )
+
+    def as_cached(self) -> Result:
+        """Return the entry of a unit that is skipped because this result solved its task."""
+        return attrs.evolve(self, global_cached=True, stats=None, response=None, finish=None)
+
+
+def dump_result(result: Result) -> bytes:
+    """Return the content of a result file."""
+    content: dict[str, Any] = {
+        "code": _storable(result.code),
+        "results": {
+            _storable(name): {
+                "result": verdict.passed,
+                "time": verdict.seconds,
+                "error": _storable(verdict.error),
+            }
+            | ({} if verdict.status is None else {"status": verdict.status})
+            for name, verdict in result.tests.items()
+        },
+        "passed": result.passed,
+        "accuracy": result.accuracy,
+        "general_error": _storable(result.general_error),
+        "has_testcase_error": result.has_testcase_error,
+    }
+    if result.stats is not None:
+        content["stats"] = _dump_stats(result.stats)
+    if result.global_cached:
+        content["global_cached"] = True
+    for name in ("response", "finish", "problem_sha256"):
+        if getattr(result, name) is not None:
+            content[name] = _storable(getattr(result, name))
+    return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
+
+
+def load_result(data: bytes) -> Result:
+    """Read the content of a result file, of whichever tool.
+
+    Raises:
+        MalformedResultError: it is no JSON object, or a known field has a wrong type.
+    """
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedResultError(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise MalformedResultError("not a JSON object")
+    rest = dict(content)
+    tests = {
+        name: _load_verdict(name, entry) for name, entry in _take(rest, "results", dict, {}).items()
+    }
+    cached = _take(rest, "global_cached", bool, False)
+    general_error = _take(rest, "general_error", str, None)
+    if "passed" not in rest and not (cached or general_error is not None or tests):
+        raise MalformedResultError("it has none of the fields of a result")
+    # A cached entry may hold nothing else: it is there because its task is solved.
+    passed = cached or (bool(tests) and all(t.passed for t in tests.values()))
+    passed = _take(rest, "passed", bool, passed and general_error is None)
+    stats = _take(rest, "stats", dict, None)
+    share = sum(t.passed for t in tests.values()) / len(tests) if tests else float(passed)
+    return Result(
+        code=_take(rest, "code", str, ""),
+        tests=tests,
+        passed=passed,
+        accuracy=float(_take(rest, "accuracy", (int, float), share)),
+        general_error=general_error,
+        has_testcase_error=_take(rest, "has_testcase_error", bool, False),
+        stats=None if stats is None else _load_stats(stats),
+        global_cached=cached,
+        response=_take(rest, "response", str, None),
+        finish=_take(rest, "finish", str, None),
+        problem_sha256=_take(rest, "problem_sha256", str, None),
+        extra=rest,
+    )
+
+
+def _stats(generation: Generation, started: datetime, ended: datetime) -> ResultStats:
+    total = generation.total_usage
+    return ResultStats(
+        start_time=started.isoformat(),
+        end_time=ended.isoformat(),
+        input_tokens=total.input_tokens,
+        output_tokens=total.output_tokens,
+        seconds=(ended - started).total_seconds(),
+        execution_seconds=generation.execution_seconds,
+        usage={stage.value: usage for stage, usage in generation.usage.items()},
+        **{name: getattr(generation, name) for name in COUNTERS},
+    )
+
+
+def _dump_stats(stats: ResultStats) -> dict[str, Any]:
+    whole = round(stats.seconds)
+    return {
+        "start_time": stats.start_time,
+        "end_time": stats.end_time,
+        "input_tokens": stats.input_tokens,
+        "output_tokens": stats.output_tokens,
+        "duration": f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}",
+        "seconds": stats.seconds,
+        "execution_seconds": stats.execution_seconds,
+        "usage": {stage: attrs.asdict(usage) for stage, usage in stats.usage.items()},
+        **{name: getattr(stats, name) for name in COUNTERS},
+    }
+
+
+def _load_stats(content: dict[str, Any]) -> ResultStats:
+    start, end = (_take(content, name, str, None) for name in ("start_time", "end_time"))
+    seconds = _take(content, "seconds", (int, float), None)
+    if seconds is None:
+        seconds = _seconds_of(_take(content, "duration", str, ""))
+    return ResultStats(
+        start_time=start,
+        end_time=end,
+        input_tokens=_take(content, "input_tokens", int, 0),
+        output_tokens=_take(content, "output_tokens", int, 0),
+        seconds=float(seconds),
+        execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
+        usage={
+            stage: _load_usage(counters)
+            for stage, counters in _take(content, "usage", dict, {}).items()
+        },
+        **{name: _take(content, name, int, 0) for name in COUNTERS},
+    )
+
+
+def _load_usage(counters: object) -> Usage:
+    # Counters of a later version are no reason to refuse the file.
+    known = attrs.fields_dict(Usage)
+    given = counters.items() if isinstance(counters, dict) else ()
+    return Usage(**{name: value for name, value in given if name in known})
+
+
+def _load_verdict(name: str, entry: object) -> TestVerdict:
+    if not isinstance(entry, dict):
+        raise MalformedResultError(f"the result of {name!r} is no object")
+    return TestVerdict(
+        passed=_take(entry, "result", bool, False),
+        seconds=float(_take(entry, "time", (int, float), 0.0)),
+        error=_take(entry, "error", str, None),
+        status=_take(entry, "status", str, None),
+    )
+
+
+def _take(
+    content: dict[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...], default: Any
+) -> Any:
+    """Take a field out of `content`; null is as good as absent."""
+    value = content.pop(name, None)
+    if value is None:
+        return default
+    wrong_bool = isinstance(value, bool) and kind is not bool
+    if wrong_bool or not isinstance(value, kind):
+        raise MalformedResultError(f"the field {name!r} holds {type(value).__name__}")
+    return value
+
+
+def _seconds_of(duration: str) -> float:
+    match = DURATION.fullmatch(duration.strip())
+    if match is None:
+        return 0.0
+    days, hours, minutes, seconds = match.groups()
+    return float(days or 0) * 86400 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _storable(text: T) -> T:
+    """Spell out lone surrogates, which judged programs may print and JSON cannot hold."""
+    if isinstance(text, str):
+        return text.encode("utf-8", "backslashreplace").decode()  # type: ignore[return-value]
+    return text

@@ -1,0 +1,347 @@
+"""Works through a grid: skip what is done, claim, solve, write; resumed by running it again.
+
+Any number of processes may run the same grid on the same folder at once. What a unit's failure
+means is decided here:
+
+* a wrong solution is a result;
+* a problem that does not fit the model's context is a result too, with a ``general_error``: trying
+  again would give the same;
+* any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
+  in a row stop the run; a `CapabilityError` stops it at once;
+* a `SandboxError` stops the run: it says nothing about the solution.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+from attrs import define, field, frozen
+
+from egcfg.errors import (
+    BackendError,
+    CapabilityError,
+    ContextOverflowError,
+    RunError,
+    SandboxError,
+)
+from egcfg.problem import Problem
+from egcfg.runs.claims import Claims
+from egcfg.runs.grid import Grid, Unit, problem_sha256
+from egcfg.runs.results import Result
+from egcfg.runs.store import FileState, Record, ResultsFolder
+from egcfg.sandbox.service import Sandbox
+from egcfg.scorer import TestStatus
+from egcfg.settings import DecodingSettings
+from egcfg.solution import LineStep, Solution
+
+__all__ = [
+    "RunObserver",
+    "RunSummary",
+    "Solver",
+    "SolverFor",
+    "grid_records",
+    "pinned_settings",
+    "run",
+]
+
+logger = logging.getLogger(__name__)
+
+FAILURES_IN_A_ROW = 3
+# What a config string or a file name says already, and what never changes the text.
+UNPINNED = frozenset(
+    {"gamma", "temperature", "candidates", "horizon", "refresh", "unit", "partial", "drafts"}
+)
+
+
+class Solver(Protocol):
+    """What a run needs of an `egcfg.engine.Engine`."""
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Runs candidates and tests."""
+
+    def solve(
+        self,
+        problem: Problem,
+        settings: DecodingSettings,
+        on_step: Callable[[LineStep], None] | None = None,
+    ) -> Solution:
+        """Decode and judge `problem`."""
+
+
+SolverFor: TypeAlias = Callable[[str], Solver]
+"""Gives the engine whose prompt builder has that name. Called once per name, and only when a unit
+is left to solve: a finished run loads no model. Who made an engine closes it."""
+
+
+class RunObserver:
+    """Is told what a run does; a subclass overrides what it wants to hear."""
+
+    def run_started(self, total: int, done: int) -> None:
+        """The grid has `total` units; `done` of them were done before."""
+
+    def unit_started(self, unit: Unit) -> None:
+        """This process begins to solve `unit`."""
+
+    def line_decided(self, unit: Unit, step: LineStep) -> None:
+        """A line of the unit's solution was decided."""
+
+    def unit_finished(self, unit: Unit, result: Result) -> None:
+        """The unit's result is written: solved now, or by another process meanwhile, or
+        (`Result.global_cached`) skipped because its task is solved."""
+
+    def unit_failed(self, unit: Unit, error: BackendError) -> None:
+        """The model could not answer: the unit stays undone."""
+
+    def run_finished(self, summary: RunSummary) -> None:
+        """The run ends, however it ends; an exception may follow."""
+
+
+@frozen(kw_only=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        total: units of the grid.
+        done_before: units that were done when it started.
+        finished: units that it solved and judged.
+        passed: those of them that passed.
+        skipped: units skipped because their task was solved.
+        done_elsewhere: units that other processes did meanwhile.
+        in_flight_elsewhere: units that live processes are still working on.
+        failures: units left undone because the model could not answer, with the reason.
+        seconds: wall time of the run.
+    """
+
+    total: int
+    done_before: int = 0
+    finished: int = 0
+    passed: int = 0
+    skipped: int = 0
+    done_elsewhere: int = 0
+    in_flight_elsewhere: int = 0
+    failures: tuple[tuple[Unit, str], ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Units that are done now."""
+        return self.done_before + self.finished + self.skipped + self.done_elsewhere
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit is done."""
+        return self.done == self.total
+
+
+def run(
+    grid: Grid,
+    folder: ResultsFolder,
+    solver_for: SolverFor,
+    *,
+    settings: DecodingSettings | None = None,
+    pins_for: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    stop_when_solved: bool = False,
+    observer: RunObserver | None = None,
+    lease: float = 120.0,
+) -> RunSummary:
+    """Solve every unit of `grid` that is not done yet and that no other process works on.
+
+    Args:
+        grid: the units.
+        folder: where results are kept.
+        solver_for: gives the engine for a prompt builder's name.
+        settings: what the configurations and gammas do not say (`max_tokens`, `seed`, ...).
+        pins_for: whatever else determines the text with a prompt builder of that name (tracer,
+            options, dtype ...), as JSON-able values; see `ResultsFolder.pin_settings`.
+        stop_when_solved: skip a task's remaining units once one of any configuration passed. The
+            rows of the skipped units are then no single runs any more.
+        observer: is told what happens.
+        lease: seconds after which the claim of a silent process on another machine is taken over.
+
+    Raises:
+        RunError: the folder holds results of other settings or problems, or cannot be written.
+        SandboxError: the sandbox is not to be trusted here; nothing more was decided.
+        BackendError: the model cannot answer, or did not several times in a row.
+        UsageError: a problem or a setting cannot be used as given.
+    """
+    base = settings or DecodingSettings()
+    for config in grid.configs:
+        folder.pin_settings(str(config), pinned_settings(base, pins_for(config.prompt)))
+    with Claims(lease) as claims:
+        job = _Job(
+            folder=folder,
+            solver_for=solver_for,
+            settings=base,
+            stop_when_solved=stop_when_solved,
+            observer=observer or RunObserver(),
+            claims=claims,
+            summary=RunSummary(total=len(grid)),
+        )
+        return job.work(grid)
+
+
+def pinned_settings(settings: DecodingSettings, pins: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is pinned in a configuration's folder: all that its name does not say."""
+    decoding = attrs.asdict(settings, filter=lambda attribute, _: attribute.name not in UNPINNED)
+    return {"decoding": decoding, **pins}
+
+
+def grid_records(grid: Grid, folder: ResultsFolder) -> list[Record]:
+    """Return the result files of the grid's units that exist.
+
+    Raises:
+        RunError: a file cannot be opened.
+    """
+    found = (folder.read(str(unit.config), unit.problem.task_id, unit.gamma) for unit in grid)
+    return [record for record in found if record is not None]
+
+
+@define
+class _Job:
+    """One call of `run`."""
+
+    folder: ResultsFolder
+    solver_for: SolverFor
+    settings: DecodingSettings
+    stop_when_solved: bool
+    observer: RunObserver
+    claims: Claims
+    summary: RunSummary
+    solvers: dict[str, Solver] = field(factory=dict)
+    failures_in_a_row: int = 0
+
+    def work(self, grid: Grid) -> RunSummary:
+        started = time.monotonic()
+        todo = [unit for unit in grid if self._result(unit) is None]
+        self._count(done_before=len(grid) - len(todo))
+        self.observer.run_started(len(grid), self.summary.done_before)
+        try:
+            # A second look at what others had claimed: their owners may be done, or gone.
+            for _ in range(2):
+                todo = [unit for unit in todo if not self._attempt(unit)]
+            self._count(in_flight_elsewhere=len(todo))
+        finally:
+            self._count(seconds=time.monotonic() - started)
+            self.observer.run_finished(self.summary)
+        return self.summary
+
+    def _attempt(self, unit: Unit) -> bool:
+        """Do a unit if it is still to do; return False if another process is at it."""
+        stem = self.folder.claim_path(str(unit.config), unit.problem.task_id, unit.gamma)
+        result = self._result(unit)
+        claim = self.claims.acquire(stem) if result is None else None
+        if result is None and claim is None:
+            return False
+        done = False
+        try:
+            # Before the claim was ours, its last owner may have written the result.
+            result = result or self._result(unit)
+            if result is not None:
+                self._count(done_elsewhere=1)
+            else:
+                result = self._skip_or_solve(unit)
+            done = result is not None
+        finally:
+            if claim is not None:
+                self.claims.release(claim, done=done)
+        if result is not None:
+            self.observer.unit_finished(unit, result)
+        return True
+
+    def _skip_or_solve(self, unit: Unit) -> Result | None:
+        """Return the unit's result, written; None if the model could not answer."""
+        config, task_id = str(unit.config), unit.problem.task_id
+        solved = self.folder.solved(task_id) if self.stop_when_solved else None
+        if solved is not None:
+            result = solved.as_cached()
+            self.folder.write(config, task_id, unit.gamma, result)
+            self._count(skipped=1)
+            return result
+        solver = self._solver(unit.config.prompt)
+        self.observer.unit_started(unit)
+        try:
+            result = self._solve(unit, solver)
+        except CapabilityError:
+            raise
+        except BackendError as error:
+            self._note_failure(unit, error)
+            return None
+        self.failures_in_a_row = 0
+        self.folder.write(config, task_id, unit.gamma, result)
+        self._count(finished=1, passed=int(result.passed))
+        return result
+
+    def _solve(self, unit: Unit, solver: Solver) -> Result:
+        fingerprint = problem_sha256(unit.problem)
+        started = datetime.now(UTC)
+        try:
+            solution = solver.solve(
+                unit.problem,
+                unit.config.settings(self.settings, gamma=unit.gamma),
+                lambda step: self.observer.line_decided(unit, step),
+            )
+        except ContextOverflowError as error:
+            logger.warning("%s: %s", unit, error)
+            return Result.of_overflow(error, started, datetime.now(UTC), fingerprint)
+        for test in solution.score.results:
+            if test.status is TestStatus.SANDBOX_ERROR:
+                raise SandboxError(
+                    f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
+                )
+        return Result.of_solution(solution, fingerprint)
+
+    def _solver(self, prompt: str) -> Solver:
+        if prompt not in self.solvers:
+            solver = self.solver_for(prompt)
+            if all(solver.sandbox is not known.sandbox for known in self.solvers.values()):
+                # Before a token is spent: a sandbox that misjudges would spoil every result.
+                check = getattr(solver.sandbox, "canary", None)
+                if check is not None:
+                    check()
+            self.solvers[prompt] = solver
+        return self.solvers[prompt]
+
+    def _note_failure(self, unit: Unit, error: BackendError) -> None:
+        logger.warning("%s stays undone: %s", unit, error)
+        self._count(failures=((unit, str(error)),))
+        self.observer.unit_failed(unit, error)
+        self.failures_in_a_row += 1
+        if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise BackendError(
+                f"the model failed to answer {self.failures_in_a_row} times in a row, last: "
+                f"{error}; run again to go on where this run stopped"
+            ) from error
+
+    def _result(self, unit: Unit) -> Result | None:
+        """Return a unit's result; None where it is to be solved.
+
+        Raises:
+            RunError: it is the result of another problem of the same task id.
+        """
+        record = self.folder.read(str(unit.config), unit.problem.task_id, unit.gamma)
+        if record is None:
+            return None
+        if record.result is None:
+            if record.state is FileState.BROKEN:
+                logger.warning("%s is broken (%s) and is made anew", record.path, record.problem)
+            return None
+        if record.result.global_cached:
+            # Skipped by another run: a run that skips nothing still has to do it.
+            return record.result if self.stop_when_solved else None
+        if record.result.problem_sha256 not in (None, problem_sha256(unit.problem)):
+            raise RunError(
+                f"{record.path} is the result of another problem: task {unit.problem.task_id!r} "
+                "has changed since; choose another --results-dir, or delete the file"
+            )
+        return record.result
+
+    def _count(self, **changes: Any) -> None:
+        """Add to the summary's counters."""
+        sums = {name: getattr(self.summary, name) + value for name, value in changes.items()}
+        self.summary = attrs.evolve(self.summary, **sums)

@@ -1,0 +1,293 @@
+"""Where results are kept, one file per unit.
+
+    <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.json
+    <results_dir>/<dataset>/<model>/<config string>/.settings.json
+    <results_dir>/<dataset>/<model>/<config string>/.claims/
+    <results_dir>/<dataset>/<model>/solved_tasks/395.json
+
+In the names of data set and model ``/`` is written ``_``. In a task id every character other than
+letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
+``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back. ``.settings.json`` pins what determines
+the text and is in no name; a run whose settings differ is refused.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+from attrs import frozen
+
+from egcfg.errors import RunError
+from egcfg.runs.config_string import decimal_text
+from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
+
+__all__ = ["FileState", "Record", "ResultsFolder", "scan"]
+
+logger = logging.getLogger(__name__)
+
+RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>[0-9]+(?:\.[0-9]+)?)\.json")
+SETTINGS_NAME = ".settings.json"
+CLAIMS_NAME = ".claims"
+SOLVED_NAME = "solved_tasks"
+LONGEST_NAME = 200  # bytes; common file systems take 255, claims and suffixes need some
+
+
+class FileState(enum.StrEnum):
+    """What a result file is good for."""
+
+    DONE = "done"
+    EMPTY = "empty"  # a reservation that a crashed tool left
+    BROKEN = "broken"
+
+
+@frozen(kw_only=True)
+class Record:
+    """One result file, as found in a folder.
+
+    Attributes:
+        path: the file.
+        dataset: name of the folder of the data set.
+        model: name of the folder of the model.
+        config: name of the configuration's folder, its config string.
+        task_id: the task's id.
+        gamma: guidance strength.
+        state: what the file is good for.
+        result: its content where `state` is done.
+        problem: what is wrong with a broken one.
+    """
+
+    path: Path
+    dataset: str
+    model: str
+    config: str
+    task_id: str
+    gamma: float
+    state: FileState
+    result: Result | None = None
+    problem: str | None = None
+
+
+@frozen
+class ResultsFolder:
+    """The results of one model on one data set.
+
+    Attributes:
+        results_dir: the folder that holds all results.
+        dataset: name of the data set.
+        model: name of the model.
+    """
+
+    results_dir: Path
+    dataset: str
+    model: str
+
+    @property
+    def path(self) -> Path:
+        """The folder of this model's results."""
+        return self.results_dir / _folder_name(self.dataset) / _folder_name(self.model)
+
+    def result_path(self, config: str, task_id: str, gamma: float) -> Path:
+        """Return the file of one unit.
+
+        Raises:
+            RunError: the task id is too long for a file name.
+        """
+        return self.path / config / f"{unit_name(task_id, gamma)}.json"
+
+    def claim_path(self, config: str, task_id: str, gamma: float) -> Path:
+        """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
+        return self.path / config / CLAIMS_NAME / unit_name(task_id, gamma)
+
+    def read(self, config: str, task_id: str, gamma: float) -> Record | None:
+        """Return the result file of a unit, under any spelling of its gamma; None: there is none.
+
+        Raises:
+            RunError: the file cannot be opened.
+        """
+        path = self.result_path(config, task_id, gamma)
+        spellings = {path}
+        if gamma.is_integer():
+            spellings.add(path.with_name(path.name.removesuffix(".0.json") + ".json"))
+        records = [read_record(each) for each in sorted(spellings) if each.exists()]
+        return min(records, key=_usefulness) if records else None
+
+    def write(self, config: str, task_id: str, gamma: float, result: Result) -> Path:
+        """Write the result of a unit; the first one to pass is kept as its task's solution.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        path = self.result_path(config, task_id, gamma)
+        write_atomically(path, dump_result(result))
+        if result.passed and self.solved(task_id) is None:
+            write_atomically(self._solved_path(task_id), dump_result(result))
+        return path
+
+    def solved(self, task_id: str) -> Result | None:
+        """Return the result that solved a task, in whatever configuration; None: none did."""
+        path = self._solved_path(task_id)
+        try:
+            result = load_result(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, MalformedResultError) as error:
+            logger.warning("ignoring %s: %s", path, error)
+            return None
+        return result if result.passed else None
+
+    def pin_settings(self, config: str, settings: Mapping[str, Any]) -> None:
+        """Hold the settings of a configuration's folder fixed from the first run on.
+
+        Raises:
+            RunError: the folder's results were made with other settings; the message lists them.
+        """
+        path = self.path / config / SETTINGS_NAME
+        # A trip through JSON makes both sides comparable: tuples are lists, enums text.
+        wanted = orjson.loads(orjson.dumps(dict(settings)))
+        if create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2)):
+            return
+        try:
+            kept = orjson.loads(path.read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise RunError(
+                f"cannot read {path}: {error}; delete it to vouch for the results beside it, "
+                "or choose another --results-dir"
+            ) from error
+        if kept != wanted:
+            raise RunError(
+                f"{path.parent} holds results of other settings ({_difference(kept, wanted)}); "
+                "run with those settings, or choose another --results-dir"
+            )
+
+    def _solved_path(self, task_id: str) -> Path:
+        return self.path / SOLVED_NAME / f"{file_name(task_id)}.json"
+
+
+def scan(folder: Path) -> list[Record]:
+    """Return every result file below `folder`: a whole results folder or any part of one.
+
+    Where a unit has files under two spellings of its gamma, the better one is returned.
+
+    Raises:
+        RunError: `folder` does not exist or holds no result file.
+    """
+    if not folder.is_dir():
+        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
+    best: dict[tuple[Path, str, float], Record] = {}
+    # Absolute, so that the folders' names are known even for the path ".".
+    for path in sorted(Path(os.path.abspath(folder)).rglob("task_id=*_gamma=*.json")):
+        if not RESULT_NAME.fullmatch(path.name):
+            continue
+        record = read_record(path)
+        key = (path.parent, record.task_id, record.gamma)
+        best[key] = min(best.get(key, record), record, key=_usefulness)
+    if not best:
+        raise RunError(f"{folder} holds no result files (task_id=..._gamma=....json)")
+    return list(best.values())
+
+
+def read_record(path: Path) -> Record:
+    """Read one result file; whatever is in it, it is no error.
+
+    Raises:
+        RunError: the file cannot be opened, or its name is not one of a result file.
+    """
+    task_id, gamma = parse_unit_name(path.name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; check its rights") from error
+    state, result, problem = FileState.EMPTY, None, None
+    if data.strip():
+        try:
+            state, result = FileState.DONE, load_result(data)
+        except MalformedResultError as error:
+            state, problem = FileState.BROKEN, str(error)
+    folders = path.absolute().parents
+    names = [parent.name for parent in folders[:3]] + ["", ""]
+    return Record(
+        path=path,
+        dataset=names[2],
+        model=names[1],
+        config=names[0],
+        task_id=task_id,
+        gamma=gamma,
+        state=state,
+        result=result,
+        problem=problem,
+    )
+
+
+def unit_name(task_id: str, gamma: float) -> str:
+    """Return the name of a unit within its configuration.
+
+    Raises:
+        RunError: the task id is too long for a file name.
+    """
+    return f"task_id={file_name(task_id)}_gamma={decimal_text(gamma)}"
+
+
+def parse_unit_name(name: str) -> tuple[str, float]:
+    """Return the task id and gamma that a result file's name says.
+
+    Raises:
+        RunError: it is no result file's name.
+    """
+    match = RESULT_NAME.fullmatch(name)
+    if match is None:
+        raise RunError(f"{name!r} is not named as a result file: task_id=..._gamma=....json")
+    return unquote(match["task"]), float(match["gamma"])
+
+
+def file_name(task_id: str) -> str:
+    """Return a task id as a file name that reads back; see the module's docstring.
+
+    Raises:
+        RunError: it is too long.
+    """
+    name = quote(task_id, safe="")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > LONGEST_NAME:
+        raise RunError(f"the task id {task_id[:40]!r}... is too long for a file name; shorten it")
+    return name
+
+
+def _folder_name(name: str) -> str:
+    safe = name.replace("/", "_").replace("\0", "_")
+    return f"_{safe}" if safe in ("", ".", "..") else safe
+
+
+def _usefulness(record: Record) -> int:
+    if record.state is FileState.DONE:
+        return 1 if record.result is not None and record.result.global_cached else 0
+    return 2 if record.state is FileState.BROKEN else 3
+
+
+def _difference(kept: Any, wanted: Any) -> str:
+    """Return what differs, setting by setting: ``seed: 0 there, 1 now``."""
+    old, new = _flat(kept), _flat(wanted)
+    return "; ".join(
+        f"{name}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} now"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: orjson.dumps(value).decode()}
+    return {
+        name: text
+        for key, item in value.items()
+        for name, text in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+    }

@@ -1,0 +1,136 @@
+"""A solver without a model, at the seam where a run calls the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from attrs import define, field
+
+from egcfg.backend import Usage
+from egcfg.problem import AssertTest, Problem
+from egcfg.runs.results import Result
+from egcfg.runs.store import ResultsFolder
+from egcfg.sandbox.service import Sandbox
+from egcfg.scorer import Score, TestResult, TestStatus
+from egcfg.settings import DecodingSettings
+from egcfg.solution import FinishReason, Generation, LineStep, Solution, Stage
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class WatchedSandbox(Sandbox):
+    """Counts its canaries; runs nothing."""
+
+    canaries = 0
+    canary_error: Exception | None = None
+
+    def canary(self) -> None:
+        self.canaries += 1
+        if self.canary_error is not None:
+            raise self.canary_error
+
+
+@define
+class FakeSolver:
+    """Solves what `passes` says, in no time; `before` may raise what a backend would."""
+
+    sandbox: WatchedSandbox = field(factory=WatchedSandbox)
+    passes: Callable[[Problem, DecodingSettings], bool] = lambda problem, settings: True
+    before: Callable[[Problem, DecodingSettings], None] = lambda problem, settings: None
+    solved: list[tuple[str, float]] = field(factory=list)
+
+    def solve(
+        self,
+        problem: Problem,
+        settings: DecodingSettings,
+        on_step: Callable[[LineStep], None] | None = None,
+    ) -> Solution:
+        self.before(problem, settings)
+        self.solved.append((problem.task_id, settings.gamma))
+        if on_step is not None:
+            on_step(LineStep(index=0, in_code=True, text="def f(n):\n", tokens=()))
+        status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
+        return solution(problem, settings, [status for _ in problem.scoring_tests])
+
+
+def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestStatus]) -> Solution:
+    code = f"def f(n):\n    return n  # gamma {settings.gamma}\n"
+    usage = Usage(
+        forward_passes=7, forward_tokens=90, input_tokens=60, output_tokens=30, seconds=1.25
+    )
+    results = [
+        TestResult(
+            name=test.name,
+            status=status,
+            seconds=0.01,
+            error=None if status is TestStatus.PASSED else "AssertionError",
+        )
+        for test, status in zip(problem.scoring_tests, statuses, strict=True)
+    ]
+    return Solution(
+        task_id=problem.task_id,
+        settings=settings,
+        generation=Generation(
+            response=f"```python\n{code}```",
+            code=code,
+            ids=(1, 2, 3),
+            finish=FinishReason.CODE_END,
+            usage={Stage.PREFIX: Usage(forward_passes=1, input_tokens=40), Stage.GUIDED: usage},
+            execution_seconds=0.5,
+            signals=2,
+            tokens_changed=1,
+            tokens_drafted=4,
+        ),
+        score=Score(results=results),
+        started=START,
+        ended=START + timedelta(seconds=3661.5),
+    )
+
+
+def problem(task_id: str, tests: int = 2) -> Problem:
+    return Problem(
+        task_id=task_id,
+        description="Return n.",
+        entry_point="f",
+        visible_tests=[AssertTest(f"assert f({n}) == {n}") for n in range(tests)],
+    )
+
+
+@pytest.fixture
+def make_problem() -> Callable[..., Problem]:
+    return problem
+
+
+@pytest.fixture
+def make_solution() -> Callable[..., Solution]:
+    def make(
+        statuses: tuple[TestStatus, ...] = (TestStatus.PASSED, TestStatus.PASSED),
+        task_id: str = "395",
+        gamma: float = 1.0,
+    ) -> Solution:
+        return solution(
+            problem(task_id, len(statuses)), DecodingSettings(gamma=gamma), list(statuses)
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_result(make_solution: Callable[..., Solution]) -> Callable[..., Result]:
+    def make(*, passed: bool = True, task_id: str = "395") -> Result:
+        status = TestStatus.PASSED if passed else TestStatus.FAILED
+        return Result.of_solution(make_solution((status, status), task_id))
+
+    return make
+
+
+@pytest.fixture
+def solver() -> FakeSolver:
+    return FakeSolver()
+
+
+@pytest.fixture
+def folder(tmp_path) -> ResultsFolder:
+    return ResultsFolder(tmp_path / "results", "mbpp", "org/tiny")
