@@ -1,0 +1,60 @@
+"""Where an endpoint is, and the key that it wants."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+from egcfg.errors import ConfigError, UsageError
+
+__all__ = ["api_key", "checked_address"]
+
+NO_KEY = "none"
+"""Sent to servers on this machine that want no key; the SDKs refuse to send nothing."""
+
+
+def checked_address(base_url: str) -> str:
+    """Return an endpoint's address without a trailing slash.
+
+    Raises:
+        ConfigError: it is no http(s) address, or holds a user name or password.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"{base_url!r} is no address of an endpoint; write --base-url http://HOST:PORT/v1"
+        )
+    if parts.username or parts.password:
+        raise ConfigError(
+            "an endpoint's address must not hold a user name or password; "
+            "put the key into the environment"
+        )
+    return base_url.rstrip("/")
+
+
+def api_key(variable: str, base_url: str) -> str:
+    """Return the key in the environment; a stand-in for a server on this machine.
+
+    Raises:
+        UsageError: the variable is not set and the server is elsewhere.
+    """
+    key = os.environ.get(variable, "").strip()
+    if key:
+        return key
+    host = urlsplit(base_url).hostname or ""
+    if _is_loopback(host):
+        return NO_KEY
+    raise UsageError(
+        f"no API key for {host}: set the environment variable {variable} "
+        "(to any word if the server wants none)"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,158 @@
+"""Asks a server until it answers: the one owner of retries, deadlines and request counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import tenacity
+from attrs import define, field
+
+from egcfg.backend import Usage
+from egcfg.errors import BackendError, UsageError
+from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
+from egcfg_backends_fireworks.options import EndpointOptions
+from egcfg_backends_fireworks.responses import (
+    Completion,
+    MalformedResponseError,
+    parse_completion,
+    parse_json_object,
+)
+from egcfg_backends_fireworks.transport import SdkTransport
+
+__all__ = ["EndpointClient"]
+
+T = TypeVar("T")
+
+
+@define
+class EndpointClient:
+    """A transport with patience.
+
+    Attributes:
+        transport: makes one attempt.
+        options: attempts, waits and deadlines.
+        usage: requests and tokens so far, retries included; ``seconds`` is left to the caller,
+            since requests overlap.
+        sleep: waits between attempts.
+        clock: tells the seconds that the deadline counts.
+    """
+
+    transport: SdkTransport
+    options: EndpointOptions
+    usage: Usage = field(factory=Usage)
+    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    _slots: asyncio.Semaphore = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.options.max_concurrency)
+
+    async def complete(
+        self,
+        request: dict[str, Any],
+        check: Callable[[Completion], None] = lambda _: None,
+    ) -> Completion:
+        """Return a validated completion.
+
+        Args:
+            request: the fields of the request's body.
+            check: raises MalformedResponseError on an answer that does not fit the question; it
+                is then asked again.
+
+        Raises:
+            UsageError: the endpoint will not serve this user (401, 402, 403, 404).
+            ContextOverflowError: the prompt is too long.
+            RejectedRequestError: the request itself is refused.
+            BackendError: no usable answer within the attempts and the deadline.
+        """
+
+        async def attempt() -> Completion:
+            completion = parse_completion(await self.transport.complete(request))
+            check(completion)
+            return completion
+
+        completion = await self._patiently(attempt)
+        reported = completion.usage
+        rows = sum(len(choice.rows) for choice in completion.choices)
+        self.usage += Usage(
+            input_tokens=reported.input_tokens,
+            cached_tokens=reported.cached_tokens,
+            # Some servers count the first choice only.
+            output_tokens=max(reported.output_tokens, rows),
+        )
+        return completion
+
+    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return what a further route of the server answers; None where it has no such route.
+
+        Args:
+            path: below the server's root, such as ``/tokenize``.
+            body: what to post; None: the route is read.
+
+        Raises:
+            BackendError: the server did not answer at all.
+        """
+
+        async def attempt() -> dict[str, Any] | None:
+            if body is None:
+                answer = await self.transport.get(path)
+            else:
+                answer = await self.transport.post(path, body)
+            try:
+                return parse_json_object(answer)
+            except MalformedResponseError:
+                return None  # a web page for every path, as many servers have
+
+        try:
+            return await self._patiently(attempt)
+        except (UsageError, RejectedRequestError):
+            return None
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        deadline = self.clock() + self.options.timeout_s
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(TransientFault),
+            stop=lambda state: (
+                state.attempt_number >= self.options.max_attempts
+                # A wait that would end behind the deadline is not begun.
+                or self.clock() + state.upcoming_sleep >= deadline
+            ),
+            wait=self._wait,
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._once, attempt, deadline)
+        except TransientFault as fault:
+            attempts = retrying.statistics["attempt_number"]
+            raise BackendError(
+                f"the endpoint gave no usable answer in {attempts} "
+                f"attempt{'s' if attempts > 1 else ''}; the last: {fault.reason}; "
+                "check the server, or raise -o backend.max_attempts and -o backend.timeout_s"
+            ) from None
+
+    async def _once(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
+        async with self._slots:
+            limit = min(self.options.attempt_timeout_s, max(deadline - self.clock(), 0.0))
+            self.usage += Usage(requests=1)
+            try:
+                # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.
+                async with asyncio.timeout(limit):
+                    return await attempt()
+            except TimeoutError:
+                raise TransientFault(f"no complete answer within {limit:.3g} s") from None
+            except MalformedResponseError as error:
+                reason = self.transport.redact(str(error))
+                raise TransientFault(reason) from None
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        options = self.options
+        backoff = tenacity.wait_exponential_jitter(
+            initial=options.backoff_s, max=options.max_backoff_s, jitter=options.backoff_s / 2
+        )(state)
+        fault = state.outcome.exception() if state.outcome is not None else None
+        asked = fault.retry_after if isinstance(fault, TransientFault) else None
+        return max(backoff, min(asked or 0.0, options.max_retry_after_s))

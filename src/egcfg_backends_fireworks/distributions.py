@@ -1,0 +1,123 @@
+"""Turns a server's rows into token ids and distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import define, field
+
+from egcfg.backend import TokenLogprobs
+from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
+from egcfg_backends_fireworks.vocabulary import Vocabulary
+
+__all__ = ["RowReader", "check_rows"]
+
+END_TEXTS = frozenset(
+    {
+        b"</s>",
+        b"<eos>",
+        b"<end_of_turn>",
+        b"<|EOT|>",
+        b"<|end_of_text|>",
+        b"<|endoftext|>",
+        b"<|eot_id|>",
+        b"<|im_end|>",
+        "<｜end▁of▁sentence｜>".encode(),  # noqa: RUF001 - DeepSeek's own spelling
+    }
+)
+"""How widespread models spell their end of sequence, where a server shows it as text."""
+HIDDEN_END_LOGPROB = -1e-6
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@define
+class RowReader:
+    """Reads rows with one vocabulary.
+
+    Attributes:
+        vocabulary: gives tokens their ids.
+        top_k: alternatives kept per distribution.
+        end_ids: tokens known to end a sequence; grows as they are met.
+        dropped: alternatives that no id could be given, so far.
+    """
+
+    vocabulary: Vocabulary
+    top_k: int
+    end_ids: set[int] = field(factory=set)
+    dropped: int = 0
+
+    def distribution(self, row: Row) -> TokenLogprobs:
+        """Return the row's alternatives, the `top_k` likeliest of them.
+
+        Some servers add the token that was drawn to the list even where it is less likely than
+        `top_k` others; the cut takes it off again, since nothing is known about those in between.
+
+        Raises:
+            MalformedResponseError: the row has no alternative that can be named.
+        """
+        ids: list[int] = []
+        logprobs: list[float] = []
+        for piece, logprob in row.alternatives[: self.top_k]:
+            token = self.vocabulary.intern(piece)
+            if token is None or token in ids:
+                self.dropped += 1
+                continue
+            self._see(token)
+            ids.append(token)
+            logprobs.append(logprob)
+        if not ids:
+            raise MalformedResponseError("a row without alternatives")
+        return TokenLogprobs(np.array(logprobs), np.array(ids))
+
+    def drawn(self, row: Row) -> int | None:
+        """Return the id of the token that was drawn; None where the row is not that one token.
+
+        llama.cpp's server writes the tokens of one character as a single row, with the bytes of
+        all and the id of the last. Such a row's bytes are not its token's.
+        """
+        piece = row.token
+        if self.vocabulary.has_ids and piece.id is not None:
+            listed = next((other for other, _ in row.alternatives if other.id == piece.id), None)
+            known = listed.content if listed else self.vocabulary.content(piece.id)
+            content = piece.content
+            if content is not None and not content.isascii() and content != known:
+                return None
+        token = self.vocabulary.intern(piece)
+        if token is not None:
+            self._see(token)
+        return token
+
+    def hidden_end(self, end_id: int | None) -> TokenLogprobs:
+        """Return the distribution where a server ends the text without telling how likely that is.
+
+        All that is known is that ending is the likeliest, so it is given the whole mass.
+        """
+        token = self.vocabulary.end_token() if end_id is None else end_id
+        self.end_ids.add(token)
+        return TokenLogprobs(np.array([HIDDEN_END_LOGPROB]), np.array([token]))
+
+    def _see(self, token: int) -> None:
+        # Control tokens spell nothing where servers hide them; none of them can go on a program.
+        content = self.vocabulary.content(token)
+        if content == b"" or content in END_TEXTS:
+            self.end_ids.add(token)
+
+
+def check_rows(choice: Choice) -> None:
+    """See that a choice's rows account for its text.
+
+    Characters that came out as replacement characters cannot be compared, and the row of the
+    end-of-sequence token may stand behind the text.
+
+    Raises:
+        MalformedResponseError: rows are missing.
+    """
+    contents = [row.token.content for row in choice.rows]
+    known = [content for content in contents if content is not None]
+    if len(known) < len(contents):
+        return  # ids only: nothing to compare
+    spelt = b"".join(known).decode(errors="replace")
+    text = choice.text.rstrip(REPLACEMENT)
+    if REPLACEMENT in spelt or REPLACEMENT in text:
+        return
+    if not spelt.lstrip().startswith(text.lstrip()):
+        raise MalformedResponseError("rows that do not account for the text")

@@ -1,0 +1,63 @@
+"""The model's tokenizer on this machine: optional, for its chat template and exact prompt ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from egcfg.backend import ChatMessage
+from egcfg.errors import CapabilityError, MissingExtraError, UsageError
+
+__all__ = ["LocalTokenizer"]
+
+
+class LocalTokenizer:
+    """A tokenizer loaded through transformers.
+
+    Args:
+        source: folder or hub id.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        UsageError: there is no tokenizer at `source`.
+    """
+
+    def __init__(self, source: str) -> None:
+        try:
+            from transformers import AutoTokenizer
+        except ModuleNotFoundError:
+            raise MissingExtraError(
+                "the option backend.tokenizer needs the package 'transformers'; "
+                "run: pip install 'egcfg[hf]'"
+            ) from None
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"no tokenizer at {source!r}: {' '.join(str(error).split())[:200]}; "
+                "give a folder or a hub id in -o backend.tokenizer=..."
+            ) from error
+        self._source = source
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a prompt, a beginning-of-sequence token put where the model has one."""
+        bos = self._tokenizer.bos_token
+        special = not (bos and text.startswith(bos))
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special)
+        return ids
+
+    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
+        """Return the prompt text of a chat that the assistant is about to answer.
+
+        Raises:
+            CapabilityError: the tokenizer has no chat template.
+        """
+        if not self._tokenizer.chat_template:
+            raise CapabilityError(
+                f"the tokenizer {self._source!r} has no chat template; choose --prompt "
+                "deepseek_instruct or --prompt long_code"
+            )
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        return text

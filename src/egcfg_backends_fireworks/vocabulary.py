@@ -1,0 +1,131 @@
+"""Token ids for a backend without a tokenizer: interns what a server calls its tokens.
+
+Two kinds of ids never meet. *Generated* tokens have ids from 0 up: the model's own where the server
+gives them, else numbers handed out here. *Prompt pieces* have negative ids: stretches of text whose
+real tokens only the server knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from egcfg.errors import BackendError
+from egcfg_backends_fireworks.responses import Piece
+
+__all__ = ["Vocabulary"]
+
+PROMPT_PIECE = re.compile(r"[ ]?[^\W\d_]{1,6}|\d{1,3}|[ ]{1,16}|\n+|[^\w\s]{1,2}|.", re.DOTALL)
+"""About one token each, so that the number of pieces is a fair estimate of a prompt's length."""
+
+UNNAMED_END = 2**31 - 1
+"""Above every model's vocabulary."""
+
+
+@define
+class Vocabulary:
+    """The pieces seen so far and their ids.
+
+    Attributes:
+        has_ids: whether the server gives the model's own ids. Then a piece without one is looked
+            up among those known by its bytes, then by its text where that is unique.
+    """
+
+    has_ids: bool = False
+    _contents: dict[int, bytes] = field(factory=dict, init=False, repr=False)
+    _by_content: dict[bytes, set[int]] = field(factory=dict, init=False, repr=False)
+    _by_text: dict[str, set[int]] = field(factory=dict, init=False, repr=False)
+    _prompt_ids: dict[str, int] = field(factory=dict, init=False, repr=False)
+    _prompt_texts: list[str] = field(factory=list, init=False, repr=False)
+
+    def intern(self, piece: Piece) -> int | None:
+        """Return the id of a generated token; None where the server gives ids but not this one's.
+
+        Interning the same piece again returns the same id.
+        """
+        if self.has_ids:
+            if piece.id is None:
+                return self._look_up(piece)
+            self._learn(piece.id, piece)
+            return piece.id
+        content = piece.content
+        if content is None:
+            return None
+        known = self._by_content.get(content)
+        token = min(known) if known else len(self._contents)
+        self._learn(token, piece)
+        return token
+
+    def learn(self, token: int, content: bytes) -> None:
+        """Note that `token` stands for `content`."""
+        self._learn(token, Piece(token, content))
+
+    def end_token(self) -> int:
+        """Return an id for an end of sequence that the server never names."""
+        if not self.has_ids:
+            token = self.intern(Piece(text=""))
+            assert token is not None  # a piece with text always has an id then
+            return token
+        self.learn(UNNAMED_END, b"")
+        return UNNAMED_END
+
+    def content(self, token: int) -> bytes | None:
+        """The bytes of a token; None where they are not known."""
+        if token < 0:
+            return self._prompt_texts[-1 - token].encode()
+        return self._contents.get(token)
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Return ids of prompt pieces that spell `text`."""
+        ids = []
+        for spelling in PROMPT_PIECE.findall(text):
+            token = self._prompt_ids.get(spelling)
+            if token is None:
+                self._prompt_texts.append(spelling)
+                token = self._prompt_ids[spelling] = -len(self._prompt_texts)
+            ids.append(token)
+        return tuple(ids)
+
+    def split_prompt(self, ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        """Return the text of the prompt pieces at the start of `ids`, and the ids behind them."""
+        length = 0
+        while length < len(ids) and ids[length] < 0:
+            length += 1
+        return "".join(self._prompt_texts[-1 - i] for i in ids[:length]), tuple(ids[length:])
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """Return the bytes that `ids` spell.
+
+        Raises:
+            BackendError: an id was never seen in a prompt or an answer.
+        """
+        parts = []
+        for token in ids:
+            part = self.content(token)
+            if part is None:
+                raise BackendError(
+                    f"the endpoint never spelt the token {token}; decode only ids that it generated"
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text that `ids` spell; an incomplete character is a replacement character."""
+        return self.decode_bytes(ids).decode(errors="replace")
+
+    def _look_up(self, piece: Piece) -> int | None:
+        found: set[int] = set()
+        if piece.data is not None:
+            found = self._by_content.get(piece.data, found)
+        if not found and piece.text is not None:
+            found = self._by_text.get(piece.text, found)
+        return next(iter(found)) if len(found) == 1 else None
+
+    def _learn(self, token: int, piece: Piece) -> None:
+        content = piece.content
+        if content is not None and token not in self._contents:
+            self._contents[token] = content
+            self._by_content.setdefault(content, set()).add(token)
+            self._by_text.setdefault(content.decode(errors="replace"), set()).add(token)
