@@ -1,0 +1,435 @@
+"""Watches a Python program from inside its own process, event by event, through `sys.settrace`.
+
+The sandbox loads this file, by its path, in the child that runs the program; it brings
+`egcfg_tracers.values` (values as text) and `egcfg_tracers.journal` (memory that survives) along in
+the same way and needs nothing else but the standard library. Only frames of the program itself are
+watched. How closely depends on the level and on what is spent:
+
+- *head* and *ring*: every call, line, return and exception (at level ``op``, every instruction
+  while there is room), with the local variables that changed;
+- *quiet*, after `watched_events`: only how the outer frames end. A timer takes a sample of the
+  stack now and then, for the case that the program is killed;
+- *off*, when a quiet program goes on: nothing but the samples, at full speed.
+
+Tracing is lost when the program takes the trace function away or its stack overflows inside the
+trace function; `stop` notices and says so. Known gap: a program that takes the trace function away
+and puts it back is not noticed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import opcode
+import os
+import signal
+import sys
+import threading
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from egcfg_tracers import journal, values
+else:
+
+    def _sibling(name):
+        path = Path(__file__).with_name(f"{name}.py")
+        spec = importlib.util.spec_from_file_location(f"egcfg_tracers_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    journal, values = _sibling("journal"), _sibling("values")
+
+# Functions look builtins up here, so a program that patches `builtins` does not reach us.
+globals()["__builtins__"] = dict(vars(builtins))
+
+__all__ = ["PROGRAM_FILE", "Instrument"]
+
+PROGRAM_FILE = "<program>"
+HEADROOM = 60  # levels of the stack for the engine's own calls
+MAX_NAMES = 60  # local variables that are looked at
+QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
+TICK_SECONDS = 0.1  # processor time between two samples
+TICKS_UNTIL_OFF = 5
+
+_WATCHING, _QUIET, _OFF = range(3)
+_LEVELS = ("final", "line", "op")
+_UNSEEN = object()
+
+# The originals, whatever the program makes of `sys` later.
+_settrace, _gettrace = sys.settrace, sys.gettrace
+_describe, _is_atom = values.describe, values.is_atom
+_Kind, _Has = journal.Kind, journal.Has
+_SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
+_traceback_of = BaseException.__dict__["__traceback__"].__get__
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(opcode.opmap[name] for name in names if name in opcode.opmap)
+
+
+_RETURNS = _numbers("RETURN_VALUE", "RETURN_CONST")
+_YIELDS = _numbers("YIELD_VALUE")
+_RESUMES = _numbers("RESUME")  # from 3.13 on, a yield is reported at the instruction after it
+_ITERATES = _numbers("FOR_ITER", "SEND", "END_ASYNC_FOR", "END_SEND")
+
+
+class Instrument:
+    """One watched run of one program.
+
+    Args:
+        options: `level`: ``final``, ``line`` or ``op``; `head_events`: events that are kept from
+            the start; `watched_events`: events until the program is left alone; `op_events`:
+            instructions that are kept.
+        memory: where the events go; shared with whoever reads them.
+    """
+
+    def __init__(self, options: dict[str, Any], memory: memoryview) -> None:
+        level = options["level"]
+        if level not in _LEVELS:
+            raise ValueError(f"level must be one of {', '.join(_LEVELS)}, not {level!r}")
+        self.final = level == "final"
+        self.journal = journal.Journal(memory, options["head_events"])
+        self._opcodes_left = options["op_events"] if level == "op" else 0
+        self._events_left = options["watched_events"]
+        self._codes: dict[int, _Code] = {}
+        self._activations = 0
+        self._ticks = 0
+        self.quiet_left = QUIET_RECORDS
+        self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
+        self.mode = _QUIET if self.final else _WATCHING
+        self._callback = self._on_call  # one object, so that `stop` can recognise it
+
+    def start(self) -> None:
+        """Watch this thread and those that it starts, from the next call on."""
+        sys.setrecursionlimit(sys.getrecursionlimit() + HEADROOM)
+        os.register_at_fork(after_in_child=self._turn_off)
+        signal.signal(signal.SIGVTALRM, self._on_tick)
+        signal.setitimer(signal.ITIMER_VIRTUAL, TICK_SECONDS, TICK_SECONDS)
+        threading.settrace(self._callback)
+        _settrace(self._callback)
+
+    def stop(self, error: BaseException | None) -> None:
+        """End; note what of an uncaught `error` was not seen as it happened."""
+        lost = self.mode != _OFF and _gettrace() is not self._callback
+        unseen = lost or self.mode == _OFF
+        self._turn_off()
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        if lost:
+            self.journal.flag(journal.Flag.LOST)
+        if error is not None and unseen:
+            self.record_origin(error, _traceback_of(error))
+
+    def record(
+        self, kind: int, activation: _Activation, line: int | None, has: int = 0, text: str = ""
+    ) -> None:
+        """Write an event of `activation` and keep the budgets."""
+        code = activation.code.number
+        self.journal.add(kind, activation.depth, activation.number, code, line or 0, has, text)
+        if self.mode == _WATCHING:
+            self._events_left -= 1
+            if self._events_left <= 0:
+                self.mode = _QUIET
+                self._ticks = 0
+                self.journal.flag(journal.Flag.CUT)
+        elif not self.journal.in_head:
+            self.quiet_left -= 1
+            if self.quiet_left <= 0 and self.quiet_depth > 1:
+                self.quiet_depth = 1
+                self.journal.flag(journal.Flag.CUT)
+
+    def record_opcode(self, activation: _Activation, offset: int) -> bool:
+        """Write an instruction; return whether there is room for another."""
+        number = activation.code.number
+        if self._opcodes_left > 0 and self.journal.add_opcode(
+            activation.depth, activation.number, number, offset
+        ):
+            self._opcodes_left -= 1
+            return True
+        if self._opcodes_left > 0 or self.mode == _WATCHING:
+            self.journal.flag(journal.Flag.CUT)
+        self._opcodes_left = 0
+        return False
+
+    def _on_call(self, frame: types.FrameType, _event: str, _arg: Any) -> Any:
+        """Trace function of every new or resumed frame."""
+        code = frame.f_code
+        if code.co_filename != PROGRAM_FILE:
+            return None
+        activation = _activation_of(frame)
+        kind = _Kind.RESUME
+        if activation is None:
+            depth = self._depth(frame)
+            if self.mode != _WATCHING and depth > self.quiet_depth:
+                return None
+            kind = _Kind.CALL
+            self._activations += 1
+            activation = _Activation(self, self._activations, self._code(code), depth)
+            # 3.13 needs the trace function in place before opcode events can be asked for.
+            frame.f_trace = activation.on_event
+            if self._opcodes_left > 0:
+                frame.f_trace_opcodes = True
+        elif self.mode == _WATCHING:
+            activation.depth = self._depth(frame)
+        activation.raised_at = -1
+        if self.mode == _QUIET:
+            frame.f_trace_lines = False
+            if not self.final:
+                return activation.on_event
+        self.record(kind, activation, frame.f_lineno, 0, activation.changes(frame))
+        return activation.on_event
+
+    def _depth(self, frame: types.FrameType) -> int:
+        """Return how many frames of the program are on the stack; the module counts as one."""
+        outer = _program_frame(frame.f_back)
+        if outer is None:
+            return 1 if frame.f_code.co_name == "<module>" else 2
+        activation = _activation_of(outer)
+        # A frame without an activation was left alone because it is deep already.
+        return activation.depth + 1 if activation is not None else len(_stack(frame))
+
+    def _code(self, code: types.CodeType) -> _Code:
+        known = self._codes.get(id(code))
+        if known is None:
+            known = self._codes[id(code)] = _Code(code, len(self._codes) + 1)
+            self.journal.add_code(known.number, known.text(with_rows=self._opcodes_left > 0))
+        return known
+
+    def _on_tick(self, _signal: int, frame: types.FrameType | None) -> None:
+        """Keep the state of the stack, for the case that the program does not end by itself."""
+        if self.mode == _WATCHING:
+            return
+        stack = _stack(frame)
+        if stack:
+            base = 1 if stack[-1].f_code.co_name == "<module>" else 2
+            depths = range(base + len(stack) - 1, base - 1, -1)
+            chosen = {depth: at for depth, at in zip(depths, stack, strict=True) if depth == 2}
+            chosen[depths[0]] = stack[0]
+            self.journal.sample(
+                [self._frame_record(at, depth) for depth, at in sorted(chosen.items())]
+            )
+        self._ticks += 1
+        if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET and not self.final:
+            self.mode = _OFF
+            threading.settrace(None)  # type: ignore[arg-type] # None is how it ends
+            _settrace(None)
+
+    def _frame_record(
+        self, frame: types.FrameType, depth: int, line: int | None = None
+    ) -> tuple[int, int, int, int, str]:
+        activation = _activation_of(frame)
+        number = activation.number if activation is not None else 0
+        text = f"{_SECTION}{snapshot(frame)}"
+        return depth, number, self._code(frame.f_code).number, line or frame.f_lineno or 0, text
+
+    def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
+        """Note the program's innermost frame in `traceback` as where `error` was raised.
+
+        `above` is the depth of the frame that the traceback starts below of; None: of none.
+        """
+        count = 0
+        origin = None
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            if code.co_filename == PROGRAM_FILE:
+                if above is None:
+                    above = 0 if code.co_name == "<module>" else 1
+                count += 1
+                origin = traceback
+            traceback = traceback.tb_next
+        if origin is None or above is None:
+            return
+        at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno)
+        text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
+        self.journal.add(
+            _Kind.EXCEPTION, *at[:-1], _Has.FULL | _Has.RAISED | _Has.FIRST, text
+        )
+
+    def _turn_off(self) -> None:
+        """Stop watching this process: at the end, and in children that the program forks."""
+        self.mode = _OFF
+        threading.settrace(None)  # type: ignore[arg-type] # None is how it ends
+        _settrace(None)
+
+
+class _Code:
+    """A code object of the program and what the records need to know about it."""
+
+    __slots__ = ("bytecode", "code", "number")
+
+    def __init__(self, code: types.CodeType, number: int) -> None:
+        self.code = code  # keeps its id from being used again
+        self.number = number
+        self.bytecode = code.co_code
+
+    def text(self, *, with_rows: bool) -> str:
+        """Return the name and, if wanted, a row per instruction."""
+        rows = [values.clean(self.code.co_name)]
+        if with_rows:
+            import dis  # slow to import, and only one level needs it
+
+            line = self.code.co_firstlineno
+            for at in dis.get_instructions(self.code):
+                line = at.positions.lineno or line if at.positions else line
+                shown = "<code>" if type(at.argval) is types.CodeType else values.clean(at.argrepr)
+                argument = "" if at.arg is None else at.arg
+                rows.append(_FIELD.join(map(str, (at.offset, line, at.opname, argument, shown))))
+        return _ROW.join(rows)
+
+    def exit_kind(self, offset: int) -> int:
+        """Return how a frame whose last instruction is at `offset` is left."""
+        number = self.bytecode[offset]
+        if number in _RETURNS:
+            return _Kind.RETURN
+        if number in _YIELDS or (number in _RESUMES and self.bytecode[offset - 2] in _YIELDS):
+            return _Kind.YIELD
+        return _Kind.UNWIND
+
+
+class _Activation:
+    """One call of a function of the program: its frame's trace function, and what it has shown."""
+
+    __slots__ = ("_objects", "_texts", "code", "depth", "engine", "number", "raised", "raised_at")
+
+    def __init__(self, engine: Instrument, number: int, code: _Code, depth: int) -> None:
+        self.engine = engine
+        self.number = number
+        self.code = code
+        self.depth = depth
+        self.raised = ""
+        self.raised_at = -1  # offset of the instruction that an exception has just come from
+        self._objects: dict[str, object] = {}  # values that cannot change, to compare by identity
+        self._texts: dict[str, str] = {}
+
+    def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        """Trace function of the frame."""
+        engine = self.engine
+        if event == "opcode":
+            if not engine.record_opcode(self, frame.f_lasti):
+                frame.f_trace_opcodes = False
+        elif event == "line":
+            if engine.mode == _WATCHING:
+                self.raised_at = -1
+                engine.record(_Kind.LINE, self, frame.f_lineno, 0, self.changes(frame))
+            else:
+                frame.f_trace_lines = frame.f_trace_opcodes = False
+        elif event == "return":
+            self._on_exit(frame, arg)
+        elif event == "exception":
+            self._on_exception(frame, *arg)
+        return self.on_event
+
+    def changes(self, frame: types.FrameType) -> str:
+        """Return rows for the local variables whose text is new since the last event."""
+        objects, texts = self._objects, self._texts
+        rows = []
+        count = 0
+        try:
+            for name, value in frame.f_locals.items():
+                if objects.get(name, _UNSEEN) is value:
+                    count += 1
+                    continue
+                if type(name) is not str or name[:2] == "__" or not name.isidentifier():
+                    continue
+                count += 1
+                if count > MAX_NAMES:
+                    break
+                text = _describe(value)
+                if _is_atom(value):
+                    objects[name] = value
+                else:
+                    objects.pop(name, None)
+                if texts.get(name) != text:
+                    texts[name] = text
+                    rows.append(f"{name}{_FIELD}{text}")
+            if count < len(texts):  # a variable that is deleted and bound again is new
+                present = frame.f_locals
+                for name in [name for name in texts if name not in present]:
+                    texts.pop(name)
+                    objects.pop(name, None)
+        except RuntimeError:  # the module's variables changed in another thread meanwhile
+            pass
+        return _ROW.join(rows)
+
+    def _on_exit(self, frame: types.FrameType, value: Any) -> None:
+        kind = self.code.exit_kind(frame.f_lasti)
+        if frame.f_lasti == self.raised_at:
+            kind = _Kind.UNWIND
+        if self.engine.mode != _WATCHING and (kind == _Kind.YIELD or self.depth > 2):
+            return
+        has = 0
+        full = shown = raised = ""
+        if kind == _Kind.UNWIND:
+            has, raised = _Has.RAISED, self.raised
+        else:
+            has, shown = _Has.VALUE, _describe(value)
+        delta = self.changes(frame)
+        if self.depth <= 2 and kind != _Kind.YIELD:
+            has |= _Has.FULL
+            full = snapshot(frame)
+        text = _SECTION.join((delta, full, shown, raised))
+        self.engine.record(kind, self, frame.f_lineno, has, text)
+
+    def _on_exception(
+        self, frame: types.FrameType, kind: type, error: BaseException, traceback: Any
+    ) -> None:
+        self.raised_at = frame.f_lasti
+        if kind is StopIteration or kind is StopAsyncIteration:
+            if self.code.bytecode[frame.f_lasti] in _ITERATES:
+                return  # a loop came to its end
+        self.raised = _raised(error)
+        inner = traceback.tb_next if traceback is not None else None
+        if self.engine.mode != _WATCHING:
+            if self.depth > 2 or self.engine.quiet_left <= 0:
+                return
+            if self.depth == self.engine.quiet_depth:
+                self.engine.record_origin(error, inner, self.depth)
+        while inner is not None and inner.tb_frame.f_code.co_filename != PROGRAM_FILE:
+            inner = inner.tb_next
+        has, full = _Has.RAISED, ""
+        if inner is None:
+            has |= _Has.FIRST | _Has.FULL
+            full = snapshot(frame)
+        text = _SECTION.join((self.changes(frame), full, "", self.raised))
+        self.engine.record(_Kind.EXCEPTION, self, frame.f_lineno, has, text)
+
+
+def snapshot(frame: types.FrameType) -> str:
+    """Return rows for all local variables of `frame`."""
+    rows = []
+    for name, value in list(frame.f_locals.items()):
+        if type(name) is str and name[:2] != "__" and name.isidentifier():
+            rows.append(f"{name}{_FIELD}{_describe(value)}")
+            if len(rows) >= MAX_NAMES:
+                break
+    return _ROW.join(rows)
+
+
+def _raised(error: Any) -> str:
+    return f"{values.type_name(error)}{_FIELD}{values.message_of(error)}"
+
+
+def _activation_of(frame: types.FrameType) -> _Activation | None:
+    watcher = frame.f_trace
+    if type(watcher) is types.MethodType and type(watcher.__self__) is _Activation:
+        return watcher.__self__
+    return None
+
+
+def _program_frame(frame: types.FrameType | None) -> types.FrameType | None:
+    """Return the innermost frame of the program from `frame` outwards."""
+    while frame is not None and frame.f_code.co_filename != PROGRAM_FILE:
+        frame = frame.f_back
+    return frame
+
+
+def _stack(frame: types.FrameType | None) -> list[types.FrameType]:
+    """Return the program's frames from `frame` outwards."""
+    frames = []
+    frame = _program_frame(frame)
+    while frame is not None:
+        frames.append(frame)
+        frame = _program_frame(frame.f_back)
+    return frames

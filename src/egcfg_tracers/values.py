@@ -1,0 +1,329 @@
+"""Text for any value of a watched program, without running a line of the program's code.
+
+No ``__repr__``, ``__eq__``, ``__len__`` or ``__iter__`` of the program, and no attribute look-up
+that one of its classes could intercept: exact builtin types are rendered, subclasses of them by the
+base type's own methods, everything else by the name of its class and the plain data in its
+instance. Bounded in length, items, nesting and nodes; cycles end; sets come in a stable order;
+memory addresses are scrubbed.
+
+Runs inside the watched program's process: standard library only, knows nothing about tracing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import enum
+import itertools
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+__all__ = ["FIELD", "MAX_TEXT", "clean", "describe", "message_of", "type_name"]
+
+# Functions look builtins up here, so a program that patches `builtins` does not reach us.
+globals()["__builtins__"] = dict(vars(builtins))
+
+FIELD = "\x1f"
+"""Separates the type from the text in what `describe` returns; neither contains it."""
+
+MAX_TEXT = 160
+"""Characters of one value."""
+
+_MAX_STRING = 100
+_MAX_INT_BITS = 480
+_MAX_ITEMS = 20
+_MAX_NESTING = 5
+_MAX_NODES = 200
+_MAX_NAME = 60
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement or by a C module at run time
+
+# The slots of `type` and `BaseException` themselves: no class can stand in their way.
+_name_of_type = type.__dict__["__name__"].__get__
+_mro_of_type = type.__dict__["__mro__"].__get__
+_dict_of_type = type.__dict__["__dict__"].__get__
+_flags_of_type = type.__dict__["__flags__"].__get__
+_subclass = type.__subclasscheck__  # (base, class): `issubclass` without a metaclass's say
+_args_of_exception = BaseException.__dict__["args"].__get__
+_odict_items = collections.OrderedDict.items
+
+_UNSET = object()
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """Return `text` on one line: no addresses, control characters or surrogates; bounded."""
+    text = str.__str__(text)
+    if len(text) > limit:
+        text = f"{text[: limit - 3]}..."
+    if " at 0x" in text:
+        text = _ADDRESS.sub(" at 0x...", text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text
+
+
+def type_name(value: object) -> str:
+    """Return the name of the class of `value`."""
+    return clean(_name_of_type(type(value)), _MAX_NAME)
+
+
+def describe(value: object) -> str:
+    """Return ``TYPE FIELD TEXT`` for any value; never raises."""
+    atom = _ATOMS.get(id(type(value)))
+    if atom is not None:
+        return f"{_name_of_type(type(value))}{FIELD}{atom(value)}"
+    text = _render(value, 0, _Budget())
+    if len(text) > MAX_TEXT:
+        text = f"{text[: MAX_TEXT - 3]}..."
+    return f"{type_name(value)}{FIELD}{text}"
+
+
+def is_atom(value: object) -> bool:
+    """Whether `value` cannot change and holds nothing that can: the same object, the same text."""
+    return id(type(value)) in _ATOMS
+
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's text, made of its arguments only."""
+    args = _args_of_exception(error)
+    if not args:
+        return ""
+    if type(args[0]) is str and type(error) is not KeyError:
+        return clean(args[0])
+    if len(args) == 2 and type(args[0]) is int and type(args[1]) is str:  # as OSError has it
+        return clean(f"[Errno {_int(args[0])}] {args[1]}")
+    return clean(", ".join(describe(argument).partition(FIELD)[2] for argument in args[:5]))
+
+
+class _Budget:
+    """What one value may still use, and the containers that it is inside of."""
+
+    __slots__ = ("characters", "nodes", "path")
+
+    def __init__(self) -> None:
+        self.characters = MAX_TEXT
+        self.nodes = _MAX_NODES
+        self.path: list[int] = []
+
+
+def _render(value: Any, nesting: int, budget: _Budget) -> str:
+    budget.nodes -= 1
+    kind = id(type(value))
+    atom = _ATOMS.get(kind)
+    if atom is not None:
+        text = atom(value)
+        budget.characters -= len(text)
+        return text
+    if nesting >= _MAX_NESTING or budget.nodes <= 0 or budget.characters <= 0:
+        return "..."
+    if id(value) in budget.path:
+        return "<cycle>"
+    budget.path.append(id(value))
+    try:
+        return _CONTAINERS.get(kind, _object)(value, nesting, budget)
+    except (RuntimeError, MemoryError):  # changed by another thread; stack or memory at their end
+        return "..."
+    finally:
+        budget.path.pop()
+
+
+def _join(parts: Iterator[str], size: int, budget: _Budget) -> str:
+    """Join what the limits allow of `parts`, of which there are `size`."""
+    shown = []
+    for part in itertools.islice(parts, _MAX_ITEMS):
+        shown.append(part)
+        budget.characters -= 2
+        if budget.characters <= 0 or budget.nodes <= 0:
+            break
+    if size > len(shown):
+        shown.append(f"... {size - len(shown)} more")
+    return ", ".join(shown)
+
+
+def _sequence(items: Iterable[Any], size: int, nesting: int, budget: _Budget) -> str:
+    return _join((_render(item, nesting + 1, budget) for item in items), size, budget)
+
+
+def _short_and_plain(items: Any) -> bool:
+    """Whether `repr` of this exact list or tuple is safe and short: small ints or short strings."""
+    kinds = {*map(id, map(type, items))}
+    if kinds == _ONLY_INT:
+        return -1_000_000 < min(items) and max(items) < 1_000_000
+    return kinds == _ONLY_STR and sum(map(len, items)) < _MAX_STRING and not any(map(_risky, items))
+
+
+def _risky(text: str) -> bool:
+    return " at 0x" in text or not text.isprintable()
+
+
+def _list(value: list[Any], nesting: int, budget: _Budget) -> str:
+    if len(value) <= _MAX_ITEMS:
+        copy = value[:]  # another thread may change it between the look and `repr`
+        if _short_and_plain(copy):
+            text = repr(copy)
+            budget.characters -= len(text)
+            budget.nodes -= len(copy)
+            return text
+    return f"[{_sequence(value[:_MAX_ITEMS], len(value), nesting, budget)}]"
+
+
+def _tuple(value: tuple[Any, ...], nesting: int, budget: _Budget) -> str:
+    inner = _sequence(value, len(value), nesting, budget)
+    return f"({inner},)" if len(value) == 1 else f"({inner})"
+
+
+def _dict(value: dict[Any, Any], nesting: int, budget: _Budget) -> str:
+    ordered = type(value) is collections.OrderedDict
+    items: Iterable[tuple[Any, Any]] = _odict_items(value) if ordered else dict.items(value)  # type: ignore[arg-type] # an OrderedDict here
+    pairs = (
+        f"{_render(key, nesting + 1, budget)}: {_render(item, nesting + 1, budget)}"
+        for key, item in items
+    )
+    text = f"{{{_join(pairs, dict.__len__(value), budget)}}}"
+    return text if type(value) is dict else f"{type_name(value)}({text})"
+
+
+def _set(value: Any, nesting: int, budget: _Budget) -> str:
+    base = set if _subclass(set, type(value)) else frozenset
+    size = base.__len__(value)
+    members = list(itertools.islice(base.__iter__(value), _MAX_NODES))
+    kinds = {*map(id, map(type, members))}
+    if kinds in (_ONLY_INT, _ONLY_STR):
+        inner = _sequence(sorted(members), size, nesting, budget)
+    else:
+        # Every member has the whole width, so that which ones are shown does not hang on chance.
+        texts = []
+        for member in members:
+            left, budget.characters = budget.characters, MAX_TEXT
+            texts.append(_render(member, nesting + 1, budget))
+            budget.characters = left
+        inner = _join(iter(sorted(texts)), size, budget)
+        budget.characters -= len(inner)
+    if type(value) is set:
+        return f"{{{inner}}}" if size else "set()"
+    return f"{type_name(value)}({{{inner}}})" if size else f"{type_name(value)}()"
+
+
+def _deque(value: collections.deque[Any], nesting: int, budget: _Budget) -> str:
+    return f"deque([{_sequence(value, len(value), nesting, budget)}])"
+
+
+def _range(value: range, nesting: int, budget: _Budget) -> str:
+    parts = [value.start, value.stop] + ([value.step] if value.step != 1 else [])
+    return f"range({_sequence(parts, len(parts), nesting, budget)})"
+
+
+def _object(value: Any, nesting: int, budget: _Budget) -> str:
+    kind = type(value)
+    name = type_name(value)
+    if _subclass(type, kind):
+        return f"<class {clean(_name_of_type(value), _MAX_NAME)}>"
+    if _subclass(BaseException, kind):
+        return f"<{name}: {message_of(value)}>"
+    fields = _attributes(value, kind)
+    if _subclass(enum.Enum, kind):
+        member = dict(fields).get("_name_")
+        return f"<{name}.{member}>" if type(member) is str else f"<{name}>"
+    for base, reduce in _REDUCIBLE:
+        if _subclass(base, kind):
+            return f"<{name} {_render(reduce(value), nesting, budget)}>"
+    for base, render in _READABLE:
+        if _subclass(base, kind):
+            return render(value, nesting, budget)
+    shown = (f"{field}={_render(held, nesting + 1, budget)}" for field, held in fields)
+    text = _join(shown, 0, budget)
+    return f"<{name} {text}>" if text else f"<{name}>"
+
+
+def _attributes(value: object, kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield names and values from an instance's `__dict__` and slots, through C descriptors."""
+    for owner in _mro_of_type(kind):
+        if not _flags_of_type(owner) & _HEAP_TYPE:
+            continue
+        for name, entry in list(_dict_of_type(owner).items()):
+            if type(entry) is types.MemberDescriptorType:
+                try:
+                    yield clean(name, _MAX_NAME), types.MemberDescriptorType.__get__(entry, value)
+                except AttributeError:  # an empty slot
+                    continue
+            elif type(entry) is types.GetSetDescriptorType and name == "__dict__":
+                held = types.GetSetDescriptorType.__get__(entry, value)
+                if type(held) is dict:
+                    for key, item in list(held.items()):
+                        if type(key) is str:
+                            yield clean(key, _MAX_NAME), item
+
+
+def _int(value: int) -> str:
+    bits = value.bit_length()
+    return repr(value) if bits <= _MAX_INT_BITS else f"<int of {bits} bits>"
+
+
+def _str(value: str) -> str:
+    shown = value[:_MAX_STRING]
+    if " at 0x" in shown:
+        shown = _ADDRESS.sub(" at 0x...", shown)
+    return _quoted(repr(shown), len(value) - _MAX_STRING)
+
+
+def _bytes(value: bytes) -> str:
+    return _quoted(repr(value[:_MAX_STRING]), len(value) - _MAX_STRING)
+
+
+def _quoted(text: str, more: int) -> str:
+    if len(text) > MAX_TEXT - 20:  # escapes made it long
+        return f"{text[: MAX_TEXT - 20]}..."
+    return f"{text}... {more} more" if more > 0 else text
+
+
+def _named(word: str) -> Callable[[Any, int, _Budget], str]:
+    return lambda value, _nesting, _budget: f"<{word} {clean(value.__name__, _MAX_NAME)}>"
+
+
+# Keyed by id, as hashing a class would run its metaclass's `__hash__`; these types never die.
+_ATOMS: dict[int, Callable[[Any], str]] = {
+    id(int): _int,
+    id(str): _str,
+    id(bytes): _bytes,
+    id(bool): repr,
+    id(float): repr,
+    id(complex): repr,
+    id(types.NoneType): repr,
+    id(types.EllipsisType): repr,
+    id(types.NotImplementedType): repr,
+}
+_ONLY_INT, _ONLY_STR = {id(int)}, {id(str)}
+_CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
+    id(list): _list,
+    id(tuple): _tuple,
+    id(dict): _dict,
+    id(collections.OrderedDict): _dict,
+    id(collections.defaultdict): _dict,
+    id(collections.Counter): _dict,
+    id(set): _set,
+    id(frozenset): _set,
+    id(collections.deque): _deque,
+    id(range): _range,
+    id(bytearray): lambda value, _nesting, _budget: f"bytearray({_bytes(bytes(value))})",
+    id(types.FunctionType): _named("function"),
+    id(types.BuiltinFunctionType): _named("function"),
+    id(types.GeneratorType): _named("generator"),
+    id(types.CoroutineType): _named("coroutine"),
+    id(types.CodeType): lambda value, _nesting, _budget: f"<code {clean(value.co_name)}>",
+}
+# Subclasses of builtin types, by the base type's own methods: first those that become a plain value,
+# then those that are read in place, as copying them would run the `__hash__` of what they hold.
+_REDUCIBLE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, int.__int__),
+    (str, str.__str__),
+    (float, float.__float__),
+    (list, lambda value: list.__getitem__(value, slice(None))),
+    (tuple, lambda value: tuple.__getitem__(value, slice(None))),
+)
+_READABLE: tuple[tuple[type, Callable[[Any, int, _Budget], str]], ...] = (
+    (dict, _dict),
+    (set, _set),
+    (frozenset, _set),
+)
