@@ -32,13 +32,17 @@ class WatchedSandbox(Sandbox):
             raise self.canary_error
 
 
+def always(_problem: Problem, _settings: DecodingSettings) -> bool:
+    return True
+
+
 @define
 class FakeSolver:
     """Solves what `passes` says, in no time; `before` may raise what a backend would."""
 
     sandbox: WatchedSandbox = field(factory=WatchedSandbox)
-    passes: Callable[[Problem, DecodingSettings], bool] = lambda problem, settings: True
-    before: Callable[[Problem, DecodingSettings], None] = lambda problem, settings: None
+    passes: Callable[[Problem, DecodingSettings], bool] = always
+    before: Callable[[Problem, DecodingSettings], object] = always
     solved: list[tuple[str, float]] = field(factory=list)
 
     def solve(

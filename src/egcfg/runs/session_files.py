@@ -1,0 +1,292 @@
+"""Reads the session files that users of the method's first tool have.
+
+``session_config.*.json`` says what to run, ``dynamic_signals_params.json`` in which configurations:
+lists to combine, ``{"t": [0.7, 0.75], "s": [3], "d": [2, 3], "k": [1], "prompt_type": [...]}``, or
+one list of config strings. Both are accepted as they are.
+
+A key that is unknown gets a warning, with a suggestion, and is not refused: these files were
+written for another tool. An API key in such a file is never taken into any value or message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from attrs import frozen
+
+from egcfg.errors import ConfigError, did_you_mean
+from egcfg.runs.config_string import PROMPT_MARKS, UNMARKED_PROMPT, SignalConfig
+
+__all__ = ["SessionConfig", "read_session_config", "read_signal_configs"]
+
+logger = logging.getLogger(__name__)
+
+API_KEY = "inference_endpoint_api_key"
+LOCAL, ENDPOINT = "local", "inference_endpoint"
+# What to set instead of a key in the file, by backend.
+KEY_VARIABLES = {"fireworks": "FIREWORKS_API_KEY", "openai": "OPENAI_API_KEY"}
+WITHOUT_MEANING = frozenset({"is_prod"})
+WITHOUT_MEANING_PREFIX = "exec_eval"
+
+
+@frozen(kw_only=True)
+class SessionConfig:
+    """What a session file asks for; None where it says nothing.
+
+    Attributes:
+        model: the model (``model_name``).
+        backend: ``hf`` for a local deployment, else the endpoint's client (``deployment_type``).
+        base_url: the endpoint, without the path of a single operation
+            (``inference_endpoint_url``).
+        dataset: name of the data set.
+        gammas: guidance strengths.
+        results_dir: where results go.
+        tracer: ``minimal`` or ``full`` (``minimal_trace``).
+        stop_when_solved: whether a solved task's remaining units are skipped
+            (``use_global_cache``).
+        debug: whether to log in detail (``debug_mode``).
+        seed: of sampling (``random_seed``).
+        retries: of a failed request (``retries_count``).
+        start: position of the first task in the data set, from 0 (``start_idx``).
+        end: position after the last one (``end_idx``).
+        top_logprobs: alternatives per token to ask an endpoint for (``top_probs``).
+    """
+
+    model: str | None = None
+    backend: str | None = None
+    base_url: str | None = None
+    dataset: str | None = None
+    gammas: tuple[float, ...] | None = None
+    results_dir: Path | None = None
+    tracer: str | None = None
+    stop_when_solved: bool | None = None
+    debug: bool | None = None
+    seed: int | None = None
+    retries: int | None = None
+    start: int | None = None
+    end: int | None = None
+    top_logprobs: int | None = None
+
+
+@frozen
+class _Key:
+    """How one key of a session file is read."""
+
+    name: str
+    read: Callable[[Any], Any]
+    expected: str
+
+
+def read_session_config(path: Path) -> SessionConfig:
+    """Read a ``session_config.*.json``.
+
+    Raises:
+        ConfigError: it cannot be read, or a key has a wrong value; the message names file and key.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a JSON object of settings")
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in KEYS:
+            # null is as good as absent.
+            values[KEYS[key].name] = None if value is None else _read_value(path, key, value)
+        elif key in WITHOUT_MEANING or key.startswith(WITHOUT_MEANING_PREFIX):
+            logger.info("%s: the key %r has no meaning here", path, key)
+        elif key not in ("deployment_type", API_KEY):
+            known = [*KEYS, "deployment_type"]
+            logger.warning("%s: ignoring the unknown key %r%s", path, key, did_you_mean(key, known))
+    backend = _backend(path, content.get("deployment_type"), values.get("base_url"))
+    if content.get(API_KEY):
+        logger.warning(
+            "%s: the API key in it is not used: set %s in the environment and delete it from "
+            "the file",
+            path,
+            KEY_VARIABLES.get(backend or "", "FIREWORKS_API_KEY or OPENAI_API_KEY"),
+        )
+    return SessionConfig(backend=backend, **values)
+
+
+def read_signal_configs(path: Path) -> tuple[SignalConfig, ...]:
+    """Read a ``dynamic_signals_params.json``, or a list of config strings, without repeats.
+
+    Raises:
+        ConfigError: it cannot be read, or a key or string is wrong; the message names file and key.
+    """
+    content = _read_json(path)
+    if isinstance(content, list):
+        found = [_parse_item(path, index, item) for index, item in enumerate(content)]
+    elif isinstance(content, dict):
+        found = _combine(path, content)
+    else:
+        raise ConfigError(f"{path}: expected an object of lists, or a list of config strings")
+    if not found:
+        raise ConfigError(f"{path}: it holds no configuration; add one, such as 'ns2t0.75d2_ln'")
+    return tuple(dict.fromkeys(found))
+
+
+def _parse_item(path: Path, index: int, item: object) -> SignalConfig:
+    if not isinstance(item, str):
+        raise ConfigError(f"{path}, item {index}: expected a config string, not {item!r}")
+    try:
+        return SignalConfig.parse(item)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, item {index}: {error}") from error
+
+
+def _combine(path: Path, content: Mapping[str, Any]) -> list[SignalConfig]:
+    known = ("t", "s", "d", "k", "prompt_type")
+    for key in content:
+        if key not in known:
+            logger.warning("%s: ignoring the unknown key %r%s", path, key, did_you_mean(key, known))
+    defaults = SignalConfig()
+    axes = [
+        _axis(path, content, "t", defaults.temperature, _number, "a number"),
+        _axis(path, content, "s", defaults.candidates, _whole, "a whole number"),
+        _axis(path, content, "d", defaults.horizon, _horizon, "a whole number or 'inf'"),
+        _axis(path, content, "k", defaults.refresh, _whole, "a whole number"),
+        _axis(path, content, "prompt_type", UNMARKED_PROMPT, _prompt, "a prompt's name"),
+    ]
+    try:
+        return [
+            SignalConfig(
+                temperature=temperature,
+                candidates=candidates,
+                horizon=horizon,
+                refresh=refresh,
+                prompt=prompt,
+            )
+            for prompt, temperature, candidates, horizon, refresh in itertools.product(
+                axes[4], *axes[:4]
+            )
+        ]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _axis(
+    path: Path,
+    content: Mapping[str, Any],
+    key: str,
+    default: object,
+    read: Callable[[Any], Any],
+    expected: str,
+) -> list[Any]:
+    given = content.get(key)
+    if given is None:
+        return [default]
+    values = given if isinstance(given, list) else [given]
+    try:
+        return [read(value) for value in values]
+    except ValueError:
+        raise ConfigError(
+            f"{path}, key {key!r}: expected {expected}, or a list of such, not {given!r}"
+        ) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except orjson.JSONDecodeError as error:
+        # The decoder's own chained text may quote the file, and with it a key.
+        raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+
+
+def _read_value(path: Path, key: str, value: Any) -> Any:
+    try:
+        return KEYS[key].read(value)
+    except ValueError:
+        # An address may carry a password, so a wrong one is not repeated.
+        given = "" if key == "inference_endpoint_url" else f", not {value!r}"
+        raise ConfigError(f"{path}, key {key!r}: expected {KEYS[key].expected}{given}") from None
+
+
+def _backend(path: Path, deployment: object, base_url: str | None) -> str | None:
+    if deployment is None:
+        return None
+    if deployment == LOCAL:
+        return "hf"
+    if deployment != ENDPOINT:
+        raise ConfigError(
+            f"{path}, key 'deployment_type': expected {LOCAL!r} or {ENDPOINT!r}, not {deployment!r}"
+        )
+    host = urlsplit(base_url).hostname if base_url else None
+    at_fireworks = host is None or host == "fireworks.ai" or host.endswith(".fireworks.ai")
+    return "fireworks" if at_fireworks else "openai"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError
+    return value
+
+
+def _horizon(value: Any) -> int | None:
+    return None if value in ("inf", None) else _whole(value)
+
+
+def _prompt(value: Any) -> str:
+    name = _text(value)
+    return PROMPT_MARKS.get(name, name)
+
+
+def _gammas(value: Any) -> tuple[float, ...]:
+    numbers = tuple(_number(item) for item in (value if isinstance(value, list) else [value]))
+    if not numbers:
+        raise ValueError
+    return numbers
+
+
+def _tracer(value: Any) -> str:
+    return "minimal" if _truth(value) else "full"
+
+
+def _base_url(value: Any) -> str:
+    url = _text(value).rstrip("/")
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError
+    # The first tool posted to the full address; clients add the operation themselves.
+    return url.removesuffix("/completions").removesuffix("/chat")
+
+
+KEYS = {
+    "model_name": _Key("model", _text, "text"),
+    "dataset": _Key("dataset", _text, "text"),
+    "gammas": _Key("gammas", _gammas, "a list of numbers"),
+    "results_dir": _Key("results_dir", lambda value: Path(_text(value)), "a path"),
+    "inference_endpoint_url": _Key("base_url", _base_url, "an http(s) address"),
+    "minimal_trace": _Key("tracer", _tracer, "true or false"),
+    "use_global_cache": _Key("stop_when_solved", _truth, "true or false"),
+    "debug_mode": _Key("debug", _truth, "true or false"),
+    "random_seed": _Key("seed", _whole, "a whole number"),
+    "retries_count": _Key("retries", _whole, "a whole number"),
+    "start_idx": _Key("start", _whole, "a whole number"),
+    "end_idx": _Key("end", _whole, "a whole number"),
+    "top_probs": _Key("top_logprobs", _whole, "a whole number"),
+}
