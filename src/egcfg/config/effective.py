@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from egcfg.config.schema import OptionValue, RunConfig, settings
+from egcfg.config.schema import SIGNAL_AXES, OptionValue, RunConfig, settings
 from egcfg.config.sources import (
     CONFIG_FILE,
     Layer,
@@ -80,6 +80,11 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
     origins = dict.fromkeys(settings(), DEFAULT_ORIGIN)
     options: list[OptionValue] = []
     for layer in layers:
+        if "signal" in layer.values:
+            # A config string says all of these, so it replaces what weaker sources said.
+            for axis in SIGNAL_AXES & values.keys():
+                del values[axis]
+                origins[axis] = DEFAULT_ORIGIN
         for name, value in layer.values.items():
             origin = layer.origins[name]
             try:
@@ -88,4 +93,10 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
                 raise ConfigError(f"{origin}: {error}") from error
             origins[name] = origin
         options += layer.options
+        clash = sorted(SIGNAL_AXES & values.keys())
+        if clash and values.get("signal"):
+            raise ConfigError(
+                f"{origins[clash[0]]}: stands against {origins['signal']}, whose config strings "
+                f"hold {clash[0]} already; give one of the two"
+            )
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)

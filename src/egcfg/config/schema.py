@@ -21,6 +21,7 @@ from egcfg.settings import DecodingSettings, GuidanceUnit
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "SIGNAL_AXES",
     "Group",
     "Horizon",
     "OptionValue",
@@ -31,6 +32,11 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = "EGCFG_"
+
+SIGNAL_AXES = frozenset(
+    {"prompt", "temperature", "candidates", "horizon", "refresh", "unit", "partial"}
+)
+"""The settings that a config string (``signal``) holds, too."""
 
 Horizon: TypeAlias = Annotated[int | None, "lines, or inf"]
 """Further lines per candidate; None (spelt ``inf``) for no limit."""
@@ -164,11 +170,11 @@ class RunConfig:
     tracer: str = _setting(
         Group.GUIDANCE, "what is recorded while candidates run", "full", metavar="NAME"
     )
-    prompt: tuple[str, ...] = _setting(
-        Group.GUIDANCE, "how problems are worded", ("deepseek_instruct",), "-p", "NAME"
-    )
     gamma: tuple[float, ...] = _setting(
         Group.GUIDANCE, "guidance strength; 0 is the plain model", (0.0, 1.0), "-g", "X"
+    )
+    prompt: tuple[str, ...] = _setting(
+        Group.GUIDANCE, "how problems are worded", ("deepseek_instruct",), "-p", "NAME"
     )
     temperature: tuple[float, ...] = _setting(
         Group.GUIDANCE, "of sampled candidates", (_DECODING["temperature"],), "-t", "X"
@@ -190,6 +196,12 @@ class RunConfig:
     )
     partial: bool = _setting(
         Group.GUIDANCE, "also execute and show the solution so far", _DECODING["partial"]
+    )
+    signal: tuple[str, ...] = _setting(
+        Group.GUIDANCE,
+        "prompt, -t, -s, -d, -k, unit and partial in one string: ns2t0.75d2_ln",
+        (),
+        metavar="STRING",
     )
     top_p: float = _setting(
         Group.GUIDANCE, "nucleus mass of sampled candidates", _DECODING["top_p"], metavar="X"

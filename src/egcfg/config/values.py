@@ -17,7 +17,8 @@ from typing import Any
 import cattrs
 
 from egcfg.config.schema import Horizon, SandboxMode, Setting
-from egcfg.errors import did_you_mean
+from egcfg.errors import UsageError, did_you_mean
+from egcfg.runs.config_string import SignalConfig
 from egcfg.settings import DecodingSettings, GuidanceUnit
 
 __all__ = ["convert", "split_list", "to_bool"]
@@ -78,6 +79,11 @@ def _structure(value: object, wanted: Any) -> Any:
 def _check_range(name: str, value: Any) -> None:
     if name in _AT_LEAST and value is not None and value < _AT_LEAST[name]:
         raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value}")
+    if name == "signal":
+        try:
+            SignalConfig.parse(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
     if name in DecodingSettings.__slots__:  # type: ignore[attr-defined]  # attrs makes them
         try:
             DecodingSettings(**{name: value})

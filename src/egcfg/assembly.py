@@ -1,0 +1,203 @@
+"""Opens what a configuration names: cheap checks first, the model last.
+
+The order matters to the user: a misspelt name, a missing file or a wrong option is told in
+milliseconds, not after a model was loaded.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import define, evolve, field, fields
+
+from egcfg.config import RunConfig
+from egcfg.config.secrets import refuse_secret
+from egcfg.datasets.selection import open_dataset, select
+from egcfg.engine import Engine
+from egcfg.errors import ConfigError, did_you_mean
+from egcfg.hookspecs import Kind
+from egcfg.plan import signal_configs
+from egcfg.plugins import component_class, create, registry
+from egcfg.problem import Problem
+from egcfg.sandbox import Sandbox
+
+__all__ = [
+    "Engines",
+    "check_names",
+    "component_options",
+    "model_label",
+    "open_component",
+    "open_engine",
+    "open_problems",
+    "open_sandbox",
+]
+
+DEFAULT_MODEL_LABEL = "default"
+
+
+def check_names(config: RunConfig) -> None:
+    """See that every component that `config` names is installed; imports none of them.
+
+    Raises:
+        UnknownNameError: one is not.
+        PluginError: the plugin that would bring it is broken.
+    """
+    known = registry()
+    known.get(Kind.BACKEND, config.backend)
+    known.get(Kind.TRACER, config.tracer)
+    for signal in signal_configs(config):
+        known.get(Kind.PROMPT, signal.prompt)
+    if config.scorer is not None:
+        known.get(Kind.SCORER, config.scorer)
+    for option in config.options:
+        if option.component:
+            known.get(option.kind, option.component)
+
+
+def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
+    """Return the option values of one component, with the settings that are options of it.
+
+    ``--model`` and ``--base-url`` are the options ``model`` and ``base_url`` of the backend.
+
+    Raises:
+        UsageError: the component cannot be imported (see `egcfg.plugins.component_class`).
+        ConfigError: it has no such option; the message names the source.
+    """
+    options_class = component_class(kind, name).Options
+    known = [option.name for option in fields(options_class) if option.init]
+    values: dict[str, Any] = {}
+    if kind is Kind.BACKEND:
+        for setting in ("model", "base_url"):
+            value = getattr(config, setting)
+            if value is None:
+                continue
+            if setting not in known:
+                flag = "--" + setting.replace("_", "-")
+                raise ConfigError(f"the backend {name!r} takes no {flag}; leave it out")
+            values[setting] = value
+    for option in config.options_for(kind, name).values():
+        if option.name not in known:
+            refuse_secret(option.name, option.origin, name if kind is Kind.BACKEND else "")
+            raise ConfigError(
+                f"{option.origin}: the {kind} {name!r} has no option "
+                f"{option.name!r}{did_you_mean(option.name, known)}"
+            )
+        values[option.name] = option.value
+    return values
+
+
+def open_component(config: RunConfig, kind: Kind, name: str) -> Any:
+    """Make an instance of one component with the options that `config` has for it.
+
+    Raises:
+        UsageError: see `component_options` and `egcfg.plugins.create`.
+    """
+    return create(kind, name, component_options(config, kind, name))
+
+
+def open_problems(config: RunConfig) -> list[Problem]:
+    """Read and select the problems of a run.
+
+    Raises:
+        DataError: the data cannot be read.
+        UsageError: no such data set, scorer or task.
+    """
+    options = {o.name: o.value for o in config.options_for(Kind.DATASET, config.dataset).values()}
+    dataset = open_dataset(config.dataset, config.data, options)
+    problems = select(dataset.problems(), config.task, config.limit, config.start, config.end)
+    if config.scorer is not None:
+        problems = [evolve(problem, scorer=config.scorer) for problem in problems]
+    return problems
+
+
+def model_label(config: RunConfig) -> str:
+    """Return the model's name in results, without opening it.
+
+    A local file or folder is named as it is called, wherever it lies.
+    """
+    given = {"model": config.model}
+    given |= {o.name: o.value for o in config.options_for(Kind.BACKEND, config.backend).values()}
+    model = given["model"]
+    if model is None:
+        return DEFAULT_MODEL_LABEL
+    path = Path(str(model)).expanduser()
+    return path.resolve().name.removesuffix(".gguf") if path.exists() else str(model)
+
+
+def open_engine(config: RunConfig, prompt: str | None = None) -> Engine:
+    """Open everything that solving needs. The caller closes the engine.
+
+    Args:
+        config: what to open.
+        prompt: name of the prompt builder; by default the first that `config` lists.
+
+    Raises:
+        UsageError: something is named or set wrong; found before the model is loaded.
+        SandboxError: strict isolation is asked for, and a layer is missing.
+        BackendError: the model cannot be opened.
+    """
+    check_names(config)
+    with ExitStack() as opened:
+        tracer = open_component(config, Kind.TRACER, config.tracer)
+        builder = open_component(config, Kind.PROMPT, prompt or signal_configs(config)[0].prompt)
+        sandbox = opened.enter_context(open_sandbox(config))
+        engine = Engine(
+            backend=open_component(config, Kind.BACKEND, config.backend),
+            tracer=tracer,
+            prompt=builder,
+            sandbox=sandbox,
+        )
+        opened.pop_all()
+    return engine
+
+
+@define
+class Engines:
+    """The engines of one configuration, one per prompt builder, around one model and one sandbox.
+
+    Called with a prompt builder's name; opens the model when first called. A context manager that
+    closes what was opened.
+    """
+
+    config: RunConfig
+    _by_prompt: dict[str, Engine] = field(factory=dict, init=False)
+
+    def __call__(self, prompt: str) -> Engine:
+        """Return the engine of a prompt builder.
+
+        Raises:
+            EgcfgError: as `open_engine`.
+        """
+        if prompt not in self._by_prompt:
+            shared = next(iter(self._by_prompt.values()), None)
+            self._by_prompt[prompt] = (
+                open_engine(self.config, prompt)
+                if shared is None
+                else evolve(shared, prompt=open_component(self.config, Kind.PROMPT, prompt))
+            )
+        return self._by_prompt[prompt]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for engine in self._by_prompt.values():
+            engine.close()
+            return  # the others share what it holds
+
+
+def open_sandbox(config: RunConfig) -> Sandbox:
+    """Return the sandbox in the mode that `config` asks for; it starts when first used.
+
+    Raises:
+        SandboxError: strict isolation is asked for, and a layer is missing.
+    """
+    return Sandbox()

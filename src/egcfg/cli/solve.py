@@ -1,0 +1,133 @@
+"""``egcfg solve``: one problem in words, its code on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
+import click
+
+from egcfg.cli.logs import log_options
+from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.status import NOT_SOLVED
+from egcfg.cli.terminal import printable
+from egcfg.config import EffectiveConfig, RunConfig
+from egcfg.config.schema import Group
+from egcfg.errors import UsageError
+
+if TYPE_CHECKING:
+    from egcfg.problem import Problem
+    from egcfg.solution import Solution
+
+__all__ = ["solve_command"]
+
+
+@click.command("solve", cls=SettingCommand)
+@click.argument("description")
+@click.option(
+    "--test",
+    "tests",
+    multiple=True,
+    required=True,
+    metavar="ASSERT",
+    help='an assert about the function, such as "assert f(2) == 4" (repeatable)',
+)
+@click.option(
+    "--function", metavar="NAME", help="the function's name  [the one that every test calls]"
+)
+@click.option(
+    "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
+)
+@setting_options(without=(Group.PROBLEMS, "results_dir", "stop_when_solved"))
+@log_options
+def solve_command(
+    effective: EffectiveConfig,
+    description: str,
+    tests: tuple[str, ...],
+    function: str | None,
+    explain: bool,
+) -> int:
+    """Solve the problem that DESCRIPTION words, and print the code.
+
+    Tries the settings of the grid in turn (by default gamma 0, then gamma 1) until a solution
+    passes every test. Standard output holds the code and nothing else, also where no test passed:
+    the exit status is 0 if it is solved, 1 if not, 2 for wrong usage.
+    """
+    problem = _problem(description, tests, function)
+    # Whatever a library prints while it works is no code.
+    with redirect_stdout(sys.stderr):
+        best = _solve(effective.config, problem, explain)
+    code = best.code.rstrip("\n")
+    if code:
+        click.echo(printable(code) if sys.stdout.isatty() else code)
+    _report(best)
+    return 0 if best.passed else NOT_SOLVED
+
+
+def _problem(description: str, tests: Sequence[str], function: str | None) -> Problem:
+    from egcfg.datasets.assertions import called_functions, fault_in_assert, infer_entry_point
+    from egcfg.problem import AssertTest, Problem
+
+    if not description.strip():
+        raise UsageError("the description is empty; say in words what the function is to do")
+    for test in tests:
+        fault = fault_in_assert(test)
+        if fault is not None:
+            raise UsageError(f"--test: {fault}")
+    name = function or infer_entry_point(tests)
+    if name is None:
+        raise UsageError("the tests call no function in common; name it with --function NAME")
+    for test in tests:
+        if name not in called_functions(test):
+            raise UsageError(
+                f"--test: {test.strip()!r} does not call {name!r}; test the function by its name"
+            )
+    return Problem(
+        task_id="solve",
+        description=description,
+        entry_point=name,
+        visible_tests=tuple(AssertTest(test) for test in tests),
+    )
+
+
+def _solve(config: RunConfig, problem: Problem, explain: bool) -> Solution:
+    from egcfg.assembly import Engines, check_names
+    from egcfg.cli.explain import Explainer
+    from egcfg.plan import base_settings, signal_configs
+    from egcfg.runs.grid import Grid
+
+    check_names(config)
+    tried: list[Solution] = []
+    base = base_settings(config)
+    with Engines(config) as engines:
+        for unit in Grid(problems=(problem,), configs=signal_configs(config), gammas=config.gamma):
+            engine = engines(unit.config.prompt)
+            if not tried:
+                engine.sandbox.canary()
+            if explain:
+                click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
+            solution = engine.solve(
+                problem,
+                unit.config.settings(base, gamma=unit.gamma),
+                Explainer(engine.tracer) if explain else None,
+            )
+            tried.append(solution)
+            if solution.passed:
+                break
+    return max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
+
+
+def _report(solution: Solution) -> None:
+    usage, settings = solution.generation.total_usage, solution.settings
+    seconds = (solution.ended - solution.started).total_seconds()
+    for result in solution.score.results:
+        click.echo(printable(f"{result.status.value}: {result.name}"), err=True)
+    if solution.score.general_error:
+        click.echo(printable(solution.score.general_error), err=True)
+    verdict = "solved" if solution.passed else "not solved"
+    click.echo(
+        f"{verdict} (gamma {settings.gamma:g}, {usage.output_tokens} tokens, {seconds:.1f} s)",
+        err=True,
+    )

@@ -1,0 +1,46 @@
+"""What may reach a terminal: text of models and programs, made harmless, and the two consoles."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "printable", "printable_line"]
+
+# Control characters drive the terminal, format characters reorder or hide text, and surrogates and
+# line separators break the output. Newline and tab are what text is made of.
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that could drive a terminal; lines are kept."""
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in _UNSAFE_CATEGORIES
+        else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in text
+    )
+
+
+def printable_line(text: str) -> str:
+    """Return `text` as one harmless line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Return a console that takes text as it is, without markup; by default on standard error."""
+    from rich.console import Console
+
+    return Console(
+        file=stream if stream is not None else sys.stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=True,
+    )

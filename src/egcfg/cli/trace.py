@@ -1,0 +1,93 @@
+"""``egcfg trace``: run a file in the sandbox and show what happened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from egcfg.cli.logs import log_options
+from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.terminal import printable
+from egcfg.config import EffectiveConfig
+from egcfg.config.schema import Group
+from egcfg.errors import DataError, UsageError
+
+__all__ = ["trace_command"]
+
+
+@click.command("trace", cls=SettingCommand)
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--call", metavar="EXPRESSION", help='what to evaluate, such as "f(3)"')
+@click.option(
+    "--stdin",
+    "stdin_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="what standard input of the program holds  [nothing]",
+)
+@click.option("--max-chars", type=click.IntRange(min=1), default=20_000, show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@setting_options(
+    without=(
+        Group.MODEL,
+        Group.PROBLEMS,
+        *("prompt", "gamma", "temperature", "candidates", "horizon", "refresh", "unit"),
+        *("partial", "top_p", "signal_tokens", "rule", "drafts"),
+        *("results_dir", "stop_when_solved"),
+    )
+)
+@log_options
+def trace_command(
+    effective: EffectiveConfig,
+    file: Path,
+    call: str | None,
+    stdin_file: Path | None,
+    max_chars: int,
+    form: str,
+) -> None:
+    """Run FILE (or - for standard input) in the sandbox and show its trace.
+
+    With --call the expression is evaluated after FILE ran; without, FILE runs as a program. The
+    exit status says whether a trace was made, not how the program ended.
+    """
+    from egcfg.assembly import open_component, open_sandbox
+    from egcfg.hookspecs import Kind
+    from egcfg.tracer import TraceRequest
+
+    source = sys.stdin.read() if str(file) == "-" else _read(file)
+    if call is not None:
+        try:
+            compile(call, "--call", "eval")
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(f"--call: {call!r} is no expression; write it like f(3)") from error
+    request = TraceRequest(
+        source=source, call=call, stdin=_read(stdin_file) if stdin_file is not None else ""
+    )
+    tracer = open_component(effective.config, Kind.TRACER, effective.config.tracer)
+    with open_sandbox(effective.config) as sandbox:
+        (trace,) = tracer.trace([request], sandbox)
+    if form == "json":
+        click.echo(_to_json(trace))
+    else:
+        click.echo(printable(tracer.render(trace, max_chars)).rstrip("\n"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text; convert it first") from error
+
+
+def _to_json(trace: Any) -> str:
+    import json
+
+    import attrs
+
+    # ASCII only: text of the traced program cannot drive the terminal.
+    return json.dumps(attrs.asdict(trace), indent=2)

@@ -1,0 +1,65 @@
+"""Layers from the session files of the original tool (``--session``, ``--signals``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egcfg.config.schema import OptionValue
+from egcfg.config.sources import Layer
+from egcfg.hookspecs import Kind
+from egcfg.runs.session_files import read_session_config, read_signal_configs
+
+__all__ = ["from_session", "from_signals"]
+
+SETTING_OF_FIELD = {
+    "backend": "backend",
+    "model": "model",
+    "base_url": "base_url",
+    "dataset": "dataset",
+    "gammas": "gamma",
+    "results_dir": "results_dir",
+    "tracer": "tracer",
+    "stop_when_solved": "stop_when_solved",
+    "seed": "seed",
+    "start": "start",
+    "end": "end",
+}
+# For endpoints only: a local model takes no such options, and needs none.
+ENDPOINT_OPTION_OF_FIELD = {"retries": "max_attempts", "top_logprobs": "top_k"}
+
+
+def from_session(path: Path) -> Layer:
+    """Read a ``session_config.*.json``.
+
+    Raises:
+        ConfigError: it cannot be read; the message names file and key.
+    """
+    session = read_session_config(path)
+    given = {setting: getattr(session, name) for name, setting in SETTING_OF_FIELD.items()}
+    values = {setting: value for setting, value in given.items() if value is not None}
+    options = []
+    for name, option in ENDPOINT_OPTION_OF_FIELD.items():
+        value = getattr(session, name)
+        if value is not None and session.backend not in (None, "hf"):
+            # The original counts tries after the first one.
+            value = value + 1 if name == "retries" else value
+            options.append(
+                OptionValue(
+                    kind=Kind.BACKEND,
+                    component=session.backend,
+                    name=option,
+                    value=value,
+                    origin=f"{path}: {name}",
+                )
+            )
+    return Layer(values=values, origins=dict.fromkeys(values, str(path)), options=tuple(options))
+
+
+def from_signals(path: Path) -> Layer:
+    """Read a ``dynamic_signals_params.json`` or a list of config strings.
+
+    Raises:
+        ConfigError: it cannot be read; the message names file and key.
+    """
+    signals = tuple(str(config) for config in read_signal_configs(path))
+    return Layer(values={"signal": signals}, origins={"signal": str(path)})
