@@ -295,18 +295,22 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         seconds=float(seconds),
         execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
         usage={
-            stage: _load_usage(counters)
+            stage: _load_usage(stage, counters)
             for stage, counters in _take(content, "usage", dict, {}).items()
         },
         **{name: _take(content, name, int, 0) for name in COUNTERS},
     )
 
 
-def _load_usage(counters: object) -> Usage:
+def _load_usage(stage: str, counters: object) -> Usage:
+    if not isinstance(counters, dict):
+        raise MalformedResultError(f"the usage of {stage!r} is no object")
     # Counters of a later version are no reason to refuse the file.
-    known = attrs.fields_dict(Usage)
-    given = counters.items() if isinstance(counters, dict) else ()
-    return Usage(**{name: value for name, value in given if name in known})
+    names = [name for name in attrs.fields_dict(Usage) if name != "seconds"]
+    return Usage(
+        **{name: _take(counters, name, int, 0) for name in names},
+        seconds=float(_take(counters, "seconds", (int, float), 0.0)),
+    )
 
 
 def _load_verdict(name: str, entry: object) -> TestVerdict:

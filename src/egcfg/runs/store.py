@@ -245,7 +245,7 @@ def parse_unit_name(name: str) -> tuple[str, float]:
     match = RESULT_NAME.fullmatch(name)
     if match is None:
         raise RunError(f"{name!r} is not named as a result file: task_id=..._gamma=....json")
-    return unquote(match["task"]), float(match["gamma"])
+    return unquote(match["task"], errors="surrogatepass"), float(match["gamma"])
 
 
 def file_name(task_id: str) -> str:
@@ -254,7 +254,7 @@ def file_name(task_id: str) -> str:
     Raises:
         RunError: it is too long.
     """
-    name = quote(task_id, safe="")
+    name = quote(task_id, safe="", errors="surrogatepass")
     if name.startswith("."):
         name = f"%2E{name[1:]}"
     if len(name) > LONGEST_NAME:
