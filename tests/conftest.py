@@ -1,0 +1,28 @@
+"""What every test can rely on: a clean environment, and one tiny real model per session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting and no key of whoever runs the tests decides what they show."""
+    for name in os.environ:
+        if name.startswith("EGCFG_") and name != "EGCFG_CACHE_DIR":
+            monkeypatch.delenv(name)
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny random Llama in float64 (milliseconds per forward pass)."""
+    from egcfg_backends_hf.testing import build_tiny_llama
+
+    return build_tiny_llama(tmp_path_factory.mktemp("tiny_llama"))
