@@ -1,0 +1,58 @@
+"""Instruction with three worked examples; the paper's first prompt type, in our own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from egcfg.problem import Problem
+from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
+from egcfg.prompts.instruction_format import instruction_prompt
+from egcfg.prompts.wording import code_block, request, task_text, tests_text
+from egcfg.prompts.worked_examples import OWN_EXAMPLES, WorkedExample, mbpp_examples
+
+__all__ = ["DeepseekInstructPrompt"]
+
+
+class DeepseekInstructPrompt(PromptBuilder):
+    """Shows three solved tasks, then asks for one function in a code fence."""
+
+    @frozen(kw_only=True)
+    class Options:
+        """Options of the prompt.
+
+        Attributes:
+            examples_path: an MBPP file, whose tasks 2, 3 and 4 are the examples (as in the paper);
+                None: three examples written for this project.
+            prefill: whether the response is made to start with the code fence.
+        """
+
+        examples_path: Path | None = None
+        prefill: bool = True
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        path = options.examples_path
+        self.examples = OWN_EXAMPLES if path is None else mbpp_examples(path)
+
+    def build(self, problem: Problem, chat_template: ChatTemplate) -> Prompt:  # noqa: ARG002 - has its own format
+        """Return the prompt; see `PromptBuilder.build`."""
+        # An example that is the problem itself would give its solution away.
+        others = [e for e in self.examples if e.description != problem.description]
+        shown = "\n\n".join(_show(number, e) for number, e in enumerate(others, start=1))
+        instruction = (
+            "Solve a programming task with Python code. Here are some solved tasks.\n\n"
+            f"{shown}\n\n"
+            f"Now solve this task. Write {request(problem)} in one code block, "
+            "without tests or explanations.\n\n"
+            f"Task:\n{task_text(problem)}"
+        )
+        return instruction_prompt(problem, instruction, self.options.prefill)
+
+
+def _show(number: int, example: WorkedExample) -> str:
+    return (
+        f"Example {number}:\n{example.description}\n{tests_text(example.tests)}\n"
+        f"Solution:\n{code_block(example.code)}"
+    )

@@ -1,0 +1,105 @@
+"""What every wording shares: how a task, its tests and its given code are shown."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+
+from egcfg.problem import AssertTest, Problem, StdioTest, TestCase, find_call
+
+__all__ = [
+    "FENCE",
+    "code_block",
+    "description_is_given",
+    "preamble",
+    "request",
+    "task_text",
+    "tests_text",
+    "unseen_tests",
+]
+
+FENCE = "```python\n"
+"""What a fenced answer is made to start with."""
+
+
+def task_text(problem: Problem) -> str:
+    """Return the task in words, its given code and its visible tests."""
+    parts = []
+    if not description_is_given(problem):
+        parts.append(problem.description.strip())
+    if problem.given_code:
+        parts.append("Complete this function:\n" + code_block(problem.given_code))
+    tests = unseen_tests(problem)
+    if tests:
+        parts.append(tests_text(tests))
+    return "\n\n".join(parts)
+
+
+def request(problem: Problem) -> str:
+    """Return what is asked for, as a noun phrase."""
+    if problem.entry_point is None:
+        return "a Python program that reads standard input and prints its result"
+    return f"the Python function `{problem.entry_point}`"
+
+
+def tests_text(tests: Sequence[TestCase]) -> str:
+    """Return tests with a sentence before them."""
+    pairs = [test for test in tests if isinstance(test, StdioTest)]
+    if pairs:
+        shown = (f"Input:\n{p.stdin.rstrip()}\nOutput:\n{p.stdout.rstrip()}" for p in pairs)
+        return "For example:\n" + code_block("\n\n".join(shown), "")
+    return "It must pass these tests:\n" + code_block("\n".join(test.name for test in tests))
+
+
+def code_block(code: str, language: str = "python") -> str:
+    """Return `code` in a Markdown fence that is longer than any fence in it."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def description_is_given(problem: Problem) -> bool:
+    """Whether the description already stands in the given code, as its docstring."""
+    return " ".join(problem.description.split()) in " ".join(problem.given_code.split())
+
+
+def unseen_tests(problem: Problem) -> list[TestCase]:
+    """Return the visible tests whose call does not already stand in the given code."""
+    given = _bare(problem.given_code)
+    tests = []
+    for test in problem.visible_tests:
+        call = None
+        if isinstance(test, AssertTest) and problem.entry_point:
+            call = find_call(test.source, problem.entry_point)
+        if call is None or _bare(call) not in given:
+            tests.append(test)
+    return tests
+
+
+def preamble(given_code: str, entry_point: str | None) -> str:
+    """Return the part of given code that a full answer does not repeat: imports and helpers.
+
+    That is everything before the definition of the entry point, or all of it if it has none.
+    """
+    if entry_point is None:
+        return given_code
+    try:
+        statements = ast.parse(given_code).body
+    except SyntaxError:  # most likely a signature without a body
+        name = re.escape(entry_point)
+        match = re.search(rf"^(?:async[ \t]+)?def[ \t]+{name}\b", given_code, re.MULTILINE)
+        return given_code[: match.start()] if match else given_code
+    for statement in statements:
+        match statement:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == entry_point:
+                first = min(s.lineno for s in (statement, *statement.decorator_list))
+                return "".join(given_code.splitlines(keepends=True)[: first - 1])
+            case _:
+                pass
+    return given_code
+
+
+def _bare(code: str) -> str:
+    """`code` without what normalising may change: blanks and the kind of quotes."""
+    return re.sub(r"\s+", "", code).replace('"', "'")
