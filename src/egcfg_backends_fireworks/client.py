@@ -150,9 +150,8 @@ class EndpointClient:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         options = self.options
-        backoff = tenacity.wait_exponential_jitter(
-            initial=options.backoff_s, max=options.max_backoff_s, jitter=options.backoff_s / 2
-        )(state)
+        doubling = tenacity.wait_exponential(options.backoff_s, max=options.max_backoff_s)
+        jitter = tenacity.wait_random(0, options.backoff_s / 2)
         fault = state.outcome.exception() if state.outcome is not None else None
         asked = fault.retry_after if isinstance(fault, TransientFault) else None
-        return max(backoff, min(asked or 0.0, options.max_retry_after_s))
+        return max(doubling(state) + jitter(state), min(asked or 0.0, options.max_retry_after_s))

@@ -1,0 +1,277 @@
+"""Faults over real HTTP, with both vendors' SDKs as the client under test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from egcfg.errors import BackendError, ContextOverflowError, UsageError
+from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.faults import RejectedRequestError
+from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
+
+GOOD = json.dumps(
+    {
+        "choices": [{"text": "a", "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+).encode()
+REQUEST = {"model": "m", "prompt": "p", "max_tokens": 1}
+KEY = "sk-very-secret-0123456789"
+
+
+@define
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    now: float = 0.0
+    waits: list[float] = field(factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+@define
+class Client:
+    """An `EndpointClient` of one vendor's SDK, in front of a scripted server."""
+
+    vendor: str
+    clock: Clock = field(factory=Clock)
+    client: EndpointClient | None = None
+
+    def ask(
+        self,
+        address: str,
+        check: Callable[[Completion], None] = lambda _: None,
+        **options: Any,
+    ) -> Completion:
+        async def question() -> Completion:
+            backend: Any
+            if self.vendor == "openai":
+                chosen: Any = OpenAIOptions(model="m", base_url=f"{address}/v1", **options)
+                backend = OpenAIBackend(chosen)
+            else:
+                chosen = FireworksOptions(model="m", base_url=address, **options)
+                backend = FireworksBackend(chosen)
+            transport = backend.transport_factory()()
+            self.client = EndpointClient(
+                transport, chosen, sleep=self.clock.sleep, clock=self.clock
+            )
+            try:
+                return await self.client.complete(dict(REQUEST), check)
+            finally:
+                await transport.close()
+
+        return asyncio.run(question())
+
+
+@pytest.fixture(params=["openai", "fireworks"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+    return Client(request.param)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 408},
+        {"status": 429},
+        {"status": 500},
+        {"status": 502, "body": b"<html>Bad Gateway</html>"},
+        {"status": 503},
+        {"body": b""},
+        {"body": b"null"},
+        {"body": b'{"choices": [{"te'},
+        {"body": b"<html>sign in</html>", "headers": {"Content-Type": "text/html"}},
+        {"body": b'{"error": {"message": "overloaded"}}'},
+        {"body": b'{"choices": [{"text": "a", "logprobs": {"tokens": ["a"]}}]}'},
+        {"body": GOOD, "fault": "reset"},
+    ],
+    ids=lambda fault: "-".join(str(value)[:24] for value in fault.values()),
+)
+def test_a_fault_that_passes_costs_another_attempt(
+    client: Client, serve: Any, answer: Any, fault: dict[str, Any]
+) -> None:
+    server = serve(lambda _: answer(GOOD))
+    server.faults = [answer(**{"body": b"{}", **fault})] * 2
+    assert client.ask(server.address).choices[0].text == "a"
+    assert client.client is not None
+    assert client.client.usage.requests == 3  # the SDK retried nothing by itself
+    assert server.paths.total() == 3
+
+
+def test_a_refused_connection_is_tried_again(client: Client) -> None:
+    with pytest.raises(BackendError, match=r"in 3 attempts.*[Cc]onnection"):
+        client.ask("http://127.0.0.1:9", max_attempts=3)
+
+
+def test_attempts_are_limited_and_the_last_fault_is_told(
+    client: Client, serve: Any, answer: Any
+) -> None:
+    server = serve(lambda _: answer(b'{"error": {"message": "all busy"}}', 503))
+    with pytest.raises(BackendError, match="7 attempts; the last: status 503: all busy"):
+        client.ask(server.address)
+    assert server.paths.total() == 7
+
+
+def test_waits_double_up_to_their_limit(client: Client, serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(b"{}", 500))
+    with pytest.raises(BackendError):
+        client.ask(server.address)
+    floors = [2, 4, 8, 16, 30, 30]
+    assert len(client.clock.waits) == len(floors)
+    for wait, floor in zip(client.clock.waits, floors, strict=True):
+        assert floor <= wait <= floor + 1
+
+
+def test_retry_after_is_a_floor(client: Client, serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(GOOD))
+    server.faults = [answer(b"{}", 429, {"Retry-After": "9"})]
+    client.ask(server.address)
+    assert client.clock.waits == [9.0]
+
+
+def test_a_long_retry_after_is_cut(client: Client, serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(GOOD))
+    server.faults = [answer(b"{}", 429, {"Retry-After": "300"})]
+    client.ask(server.address, max_retry_after_s=45.0)
+    assert client.clock.waits == [45.0]
+
+
+def test_no_wait_is_begun_that_ends_behind_the_deadline(
+    client: Client, serve: Any, answer: Any
+) -> None:
+    server = serve(lambda _: answer(b"{}", 429, {"Retry-After": "300"}))
+    with pytest.raises(BackendError, match="in 2 attempts"):
+        client.ask(server.address, timeout_s=100.0)
+    assert client.clock.waits == [60.0]
+
+
+@pytest.mark.parametrize("fault", ["drip", "stall"])
+def test_a_body_that_never_ends_is_cut_off(
+    client: Client, serve: Any, answer: Any, fault: str
+) -> None:
+    server = serve(lambda _: answer(GOOD))
+    server.faults = [answer(GOOD * 20, fault=fault)]
+    assert client.ask(server.address, attempt_timeout_s=0.2).choices[0].text == "a"
+    assert server.paths.total() == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "step"),
+    [(401, "check the API key"), (402, "credit"), (403, "may use"), (404, "--model")],
+)
+def test_a_user_who_is_not_served_is_told_why_at_once(
+    client: Client, serve: Any, answer: Any, status: int, step: str
+) -> None:
+    server = serve(lambda _: answer(b'{"error": {"message": "not you"}}', status))
+    with pytest.raises(UsageError, match=f"status {status}: not you; .*{step}"):
+        client.ask(server.address)
+    assert server.paths.total() == 1
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 501])
+def test_a_request_that_is_refused_is_not_repeated(
+    client: Client, serve: Any, answer: Any, status: int
+) -> None:
+    server = serve(lambda _: answer(b'{"error": {"message": "no"}}', status))
+    with pytest.raises(RejectedRequestError, match=f"status {status}"):
+        client.ask(server.address)
+    assert server.paths.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "needed", "available"),
+    [
+        (
+            {
+                "message": "request (1501 tokens) exceeds the available context size",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 1501,
+                "n_ctx": 1024,
+            },
+            1501,
+            1024,
+        ),
+        (
+            {
+                "message": "This model's maximum context length is 4097 tokens. However, you "
+                "requested 5010 tokens (5000 in the messages, 10 in the completion)."
+            },
+            5010,
+            4097,
+        ),
+        (
+            {"message": "The prompt is too long: 140000, model maximum context length: 131072"},
+            140000,
+            131072,
+        ),
+    ],
+    ids=["llama.cpp", "vllm", "fireworks"],
+)
+def test_a_prompt_that_is_too_long_is_told_apart(
+    client: Client, serve: Any, answer: Any, error: dict[str, Any], needed: int, available: int
+) -> None:
+    server = serve(lambda _: answer(json.dumps({"error": error}).encode(), 400))
+    with pytest.raises(ContextOverflowError) as raised:
+        client.ask(server.address)
+    assert (raised.value.needed, raised.value.available) == (needed, available)
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_again(
+    client: Client, serve: Any, answer: Any
+) -> None:
+    seen = []
+
+    def check(completion: Completion) -> None:
+        seen.append(completion)
+        if len(seen) < 3:
+            raise MalformedResponseError("too short")
+
+    server = serve(lambda _: answer(GOOD))
+    client.ask(server.address, check)
+    assert len(seen) == 3
+    assert client.client is not None
+    assert client.client.usage.input_tokens == 3  # what could not be used is not counted twice
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, f'{{"error": {{"message": "Incorrect API key provided: {KEY}"}}}}'),
+        (500, f"<html>Bearer {KEY}</html>"),
+        (200, f'{{"error": "no such key {KEY}"}}'),
+        (400, f'{{"error": {{"message": "{KEY} lacks a scope"}}}}'),
+    ],
+)
+def test_a_key_shows_nowhere(
+    client: Client,
+    serve: Any,
+    answer: Any,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    body: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = serve(lambda _: answer(body.encode(), status))
+    with pytest.raises((BackendError, UsageError)) as raised:
+        client.ask(server.address, max_attempts=2)
+    assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
+    assert KEY not in "".join(traceback.format_exception(raised.value))
+    assert KEY not in repr(client.client)
+    ours = [r.getMessage() for r in caplog.records if not r.name.startswith("asyncio")]
+    assert all(KEY not in message for message in ours)
