@@ -1,0 +1,152 @@
+"""Converts a GGUF file, once, to a folder that transformers loads in seconds.
+
+Reading GGUF takes transformers about a minute (weights are dequantised, the tokenizer is rebuilt).
+The result is kept in the user's cache under the file's hash and this converter's version. A folder
+appears there by renaming, so it is always complete; processes that want the same file wait for one
+another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from egcfg.errors import UsageError
+from egcfg_backends_hf.cache_folder import CACHE_VARIABLE, models_folder
+from egcfg_backends_hf.quiet import quiet_transformers
+
+__all__ = ["CONVERTER_VERSION", "converted_folder", "is_gguf"]
+
+logger = logging.getLogger(__name__)
+
+CONVERTER_VERSION = 1
+"""Raise it whenever what a conversion writes changes: older results are then converted anew."""
+
+MAGIC = b"GGUF"
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether the file starts as GGUF files do."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def converted_folder(
+    file: Path, cache: Path | None = None, progress: Callable[[str], None] = logger.info
+) -> Path:
+    """Return the folder that `file` is converted to, converting it if that has not been done.
+
+    Args:
+        file: the GGUF file.
+        cache: where converted models are kept; None: the user's cache (`models_folder`).
+        progress: is told in a line what takes long.
+
+    Raises:
+        UsageError: the file is no complete GGUF file, or of a kind that transformers cannot read,
+            or the result cannot be written.
+    """
+    if not is_gguf(file):
+        raise UsageError(f"{file} is no GGUF file; pass a .gguf model, a model folder or a hub id")
+    cache = models_folder() if cache is None else cache
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    folder = cache / f"{digest[:32]}-v{CONVERTER_VERSION}"
+    if folder.is_dir():
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # The kernel drops this lock with its owner, however that ends.
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _convert_into(file, folder, progress)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep the converted model in {cache}: {error}; "
+            f"make room there or set {CACHE_VARIABLE} to another folder"
+        ) from error
+    return folder
+
+
+def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> None:
+    """Convert under the lock: what lies in the unfinished folder is a killed process's."""
+    unfinished = folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    progress(f"converting {file.name}: done once per file, takes a minute or two")
+    started = time.monotonic()
+    try:
+        _convert(file, unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    progress(f"converted {file.name} in {time.monotonic() - started:.0f} s; kept in {folder}")
+
+
+def _convert(file: Path, folder: Path) -> None:
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            packed = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32, **_dequantised()
+            )
+            model = _plain_copy(packed)
+        # Truncated and unsupported files fail in many ways inside two libraries.
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            OSError,
+            OverflowError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise UsageError(
+                f"cannot read {file}: {_one_line(error)}; the file may be incomplete (download it "
+                "again) or of a kind that transformers does not read from GGUF"
+            ) from error
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _dequantised() -> dict[str, object]:
+    """Return the argument that makes transformers unpack all weights, where it is needed."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def _plain_copy(packed: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    """Return the same model without the marks of its file format, which forbid saving it."""
+    config = packed.config
+    weights = packed.state_dict()
+    for mark in ("quantization_config", "_name_or_path"):
+        if hasattr(config, mark):
+            delattr(config, mark)
+    dtype = _storage_dtype(weights)
+    config.dtype = dtype
+    with torch.device("meta"):
+        model: transformers.PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.load_state_dict({n: w.to(dtype) for n, w in weights.items()}, strict=True, assign=True)
+    model.tie_weights()
+    model.generation_config = packed.generation_config
+    return model
+
+
+def _storage_dtype(weights: dict[str, torch.Tensor]) -> torch.dtype:
+    """Return float16 (half the disk; finer than any block format) where every weight fits it."""
+    limit = torch.finfo(torch.float16).max
+    fits = all(float(weight.abs().max()) < limit for weight in weights.values())
+    return torch.float16 if fits else torch.float32
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] or type(error).__name__

@@ -1,0 +1,132 @@
+"""Loads a model and its tokenizer, turning what can go wrong there into one clear line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from attrs import frozen
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from egcfg.errors import BackendError, UsageError
+from egcfg_backends_hf.memory import is_out_of_memory
+from egcfg_backends_hf.model_source import ModelSource, find_model
+from egcfg_backends_hf.options import HFOptions
+from egcfg_backends_hf.quiet import quiet_transformers
+
+__all__ = ["LoadedModel", "load_model"]
+
+
+@frozen
+class LoadedModel:
+    """A model in evaluation mode on its device, with its tokenizer.
+
+    Attributes:
+        name: the model as results name it.
+        model: the transformers model.
+        tokenizer: the transformers tokenizer.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: Any
+
+
+def load_model(options: HFOptions) -> LoadedModel:
+    """Load what `options` name.
+
+    Raises:
+        UsageError: no such model or device, or the model cannot be read.
+        MissingExtraError: the embedded model is asked for and not installed.
+        BackendError: the model does not fit the device's memory.
+    """
+    device = _device(options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    source = find_model(options.model)
+    shared = {
+        "revision": options.revision,
+        "trust_remote_code": options.trust_remote_code,
+        "local_files_only": source.local,
+    }
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source.location, **shared)
+            config = AutoConfig.from_pretrained(source.location, **shared)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source.location,
+                config=config,
+                dtype=_dtype(options.dtype, device, config.dtype),
+                output_loading_info=True,
+                **shared,
+            )
+            model, report = loaded
+            model.to(device)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise BackendError(
+                    f"the model {source.name} does not fit the memory of {device}; "
+                    "choose a smaller one, or -o backend.dtype=bfloat16"
+                ) from error
+            raise _unreadable(source, error) from error
+        # Broken folders fail in many ways inside several libraries.
+        except (
+            AttributeError,
+            ImportError,
+            KeyError,
+            OSError,
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise _unreadable(source, error) from error
+    lacking = sorted(report["missing_keys"]) + sorted(str(k) for k in report["mismatched_keys"])
+    if lacking:
+        raise UsageError(
+            f"the model {source.name} is incomplete: it lacks {len(lacking)} weights, "
+            f"such as {lacking[0]}; download it again"
+        )
+    return LoadedModel(source.name, model.eval(), tokenizer)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        raise UsageError(
+            f"the device {name!r} cannot be used: {_first_line(error)}; try --device cpu"
+        ) from error
+    return device
+
+
+def _dtype(name: str, device: torch.device, saved: torch.dtype | None) -> torch.dtype:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cpu":
+        return torch.float64 if saved == torch.float64 else torch.float32
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def _unreadable(source: ModelSource, error: Exception) -> UsageError:
+    cause = _first_line(error)
+    if source.local:
+        return UsageError(
+            f"cannot load the model in {source.location}: {cause}; "
+            "pass a folder that transformers can load, a .gguf file or a hub id"
+        )
+    return UsageError(
+        f"cannot load the model {source.name} from the hub: {cause}; "
+        "check the id and the network, or pass a local folder or .gguf file"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".:")[:300] if lines else type(error).__name__
