@@ -1,0 +1,367 @@
+import attrs
+import pytest
+
+from egcfg.errors import (
+    BackendError,
+    CapabilityError,
+    ContextOverflowError,
+    RunError,
+    SandboxError,
+)
+from egcfg.runs.claims import Claims
+from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.grid import Grid
+from egcfg.runs.runner import RunObserver, grid_records, run
+from egcfg.runs.store import FileState, scan
+from egcfg.scorer import TestStatus
+from egcfg.settings import DecodingSettings
+
+CONFIG = SignalConfig.parse("ns2t0.75d2_ln")
+LONG = SignalConfig.parse("ns2t0.75d2_lci_ln")
+
+
+@pytest.fixture
+def grid(make_problem):
+    problems = [make_problem("HumanEval/0"), make_problem("2")]
+    return Grid(problems=problems, configs=[CONFIG], gammas=[0, 1])
+
+
+class Log(RunObserver):
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.events = []
+
+    def run_started(self, total, done):
+        self.events.append(("run_started", total, done))
+
+    def unit_started(self, unit):
+        self.events.append(("unit_started", unit.problem.task_id, unit.gamma))
+
+    def line_decided(self, unit, step):
+        self.events.append(("line_decided", unit.gamma, step.text))
+
+    def unit_finished(self, unit, result):
+        self.events.append(("unit_finished", unit.problem.task_id, unit.gamma, result.passed))
+
+    def unit_failed(self, unit, error):
+        self.events.append(("unit_failed", unit.problem.task_id, unit.gamma, str(error)))
+
+    def run_finished(self, summary):
+        self.events.append(("run_finished", summary.done))
+
+
+def failing(error, *, tasks=None):
+    def before(problem, _settings):
+        if tasks is None or problem.task_id in tasks:
+            raise error
+
+    return before
+
+
+def test_a_run_solves_every_unit_once_and_writes_it(grid, folder, solver):
+    solver.passes = lambda _, settings: settings.gamma == 1
+    summary = run(grid, folder, lambda _: solver)
+    units = [("HumanEval/0", 0.0), ("HumanEval/0", 1.0), ("2", 0.0), ("2", 1.0)]
+    assert solver.solved == units
+    assert (summary.total, summary.finished, summary.passed, summary.complete) == (4, 4, 2, True)
+    records = grid_records(grid, folder)
+    assert [(r.task_id, r.gamma, r.result.passed) for r in records if r.result] == [
+        (*unit, unit[1] == 1) for unit in units
+    ]
+    assert scan(folder.results_dir) == sorted(records, key=lambda record: record.path)
+
+
+def test_units_are_decoded_with_their_own_settings_on_top_of_the_shared_ones(
+    make_problem, folder, solver
+):
+    seen = []
+    solver.before = lambda _, settings: seen.append(settings)
+    base = DecodingSettings(max_tokens=77, seed=3)
+    grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[0.5])
+    run(grid, folder, lambda _: solver, settings=base)
+    assert seen == [CONFIG.settings(base, gamma=0.5)]
+    assert (seen[0].max_tokens, seen[0].candidates, seen[0].gamma) == (77, 2, 0.5)
+
+
+def test_running_again_solves_nothing_and_opens_no_model(grid, folder, solver):
+    run(grid, folder, lambda _: solver)
+
+    def no_model(_):
+        raise AssertionError("a finished run must not load a model")
+
+    summary = run(grid, folder, no_model)
+    assert (summary.done_before, summary.finished, summary.complete) == (4, 0, True)
+
+
+def test_running_again_goes_on_with_what_is_missing(grid, folder, solver):
+    run(grid, folder, lambda _: solver)
+    paths = [record.path for record in grid_records(grid, folder)]
+    paths[0].unlink()
+    paths[1].write_bytes(b"")
+    paths[2].write_bytes(b'{"code": ')
+    solver.solved.clear()
+    summary = run(grid, folder, lambda _: solver)
+    assert solver.solved == [("HumanEval/0", 0.0), ("HumanEval/0", 1.0), ("2", 0.0)]
+    assert (summary.done_before, summary.finished) == (1, 3)
+    assert {record.state for record in grid_records(grid, folder)} == {FileState.DONE}
+
+
+def test_more_tasks_and_gammas_can_be_added_later(make_problem, folder, solver):
+    for tasks, gammas in (("1", [1]), ("12", [1]), ("12", [0, 1, 3])):
+        problems = [make_problem(task) for task in tasks]
+        run(Grid(problems=problems, configs=[CONFIG], gammas=gammas), folder, lambda _: solver)
+    assert len(solver.solved) == len(set(solver.solved)) == 6
+
+
+def test_the_observer_hears_everything_in_order(make_problem, folder, solver):
+    log = Log()
+    grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[1])
+    run(grid, folder, lambda _: solver, observer=log)
+    run(grid, folder, lambda _: solver, observer=log)
+    assert log.events == [
+        ("run_started", 1, 0),
+        ("unit_started", "1", 1.0),
+        ("line_decided", 1.0, "def f(n):\n"),
+        ("unit_finished", "1", 1.0, True),
+        ("run_finished", 1),
+        ("run_started", 1, 1),
+        ("run_finished", 1),
+    ]
+
+
+def test_each_prompt_gets_its_engine_and_each_sandbox_one_canary(make_problem, folder, solver):
+    asked = []
+
+    def solver_for(prompt):
+        asked.append(prompt)
+        return attrs.evolve(solver, solved=solver.solved)
+
+    problems = [make_problem("1"), make_problem("2")]
+    run(Grid(problems=problems, configs=[CONFIG, LONG], gammas=[1]), folder, solver_for)
+    assert asked == ["deepseek_instruct", "long_code"]
+    assert solver.sandbox.canaries == 1
+
+
+def test_a_failing_canary_stops_the_run_before_a_token_is_spent(grid, folder, solver):
+    solver.sandbox.canary_error = SandboxError("it passed what must fail")
+    with pytest.raises(SandboxError, match="must fail"):
+        run(grid, folder, lambda _: solver)
+    assert solver.solved == []
+    assert grid_records(grid, folder) == []
+
+
+def test_changed_settings_are_refused_with_a_diff_before_anything_is_opened(grid, folder, solver):
+    pins = {"tracer": {"name": "full"}}
+    run(grid, folder, lambda _: solver, pins_for=lambda _: pins)
+    with pytest.raises(RunError, match=r"decoding\.seed: 0 there, 5 now"):
+        run(
+            grid,
+            folder,
+            lambda _: 1 / 0,
+            settings=DecodingSettings(seed=5),
+            pins_for=lambda _: pins,
+        )
+    with pytest.raises(RunError, match=r'tracer\.name: "full" there, "minimal" now'):
+        run(grid, folder, lambda _: 1 / 0, pins_for=lambda _: {"tracer": {"name": "minimal"}})
+
+
+def test_what_never_changes_the_text_may_change_between_runs(grid, folder, solver):
+    run(grid, folder, lambda _: solver)
+    base = DecodingSettings(drafts=False, gamma=9, temperature=1.5, horizon=None)
+    assert run(grid, folder, lambda _: solver, settings=base).complete
+
+
+def test_a_task_that_changed_since_is_refused(grid, folder, solver):
+    run(grid, folder, lambda _: solver)
+    changed = attrs.evolve(grid.problems[1], description="Return -n.")
+    with pytest.raises(RunError, match="task '2' has changed"):
+        run(attrs.evolve(grid, problems=[changed]), folder, lambda _: solver)
+
+
+def test_results_of_tools_that_left_no_fingerprint_are_taken_as_they_are(grid, folder, solver):
+    for unit in grid:
+        path = folder.result_path(str(CONFIG), unit.problem.task_id, unit.gamma)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'{"passed": false, "general_error": "old"}')
+    assert run(grid, folder, lambda _: solver).done_before == 4
+
+
+class TestStopWhenSolved:
+    def test_a_solved_task_skips_its_remaining_units(self, make_problem, folder, solver):
+        solver.passes = lambda problem, settings: problem.task_id == "1" and settings.gamma == 1
+        problems = [make_problem("1"), make_problem("2")]
+        grid = Grid(problems=problems, configs=[CONFIG, LONG], gammas=[0, 1])
+        summary = run(grid, folder, lambda _: solver, stop_when_solved=True)
+        assert solver.solved == [("1", 0.0), ("1", 1.0), *[("2", 0.0), ("2", 1.0)] * 2]
+        assert (summary.finished, summary.skipped, summary.complete) == (6, 2, True)
+        record = folder.read(str(LONG), "1", 0.0)
+        assert record is not None
+        assert record.result is not None
+        assert record.result.global_cached
+        assert record.result.passed
+        assert "gamma 1.0" in record.result.code
+
+    def test_it_resumes_without_solving_again(self, grid, folder, solver):
+        for _ in range(2):
+            summary = run(grid, folder, lambda _: solver, stop_when_solved=True)
+        assert solver.solved == [("HumanEval/0", 0.0), ("2", 0.0)]
+        assert summary.done_before == 4
+
+    def test_what_an_earlier_run_solved_counts(self, grid, folder, solver):
+        run(grid, folder, lambda _: solver)
+        later = Grid(problems=grid.problems, configs=[LONG], gammas=[1])
+        assert run(later, folder, lambda _: solver, stop_when_solved=True).skipped == 2
+
+    def test_a_run_without_it_solves_what_was_skipped(self, grid, folder, solver):
+        run(grid, folder, lambda _: solver, stop_when_solved=True)
+        solver.solved.clear()
+        summary = run(grid, folder, lambda _: solver)
+        assert solver.solved == [("HumanEval/0", 1.0), ("2", 1.0)]
+        assert summary.complete
+        assert not any(r.result.global_cached for r in grid_records(grid, folder) if r.result)
+
+    def test_a_crashed_tools_reservation_does_not_hinder_it(self, grid, folder, solver):
+        run(grid, folder, lambda _: solver, stop_when_solved=True)
+        record = folder.read(str(CONFIG), "2", 1.0)
+        assert record is not None
+        record.path.write_bytes(b"")
+        assert run(grid, folder, lambda _: solver, stop_when_solved=True).skipped == 1
+        assert folder.read(str(CONFIG), "2", 1.0) == record
+
+
+class TestFailures:
+    def test_a_backend_error_is_no_result_and_is_tried_again_next_time(self, grid, folder, solver):
+        log = Log()
+        error = BackendError("the endpoint answered 503 ten times; try again later")
+        solver.before = failing(error, tasks=["2"])
+        summary = run(grid, folder, lambda _: solver, observer=log)
+        assert [(unit.gamma, text) for unit, text in summary.failures] == [
+            (0.0, str(error)),
+            (1.0, str(error)),
+        ]
+        assert (summary.finished, summary.complete) == (2, False)
+        assert ("unit_failed", "2", 0.0, str(error)) in log.events
+        assert len(grid_records(grid, folder)) == 2
+
+        solver.before = lambda *_: None
+        assert run(grid, folder, lambda _: solver).complete
+        assert solver.solved[-2:] == [("2", 0.0), ("2", 1.0)]
+
+    def test_several_in_a_row_stop_the_run(self, make_problem, folder, solver):
+        solver.before = failing(BackendError("connection refused"))
+        tried = []
+        log = Log()
+        log.unit_started = lambda unit: tried.append(unit)
+        problems = [make_problem(str(number)) for number in range(9)]
+        grid = Grid(problems=problems, configs=[CONFIG], gammas=[1])
+        with pytest.raises(BackendError, match=r"3 times in a row.*connection refused.*run again"):
+            run(grid, folder, lambda _: solver, observer=log)
+        assert len(tried) == 3
+        assert log.events[-1] == ("run_finished", 0)
+
+    def test_failures_between_successes_do_not_stop_it(self, make_problem, folder, solver):
+        odd = failing(BackendError("busy"), tasks="13579")
+        solver.before = odd
+        problems = [make_problem(str(number)) for number in range(10)]
+        grid = Grid(problems=problems, configs=[CONFIG], gammas=[1])
+        summary = run(grid, folder, lambda _: solver)
+        assert (summary.finished, len(summary.failures)) == (5, 5)
+
+    def test_a_backend_that_lacks_what_is_asked_stops_the_run_at_once(self, grid, folder, solver):
+        solver.before = failing(CapabilityError("no chat template; choose another prompt"))
+        with pytest.raises(CapabilityError):
+            run(grid, folder, lambda _: solver)
+        assert grid_records(grid, folder) == []
+
+    def test_a_model_that_cannot_be_opened_stops_the_run_at_once(self, grid, folder):
+        opened = []
+
+        def solver_for(prompt):
+            opened.append(prompt)
+            raise BackendError("no such model")
+
+        with pytest.raises(BackendError, match="no such model"):
+            run(grid, folder, solver_for)
+        assert len(opened) == 1
+
+    def test_a_problem_too_long_for_the_model_is_a_result_for_good(self, grid, folder, solver):
+        solver.before = failing(
+            ContextOverflowError(needed=9000, available=4096),
+            tasks=["2"],
+        )
+        summary = run(grid, folder, lambda _: solver)
+        assert (summary.finished, summary.passed, summary.complete) == (4, 2, True)
+        record = folder.read(str(CONFIG), "2", 1.0)
+        assert record is not None
+        assert record.result is not None
+        assert "9000 tokens" in (record.result.general_error or "")
+        assert run(grid, folder, lambda _: solver).done_before == 4
+
+    def test_a_sandbox_error_stops_the_run_and_is_never_the_models_failure(
+        self, grid, folder, solver
+    ):
+        solver.before = failing(SandboxError("fork server gone"), tasks=["2"])
+        with pytest.raises(SandboxError, match="fork server gone"):
+            run(grid, folder, lambda _: solver)
+        assert [record.task_id for record in grid_records(grid, folder)] == ["HumanEval/0"] * 2
+
+    def test_a_score_that_says_sandbox_error_stops_the_run_too(
+        self, grid, folder, solver, make_solution
+    ):
+        statuses = (TestStatus.PASSED, TestStatus.SANDBOX_ERROR)
+
+        class Judge(type(solver)):
+            def solve(self, problem, settings, _on_step=None):
+                return make_solution(statuses, problem.task_id, settings.gamma)
+
+        with pytest.raises(SandboxError, match="task HumanEval/0"):
+            run(grid, folder, lambda _: Judge())
+        assert grid_records(grid, folder) == []
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SandboxError, ZeroDivisionError])
+    def test_whatever_ends_a_run_the_unit_in_flight_is_free_again(
+        self, grid, folder, solver, error
+    ):
+        solver.before = failing(error(), tasks=["2"])
+        with pytest.raises(error):
+            run(grid, folder, lambda _: solver)
+        claim = folder.claim_path(str(CONFIG), "2", 0.0)
+        # This process lives on, so only a claim that was given back can be taken.
+        solver.before = lambda *_: None
+        summary = run(grid, folder, lambda _: solver)
+        assert (summary.finished, summary.complete) == (2, True)
+        assert not list(claim.parent.glob("task_id=*"))
+
+
+class TestSharedFolder:
+    def test_units_that_others_work_on_are_left_to_them(self, grid, folder, solver):
+        inner = []
+
+        def other_process(*_):
+            if not inner:
+                inner.append(None)
+                inner[0] = run(grid, folder, lambda _: type(solver)())
+
+        solver.before = other_process
+        summary = run(grid, folder, lambda _: solver)
+        assert (inner[0].finished, inner[0].in_flight_elsewhere) == (3, 1)
+        assert not inner[0].complete
+        assert (summary.finished, summary.done_elsewhere, summary.complete) == (1, 3, True)
+
+    def test_a_result_written_just_before_the_claim_was_free_is_not_made_again(
+        self, grid, folder, solver, make_result, monkeypatch
+    ):
+        acquire = Claims.acquire
+
+        def acquire_late(self, stem):
+            # The last owner writes and gives back between our look at the file and our claim.
+            task = "2" if "task_id=2_" in stem.name else "HumanEval/0"
+            gamma = float(stem.name.rpartition("=")[2])
+            folder.write(str(CONFIG), task, gamma, make_result(task_id=task))
+            return acquire(self, stem)
+
+        monkeypatch.setattr(Claims, "acquire", acquire_late)
+        summary = run(grid, folder, lambda _: solver)
+        assert solver.solved == []
+        assert (summary.done_elsewhere, summary.complete) == (4, True)
