@@ -1,18 +1,47 @@
-"""The one service that runs untrusted programs, for tracing and for scoring."""
+"""The one service that runs untrusted programs, for tracing and for scoring.
+
+Every execution is a process of its own, forked from a warm server and gone with everything that it
+started before its result is returned. What this does *not* cover:
+
+- bugs of the kernel, and side channels (timing, caches);
+- a layer that the system does not give to ordinary users: `Sandbox.report` says which;
+- packages: programs import the standard library only;
+- a machine that is short of memory: the limits hold for each execution, not for all together.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from egcfg.sandbox.dispatch import dispatch
+from egcfg.sandbox.server_process import ServerProcess
+from egcfg.sandbox.translate import to_request, to_result
 from egcfg.sandbox.types import Execution, ExecutionResult
 
 __all__ = ["Sandbox"]
 
 
 class Sandbox:
-    """Runs programs in fresh, limited processes. Starts lazily; a context manager ends it."""
+    """Runs programs in fresh, limited processes. Starts lazily; a context manager ends it.
+
+    Safe to use from several threads. After a fork, the child process gets a server of its own.
+    """
+
+    def __init__(self, *, workers: int | None = None) -> None:
+        """Prepare a sandbox.
+
+        Args:
+            workers: executions that run side by side; by default one per core.
+        """
+        self.workers = workers or _cores()
+        self._slots = threading.BoundedSemaphore(self.workers)
+        self._lock = threading.Lock()
+        self._server: ServerProcess | None = None
+        self._owner = os.getpid()
 
     def run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         """Run every execution in a process of its own; results are in the order of the requests.
@@ -20,10 +49,19 @@ class Sandbox:
         Raises:
             SandboxError: the sandbox failed twice on the same execution.
         """
-        raise NotImplementedError
+        jobs = [(to_request(execution),) for execution in executions]
+        answers = dispatch(jobs, self._slots, self._ready_server)
+        return [
+            to_result(execution, answer)
+            for execution, (answer,) in zip(executions, answers, strict=True)
+        ]
 
     def close(self) -> None:
         """End the service and everything that it started."""
+        with self._lock:
+            if self._server is not None and self._owner == os.getpid():
+                self._server.close()
+            self._server = None
 
     def __enter__(self) -> Self:
         return self
@@ -35,3 +73,23 @@ class Sandbox:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _ready_server(self) -> ServerProcess:
+        """Return a live server, a new one where there is none."""
+        with self._lock:
+            if self._owner != os.getpid():
+                if self._server is not None:
+                    self._server.abandon()
+                self._server, self._owner = None, os.getpid()
+            if self._server is not None and not self._server.alive:
+                self._server.close()
+                self._server = None
+            if self._server is None:
+                self._server = ServerProcess()
+            return self._server
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

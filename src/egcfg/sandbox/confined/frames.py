@@ -1,0 +1,59 @@
+"""Length-prefixed messages over a stream socket or pipe."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any
+
+__all__ = ["HEADER", "MAX_FRAME", "FrameError", "pack_json", "receive", "send"]
+
+HEADER = struct.Struct(">Q")
+MAX_FRAME = 64 << 20
+
+
+class FrameError(Exception):
+    """The other end closed the stream within a message, or announced one that is too long."""
+
+
+def pack_json(message: dict[str, Any]) -> bytes:
+    """Return a message as one frame of JSON (ASCII only, so lone surrogates travel too)."""
+    body = json.dumps(message).encode("ascii")
+    return HEADER.pack(len(body)) + body
+
+
+def send(stream: socket.socket, body: bytes) -> None:
+    """Send one frame."""
+    stream.sendall(HEADER.pack(len(body)) + body)
+
+
+def receive(stream: socket.socket, limit: int = MAX_FRAME) -> bytes | None:
+    """Return the next frame, or None where the stream ends between two.
+
+    Raises:
+        FrameError: the stream ends within a frame, or the frame is longer than `limit`.
+    """
+    header = _exactly(stream, HEADER.size)
+    if not header:
+        return None
+    if len(header) < HEADER.size:
+        raise FrameError("the stream ends within a header")
+    (length,) = HEADER.unpack(header)
+    if length > limit:
+        raise FrameError(f"a frame of {length} bytes is longer than {limit}")
+    body = _exactly(stream, length)
+    if len(body) < length:
+        raise FrameError("the stream ends within a frame")
+    return body
+
+
+def _exactly(stream: socket.socket, count: int) -> bytes:
+    pieces = []
+    while count:
+        piece = stream.recv(min(count, 1 << 20))
+        if not piece:
+            break
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)

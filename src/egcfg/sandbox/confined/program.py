@@ -1,0 +1,156 @@
+"""Runs one program in this process, answers calls of its functions, and reports.
+
+From the program's first line on, this process is hostile: whatever it reports is data. The report
+says what came of the program; how the process ended is the supervisor's to tell.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import socket
+import sys
+import threading
+import types
+from typing import Any
+
+from . import codec, frames
+from .exceptions import describe
+
+__all__ = ["READY", "run"]
+
+READY = b"R"
+FILENAME = "<program>"
+RECURSION_ROOM = 1000
+
+
+def run(
+    request: dict[str, Any],
+    report: int,
+    channel: socket.socket | None,
+    instrument: Any,
+) -> None:
+    """Run ``request["source"]``, then its call or the calls that come in, and report.
+
+    Args:
+        request: source, call, main, stdin and limits, as `egcfg.sandbox.service` packs them.
+        report: descriptor that the report goes to: `READY` right before the first line, then a
+            frame with an encoded dict.
+        channel: where calls come in after the program ran, until its other end closes.
+        instrument: watches the program; has ``start()`` and ``stop(error)``. May be None.
+    """
+    main = bool(request["main"])
+    stdout, stderr = open_streams()
+    module = types.ModuleType("__main__" if main else "program")
+    # Dataclasses and typing look a class's module up by name.
+    sys.modules[module.__name__] = module
+    call = request["call"]
+    answer: dict[str, Any] = {}
+    error: BaseException | None = None
+    frame, depth = sys._getframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    sys.setrecursionlimit(RECURSION_ROOM + depth)
+    try:
+        program = compile(request["source"], FILENAME, "exec", dont_inherit=True)
+        expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
+    except BaseException as caught:  # noqa: BLE001 - it is the answer
+        os.write(report, READY)
+        error = caught
+    else:
+        if instrument is not None:
+            instrument.start()
+        # Nothing of ours that is written in Python may run between start() and the program.
+        os.write(report, READY)
+        try:
+            exec(program, module.__dict__)
+            if expression is not None:
+                value = eval(expression, module.__dict__)
+        except BaseException as caught:  # noqa: BLE001 - it is the answer
+            error = caught
+        if instrument is not None:
+            instrument.stop(error)
+        if error is None and expression is not None:
+            _put_value(answer, value)
+    if main and error is None or isinstance(error, SystemExit):
+        error = _finish(error)
+    if error is not None:
+        answer["raised"] = describe(error, FILENAME)
+    for stream in (sys.stdout, stdout, stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    if channel is not None:
+        _serve(channel, module, error)
+    _send(report, answer)
+
+
+def open_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
+    """Give this process text streams over its own descriptors 0, 1 and 2."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = sys.__stdout__ = stdout
+    sys.stderr = sys.__stderr__ = stderr
+    return stdout, stderr
+
+
+def _finish(error: BaseException | None) -> BaseException | None:
+    """End a whole program as the interpreter would: wait for its threads, run its exit handlers.
+
+    A plain ``sys.exit()`` is a program's regular end.
+    """
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]  # the interpreter's own step
+        atexit._run_exitfuncs()
+    if isinstance(error, SystemExit):
+        code = SystemExit.__dict__["code"].__get__(error)
+        return None if code is None or (type(code) is int and code == 0) else error
+    return error
+
+
+def _serve(channel: socket.socket, module: types.ModuleType, error: BaseException | None) -> None:
+    """Answer calls until the other end closes: each gets its value, or what it raised."""
+    while True:
+        request = frames.receive(channel)
+        if request is None:
+            return
+        kind, *parts = codec.decode(request)
+        answer: dict[str, Any] = {}
+        try:
+            if error is not None:
+                raise error
+            if kind == "evaluate":
+                (expression,) = parts
+                value = eval(compile(expression, "<call>", "eval"), module.__dict__)
+            else:
+                name, arguments, keywords = parts
+                value = module.__dict__[name](*arguments, **keywords)
+            _put_value(answer, value)
+        except BaseException as caught:  # noqa: BLE001 - it is the answer
+            answer["raised"] = describe(caught, FILENAME)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+        frames.send(channel, codec.encode(answer))
+
+
+def _put_value(answer: dict[str, Any], value: object) -> None:
+    try:
+        answer["value"] = codec.encode(value)
+    except codec.EncodeError as error:
+        answer["unsupported"] = str(error)
+    except Exception as error:  # noqa: BLE001 - an iterator that raises while drained
+        answer["unsupported"] = f"{type(error).__name__} while it was carried over"
+
+
+def _send(report: int, answer: dict[str, Any]) -> None:
+    try:
+        body = codec.encode(answer)
+    except MemoryError:
+        answer = {"raised": ("MemoryError", "", None, "MemoryError")}
+        body = codec.encode(answer)
+    view = memoryview(frames.HEADER.pack(len(body)) + body)
+    while view:
+        view = view[os.write(report, view) :]

@@ -1,0 +1,268 @@
+"""Watches one execution from outside its process: its limits, its output, its end.
+
+A supervisor is a fork of the server. It reads the request from the parent, forks the program's
+process, and answers once everything that the program started is gone. It never runs a line of the
+program, and the program cannot reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import Any
+
+from . import confinement, frames, program
+from .judge import run_judge
+
+__all__ = ["supervise"]
+
+PIPE_CHUNK = 1 << 16
+REPORT_ROOM = 16 << 20
+
+
+class Supervisor:
+    """One execution: the program's process, the pipes from it, and the verdict on its end."""
+
+    def __init__(self, request: dict[str, Any], parent: socket.socket) -> None:
+        self.parent = parent
+        self.limits = request["limits"]
+        self.pid = 0
+        self.ended: str | None = None
+        self.detail = ""
+        self.output = 0
+        self.pieces: dict[int, list[bytes]] = {}
+        self.report_size = 0
+
+    def watch(self, pid: int, stdout: int, stderr: int, report: int) -> None:
+        """Collect what the process writes until it ends, or is ended for a limit."""
+        self.pid = pid
+        self.report_fd = report
+        self.pieces = {stdout: [], stderr: [], report: []}
+        self.open = {stdout, stderr, report}
+        self.started = time.monotonic()
+        poll = select.poll()
+        for descriptor in self.open:
+            os.set_blocking(descriptor, False)
+            poll.register(descriptor, select.POLLIN)
+        poll.register(self.parent, select.POLLIN)
+        exit_fd = _watch_exit(pid, poll)
+        try:
+            while True:
+                events = dict(poll.poll(self._patience(exit_fd is None)))
+                for descriptor in self.open & events.keys():
+                    self._read(descriptor, poll)
+                if self.parent.fileno() in events:
+                    self._end("abandoned", "the parent is gone")
+                if self.ended is None:
+                    self._check_limits()
+                if self.ended is not None or exit_fd in events or _is_zombie(pid):
+                    break
+        finally:
+            if exit_fd is not None:
+                os.close(exit_fd)
+        self.seconds = time.monotonic() - self.started
+        confinement.kill_tree(pid)
+        _, self.status, self.usage = os.wait4(pid, 0)
+        confinement.kill_orphans()
+        for descriptor in list(self.open):
+            self._read(descriptor, poll)
+
+    def _patience(self, polling: bool) -> float:
+        """Return how many milliseconds may pass before a limit can be hit."""
+        wall = self.started + self.limits["wall_seconds"] - time.monotonic()
+        cpu = self.limits["cpu_seconds"] - _cpu_seconds(self.pid)
+        # Without a descriptor for the process's end, look for it often.
+        longest = 0.002 if polling else 60.0
+        return max(0.0, min(wall, cpu, longest)) * 1000 + 1
+
+    def _check_limits(self) -> None:
+        if time.monotonic() - self.started >= self.limits["wall_seconds"]:
+            self._end("timeout", "it took too much wall time")
+        elif _cpu_seconds(self.pid) >= self.limits["cpu_seconds"]:
+            self._end("timeout", "it took too much processor time")
+        elif self.output > self.limits["output_bytes"]:
+            self._end("output", "it wrote too much output")
+        elif self.report_size > REPORT_ROOM:
+            self._end("killed", "its report is too long")
+
+    def _end(self, how: str, detail: str) -> None:
+        self.ended, self.detail = how, detail
+
+    def _read(self, descriptor: int, poll: select.poll) -> None:
+        while True:
+            try:
+                piece = os.read(descriptor, PIPE_CHUNK)
+            except BlockingIOError:
+                return
+            if not piece:
+                self.open.discard(descriptor)
+                poll.unregister(descriptor)
+                return
+            if descriptor == self.report_fd:
+                self.report_size += len(piece)
+                if self.report_size > REPORT_ROOM:
+                    return
+            else:
+                self.output += len(piece)
+                if self.output > self.limits["output_bytes"]:
+                    self.pieces[descriptor].append(piece)
+                    return
+            self.pieces[descriptor].append(piece)
+
+    def verdict(self, report: bytes) -> tuple[str, str]:
+        """Return (how, detail): a forced end first, then the kernel's account of the end."""
+        if not report.startswith(program.READY):
+            return "sandbox_error", self.detail or _status_text(self.status)
+        if self.output > self.limits["output_bytes"]:
+            return "output", "it wrote too much output"
+        if self.ended is not None:
+            return self.ended, self.detail
+        if os.WIFSIGNALED(self.status):
+            used = self.usage.ru_utime + self.usage.ru_stime
+            if used >= self.limits["cpu_seconds"]:
+                return "timeout", "it took too much processor time"
+            return "killed", _status_text(self.status)
+        if len(report) == len(program.READY):
+            return "killed", f"it left by itself, {_status_text(self.status)}"
+        return "reported", ""
+
+
+def supervise(parent: socket.socket, channel: socket.socket | None, server: Any) -> None:
+    """Run one execution as the parent asks through `parent`, and answer there."""
+    body = frames.receive(parent)
+    if body is None:
+        return
+    request = json.loads(body)
+    memory = None
+    instrument = None
+    if request["instrument"] is not None:
+        memory = mmap.mmap(-1, request["instrument"]["memory_bytes"])
+        instrument = server.instruments[request["instrument"]["key"]]
+    scratch = confinement.make_scratch(server.layers, server.scratch_root, request["limits"])
+    try:
+        supervisor = Supervisor(request, parent)
+        pipes = [os.pipe() for _ in range(3)]
+        stdin = _stdin_file(request["stdin"])
+        confinement.prepare_fork(server.layers)
+        pid = os.fork()
+        if pid == 0:
+            _child(request, channel, instrument, memory, stdin, pipes, scratch, server)
+        for _, writer in pipes:
+            os.close(writer)
+        os.close(stdin)
+        if channel is not None:
+            channel.close()
+        stdout, stderr, report = (reader for reader, _ in pipes)
+        supervisor.watch(pid, stdout, stderr, report)
+    finally:
+        if scratch.temporary:
+            shutil.rmtree(scratch.path, ignore_errors=True)
+    answer = b"".join(supervisor.pieces[report])
+    how, detail = supervisor.verdict(answer)
+    if how == "abandoned":
+        return
+    sections = [
+        answer[len(program.READY) + frames.HEADER.size :] if how == "reported" else b"",
+        b"".join(supervisor.pieces[stdout])[: request["limits"]["output_bytes"]],
+        b"".join(supervisor.pieces[stderr])[: request["limits"]["output_bytes"]],
+        # Mostly untouched zeros; the parent puts them back.
+        memory[:].rstrip(b"\0") if memory is not None else b"",
+    ]
+    if how == "sandbox_error":
+        detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
+    header = {
+        "how": how,
+        "detail": detail,
+        "seconds": supervisor.seconds,
+        "cpu_seconds": supervisor.usage.ru_utime + supervisor.usage.ru_stime,
+        "lengths": [len(section) for section in sections],
+    }
+    parent.sendall(frames.pack_json(header) + b"".join(sections))
+
+
+def _child(
+    request: dict[str, Any],
+    channel: socket.socket | None,
+    instrument_class: Any,
+    memory: mmap.mmap | None,
+    stdin: int,
+    pipes: list[tuple[int, int]],
+    scratch: confinement.Scratch,
+    server: Any,
+) -> None:
+    """Be the program's process; never returns."""
+    status = 1
+    try:
+        os.setsid()
+        (_, stdout), (_, stderr), (_, report) = pipes
+        for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        kept = {0, 1, 2, report}
+        if channel is not None:
+            kept.add(channel.fileno())
+        instrument = None
+        if instrument_class is not None and memory is not None:
+            instrument = instrument_class(request["instrument"]["options"], memoryview(memory))
+        confinement.confine(server.layers, scratch, request["limits"], kept)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if request["role"] == "judge":
+            run_judge(request, report, channel)
+        else:
+            program.run(request, report, channel, instrument)
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - the last frame of this process
+        os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(status)
+
+
+def _stdin_file(text: str) -> int:
+    if not text:
+        return os.open(os.devnull, os.O_RDONLY)
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("stdin")
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _watch_exit(pid: int, poll: select.poll) -> int | None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    poll.register(descriptor, select.POLLIN)
+    return descriptor
+
+
+def _is_zombie(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the processor time of another process, 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0.0  # RLIMIT_CPU is left to count whole seconds
+    try:
+        # The kernel's number of a process's clock: inverted id, then 2 for "scheduler".
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+def _status_text(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"killed by signal {os.WTERMSIG(status)}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,154 @@
+"""The parent's handle on its fork server: starts it, hands executions to it, ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from egcfg.errors import SandboxError
+from egcfg.sandbox.confined import frames
+
+__all__ = ["ServerProcess"]
+
+CONFINED = Path(__file__).with_name("confined")
+# Kept referenced: a Popen object that is dropped while its process runs warns.
+_FOREIGN: list[subprocess.Popen[bytes]] = []
+START_SECONDS = 30.0
+END_SECONDS = 5.0
+SEND_SECONDS = 30.0
+# No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
+ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "TZ": "UTC",
+}
+
+
+class ServerProcess:
+    """A running fork server.
+
+    Attributes:
+        layers: what the server found when it tried each isolation layer: name -> "active", or why
+            it is not.
+    """
+
+    def __init__(self) -> None:
+        """Start the server and wait until it is ready.
+
+        Raises:
+            SandboxError: it does not start.
+        """
+        self._scratch = tempfile.mkdtemp(prefix="egcfg-sandbox-")
+        self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
+        self._loaded: set[str] = set()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                # -P and -s keep the user's modules away, -S the site's; not -I, which would
+                # ignore the hash seed.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-s", "-P", "-S", str(CONFINED), str(theirs.fileno())],
+                    env=ENVIRONMENT,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=self._log,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            self._control.settimeout(START_SECONDS)
+            self._control.send(json.dumps({"scratch_root": self._scratch}).encode())
+            hello = self._control.recv(1 << 16)
+            if not hello:
+                raise ConnectionError("it ended")
+        except OSError as error:
+            cause = self.log_tail() or str(error)
+            self.close()
+            raise SandboxError(
+                f"the sandbox's server does not start: {cause}; `egcfg doctor` checks the sandbox"
+            ) from error
+        self.layers: dict[str, str] = json.loads(hello)["layers"]
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        return self._process.poll() is None
+
+    def submit(self, request: dict[str, Any], channel: socket.socket | None) -> socket.socket:
+        """Have a request executed; the answer comes through the socket that is returned.
+
+        Raises:
+            OSError: the server is gone.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            if request["instrument"] is not None:
+                key = self._load_instrument(request["instrument"]["path"])
+                request = {**request, "instrument": {**request["instrument"], "key": key}}
+            with theirs:
+                descriptors = [theirs.fileno()]
+                if channel is not None:
+                    descriptors.append(channel.fileno())
+                self._order({"do": "run"}, descriptors)
+            ours.settimeout(SEND_SECONDS)
+            ours.sendall(frames.pack_json(request))
+        except OSError:
+            ours.close()
+            raise
+        return ours
+
+    def _load_instrument(self, path: str) -> str:
+        """Have the server load an instrument's module, once per content, and return its key."""
+        source = Path(path).read_bytes()
+        key = f"{path}:{hashlib.sha256(source).hexdigest()}"
+        if key not in self._loaded:
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                file.write(source)
+                file.seek(0)
+                self._order({"do": "load", "key": key}, [file.fileno()])
+            self._loaded.add(key)
+        return key
+
+    def log_tail(self) -> str:
+        """Return the end of what the server wrote to its standard error."""
+        size = os.fstat(self._log.fileno()).st_size
+        tail = os.pread(self._log.fileno(), 2000, max(0, size - 2000))
+        return tail.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """End the server; supervisors of executions in flight end them and themselves."""
+        self._control.close()
+        process = getattr(self, "_process", None)
+        if process is not None:
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._log.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Let go of a server that belongs to the process that this one was forked from."""
+        self._control.close()
+        self._log.close()
+        _FOREIGN.append(self._process)
+
+    def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
+        self._control.settimeout(SEND_SECONDS)
+        socket.send_fds(self._control, [json.dumps(order).encode()], descriptors)
