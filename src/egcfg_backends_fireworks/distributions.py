@@ -86,6 +86,20 @@ class RowReader:
             self._see(token)
         return token
 
+    def note_end(self, choice: Choice) -> None:
+        """Learn the end-of-sequence token from a choice whose last row stands behind its text.
+
+        No request names stop texts, so ``"stop"`` always means that token.
+        """
+        if choice.finish != "stop" or not choice.rows:
+            return
+        contents = [row.token.content for row in choice.rows]
+        before = b"".join(content for content in contents[:-1] if content is not None)
+        if contents[-1] and before == choice.text.encode():
+            token = self.vocabulary.intern(choice.rows[-1].token)
+            if token is not None:
+                self.end_ids.add(token)
+
     def hidden_end(self, end_id: int | None) -> TokenLogprobs:
         """Return the distribution where a server ends the text without telling how likely that is.
 

@@ -220,6 +220,7 @@ class EndpointBackend(LogprobBackend):
             choice = (await session.client.complete(request(bias=bias), _needs_rows)).choices[0]
         if not choice.rows:
             return reader.hidden_end(profile.end_id)
+        reader.note_end(choice)
         return reader.distribution(choice.rows[0])
 
     async def _sample_all(

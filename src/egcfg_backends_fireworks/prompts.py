@@ -41,20 +41,19 @@ class PromptWire:
         """Return the ids of a prompt: the model's own, or those of interned pieces."""
         if not text:
             return ()
-        if not self.profile.ids_throughout:
+        exact = self.tokenizer is not None or self.profile.tokenizes
+        if not (exact and self.profile.ids_throughout):
             return self.vocabulary.encode_prompt(text)
         if text in self._known:
             return self._known[text]
         if self.tokenizer is not None:
             return self._remember(text, self.tokenizer(text))
-        if self.profile.tokenizes:
-            pieces = await self.tokenize(text) or []
-            if not pieces:
-                raise BackendError("the endpoint stopped tokenizing text; check the server")
-            for piece in pieces:
-                self.vocabulary.intern(piece)
-            return self._remember(text, [piece.id for piece in pieces if piece.id is not None])
-        return self.vocabulary.encode_prompt(text)
+        pieces = await self.tokenize(text) or []
+        if not pieces:
+            raise BackendError("the endpoint stopped tokenizing text; check the server")
+        for piece in pieces:
+            self.vocabulary.intern(piece)
+        return self._remember(text, [piece.id for piece in pieces if piece.id is not None])
 
     async def wire(self, ids: Sequence[int]) -> str | tuple[int, ...]:
         """Return what to send for a sequence.

@@ -71,6 +71,7 @@ async def draw(
 def _extend(draft: _Draft, choice: Choice, reader: RowReader, params: SamplingParams) -> None:
     """Take the choice's tokens up to a limit; a draft that cannot go on is done."""
     before = len(draft.ids)
+    reader.note_end(choice)
     for row in choice.rows:
         token = reader.drawn(row)
         if token is None:

@@ -22,7 +22,7 @@ from attrs import define, field, frozen
 
 PIECES = [
     *("\n", "    ", " ", "(", ")", ":", "=", "+", ",", "é", "naïve"),
-    *("def", "return", "add", "a", "b", " a", " b", "1", "2", "for", "in", "x"),
+    *("def", "return", "add", "a", "b", " x", " b", "1", "2", "for", "in", "x"),
     "<end>",
 ]
 END = len(PIECES) - 1
@@ -52,6 +52,7 @@ class TinyModel:
         seed = hashlib.sha256(text.encode()).digest()
         logits = [random.Random(seed + bytes([i])).gauss(0, 2) for i in range(len(PIECES))]
         logits[END] -= 3.0
+        logits[0] += 2.0  # lines end often
         total = math.log(sum(math.exp(logit) for logit in logits))
         pairs = [(token, logit - total) for token, logit in enumerate(logits)]
         return sorted(pairs, key=lambda pair: -pair[1])
@@ -104,6 +105,7 @@ class TinyEndpoint:
     shows_end: bool = True
     model: TinyModel = field(factory=TinyModel)
     requests: list[dict[str, Any]] = field(factory=list)
+    pieces: list[str] = field(factory=lambda: PIECES)
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         self.requests.append(request)

@@ -1,0 +1,333 @@
+"""The backends over a scripted model: Fireworks-shaped with ids, and a server of plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg.errors import CapabilityError, ConfigError, UsageError
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create
+from egcfg_backends_fireworks.endpoint import EndpointBackend
+from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.probe import Echo
+
+pytestmark = pytest.mark.usefixtures("no_keys")
+PROMPT = "def add(a,b):\n"
+FAST = {"backoff_s": 0.001, "attempt_timeout_s": 10.0}
+Open = Callable[..., EndpointBackend]
+
+
+@pytest.fixture
+def opened(serve: Any) -> Any:
+    """Open a backend in front of a scripted endpoint; all are closed at the end."""
+    backends: list[EndpointBackend] = []
+
+    def start(endpoint: Any, **options: Any) -> EndpointBackend:
+        server = serve(endpoint)
+        backend: EndpointBackend
+        if endpoint.shape == "fireworks":
+            chosen = FireworksOptions(model="m", base_url=server.address, **FAST, **options)
+            backend = FireworksBackend(chosen)
+        else:
+            url = f"{server.address}/v1"
+            backend = OpenAIBackend(OpenAIOptions(model="m", base_url=url, **FAST, **options))
+        backends.append(backend)
+        return backend
+
+    yield start
+    for backend in backends:
+        backend.close()
+
+
+@pytest.fixture(params=["fireworks", "legacy"])
+def endpoint(request: pytest.FixtureRequest, tiny_endpoint: Any) -> Any:
+    return tiny_endpoint(request.param)
+
+
+def sequence(backend: EndpointBackend, text: str = PROMPT, role: str = "") -> Any:
+    return backend.start(backend.encode(text), role)
+
+
+def score(backend: EndpointBackend, text: str) -> TokenLogprobs:
+    [[distribution]] = backend.score([ScoreQuery(sequence(backend, text))])
+    return distribution
+
+
+def listed(backend: EndpointBackend, distribution: TokenLogprobs) -> dict[str, float]:
+    assert distribution.ids is not None
+    texts = [backend.decode([int(token)]) for token in distribution.ids]
+    return dict(zip(texts, distribution.logprobs.tolist(), strict=True))
+
+
+def expected(endpoint: Any, text: str) -> Any:
+    pairs = endpoint.model.distribution(text)[: endpoint.most_alternatives]
+    return pytest.approx({endpoint.pieces[token]: logprob for token, logprob in pairs})
+
+
+def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, opened: Open) -> None:
+    profile = opened(tiny_endpoint("fireworks")).probe()
+    assert (profile.top_k, profile.extras, profile.multiple) == (5, True, True)
+    assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, False)
+    assert (profile.seeded, profile.raw) == (True, True)
+    assert profile.steering_id is not None
+    assert profile.echo is Echo.REFUSED
+    assert profile.context_length is None
+
+
+def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, opened: Open) -> None:
+    profile = opened(tiny_endpoint("legacy", most_choices=1)).probe()
+    # Twenty alternatives and the further sampling parameters were refused, then left out.
+    assert (profile.top_k, profile.extras, profile.multiple) == (5, False, False)
+    assert (profile.token_ids, profile.prompt_ids, profile.steering_id) == (False, False, None)
+
+
+def test_a_server_without_logprobs_is_refused(serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(b'{"choices": [{"text": "a", "logprobs": null}]}'))
+    options = OpenAIOptions(model="m", base_url=f"{server.address}/v1", **FAST)
+    with OpenAIBackend(options) as backend, pytest.raises(CapabilityError, match="logprobs"):
+        backend.probe()
+
+
+def test_a_score_is_the_models_own_distribution(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    distribution = score(backend, PROMPT)
+    assert listed(backend, distribution) == expected(endpoint, PROMPT)
+    assert distribution.ids is not None
+    assert len(set(distribution.ids.tolist())) == 5
+    assert np.all(np.diff(distribution.logprobs) <= 0)
+
+
+def test_several_sequences_are_asked_for_at_once(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    texts = [PROMPT, PROMPT + "    return", PROMPT + "    "]
+    queries = [ScoreQuery(sequence(backend, text, f"role {i}")) for i, text in enumerate(texts)]
+    for text, [distribution] in zip(texts, backend.score(queries), strict=True):
+        assert listed(backend, distribution) == expected(endpoint, text)
+
+
+def test_a_greedy_text_is_the_models_own(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    for _ in range(12):
+        [[distribution]] = backend.score([ScoreQuery(prefix)])
+        token = distribution.argmax()
+        if token in backend.end_ids:
+            break
+        prefix.ids += (token,)
+    written = backend.decode(prefix.ids[len(backend.encode(PROMPT)) :])
+    tokens, _ = endpoint.model.generate(PROMPT, {"max_tokens": 12, "temperature": 0}, 0)
+    texts = [endpoint.pieces[token] for token in tokens]
+    assert written == "".join(texts[:-1] if texts[-1] == "<end>" else texts)
+
+
+def test_a_prompts_ids_stay_the_same(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    before = backend.encode(PROMPT)
+    score(backend, PROMPT)  # the server has now told how it reads the prompt
+    assert backend.encode(PROMPT) == before
+    assert backend.decode(before) == PROMPT
+
+
+def test_prompts_go_out_as_ids_and_keep_the_generated_ones(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    prefix.ids += (backend.score([ScoreQuery(prefix)])[0][0].argmax(),)
+    backend.score([ScoreQuery(prefix)])
+    sent = endpoint.requests[-1]["prompt"]
+    assert sent[-1] == prefix.ids[-1]
+    assert "".join(endpoint.pieces[i - 100] for i in sent[:-1]) == PROMPT
+
+
+def test_requests_of_one_branch_share_a_cache_key(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    for role in ("unconditional", "conditional", "unconditional"):
+        backend.score([ScoreQuery(sequence(backend, PROMPT, role))])
+    plain, conditional, again = (r["prompt_cache_key"] for r in endpoint.requests[-3:])
+    assert plain == again != conditional
+
+
+def test_sampling_parameters_are_always_explicit(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    score(backend, PROMPT)
+    request = endpoint.requests[-1]
+    assert (request["temperature"], request["top_p"], request["max_tokens"]) == (0.0, 1.0, 1)
+    if endpoint.shape == "fireworks":
+        assert (request["top_k"], request["min_p"]) == (0, 0.0)
+        assert request["context_length_exceeded_behavior"] == "error"
+
+
+def test_samples_end_where_their_lines_do(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=60, max_lines=2, seed=5)
+    [samples] = backend.sample([SampleQuery(sequence(backend), 4, params)])
+    assert len(samples) == 4
+    for sample in samples:
+        assert backend.decode(sample.ids) == sample.text
+        assert sample.text.count("\n") <= 2
+        if sample.text.count("\n") == 2:
+            assert backend.decode(sample.ids[:-1]).count("\n") == 1  # the last token ends it
+        else:
+            assert sample.finished or len(sample.ids) == 60
+    assert any(sample.text.count("\n") == 2 for sample in samples)
+
+
+def test_samples_carry_the_distributions_they_were_drawn_from(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.3, max_tokens=5, seed=1)
+    [[sample]] = backend.sample([SampleQuery(sequence(backend), 1, params)])
+    assert sample.scores is not None
+    assert len(sample.scores) == len(sample.ids)
+    text = PROMPT
+    for token, distribution in zip(sample.ids, sample.scores, strict=True):
+        assert listed(backend, distribution) == expected(endpoint, text)
+        text += backend.decode([token])
+
+
+def test_all_samples_come_in_one_request_where_the_server_allows(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    backend.score([ScoreQuery(prefix)])
+    before = len(endpoint.requests)
+    backend.sample([SampleQuery(prefix, 5, SamplingParams(max_tokens=4))])
+    assert [r.get("n") for r in endpoint.requests[before:]] == [5]
+
+
+def test_more_samples_than_the_server_allows_take_a_request_each(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("legacy", most_choices=2)
+    backend = opened(endpoint)
+    query = SampleQuery(sequence(backend), 3, SamplingParams(max_tokens=4, temperature=1.0))
+    [samples] = backend.sample([query])
+    before = len(endpoint.requests)
+    [again] = backend.sample([query])
+    assert len(samples) == len(again) == 3
+    assert len(endpoint.requests) - before == 3  # what was refused once is not tried again
+    assert [s.ids for s in samples] == [s.ids for s in again]
+
+
+def test_the_same_seed_gives_the_same_samples(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=80, max_lines=3, seed=2)
+    query = SampleQuery(sequence(backend), 3, params)
+    first, second = backend.sample([query]), backend.sample([query])
+    assert [s.ids for s in first[0]] == [s.ids for s in second[0]]
+
+
+def test_a_stop_text_ends_a_sample(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=80, stop=("a",), seed=4)
+    [samples] = backend.sample([SampleQuery(sequence(backend), 4, params)])
+    stopped = [sample for sample in samples if "a" in sample.text]
+    assert stopped
+    for sample in stopped:
+        assert "a" not in backend.decode(sample.ids[:-1])
+
+
+@pytest.mark.parametrize("shows_end", [True, False])
+def test_an_end_of_sequence_is_recognised(
+    tiny_endpoint: Any, opened: Open, endpoint: Any, shows_end: bool
+) -> None:
+    endpoint = tiny_endpoint(endpoint.shape, shows_end=shows_end)
+
+    class EndsAfterTwo(type(endpoint.model)):  # type: ignore[misc]
+        def distribution(self, text: str) -> Any:
+            pairs = super().distribution(text)
+            if not text.endswith("x"):
+                return pairs
+            end = len(endpoint.pieces) - 1
+            rest = [(token, p - 3.0) for token, p in pairs if token != end]
+            left = 1.0 - sum(math.exp(p) for _, p in rest)
+            return [(end, math.log(left)), *rest]
+
+    endpoint.model = EndsAfterTwo()
+    backend = opened(endpoint)
+    distribution = score(backend, PROMPT + "x")
+    if shows_end or endpoint.shape == "fireworks":  # there, another token is drawn in its place
+        assert listed(backend, distribution) == expected(endpoint, PROMPT + "x")
+    if shows_end or endpoint.shape == "legacy":
+        assert distribution.argmax() in backend.end_ids
+    params = SamplingParams(temperature=0.0, max_tokens=40)
+    [[sample]] = backend.sample([SampleQuery(sequence(backend, PROMPT + "x"), 1, params)])
+    assert (sample.ids, sample.text, sample.finished) == ((), "", True)
+
+
+def test_drafts_are_not_scored(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    assert not backend.capabilities.scores_drafts
+    with pytest.raises(CapabilityError, match="draft"):
+        backend.score([ScoreQuery(sequence(backend), (1, 2))])
+
+
+def test_usage_counts_requests_and_every_choices_tokens(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    backend.score([ScoreQuery(prefix)])
+    before, requests = backend.usage, len(endpoint.requests)
+    params = SamplingParams(temperature=1.0, max_tokens=3, seed=9)
+    [samples] = backend.sample([SampleQuery(prefix, 3, params)])
+    spent = backend.usage - before
+    assert spent.requests == len(endpoint.requests) - requests
+    assert spent.output_tokens >= sum(len(sample.ids) for sample in samples) > 3
+    assert spent.input_tokens == len(endpoint.model.tokenize(PROMPT))
+    assert spent.cached_tokens == spent.input_tokens // 2
+    assert spent.seconds > 0
+
+
+def test_a_chat_needs_a_template(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    assert not backend.capabilities.chat
+    with pytest.raises(CapabilityError, match=r"deepseek_instruct.*long_code"):
+        backend.render_chat([{"role": "user", "content": "hi"}])
+
+
+def test_it_works_inside_a_running_event_loop(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+
+    async def inside() -> TokenLogprobs:
+        return score(backend, PROMPT)
+
+    assert listed(backend, asyncio.run(inside())) == expected(endpoint, PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("fireworks", "FIREWORKS_API_KEY"), ("openai", "OPENAI_API_KEY")]
+)
+def test_a_missing_key_is_one_clear_line(name: str, variable: str) -> None:
+    with pytest.raises(UsageError, match=f"set the environment variable {variable}") as raised:
+        create(Kind.BACKEND, name, {"model": "m"})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["fireworks", "openai"])
+def test_a_missing_model_is_one_clear_line(name: str) -> None:
+    with pytest.raises(UsageError, match="--model"):
+        create(Kind.BACKEND, name, {})
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://host/v1", "http://me:secret@host/v1"])
+def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(ConfigError) as raised:
+        create(Kind.BACKEND, "openai", {"model": "m", "base_url": url})
+    assert "secret" not in str(raised.value)
+
+
+def test_no_option_takes_a_key() -> None:
+    with pytest.raises(ConfigError, match="no option 'api_key'"):
+        create(Kind.BACKEND, "openai", {"model": "m", "api_key": "k"})
