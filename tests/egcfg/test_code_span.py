@@ -148,7 +148,8 @@ class TestExtraction:
         assert extract_code(response, FENCED, "f") == "def f():\n    pass\n"
 
     def test_a_forgotten_fence_costs_nothing(self) -> None:
-        code = 'import re\n\ndef g(x):\n    return re.sub("\\d", "", x)\n\ndef f(x):\n    return g(x)\n'
+        helper = 'import re\n\ndef g(x):\n    return re.sub("\\d", "", x)\n\n'
+        code = helper + "def f(x):\n    return g(x)\n"
         response = f"Here:\n\n{code}This calls g.\n"
         assert extract_code(response, FENCED, "f") == code
 

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egcfg.datasets.jsonlines import Record, read_records
+from egcfg.errors import DataError
+
+
+def test_lines_keep_their_numbers_across_blank_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"a": 2}')
+    assert [(r.line, r.values["a"]) for r in read_records(path)] == [(1, 1), (4, 2)]
+
+
+def test_gzip_is_known_by_its_content_not_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(gzip.compress(b'{"a": 1}'))
+    assert read_records(path)[0].values == {"a": 1}
+
+
+def test_a_line_separator_inside_a_text_splits_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": "x\u2028y\x85z"}', encoding="utf-8")
+    assert read_records(path)[0].text("a") == "x\u2028y\x85z"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "holds no problem"),
+        (b'{"a": 1}\n{"a"', "line 2: no JSON"),
+        (b'{"a": 1}\n[1]', "line 2: a list instead of an object"),
+        (b"null", "line 1: null instead of an object"),
+        (b'{"a": "\xff"}', "line 1: no JSON"),
+        (gzip.compress(b'{"a": 1}')[:-9], "cannot read"),
+        (b"\x1f\x8bnonsense", "cannot read"),
+    ],
+)
+def test_a_broken_file_is_named_with_the_line(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_records(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.jsonl", tmp_path):
+        with pytest.raises(DataError, match=f"cannot read {path}: .*check the path"):
+            read_records(path)
+
+
+@given(st.binary())
+def test_any_bytes_give_records_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(content)
+    try:
+        records = read_records(path)
+    except DataError:
+        return
+    assert records
+
+
+class TestRecord:
+    def record(self, **values: object) -> Record:
+        return Record("a.jsonl", 7, values)
+
+    def test_text_takes_the_first_field_that_is_there(self) -> None:
+        assert self.record(b="x\r\ny", a=None).text("a", "b") == "x\ny"
+
+    def test_complaints_name_file_line_and_field(self) -> None:
+        with pytest.raises(DataError, match=r"a\.jsonl, line 7, field 'tests\[1\]': must be text"):
+            self.record(tests=["x", 3]).texts("tests")
+
+    @pytest.mark.parametrize("value", [1, True, ["x"], {"x": 1}])
+    def test_text_of_another_kind_is_refused(self, value: object) -> None:
+        with pytest.raises(DataError, match="must be text, not"):
+            self.record(a=value).text("a", default="")
+
+    def test_a_missing_field_is_named_with_the_one_that_looks_like_it(self) -> None:
+        with pytest.raises(DataError, match="is missing; add it; did you mean 'task-id'"):
+            self.record(**{"task-id": 3}).name("task_id")
+        with pytest.raises(DataError, match=r"is missing; add it$"):
+            self.record().name("task_id")
+
+    def test_a_name_is_text_or_a_whole_number(self) -> None:
+        assert self.record(task_id=3).name("task_id") == "3"
+        for value in (True, 1.5, "", " "):
+            with pytest.raises(DataError, match="task_id"):
+                self.record(task_id=value).name("task_id")
+
+    def test_a_text_is_no_list(self) -> None:
+        with pytest.raises(DataError, match="must be a list, not text"):
+            self.record(tests="assert f()").items("tests")
