@@ -1,0 +1,85 @@
+"""One process of a run, as the fault tests start and kill it: no model, real runner and files.
+
+Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from egcfg.problem import AssertTest, Problem
+from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.grid import Grid
+from egcfg.runs.runner import run
+from egcfg.runs.store import ResultsFolder
+from egcfg.scorer import Score, TestResult, TestStatus
+from egcfg.solution import FinishReason, Generation, Solution
+
+
+class Sandbox:
+    def canary(self):
+        pass
+
+
+class SlowSolver:
+    """Logs each start and end; two that solve one unit at the same time are found by a lock."""
+
+    def __init__(self, log: Path, seconds: float) -> None:
+        self.sandbox = Sandbox()
+        self.log = log
+        self.seconds = seconds
+
+    def note(self, event: str, unit: str) -> None:
+        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"{event} {unit} {os.getpid()}\n".encode())
+        os.close(handle)
+
+    def solve(self, problem, settings, _on_step=None):
+        started = datetime.now(UTC)
+        unit = f"{problem.task_id}@{settings.gamma:g}"
+        with self.log.with_name(f"lock-{unit}").open("w") as lock:
+            try:
+                # The kernel frees the lock of a killed process.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.note("conflict", unit)
+            self.note("start", unit)
+            time.sleep(self.seconds)
+            self.note("end", unit)
+        test = TestResult(name=problem.scoring_tests[0].name, status=TestStatus.PASSED, seconds=0.0)
+        return Solution(
+            task_id=problem.task_id,
+            settings=settings,
+            generation=Generation(
+                response="", code="x = 1\n" * 2000, ids=(), finish=FinishReason.CODE_END
+            ),
+            score=Score(results=[test]),
+            started=started,
+            ended=datetime.now(UTC),
+        )
+
+
+def main() -> None:
+    results_dir, log, seconds, tasks = sys.argv[1:]
+    solver = SlowSolver(Path(log), float(seconds))
+    problems = [
+        Problem(
+            task_id=str(number),
+            description="",
+            entry_point="f",
+            visible_tests=[AssertTest("assert f(1)")],
+        )
+        for number in range(int(tasks))
+    ]
+    grid = Grid(problems=problems, configs=[SignalConfig()], gammas=[0, 1])
+    summary = run(grid, ResultsFolder(Path(results_dir), "set", "model"), lambda _: solver)
+    sys.stdout.write(f"{summary.finished} {summary.in_flight_elsewhere}\n")
+
+
+if __name__ == "__main__":
+    main()

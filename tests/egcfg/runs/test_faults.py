@@ -1,0 +1,148 @@
+"""Kills real processes in the middle of their work and looks at what is left."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from egcfg.runs.store import FileState, scan
+
+TASKS = 12
+UNITS = 2 * TASKS
+
+
+@pytest.fixture
+def start(tmp_path, request):
+    """Starts a worker on the shared folder; what still runs at the end is killed."""
+    script = request.path.with_name("grid_worker.py")
+    workers = []
+
+    def start(seconds=0.03):
+        arguments = [tmp_path / "results", tmp_path / "log", seconds, TASKS]
+        worker = subprocess.Popen(
+            [sys.executable, script, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.communicate()
+
+
+@pytest.fixture
+def events(tmp_path):
+    def events(kind):
+        log = tmp_path / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line.split()[1:] for line in lines if line.startswith(f"{kind} ")]
+
+    return events
+
+
+@pytest.fixture
+def wait_for():
+    def wait_for(condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    return wait_for
+
+
+def finish(worker):
+    out, err = worker.communicate(timeout=120)
+    assert worker.returncode == 0, err
+    return [int(number) for number in out.split()]
+
+
+def claim_files(tmp_path):
+    return list((tmp_path / "results").rglob(".claims/task_id=*"))
+
+
+def assert_all_done(tmp_path):
+    records = scan(tmp_path / "results")
+    assert len(records) == UNITS
+    assert {record.state for record in records} == {FileState.DONE}
+
+
+def test_processes_share_a_grid_without_solving_anything_twice(tmp_path, start, events, wait_for):
+    workers = [start(seconds=0.1)]
+    wait_for(lambda: events("start"))
+    workers += [start(), start()]
+    assert sum(finish(worker)[0] for worker in workers) == UNITS
+    assert Counter(unit for unit, _ in events("start")) == Counter(
+        f"{task}@{gamma}" for task in range(TASKS) for gamma in (0, 1)
+    )
+    assert len({pid for _, pid in events("start")}) > 1
+    assert_all_done(tmp_path)
+    assert claim_files(tmp_path) == []
+
+
+def test_killing_processes_loses_at_most_the_units_in_flight(tmp_path, start, events, wait_for):
+    chance = random.Random(5)
+    kills = 4
+    workers = [start() for _ in range(3)]
+    for number in range(kills):
+        wait_for(lambda number=number: len(events("start")) >= 2 + 4 * number)
+        victim = chance.choice(workers)
+        time.sleep(chance.uniform(0, 0.03))
+        victim.kill()
+        victim.wait()
+        workers.remove(victim)
+        workers.append(start())
+    for worker in workers:
+        finish(worker)
+    if len(scan(tmp_path / "results")) < UNITS:
+        # All others had passed a victim's unit when it died.
+        finish(start())
+    assert events("conflict") == []
+    assert_all_done(tmp_path)
+    # Each kill can undo one start, or one end whose result was not written yet.
+    assert len(events("start")) <= UNITS + kills
+    starts = Counter(unit for unit, _ in events("start"))
+    assert len(starts) == UNITS
+
+
+def test_what_was_finished_before_a_kill_is_never_solved_again(tmp_path, start, events, wait_for):
+    worker = start()
+    wait_for(lambda: len(events("end")) >= 5)
+    worker.kill()
+    worker.wait()
+    done = {(r.task_id, r.gamma) for r in scan(tmp_path / "results") if r.state is FileState.DONE}
+    finished, in_flight = finish(start(0))
+    assert (finished, in_flight) == (UNITS - len(done), 0)
+    twice = [unit for unit, count in Counter(u for u, _ in events("start")).items() if count > 1]
+    assert len(twice) <= 1
+    assert_all_done(tmp_path)
+
+
+def test_ctrl_c_leaves_a_resumable_folder_and_no_claims(tmp_path, start, events, wait_for):
+    worker = start(seconds=0.2)
+    wait_for(lambda: len(events("start")) >= 2)
+    worker.send_signal(signal.SIGINT)
+    _, err = worker.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert {path.read_bytes() for path in claim_files(tmp_path)} <= {b"{}"}
+    finish(start(0))
+    assert_all_done(tmp_path)
+
+
+def test_a_stopped_process_holds_back_its_own_unit_only(tmp_path, start, events, wait_for):
+    stopped = start(seconds=1)
+    wait_for(lambda: events("start"))
+    stopped.send_signal(signal.SIGSTOP)
+    assert finish(start(0)) == [UNITS - 1, 1]
+    stopped.send_signal(signal.SIGCONT)
+    finish(stopped)
+    assert events("conflict") == []
+    assert_all_done(tmp_path)
