@@ -51,7 +51,7 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         ConfigError: the grid is empty, or a prompt's name cannot stand in a config string.
     """
     return RunPlan(
-        grid=Grid(problems=tuple(problems), configs=signal_configs(config), gammas=config.gamma),
+        grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma),
         folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
         settings=base_settings(config),
         pins_for=lambda prompt: _pins(config, prompt),

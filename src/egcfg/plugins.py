@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import attrs
 import cattrs
@@ -21,6 +23,7 @@ import pluggy
 from attrs import define, field, frozen
 
 from egcfg import hookspecs
+from egcfg.conversion import split_list, strict_converter
 from egcfg.errors import (
     ConfigError,
     MissingExtraError,
@@ -39,6 +42,8 @@ __all__ = [
     "make_options",
     "registry",
 ]
+
+log = logging.getLogger(__name__)
 
 GROUP = "egcfg"
 OWN_DISTRIBUTION = "egcfg"
@@ -104,10 +109,13 @@ class Registry:
         for report in self.reports:
             if report.error is not None and name in (report.name, report.distribution):
                 raise PluginError(
-                    f"the plugin {report.name!r} of {report.distribution} {report.version} is "
-                    f"broken: {describe(report.error)}; fix or uninstall it "
+                    f"{_broken_plugin(report)}; fix or uninstall it "
                     "(`egcfg plugins` lists every plugin)"
                 ) from report.error
+        for report in self.reports:
+            if report.error is not None:
+                # It cannot say what it would have brought; perhaps this.
+                log.warning("%s", _broken_plugin(report))
         raise UnknownNameError(kind.value, name, components)
 
 
@@ -126,8 +134,7 @@ def load_registry(points: Iterable[EntryPoint]) -> Registry:
         report = _load_one(point, taken)
         if strict and report.error is not None:
             raise PluginError(
-                f"the plugin {report.name!r} of {report.distribution} {report.version} is broken: "
-                f"{describe(report.error)}; fix or uninstall it, or unset EGCFG_STRICT_PLUGINS"
+                f"{_broken_plugin(report)}; fix or uninstall it, or unset EGCFG_STRICT_PLUGINS"
             ) from report.error
         taken.update({(c.kind, c.name): report for c in report.components})
         reports.append(report)
@@ -195,17 +202,20 @@ def make_options(options_class: type[T], values: Mapping[str, Any], where: str) 
     Raises:
         ConfigError: an unknown option, or a value that does not fit.
     """
+    attrs.resolve_types(options_class)  # type: ignore[type-var]
     fields = {f.name: f for f in attrs.fields(options_class) if f.init}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
             raise ConfigError(f"{where} has no option {name!r}{did_you_mean(name, fields)}")
     try:
-        return _converter().structure(dict(values), options_class)
+        return _converter().structure(
+            {name: _listed(value, fields[name]) for name, value in values.items()}, options_class
+        )
     except cattrs.ClassValidationError as group:
-        problems = "; ".join(cattrs.transform_error(group, path=where))
-        raise ConfigError(f"wrong option: {problems}") from group
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"wrong option for {where}: {error}") from error
+        problems = cattrs.transform_error(group, path=where, format_exception=_expected)
+        # cattrs writes "what is wrong @ where".
+        told = (" ".join(text.rpartition(" @ ")[::2][::-1]) for text in problems)
+        raise ConfigError(f"wrong option: {'; '.join(told)}") from group
 
 
 def describe(error: BaseException) -> str:
@@ -216,19 +226,17 @@ def describe(error: BaseException) -> str:
 
 @cache
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(bool, lambda value, _: _to_bool(value))
-    return converter
+    return strict_converter(forbid_extra_keys=True)
 
 
-def _to_bool(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    try:
-        return words[str(value).lower()]
-    except KeyError:
-        raise ValueError(f"{value!r} is neither true nor false") from None
+def _listed(value: object, option: attrs.Attribute[Any]) -> object:
+    """Split the text of an option that holds several values; a string is no list of letters."""
+    several = get_origin(option.type) in (tuple, list, set, frozenset)
+    return split_list(value) if several and isinstance(value, str) else value
+
+
+def _expected(error: BaseException, wanted: type | None) -> str:
+    return str(error) or f"expected {wanted}"
 
 
 def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport]) -> PluginReport:
@@ -245,8 +253,10 @@ def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport])
         components = tuple(component for part in found for component in part)
         if not components:
             raise LookupError("it registers nothing: implement the hook egcfg_components")
+        own: set[tuple[Kind, str]] = set()
         for component in components:
-            _check(component, taken)
+            _check(component, taken, own)
+            own.add((component.kind, component.name))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - isolation is the purpose
         components, broken = (), error
     return PluginReport(
@@ -258,15 +268,35 @@ def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport])
     )
 
 
-def _check(component: object, taken: Mapping[tuple[Kind, str], PluginReport]) -> None:
+def _check(
+    component: object,
+    taken: Mapping[tuple[Kind, str], PluginReport],
+    own: Collection[tuple[Kind, str]],
+) -> None:
     if not isinstance(component, Component):
         raise TypeError(f"egcfg_components gave {type(component).__name__}, not Component")
+    if not isinstance(component.kind, Kind):
+        raise TypeError(f"the kind of {component.name!r} must be a Kind, not {component.kind!r}")
+    if not re.fullmatch(r"[\w.]+:\w+", component.target):
+        raise ValueError(
+            f"the target of the {component.kind} {component.name!r} must be 'module:Class', "
+            f"not {component.target!r}"
+        )
+    if (component.kind, component.name) in own:
+        raise ValueError(f"it registers the {component.kind} {component.name!r} twice")
     owner = taken.get((component.kind, component.name))
     if owner is not None:
         raise ValueError(
             f"the {component.kind} {component.name!r} is taken by {owner.distribution}; "
             "choose another name"
         )
+
+
+def _broken_plugin(report: PluginReport) -> str:
+    cause = describe(report.error) if report.error is not None else "no cause"
+    return (
+        f"the plugin {report.name!r} of {report.distribution} {report.version} is broken: {cause}"
+    )
 
 
 def _broken(component: Component, error: BaseException) -> PluginError:

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from egcfg.config.schema import ENVIRONMENT_PREFIX, OptionValue, settings
 from egcfg.config.secrets import refuse_secret
-from egcfg.config.values import split_list
+from egcfg.conversion import split_list
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
 
@@ -29,7 +29,9 @@ __all__ = [
 CONFIG_FILE = "egcfg.toml"
 
 # Switches of the program itself rather than settings of a run.
-_NOT_SETTINGS = frozenset({"EGCFG_CONFIG", "EGCFG_DEBUG", "EGCFG_STRICT_PLUGINS"})
+_NOT_SETTINGS = frozenset(
+    {"EGCFG_CACHE_DIR", "EGCFG_CONFIG", "EGCFG_DEBUG", "EGCFG_STRICT_PLUGINS"}
+)
 
 
 @frozen(kw_only=True)

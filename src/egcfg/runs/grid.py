@@ -16,6 +16,10 @@ from egcfg.runs.config_string import SignalConfig
 __all__ = ["Grid", "Unit", "problem_sha256"]
 
 
+def _all_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(problems)
+
+
 def _distinct_configs(configs: Iterable[SignalConfig]) -> tuple[SignalConfig, ...]:
     return tuple(dict.fromkeys(configs))
 
@@ -55,7 +59,7 @@ class Grid:
         gammas: guidance strengths, in the order in which to try them; repeats are dropped.
     """
 
-    problems: tuple[Problem, ...] = field(converter=tuple)
+    problems: tuple[Problem, ...] = field(converter=_all_problems)
     configs: tuple[SignalConfig, ...] = field(converter=_distinct_configs)
     gammas: tuple[float, ...] = field(converter=_distinct_numbers)
 

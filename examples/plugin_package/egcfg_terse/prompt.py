@@ -1,0 +1,35 @@
+"""A prompt of one sentence."""
+
+from attrs import frozen
+
+from egcfg import Prompt, PromptBuilder
+
+
+@frozen
+class Options:
+    """Options of the prompt.
+
+    Attributes:
+        opening: said before the task.
+    """
+
+    opening: str = "Write Python code."
+
+
+class TersePrompt(PromptBuilder):
+    """Words a problem in one sentence, and opens the code fence for the model."""
+
+    Options = Options
+
+    def __init__(self, options):
+        self.options = options
+
+    def build(self, problem, chat_template):  # noqa: ARG002 - the interface
+        """Return the prompt; this one needs no chat template."""
+        return Prompt(
+            before=f"{self.options.opening} {problem.description.strip()}\n",
+            signal_header="This is what happened when drafts were run:\n",
+            signal_footer="\n",
+            after="",
+            response_prefix=f"```python\ndef {problem.entry_point}(",
+        )

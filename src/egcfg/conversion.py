@@ -1,0 +1,116 @@
+"""Conversion of plain values (from files, variables, flags) to declared types, without guessing.
+
+Text is taken for every type, since flags hold nothing else; beyond that nothing is coerced: 3.7 is
+no whole number, a list is no text. A refusal says what was expected, in words.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cattrs
+
+from egcfg.errors import did_you_mean
+
+__all__ = ["split_list", "strict_converter", "to_bool", "to_float", "to_int", "to_text"]
+
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def strict_converter(**options: Any) -> cattrs.Converter:
+    """Return a converter with the conversions of this module; `options` are those of cattrs."""
+    converter = cattrs.Converter(**options)
+    # The hook of a base class serves its enums, too, where nothing nearer is registered.
+    for base, parse in ((str, to_text), (int, to_int), (float, to_float)):
+        converter.register_structure_hook(
+            base,
+            lambda value, wanted, parse=parse: (
+                _to_member(value, wanted) if issubclass(wanted, enum.Enum) else parse(value)
+            ),
+        )
+    converter.register_structure_hook(bool, lambda value, _: to_bool(value))
+    converter.register_structure_hook(Path, lambda value, _: Path(to_text(value)).expanduser())
+    return converter
+
+
+def split_list(text: str) -> list[str]:
+    """Split a text that holds several values at its commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def to_bool(value: object) -> bool:
+    """Return a truth value, from a boolean or a word for one.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    try:
+        return _WORDS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError(f"{value!r} is neither true nor false") from None
+
+
+def to_text(value: object) -> str:
+    """Return a text that is not empty; a number or a path is taken as it is written.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Path):
+        raise ValueError(f"{value!r} is not text")
+    text = str(value)
+    if not text:
+        raise ValueError("the text is empty")
+    return text
+
+
+def to_int(value: object) -> int:
+    """Return a whole number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
+        return int(value)
+    raise ValueError(f"{value!r} is not a whole number")
+
+
+def to_float(value: object) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a number")
+    return number
+
+
+def _to_member(value: object, wanted: type[enum.Enum]) -> enum.Enum:
+    try:
+        return wanted(value)
+    except ValueError:
+        names = [str(member.value) for member in wanted]
+        raise ValueError(f"{value!r} is not possible{did_you_mean(str(value), names)}") from None

@@ -1,0 +1,22 @@
+"""A good plugin: a tracer and a scorer. Importing it is cheap, the classes come when selected."""
+
+from egcfg import Component, Kind, hookimpl
+
+
+@hookimpl
+def egcfg_components():
+    """Return what this plugin brings."""
+    return [
+        Component(
+            kind=Kind.TRACER,
+            name="results",
+            target="egcfg_results.tracer:ResultsTracer",
+            summary="only what each call returns",
+        ),
+        Component(
+            kind=Kind.SCORER,
+            name="survives",
+            target="egcfg_results.scorer:SurvivesScorer",
+            summary="passes what runs without an exception",
+        ),
+    ]
