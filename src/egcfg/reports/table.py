@@ -19,7 +19,8 @@ UNKNOWN = "-"
 
 def run_view(records: Sequence[Record]) -> RenderableType:
     """Return the final tables of a run: every unit, then the numbers."""
-    return Group(task_table(records), *(report_view(report) for report in aggregate(records)))
+    reports = [part for report in aggregate(records) for part in (Text(), report_view(report))]
+    return Group(task_table(records), *reports)
 
 
 def report_view(report: Report) -> RenderableType:

@@ -1,0 +1,43 @@
+import csv
+import io
+import json
+
+from egcfg.reports.aggregate import aggregate
+from egcfg.reports.export import as_csv, as_dict, as_json
+
+
+def test_json_holds_every_number_by_name(make_record):
+    records = [make_record("1", 0.0, passed=False), make_record("1", 1.0)]
+    (report,) = json.loads(as_json(aggregate(records)))
+    cost = {
+        "input_tokens": 1000,
+        "output_tokens": 100,
+        "seconds": 2.5,
+        "forward_passes": 30,
+        "forward_tokens": 400,
+        "requests": 0,
+    }
+    counts = {"done": 1, "tasks": 1, "skipped": 0, "unreadable": 0}
+    base = {"config": "ns2t0.75d2_ln", "gamma": 0.0, "solved": 0, "accuracy": 0.0, "rsr": None}
+    assert report["rows"][0] == {**base, **counts, **cost}
+    assert report["rows"][1]["rsr"] == 100
+    union = {"solved": 1, "accuracy": 100.0, "rsr": 100.0, "output_tokens": 200, "seconds": 5.0}
+    assert union.items() <= report["union"].items()
+    assert "tests" in report["union"]["oracle"]
+
+
+def test_csv_has_one_line_per_row_and_one_per_union(mixed):
+    (report,) = aggregate(mixed)
+    lines = list(csv.DictReader(io.StringIO(as_csv([report]))))
+    assert len(lines) == len(report.rows) + 1
+    assert [line["config"] for line in lines][-1] == "union"
+    assert lines[-1]["gamma"] == ""
+    for line, row in zip(lines, as_dict(report)["rows"], strict=False):
+        assert {key: str("" if value is None else value) for key, value in row.items()} == {
+            key: line[key] for key in row
+        }
+
+
+def test_no_results_are_an_empty_csv():
+    assert as_csv([]) == ""
+    assert json.loads(as_json([])) == []

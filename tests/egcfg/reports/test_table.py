@@ -1,0 +1,82 @@
+import io
+
+import attrs
+import pytest
+from rich.console import Console
+
+from egcfg.backend import Usage
+from egcfg.reports.aggregate import aggregate
+from egcfg.reports.table import report_view, run_view, task_table
+
+
+@pytest.fixture
+def render():
+    def render(renderable, width=80):
+        out = io.StringIO()
+        Console(file=out, width=width, color_system=None).print(renderable)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+    return render
+
+
+@pytest.fixture
+def golden(request):
+    def golden(name):
+        return (request.path.with_name("golden") / name).read_text(encoding="utf-8")
+
+    return golden
+
+
+def test_the_table_of_a_folder(mixed, render, golden):
+    (report,) = aggregate(mixed)
+    assert render(report_view(report), width=100) == golden("monitor.txt")
+
+
+def test_the_final_table_of_a_run(make_record, render, golden):
+    records = [
+        make_record(task, gamma, passed=gamma == 1 and task != "12")
+        for task in ("HumanEval/0", "11", "12")
+        for gamma in (0.0, 1.0)
+    ]
+    assert render(run_view(records)) == golden("run.txt")
+
+
+def test_an_endpoints_table_shows_requests(make_record, render):
+    (report,) = aggregate([make_record(usage=Usage(requests=12345))])
+    shown = render(report_view(report))
+    assert "requests" in shown
+    assert "passes" not in shown
+    assert "12.3k" in shown
+
+
+def test_names_with_brackets_are_shown_as_they_are(make_record, render):
+    record = attrs.evolve(make_record("[red]1[/]"), config="[x]", model="[bold]m")
+    shown = render(run_view([record]))
+    assert "[red]1[/]" in shown
+    assert "[x]" in shown
+    assert "[bold]m" in shown
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [
+        (0, "0"),
+        (9999, "9999"),
+        (10_000, "10k"),
+        (999_499, "999k"),
+        (999_500, "1M"),
+        (1_234_567, "1.23M"),
+        (98_765_432_100, "98.8G"),
+    ],
+)
+def test_counts_stay_short(make_record, render, tokens, shown):
+    record = make_record()
+    stats = attrs.evolve(record.result.stats, output_tokens=tokens)
+    record = attrs.evolve(record, result=attrs.evolve(record.result, stats=stats))
+    (report,) = aggregate([record])
+    row = next(line for line in render(report_view(report)).splitlines() if "ns2t" in line)
+    assert row.split()[6] == shown
+
+
+def test_a_table_of_nothing_is_a_header(render):
+    assert "passed" in render(task_table([]))
