@@ -1,0 +1,102 @@
+"""What every built-in prompt builder must keep, checked on every one of them."""
+
+from __future__ import annotations
+
+import ast
+
+import attrs
+import pytest
+
+from egcfg.code_span import extract_code, find_code
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create, registry
+from egcfg.problem import Problem
+from egcfg.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+
+SIGNAL = "[program 1]\nf(2) -> 5\n"
+BUILDERS = [c.name for r in registry().reports for c in r.components if c.kind is Kind.PROMPT]
+
+
+@pytest.fixture(params=BUILDERS)
+def builder(request: pytest.FixtureRequest) -> PromptBuilder:
+    made: PromptBuilder = create(Kind.PROMPT, request.param)
+    return made
+
+
+@pytest.fixture
+def prompt(builder: PromptBuilder, problem: Problem, template: ChatTemplate) -> Prompt:
+    return builder.build(problem, template)
+
+
+def test_the_built_in_builders_are_all_checked_here() -> None:
+    assert {"chat", "completion", "deepseek_instruct", "long_code"} <= set(BUILDERS)
+
+
+def test_no_hidden_test_is_in_a_prompt(prompt: Prompt, hidden_sentinel: str) -> None:
+    assert hidden_sentinel not in prompt.conditional(SIGNAL) + prompt.given_code
+
+
+def test_the_text_depends_on_what_is_visible_only(
+    builder: PromptBuilder, problem: Problem, template: ChatTemplate
+) -> None:
+    other = attrs.evolve(problem, task_id="other", hidden_tests=[], setup_code="secret = 1")
+    assert builder.build(other, template) == builder.build(problem, template)
+
+
+def test_an_empty_signal_gives_the_unconditional_prompt(prompt: Prompt) -> None:
+    assert prompt.conditional("") == prompt.unconditional()
+    assert prompt.signal_header.strip() not in prompt.unconditional()
+
+
+def test_a_signal_changes_nothing_around_its_slot(prompt: Prompt) -> None:
+    text = prompt.conditional(SIGNAL)
+    assert text.startswith(prompt.before + prompt.signal_header + SIGNAL)
+    assert text.endswith(prompt.after + prompt.response_prefix)
+
+
+def test_the_task_and_its_visible_tests_are_told_once(prompt: Prompt, problem: Problem) -> None:
+    text = " ".join(prompt.unconditional().split())
+    assert text.count(problem.description.split("\n")[0]) == 1
+    for call in problem.visible_calls:
+        assert text.count(call) == 1
+    if problem.entry_point is None:
+        assert "seen in" in text
+        assert "seen out" in text
+
+
+def test_a_good_answer_becomes_a_program_that_parses(prompt: Prompt, problem: Problem) -> None:
+    if problem.entry_point is None:
+        answer, name = "print(input())\n", "print"
+    elif prompt.layout is CodeLayout.COMPLETION:
+        answer, name = "    return 2 * x\n", "f"
+    else:
+        answer, name = "def f(x):\n    return 2 * x\n", "f"
+    response = prompt.response_prefix
+    if prompt.layout is CodeLayout.FENCED:
+        response = (response or "```python\n") + answer + "```"
+    else:
+        response += answer
+    arguments = (response, prompt.layout, problem.entry_point, prompt.given_code)
+    code = extract_code(*arguments)
+    ast.parse(code)
+    assert answer in code
+    assert f"{name}(" in code
+    assert code.count("def f(") == (problem.entry_point is not None)
+    assert find_code(*arguments).guidance_start is not None
+    assert problem.given_code.count("def helper") == code.count("def helper")
+
+
+def test_the_forced_prefix_begins_the_code(prompt: Prompt, problem: Problem) -> None:
+    span = find_code(prompt.response_prefix, prompt.layout, problem.entry_point, prompt.given_code)
+    assert span.start == len(prompt.response_prefix)
+
+
+@pytest.mark.parametrize("name", ["chat", "deepseek_instruct", "long_code"])
+def test_the_fence_is_forced_only_if_wanted(
+    name: str, double: Problem, template: ChatTemplate
+) -> None:
+    forced = create(Kind.PROMPT, name).build(double, template)
+    free = create(Kind.PROMPT, name, {"prefill": "false"}).build(double, template)
+    assert forced.response_prefix == "```python\n"
+    assert free.response_prefix == ""
+    assert attrs.evolve(free, response_prefix=forced.response_prefix) == forced
