@@ -10,7 +10,6 @@ from egcfg.problem import AssertTest, Problem
 from egcfg.prompt import ChatTemplate, CodeLayout, Prompt
 from egcfg.prompts.completion import CompletionPrompt
 
-
 Build = Callable[..., Prompt]
 
 
