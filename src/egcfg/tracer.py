@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -110,6 +110,10 @@ class TraceEvent:
     opcode: Opcode | None = None
 
 
+def _as_tuple(events: Iterable[TraceEvent]) -> tuple[TraceEvent, ...]:
+    return tuple(events)
+
+
 @frozen(kw_only=True)
 class Trace:
     """What happened when a program ran.
@@ -134,7 +138,7 @@ class Trace:
     source: str
     call: str | None = None
     stdin: str = ""
-    events: tuple[TraceEvent, ...] = field(default=(), converter=tuple)
+    events: tuple[TraceEvent, ...] = field(default=(), converter=_as_tuple)
     outcome: Outcome = Outcome.OK
     raised: RaisedValue | None = None
     result: Value | None = None

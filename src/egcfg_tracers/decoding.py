@@ -1,20 +1,21 @@
 """Reads what a watched program's process left in the shared memory.
 
-The bytes come from the process of an untrusted program, which can write there whatever it likes: any
-memory decodes to some list of events, without an exception.
+The bytes come from the process of an untrusted program, which can write there whatever it likes:
+any memory decodes to some list of events, without an exception.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import frozen
 
 from egcfg.tracer import EventKind, Opcode, RaisedValue, TraceEvent, Value
 from egcfg_tracers import journal
-from egcfg_tracers.values import FIELD, MAX_TEXT, clean
+from egcfg_tracers.values import FIELD, clean
 
 __all__ = ["Recording", "decode"]
 
@@ -36,8 +37,8 @@ class Recording:
         lost: whether watching ended too early, or the memory makes no sense.
     """
 
-    events: tuple[TraceEvent, ...] = field(default=(), converter=tuple)
-    last_seen: tuple[TraceEvent, ...] = field(default=(), converter=tuple)
+    events: tuple[TraceEvent, ...] = ()
+    last_seen: tuple[TraceEvent, ...] = ()
     events_seen: int = 0
     cut: bool = False
     lost: bool = False
@@ -57,7 +58,7 @@ class _Record(NamedTuple):
     kind: int
     has: int
     depth: int
-    index: int
+    number: int
     activation: int
     code: int
     line: int
@@ -78,17 +79,19 @@ def decode(memory: bytes, tail_events: int) -> Recording:
         memory, layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
     )
     records = [*head, *ring]
-    indices = [record.index for record in records]
-    ordered = all(a < b for a, b in zip(indices, indices[1:], strict=False))
-    if not ordered:  # only the program itself can have done that
+    indices = [record.number for record in records]
+    if any(a >= b for a, b in itertools.pairwise(indices)):  # only the program can have done that
         return Recording(lost=True)
     flags = words[journal.Word.FLAGS]
     seen = indices[-1] + 1 if indices else 0
+    # An older sample tells nothing that later events do not.
+    sample = [record for record in _read_sample(memory, layout, words) if record.number >= seen]
     return Recording(
-        events=[_event(record, codes) for record in records],
-        last_seen=[
-            _event(record, codes) for record in _read_sample(memory, layout, words)
-        ],
+        events=tuple(_event(record, codes) for record in records),
+        last_seen=tuple(
+            _event(record._replace(number=seen + place), codes)
+            for place, record in enumerate(sample)
+        ),
         events_seen=seen,
         cut=bool(flags & journal.Flag.CUT) or seen > len(records),
         lost=bool(flags & journal.Flag.LOST),
@@ -196,7 +199,7 @@ def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
     delta, full, value, raised = [*record.text.split(SECTION), "", "", "", ""][:4]
     has = record.has
     return TraceEvent(
-        index=record.index,
+        index=record.number,
         kind=kind,
         activation=record.activation,
         depth=record.depth,

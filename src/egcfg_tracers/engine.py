@@ -1,9 +1,9 @@
 """Watches a Python program from inside its own process, event by event, through `sys.settrace`.
 
-The sandbox loads this file, by its path, in the child that runs the program; it brings
-`egcfg_tracers.values` (values as text) and `egcfg_tracers.journal` (memory that survives) along in
-the same way and needs nothing else but the standard library. Only frames of the program itself are
-watched. How closely depends on the level and on what is spent:
+Goes into the sandbox together with `egcfg_tracers.values` (values as text) and
+`egcfg_tracers.journal` (memory that survives), joined to one file by `egcfg_tracers.bundle`, so it
+may import these two and the standard library. Only frames of the program itself are watched. How
+closely depends on the level and on what is spent:
 
 - *head* and *ring*: every call, line, return and exception (at level ``op``, every instruction
   while there is room), with the local variables that changed;
@@ -19,28 +19,16 @@ and puts it back is not noticed.
 from __future__ import annotations
 
 import builtins
-import importlib.util
+import dis
 import opcode
 import os
 import signal
 import sys
 import threading
 import types
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from egcfg_tracers import journal, values
-else:
-
-    def _sibling(name):
-        path = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(f"egcfg_tracers_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    journal, values = _sibling("journal"), _sibling("values")
+from egcfg_tracers import journal, values
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -109,6 +97,8 @@ class Instrument:
         signal.signal(signal.SIGVTALRM, self._on_tick)
         signal.setitimer(signal.ITIMER_VIRTUAL, TICK_SECONDS, TICK_SECONDS)
         threading.settrace(self._callback)
+        if self._opcodes_left > 0:  # 3.12 looks for this at `settrace` only
+            sys._getframe().f_trace_opcodes = True
         _settrace(self._callback)
 
     def stop(self, error: BaseException | None) -> None:
@@ -213,7 +203,7 @@ class Instrument:
         self._ticks += 1
         if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET and not self.final:
             self.mode = _OFF
-            threading.settrace(None)  # type: ignore[arg-type] # None is how it ends
+            threading.settrace(None)
             _settrace(None)
 
     def _frame_record(
@@ -243,14 +233,12 @@ class Instrument:
             return
         at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno)
         text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
-        self.journal.add(
-            _Kind.EXCEPTION, *at[:-1], _Has.FULL | _Has.RAISED | _Has.FIRST, text
-        )
+        self.journal.add(_Kind.EXCEPTION, *at[:-1], _Has.FULL | _Has.RAISED | _Has.FIRST, text)
 
     def _turn_off(self) -> None:
         """Stop watching this process: at the end, and in children that the program forks."""
         self.mode = _OFF
-        threading.settrace(None)  # type: ignore[arg-type] # None is how it ends
+        threading.settrace(None)
         _settrace(None)
 
 
@@ -268,8 +256,6 @@ class _Code:
         """Return the name and, if wanted, a row per instruction."""
         rows = [values.clean(self.code.co_name)]
         if with_rows:
-            import dis  # slow to import, and only one level needs it
-
             line = self.code.co_firstlineno
             for at in dis.get_instructions(self.code):
                 line = at.positions.lineno or line if at.positions else line
@@ -376,9 +362,9 @@ class _Activation:
         self, frame: types.FrameType, kind: type, error: BaseException, traceback: Any
     ) -> None:
         self.raised_at = frame.f_lasti
-        if kind is StopIteration or kind is StopAsyncIteration:
-            if self.code.bytecode[frame.f_lasti] in _ITERATES:
-                return  # a loop came to its end
+        ends_loop = kind is StopIteration or kind is StopAsyncIteration
+        if ends_loop and self.code.bytecode[frame.f_lasti] in _ITERATES:
+            return
         self.raised = _raised(error)
         inner = traceback.tb_next if traceback is not None else None
         if self.engine.mode != _WATCHING:

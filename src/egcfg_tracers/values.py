@@ -46,6 +46,7 @@ _dict_of_type = type.__dict__["__dict__"].__get__
 _flags_of_type = type.__dict__["__flags__"].__get__
 _subclass = type.__subclasscheck__  # (base, class): `issubclass` without a metaclass's say
 _args_of_exception = BaseException.__dict__["args"].__get__
+_dict_of_module = vars(types.ModuleType)["__dict__"].__get__
 _odict_items = collections.OrderedDict.items
 
 _UNSET = object()
@@ -146,12 +147,14 @@ def _sequence(items: Iterable[Any], size: int, nesting: int, budget: _Budget) ->
     return _join((_render(item, nesting + 1, budget) for item in items), size, budget)
 
 
-def _short_and_plain(items: Any) -> bool:
+def _short_and_plain(items: list[Any]) -> bool:
     """Whether `repr` of this exact list or tuple is safe and short: small ints or short strings."""
     kinds = {*map(id, map(type, items))}
     if kinds == _ONLY_INT:
-        return -1_000_000 < min(items) and max(items) < 1_000_000
-    return kinds == _ONLY_STR and sum(map(len, items)) < _MAX_STRING and not any(map(_risky, items))
+        return min(items) > -1_000_000 and max(items) < 1_000_000
+    if kinds == _ONLY_STR:
+        return sum(map(len, items)) < _MAX_STRING and not any(map(_risky, items))
+    return False
 
 
 def _risky(text: str) -> bool:
@@ -278,6 +281,11 @@ def _quoted(text: str, more: int) -> str:
     return f"{text}... {more} more" if more > 0 else text
 
 
+def _module_name(value: types.ModuleType) -> str:
+    name = dict.get(_dict_of_module(value), "__name__")
+    return f" {clean(name, _MAX_NAME)}" if type(name) is str else ""
+
+
 def _named(word: str) -> Callable[[Any, int, _Budget], str]:
     return lambda value, _nesting, _budget: f"<{word} {clean(value.__name__, _MAX_NAME)}>"
 
@@ -311,10 +319,11 @@ _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(types.BuiltinFunctionType): _named("function"),
     id(types.GeneratorType): _named("generator"),
     id(types.CoroutineType): _named("coroutine"),
+    id(types.ModuleType): lambda value, _nesting, _budget: f"<module{_module_name(value)}>",
     id(types.CodeType): lambda value, _nesting, _budget: f"<code {clean(value.co_name)}>",
 }
-# Subclasses of builtin types, by the base type's own methods: first those that become a plain value,
-# then those that are read in place, as copying them would run the `__hash__` of what they hold.
+# Subclasses of builtin types, by the base type's own methods: first those that become a plain
+# value, then those that are read in place, as a copy would run the `__hash__` of what they hold.
 _REDUCIBLE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (int, int.__int__),
     (str, str.__str__),

@@ -1,0 +1,315 @@
+"""A trace as steps for a reader: one per executed line, with what the line did behind it.
+
+An event tells what held *before* its line ran; a step tells what the line changed, so the next
+event of the same activation completes it. Knows nothing about budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import define, field
+
+from egcfg.sandbox.types import Outcome
+from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
+from egcfg_tracers.values import clean
+
+__all__ = [
+    "COMPREHENSIONS",
+    "Step",
+    "assignments",
+    "ending",
+    "failing_event",
+    "opening",
+    "source_line",
+    "steps_of",
+]
+
+COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
+"""Names of comprehensions that run in frames of their own, as before Python 3.12."""
+
+_INDENT = "  "
+_MAXCOMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
+"""Names of comprehensions that run in frames of their own, as before Python 3.12."""
+
+_INDENT = 8
+_MAX_SOURCE = 100
+_DEFINITIONS = frozenset({"function", "type", "module"})
+_DEFINING = ("def ", "class ", "import ", "from ", "async def ", "@")
+_CLOSED = "GeneratorExit"  # how a generator that nobody wants any more is ended: no failure
+_ENDINGS = {
+    Outcome.TIMEOUT: "stopped: time limit",
+    Outcome.MEMORY: "stopped: memory limit",
+    Outcome.OUTPUT: "stopped: output limit",
+    Outcome.KILLED: "stopped: killed",
+    Outcome.SANDBOX_ERROR: "not run: the sandbox failed",
+}
+
+
+@define
+class Step:
+    """One line of text about a run.
+
+    Attributes:
+        label: the executed line, or the call.
+        activation: which call of a function it belongs to.
+        parent: the activation that this one was called from; 0: none.
+        function: name of the code.
+        line: line of the program.
+        indent: nesting of calls.
+        effects: assignments that the line made.
+        opcodes: instructions that the line executed.
+        outcome: value or exception that the line ended with.
+        pinned: whether it is always shown.
+        silent: whether it is never shown, as it only defines functions or imports modules.
+    """
+
+    label: str
+    activation: int = 0
+    parent: int = 0
+    function: str = ""
+    line: int = 0
+    indent: int = 0
+    effects: list[str] = field(factory=list)
+    opcodes: list[str] = field(factory=list)
+    outcome: str = ""
+    pinned: bool = False
+    silent: bool = False
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it is the execution of a line, not its continuation, a call or a note."""
+        return bool(self.line) and self.label.startswith(f"L{self.line} ")
+
+    @property
+    def text(self) -> str:
+        """The step as one line."""
+        parts = [_INDENT * min(self.indent, _MAX_INDENT) + self.label]
+        if self.opcodes:
+            parts.append(f"[{'; '.join(self.opcodes)}]")
+        if self.effects:
+            parts.append(f"-> {', '.join(self.effects)}")
+        if self.outcome:
+            parts.append(self.outcome)
+        return "  ".join(parts)
+
+
+def source_line(lines: Sequence[str], number: int) -> str:
+    """Return line `number` (from 1) of a program without its indentation, bounded; may be empty."""
+    return clean(lines[number - 1].strip(), _MAX_SOURCE) if 0 < number <= len(lines) else ""
+
+
+def assignments(variables: Mapping[str, Value]) -> list[str]:
+    """Return ``name=value`` for each variable."""
+    return [f"{name}={value.text}" for name, value in variables.items()]
+
+
+def opening(trace: Trace) -> str:
+    """Return what was run, as the first line of a text."""
+    if trace.call is not None:
+        return clean(trace.call, 200)
+    return f"run with input {clean(repr(trace.stdin), 100)}" if trace.stdin else "run"
+
+
+def ending(trace: Trace) -> list[str]:
+    """Return how the run ended, as the last lines of a text."""
+    lines = []
+    if trace.stdout:
+        lines.append(f"printed {clean(repr(trace.stdout), 200)}")
+    if trace.lost:
+        lines.append("(tracing was lost; what came after is not shown)")
+    if trace.outcome in _ENDINGS:
+        lines.append(_ENDINGS[trace.outcome])
+    elif trace.raised is not None:
+        lines.append(f"raised {raised_text(trace.raised.type, trace.raised.message)}")
+    elif trace.result is not None:
+        lines.append(f"result {trace.result.text}")
+    elif not trace.stdout:
+        lines.append("finished")
+    return lines
+
+
+def raised_text(kind: str, message: str) -> str:
+    """Return an exception as a traceback's last line has it, on one line and bounded."""
+    return clean(f"{kind}: {message}" if message else kind)
+
+
+def failing_event(trace: Trace) -> TraceEvent | None:
+    """Return the event at which the exception that ended the run was raised, if it was seen."""
+    if trace.raised is None:
+        return None
+    origins = [
+        event
+        for event in trace.events
+        if event.kind is EventKind.EXCEPTION and event.raised is not None and event.raised.first
+    ]
+    for event in reversed(origins):
+        if event.raised is not None and event.raised.type == trace.raised.type:
+            return event
+    return None
+
+
+def steps_of(trace: Trace, *, opcodes: bool = False) -> list[Step]:
+    """Return the steps of `trace` in order of time, the opening line first, without the ending."""
+    return _Builder(trace, opcodes=opcodes).build()
+
+
+class _Builder:
+    def __init__(self, trace: Trace, *, opcodes: bool) -> None:
+        self._trace = trace
+        self._lines = trace.source.splitlines()
+        self._show_opcodes = opcodes
+        self._base = 1 if trace.call is None else 2
+        self._failing = failing_event(trace)
+        self._opening = Step(opening(trace), pinned=True)
+        self._steps: list[Step] = []
+        self._open: dict[int, Step] = {}  # by activation: the step of the line that runs
+        self._stack: dict[int, int] = {}  # by depth: the latest activation
+        self._parents: dict[int, int] = {}
+        self._class_bodies: set[int] = set()
+
+    def build(self) -> list[Step]:
+        if self._trace.call is None:
+            self._steps.append(self._opening)
+        expected = 0
+        for event in self._trace.events:
+            if event.index > expected:
+                missing = event.index - expected
+                self._steps.append(Step(f"... {missing} events not recorded", pinned=True))
+            expected = event.index + 1
+            self._add(event)
+        if self._opening not in self._steps:
+            self._steps.insert(0, self._opening)
+        if self._trace.outcome not in (Outcome.OK, Outcome.EXCEPTION) and self._trace.events:
+            self._pin_last(self._trace.events[-1])
+        return [step for step in self._steps if not step.silent]
+
+    def _add(self, event: TraceEvent) -> None:
+        if event.kind in (EventKind.CALL, EventKind.RESUME):
+            self._enter(event)
+            return
+        if event.delta:
+            step = self._at(event)
+            step.effects += assignments(event.delta)
+            if event.activation not in self._class_bodies:
+                step.silent = step.silent and _defines_only(event.delta.values())
+        match event.kind:
+            case EventKind.LINE if event.full is not None:
+                self._steps.append(Step("... later events not recorded, until", pinned=True))
+                self._open[event.activation] = self._new_line(event)
+            case EventKind.LINE:
+                self._open[event.activation] = self._new_line(event)
+            case EventKind.OPCODE if self._show_opcodes and event.opcode is not None:
+                name = f"{event.opcode.name} {event.opcode.argrepr}".strip()
+                self._at(event).opcodes.append(name)
+            case EventKind.RETURN if event.value is not None:
+                self._leave(event, event.value)
+            case EventKind.YIELD if event.value is not None:
+                self._at(event).outcome = f"=> yields {event.value.text}"
+            case EventKind.EXCEPTION if event.raised is not None:
+                self._note_exception(event, event.raised)
+            case EventKind.UNWIND if event.depth > 2 and event.raised is not None:
+                if event.raised.type != _CLOSED:
+                    self._new(event, f"{event.function} left by {event.raised.type}")
+            case _:
+                pass
+
+    def _enter(self, event: TraceEvent) -> None:
+        self._parents.setdefault(event.activation, self._stack.get(event.depth - 1, 0))
+        self._stack[event.depth] = event.activation
+        if event.depth == 1:
+            return
+        if source_line(self._lines, event.line).startswith("class "):
+            self._class_bodies.add(event.activation)
+            return
+        if event.function in COMPREHENSIONS:
+            return
+        effects = assignments(event.delta)
+        if self._is_opening(event):
+            self._opening.effects = effects
+            self._opening.activation = event.activation
+            self._open[event.activation] = self._opening
+        else:
+            word = "call" if event.kind is EventKind.CALL else "resume"
+            self._new(event, f"{word} {event.function}").effects = effects
+
+    def _is_opening(self, event: TraceEvent) -> bool:
+        """Whether `event` enters the function that the opening line calls."""
+        return (
+            event.depth == 2
+            and not self._opening.activation
+            and bool(self._steps)
+            and self._steps[-1] is self._opening
+            and self._opening.label.startswith(f"{event.function}(")
+        )
+
+    def _leave(self, event: TraceEvent, value: Value) -> None:
+        if event.depth == 1:
+            if self._trace.call is not None:
+                self._steps.append(self._opening)
+        elif event.activation not in self._class_bodies and event.function not in COMPREHENSIONS:
+            self._at(event).outcome = f"=> {value.text}"
+
+    def _at(self, event: TraceEvent) -> Step:
+        """Return the step to write behind: the running line's, or a new one after a nested call."""
+        step = self._open.get(event.activation)
+        if step is not None and self._steps[-1] is step:
+            return step
+        line = step.line if step else event.line
+        again = self._open[event.activation] = self._new(event, f"L{line}")
+        again.line = line
+        again.silent = self._defines(event, line)
+        return again
+
+    def _new_line(self, event: TraceEvent) -> Step:
+        source = source_line(self._lines, event.line)
+        step = self._new(event, f"L{event.line} {source}")
+        step.silent = self._defines(event, event.line) or source == "try:"
+        return step
+
+    def _defines(self, event: TraceEvent, line: int) -> bool:
+        """Whether `line` is one that only makes a function or class, or imports, for the module."""
+        if event.activation in self._class_bodies:
+            return True
+        return event.depth == 1 and source_line(self._lines, line).startswith(_DEFINING)
+
+    def _new(self, event: TraceEvent, label: str) -> Step:
+        step = Step(
+            label,
+            activation=event.activation,
+            parent=self._parents.get(event.activation, 0),
+            function=event.function,
+            line=event.line,
+            indent=max(event.depth - self._base, 0),
+        )
+        self._steps.append(step)
+        return step
+
+    def _note_exception(self, event: TraceEvent, raised: RaisedValue) -> None:
+        if not raised.first or raised.type == _CLOSED:
+            return
+        step = self._open.get(event.activation)
+        if step is None or self._steps[-1] is not step:
+            step = self._open[event.activation] = self._new_line(event)
+        step.silent = False
+        step.outcome = f"!! {raised_text(raised.type, raised.message)}"
+        if event is self._failing:
+            step.pinned = True
+            self._add_locals(event.full or {}, step)
+
+    def _add_locals(self, variables: Mapping[str, Value], step: Step) -> None:
+        known = assignments(variables)
+        if known:
+            shown = f"where {', '.join(known)}"
+            self._steps.append(Step(shown, indent=step.indent + 1, pinned=True))
+
+    def _pin_last(self, last: TraceEvent) -> None:
+        """Keep the line that a killed program was at, and what it held."""
+        self._steps[-1].pinned = True
+        self._steps[-1].silent = False
+        if last.full is not None:
+            self._add_locals(last.full, self._steps[-1])
+
+
+def _defines_only(values: Iterable[Value]) -> bool:
+    return all(value.type in _DEFINITIONS for value in values)
