@@ -36,6 +36,7 @@ __all__ = ["Claim", "Claims"]
 logger = logging.getLogger(__name__)
 
 CLOCK_NAME = ".clock"
+RELEASED = b"{}"
 
 
 @frozen
@@ -132,14 +133,11 @@ class Claims:
         return claim
 
     def release(self, claim: Claim, *, done: bool) -> None:
-        """Give a claim back.
+        """Give a claim back; where the file system refuses, the claim ends with its lease.
 
         Args:
             claim: what `acquire` returned.
             done: whether the unit needs no work any more: its claim files are removed.
-
-        Raises:
-            RunError: the file system refused; the claim then ends with its lease.
         """
         with self._lock:
             self._held.discard(claim)
@@ -148,8 +146,12 @@ class Claims:
             for number in range(claim.number, -1, -1):
                 with contextlib.suppress(OSError):
                     _numbered(claim.stem, number).unlink()
-        else:
-            write_atomically(claim.path, b"{}")
+            return
+        try:
+            write_atomically(claim.path, RELEASED)
+        except RunError as error:
+            # Whatever made us give up matters more than this does.
+            logger.warning("could not give back %s: %s", claim.stem.name, error)
 
     def close(self) -> None:
         """Give all claims back as not done, and end the heartbeat."""
@@ -157,11 +159,7 @@ class Claims:
         if self._heart is not None:
             self._heart.join()
         for claim in tuple(self._held):
-            try:
-                self.release(claim, done=False)
-            except RunError as error:
-                # What brought us here matters more, and the claim ends with its lease.
-                logger.warning("could not give back %s: %s", claim.stem.name, error)
+            self.release(claim, done=False)
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +181,7 @@ class Claims:
             return False
         except OSError as error:
             raise RunError(f"cannot read {claim.path}: {error.strerror}") from error
-        if content == b"{}":
+        if content == RELEASED:
             return True
         owner = _read_owner(content)
         if owner is not None and owner.gone():
