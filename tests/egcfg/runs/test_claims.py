@@ -255,11 +255,15 @@ def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path, claims):
 
 
 def test_a_claim_that_cannot_be_given_back_hides_no_other_error(stem, caplog):
-    with pytest.raises(KeyboardInterrupt), Claims() as claims:
-        claim = claims.acquire(stem)
-        assert claim is not None
-        claim.path.unlink()
-        stem.parent.rmdir()
-        stem.parent.write_bytes(b"in the way")
-        raise KeyboardInterrupt
+    def interrupted():
+        with Claims() as claims:
+            claim = claims.acquire(stem)
+            assert claim is not None
+            claim.path.unlink()
+            stem.parent.rmdir()
+            stem.parent.write_bytes(b"in the way")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert "could not give back task_id=395_gamma=1.0" in caplog.text
