@@ -29,10 +29,7 @@ COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Names of comprehensions that run in frames of their own, as before Python 3.12."""
 
 _INDENT = "  "
-_MAXCOMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
-"""Names of comprehensions that run in frames of their own, as before Python 3.12."""
-
-_INDENT = 8
+_MAX_INDENT = 8
 _MAX_SOURCE = 100
 _DEFINITIONS = frozenset({"function", "type", "module"})
 _DEFINING = ("def ", "class ", "import ", "from ", "async def ", "@")

@@ -151,7 +151,7 @@ def _short_and_plain(items: list[Any]) -> bool:
     """Whether `repr` of this exact list or tuple is safe and short: small ints or short strings."""
     kinds = {*map(id, map(type, items))}
     if kinds == _ONLY_INT:
-        return min(items) > -1_000_000 and max(items) < 1_000_000
+        return bool(min(items) > -1_000_000 and max(items) < 1_000_000)
     if kinds == _ONLY_STR:
         return sum(map(len, items)) < _MAX_STRING and not any(map(_risky, items))
     return False
