@@ -26,10 +26,12 @@ def run_view(records: Sequence[Record]) -> RenderableType:
 def report_view(report: Report) -> RenderableType:
     """Return the numbers of one model on one data set, with what they mean."""
     parts: list[RenderableType] = [accuracy_table(report)]
+    cost = report.cost
     union = (
-        f"union {report.union_solved}/{report.tasks} = {report.union_accuracy:.1f} %, "
-        f"RSR {_number(report.union_rsr, 2)}: solved by any of the rows, picked by an oracle over "
-        "the tests; no single run reaches it"
+        f"union of {len(report.rows)} rows {report.union_solved}/{report.tasks} = "
+        f"{report.union_accuracy:.1f} %, RSR {_number(report.union_rsr, 2)}, for "
+        f"{_count(cost.output_tokens)} tokens out in {_seconds(cost.seconds)} s: an oracle over "
+        "the tests picks, so this is not the accuracy of any single run"
     )
     parts.append(Text(union))
     if any(row.skipped for row in report.rows):
@@ -44,7 +46,7 @@ def accuracy_table(report: Report) -> Table:
     """Return one line per configuration and gamma; it fits 80 columns."""
     # Names as text of its own: rich would read brackets in a plain string as markup.
     table = _table(Text(f"{report.dataset} · {report.model}"))
-    table.add_column("configuration", overflow="fold")
+    table.add_column("config", overflow="fold")
     requests = any(row.cost.requests for row in report.rows)
     skipped = any(row.skipped for row in report.rows)
     unreadable = any(row.unreadable for row in report.rows)
@@ -74,7 +76,7 @@ def accuracy_table(report: Report) -> Table:
             _count(row.cost.input_tokens),
             _count(row.cost.output_tokens),
             _count(row.cost.requests if requests else row.cost.forward_passes),
-            f"{row.cost.seconds:.1f}",
+            _seconds(row.cost.seconds),
         )
     return table
 
@@ -86,7 +88,7 @@ def task_table(records: Iterable[Record]) -> Table:
     table = _table()
     table.add_column("task", overflow="fold")
     if configs:
-        table.add_column("configuration", overflow="fold")
+        table.add_column("config", overflow="fold")
     for name in ("gamma", "passed", "tokens", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for record in ordered:
@@ -97,7 +99,7 @@ def task_table(records: Iterable[Record]) -> Table:
             f"{record.gamma:g}",
             _verdict(record),
             UNKNOWN if stats is None else str(stats.output_tokens),
-            UNKNOWN if stats is None else f"{stats.seconds:.1f}",
+            UNKNOWN if stats is None else _seconds(stats.seconds),
         )
     return table
 
@@ -124,6 +126,10 @@ def _verdict(record: Record) -> Text:
 
 def _number(value: float | None, digits: int) -> str:
     return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
 def _count(value: int) -> str:
