@@ -35,8 +35,6 @@ __all__ = [
     "open_sandbox",
 ]
 
-DEFAULT_MODEL_LABEL = "default"
-
 
 def check_names(config: RunConfig) -> None:
     """See that every component that `config` names is installed; imports none of them.
@@ -113,18 +111,19 @@ def open_problems(config: RunConfig) -> list[Problem]:
     return problems
 
 
-def model_label(config: RunConfig) -> str:
-    """Return the model's name in results, without opening it.
+def model_label(config: RunConfig) -> str | None:
+    """Return the model's name in results without opening it; None where only the backend knows.
 
     A local file or folder is named as it is called, wherever it lies.
     """
-    given = {"model": config.model}
-    given |= {o.name: o.value for o in config.options_for(Kind.BACKEND, config.backend).values()}
-    model = given["model"]
+    options = config.options_for(Kind.BACKEND, config.backend)
+    model = options["model"].value if "model" in options else config.model
     if model is None:
-        return DEFAULT_MODEL_LABEL
+        return None
     path = Path(str(model)).expanduser()
-    return path.resolve().name.removesuffix(".gguf") if path.exists() else str(model)
+    if path.is_dir():
+        return path.resolve().name
+    return path.stem if path.is_file() else str(model)
 
 
 def open_engine(config: RunConfig, prompt: str | None = None) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,10 +13,12 @@ from egcfg.cli.monitor import harmless
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
-from egcfg.config import EffectiveConfig
+from egcfg.config import EffectiveConfig, RunConfig
 
 if TYPE_CHECKING:
+    from egcfg.problem import Problem
     from egcfg.runs.runner import RunSummary
+    from egcfg.runs.store import Record
 
 __all__ = ["run_command"]
 
@@ -30,34 +33,48 @@ def run_command(effective: EffectiveConfig) -> int:
     goes on where it stopped; any number of processes may share a results folder. The table at the
     end goes to standard output, everything else to standard error.
     """
-    from egcfg.assembly import Engines, check_names, model_label, open_problems
-    from egcfg.cli.progress import run_progress
-    from egcfg.plan import plan_run
+    from egcfg.assembly import check_names, open_problems
+    from egcfg.plan import signal_configs
     from egcfg.reports.table import run_view
-    from egcfg.runs.runner import grid_records, run
 
+    # Everything cheap comes before the model: names, the grid, the data.
     config = effective.config
+    signal_configs(config)
     check_names(config)
     problems = open_problems(config)
-    plan = plan_run(config, problems, model_label(config))
     try:
-        with Engines(config) as engines, run_progress() as progress:
-            summary = run(
-                plan.grid,
-                plan.folder,
-                engines,
-                settings=plan.settings,
-                pins_for=plan.pins_for,
-                stop_when_solved=config.stop_when_solved,
-                observer=progress,
-            )
+        summary, records = _work(config, problems)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"interrupted; finished units are kept in {plan.folder.path}: "
+            f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    console(sys.stdout).print(run_view(harmless(grid_records(plan.grid, plan.folder))))
+    console(sys.stdout).print(run_view(harmless(records)))
     return _closing_words(summary)
+
+
+def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, list[Record]]:
+    from egcfg.assembly import Engines, model_label
+    from egcfg.cli.progress import run_progress
+    from egcfg.plan import plan_run, signal_configs
+    from egcfg.runs.runner import grid_records, run
+
+    with Engines(config) as engines, run_progress() as progress:
+        model = model_label(config)
+        if model is None:
+            progress.say(f"opening the default model of the backend {config.backend}")
+            model = engines(signal_configs(config)[0].prompt).backend.model_name
+        plan = plan_run(config, problems, model)
+        summary = run(
+            plan.grid,
+            plan.folder,
+            engines,
+            settings=plan.settings,
+            pins_for=plan.pins_for,
+            stop_when_solved=config.stop_when_solved,
+            observer=progress,
+        )
+    return summary, grid_records(plan.grid, plan.folder)
 
 
 def _closing_words(summary: RunSummary) -> int:
