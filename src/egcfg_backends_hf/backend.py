@@ -121,7 +121,11 @@ class HFBackend(LogprobBackend):
             BackendError: a sequence is empty, or memory runs out.
         """
         with self._counting():
-            return [self._score(query.sequence, query.draft) for query in queries]
+            answers = []
+            for query in queries:
+                answers.append(self._distributions(query.sequence, query.draft))
+                self._count(written=len(query.draft) + 1)
+            return answers
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """Return, per query, its continuations, see `LogprobBackend.sample`.
@@ -146,9 +150,11 @@ class HFBackend(LogprobBackend):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    # --- score -------------------------------------------------------------------------------
+    # --- cached prefixes ---------------------------------------------------------------------
 
-    def _score(self, sequence: TokenSequence, draft: tuple[int, ...]) -> list[TokenLogprobs]:
+    def _distributions(
+        self, sequence: TokenSequence, draft: tuple[int, ...]
+    ) -> list[TokenLogprobs]:
         start = len(sequence.ids)
         ids = sequence.ids + draft
         self._check_fits(ids, room=0)
@@ -162,7 +168,7 @@ class HFBackend(LogprobBackend):
             new = self._extend(state, ids, reused, keep=missing)
             known = known + [TokenLogprobs(row) for row in new]
         state.scores, state.first = known, start
-        self._count(read=len(ids), reused=reused, written=len(draft) + 1)
+        self._count(read=len(ids), reused=reused)
         return known
 
     def _extend(
@@ -210,7 +216,7 @@ class HFBackend(LogprobBackend):
         limit = params.max_tokens
         if context is not None:
             limit = min(limit, context - len(sequence.ids))
-        [first] = self._score(sequence, ())
+        [first] = self._distributions(sequence, ())
         keep_scores = query.count * limit * first.logprobs.nbytes <= SCORES_BUDGET
         continuations: list[Continuation] = []
         while len(continuations) < query.count:
@@ -235,7 +241,8 @@ class HFBackend(LogprobBackend):
     ) -> None:
         """Sample `rows` to their ends, all at once; rows that end leave the batch."""
         for row in rows:
-            row.extend(first.logprobs)
+            if not row.done:
+                row.extend(first.logprobs)
         state = self._state_of(sequence)
         cache = None
         if self._model.cached:

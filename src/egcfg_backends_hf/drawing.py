@@ -71,7 +71,7 @@ class Row:
         self._scores: list[TokenLogprobs] | None = [] if keep_scores else None
         self._text = ""
         self._finished = False
-        self.done = False
+        self.done = limit < 1
         self.drawn = 0
 
     @property

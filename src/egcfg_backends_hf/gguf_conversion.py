@@ -8,7 +8,9 @@ another.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import logging
 import shutil
 import time
@@ -91,7 +93,8 @@ def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> 
 
 
 def _convert(file: Path, folder: Path) -> None:
-    with quiet_transformers():
+    # The bar of the dequantisation knows no switch; it would break into a caller's own display.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             packed = AutoModelForCausalLM.from_pretrained(

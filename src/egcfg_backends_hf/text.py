@@ -13,6 +13,10 @@ from egcfg.errors import BackendError
 
 __all__ = ["TextCodec"]
 
+DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
+"""Special tokens behind which nothing belongs to an answer, though a chat model's settings may name
+only the end of its turn (GGUF files have room for one)."""
+
 
 class TextCodec:
     """Wraps a transformers tokenizer.
@@ -23,6 +27,8 @@ class TextCodec:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self._special = {i: token.content for i, token in added.items() if token.special}
         self._start = self._start_id()
         self._bytes = self._byte_tokens()
         # Some decoders drop a leading space: it survives behind other text, which is cut off again.
@@ -80,10 +86,11 @@ class TextCodec:
     def end_ids(self) -> frozenset[int]:
         """Return the ids that end an answer, as far as the tokenizer tells.
 
-        They are its end-of-sequence token, and the special token that the chat template puts
-        behind an assistant's message.
+        They are its end-of-sequence token, the special token that the chat template puts behind an
+        assistant's message, and `DOCUMENT_ENDS`.
         """
         ends = {self._tokenizer.eos_token_id, self._chat_end()}
+        ends |= {token for token, text in self._special.items() if text in DOCUMENT_ENDS}
         return frozenset(end for end in ends if end is not None)
 
     def _start_id(self) -> int | None:
@@ -109,8 +116,7 @@ class TextCodec:
         except jinja2.TemplateError:
             return None
         behind = self._tokenizer.encode(text.rpartition(answer)[2], add_special_tokens=False)
-        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
-        return next((i for i in behind[:1] if i in special), None)
+        return next((i for i in behind[:1] if i in self._special), None)
 
     def _render(self, messages: list[ChatMessage], *, add_generation_prompt: bool) -> str:
         text: str = self._tokenizer.apply_chat_template(
