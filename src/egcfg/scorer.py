@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -51,6 +52,10 @@ class TestResult:
     error: str | None = None
 
 
+def _as_tuple(results: Iterable[TestResult]) -> tuple[TestResult, ...]:
+    return tuple(results)
+
+
 @frozen(kw_only=True)
 class Score:
     """The verdicts of all tests on one solution.
@@ -60,7 +65,7 @@ class Score:
         general_error: why no test could be run at all (a syntax error, no code); None otherwise.
     """
 
-    results: tuple[TestResult, ...] = field(converter=tuple)
+    results: tuple[TestResult, ...] = field(converter=_as_tuple)
     general_error: str | None = None
 
     @property

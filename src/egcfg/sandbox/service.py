@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from egcfg.sandbox.dispatch import dispatch
+from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
 from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.translate import to_request, to_result
 from egcfg.sandbox.types import Execution, ExecutionResult
@@ -54,6 +55,25 @@ class Sandbox:
         return [
             to_result(execution, answer)
             for execution, (answer,) in zip(executions, answers, strict=True)
+        ]
+
+    def judge(self, judgements: Sequence[Judgement]) -> list[Verdict]:
+        """Decide about programs by tests that run in other processes than they do.
+
+        Raises:
+            SandboxError: the sandbox failed twice on the same judgement.
+        """
+        jobs = [
+            (
+                {**to_request(judgement.execution()), "setup": judgement.setup},
+                judgement.judge_request(),
+            )
+            for judgement in judgements
+        ]
+        answers = dispatch(jobs, self._slots, self._ready_server)
+        return [
+            read_verdict(to_result(judgement.execution(), program), judge)
+            for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
 
     def close(self) -> None:

@@ -230,7 +230,7 @@ def _put_range(out: _Encoder, value: Any, depth: int) -> None:
         out.put(part, depth + 1)
 
 
-def _put_datetime(out: _Encoder, value: Any, depth: int) -> None:
+def _put_datetime(out: _Encoder, value: Any, _: int) -> None:
     if datetime.__dict__["tzinfo"].__get__(value) is not None:
         raise EncodeError("a datetime with a time zone cannot be carried over")
     out.write_sized(b"D", datetime.isoformat(value).encode())
@@ -256,7 +256,7 @@ def _nothing() -> Iterator[Any]:
     yield from ()
 
 
-_ITERATORS: Final = (
+_ITERATORS: Final[tuple[type, ...]] = (
     type(_nothing()),
     map,
     filter,

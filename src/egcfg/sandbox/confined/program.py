@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import io
 import os
 import socket
@@ -35,7 +36,8 @@ def run(
     """Run ``request["source"]``, then its call or the calls that come in, and report.
 
     Args:
-        request: source, call, main, stdin and limits, as `egcfg.sandbox.service` packs them.
+        request: source, setup, call and main, as the parent packs them. Setup is code of the
+            tests that runs before the program, or after it where it needs the program's names.
         report: descriptor that the report goes to: `READY` right before the first line, then a
             frame with an encoded dict.
         channel: where calls come in after the program ran, until its other end closes.
@@ -49,11 +51,10 @@ def run(
     call = request["call"]
     answer: dict[str, Any] = {}
     error: BaseException | None = None
-    frame, depth = sys._getframe(), 0
-    while frame is not None:
-        frame, depth = frame.f_back, depth + 1
-    sys.setrecursionlimit(RECURSION_ROOM + depth)
+    sys.setrecursionlimit(RECURSION_ROOM + len(inspect.stack(0)))
+    setup = request.get("setup", "")
     try:
+        late_setup = not _run_setup(setup, module)
         program = compile(request["source"], FILENAME, "exec", dont_inherit=True)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
     except BaseException as caught:  # noqa: BLE001 - it is the answer
@@ -66,6 +67,8 @@ def run(
         os.write(report, READY)
         try:
             exec(program, module.__dict__)
+            if late_setup:
+                exec(setup, module.__dict__)
             if expression is not None:
                 value = eval(expression, module.__dict__)
         except BaseException as caught:  # noqa: BLE001 - it is the answer
@@ -74,7 +77,7 @@ def run(
             instrument.stop(error)
         if error is None and expression is not None:
             _put_value(answer, value)
-    if main and error is None or isinstance(error, SystemExit):
+    if main and (error is None or isinstance(error, SystemExit)):
         error = _finish(error)
     if error is not None:
         answer["raised"] = describe(error, FILENAME)
@@ -86,13 +89,27 @@ def run(
     _send(report, answer)
 
 
+def _run_setup(setup: str, module: types.ModuleType) -> bool:
+    """Run what the tests rely on; False where it must wait for names that the program defines."""
+    try:
+        exec(setup, module.__dict__)
+    except NameError:
+        return False
+    return True
+
+
 def open_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
     """Give this process text streams over its own descriptors 0, 1 and 2."""
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stdout = sys.__stdout__ = stdout
-    sys.stderr = sys.__stderr__ = stderr
+    stdin = io.TextIOWrapper(
+        io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"
+    )
+    stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
+    stderr = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"
+    )
+    for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     return stdout, stderr
 
 

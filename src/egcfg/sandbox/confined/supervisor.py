@@ -81,7 +81,7 @@ class Supervisor:
         cpu = self.limits["cpu_seconds"] - _cpu_seconds(self.pid)
         # Without a descriptor for the process's end, look for it often.
         longest = 0.002 if polling else 60.0
-        return max(0.0, min(wall, cpu, longest)) * 1000 + 1
+        return float(max(0.0, min(wall, cpu, longest)) * 1000 + 1)
 
     def _check_limits(self) -> None:
         if time.monotonic() - self.started >= self.limits["wall_seconds"]:
@@ -213,7 +213,7 @@ def _child(
             instrument = instrument_class(request["instrument"]["options"], memoryview(memory))
         confinement.confine(server.layers, scratch, request["limits"], kept)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if request["role"] == "judge":
+        if request["role"] == "judge" and channel is not None:
             run_judge(request, report, channel)
         else:
             program.run(request, report, channel, instrument)
@@ -257,7 +257,7 @@ def _cpu_seconds(pid: int) -> float:
         return 0.0  # RLIMIT_CPU is left to count whole seconds
     try:
         # The kernel's number of a process's clock: inverted id, then 2 for "scheduler".
-        return time.clock_gettime((~pid << 3) | 2)
+        return float(time.clock_gettime((~pid << 3) | 2))
     except OSError:
         return 0.0
 

@@ -1,0 +1,113 @@
+"""What a judge is asked, and what it answers: a trusted test against an untrusted program."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from egcfg.sandbox.confined import codec
+from egcfg.sandbox.dispatch import Answer
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome
+
+__all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
+
+
+class Finding(enum.StrEnum):
+    """What a judge found.
+
+    ``UNANSWERED``: the program ended before it had answered every call. ``TIMEOUT`` and ``MEMORY``:
+    the comparison itself hit a limit, or the program's own MemoryError came through.
+    """
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    UNSUPPORTED = "unsupported"
+    UNANSWERED = "unanswered"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """A program and the test that decides about it.
+
+    Attributes:
+        source: the program; untrusted.
+        test: the test's code; trusted, and never sent to the program's process.
+        entry_point: the function that stands for the program in the test.
+        call_check: whether `test` defines ``check``, which is to be called with the function.
+        setup: code that the test relies on; runs on both sides.
+        given: code that the program was to continue; the test may use what it defines.
+        modules: standard modules that the test uses without importing them.
+        limits: what the program may use.
+    """
+
+    source: str
+    test: str
+    entry_point: str
+    call_check: bool = False
+    setup: str = ""
+    given: str = ""
+    modules: tuple[str, ...] = ()
+    limits: Limits = field(factory=Limits)
+
+    def execution(self) -> Execution:
+        """Return the program's side."""
+        return Execution(source=self.source, limits=self.limits)
+
+    def judge_request(self) -> dict[str, Any]:
+        """Return what the judge's supervisor is to read."""
+        # Most of its time the judge waits for the program.
+        limits = attrs.evolve(self.limits, wall_seconds=2 * self.limits.wall_seconds + 5)
+        return {
+            "role": "judge",
+            "test": self.test,
+            "entry_point": self.entry_point,
+            "call_check": self.call_check,
+            "setup": self.setup,
+            "given": self.given,
+            "modules": list(self.modules),
+            "stdin": "",
+            "limits": attrs.asdict(limits),
+            "instrument": None,
+        }
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What came of a judgement.
+
+    Attributes:
+        finding: the judge's word; the program had no part in it.
+        message: one line on what went wrong.
+        program: how the program's process ended; untrusted but for its outcome.
+    """
+
+    finding: Finding
+    message: str
+    program: ExecutionResult
+
+
+_JUDGE_ENDS = {
+    "timeout": Finding.TIMEOUT,
+    "output": Finding.ERROR,
+    "killed": Finding.ERROR,
+}
+_BOUNDS = codec.Bounds(size=1 << 16, nodes=20, depth=2, keys=10)
+
+
+def read_verdict(program: ExecutionResult, answer: Answer) -> Verdict:
+    """Return the verdict that a judge reported, or what its end means."""
+    if answer.how != "reported":
+        finding = _JUDGE_ENDS[answer.how]
+        return Verdict(finding=finding, message=f"the test: {answer.detail}", program=program)
+    report = codec.decode(answer.report, _BOUNDS)
+    finding, message = Finding(report["status"]), report["message"]
+    if finding is Finding.PASSED and not report["calls"] and program.outcome is not Outcome.OK:
+        # A test that calls nothing says nothing about a program that does not even load.
+        finding, message = Finding.UNANSWERED, ""
+    return Verdict(finding=finding, message=message, program=program)

@@ -1,0 +1,51 @@
+"""Judges by a test function that is handed the solution: HumanEval's ``check(candidate)``.
+
+``check`` runs in a judge's process; its candidate is a stub that sends the arguments by value to
+the program's process. Helpers that a test takes from the given code (``poly``, ``encode_shift``)
+are the given ones, never the program's.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from egcfg.problem import CheckTest, Problem
+from egcfg.sandbox.judging import Judgement
+from egcfg.sandbox.service import Sandbox
+from egcfg.scorer import Score, Scorer
+from egcfg.scorers.asserts import free_modules, parse_test
+from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, wrong_kind
+
+__all__ = ["CheckScorer"]
+
+
+class CheckScorer(Scorer):
+    """A check(candidate) function (HumanEval)."""
+
+    Options: ClassVar[type] = ScorerOptions
+
+    def __init__(self, options: ScorerOptions) -> None:
+        self.options = options
+
+    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+        """Judge `code` by each check function.
+
+        Raises:
+            SandboxError: the sandbox failed twice on the same test.
+            UsageError: a test is no `CheckTest`, or no Python.
+        """
+        judgements = {}
+        for test in problem.scoring_tests:
+            if not isinstance(test, CheckTest):
+                raise wrong_kind(problem, test, "check", "a check function")
+            judgements[test.name] = Judgement(
+                source=code,
+                test=test.source,
+                entry_point=test.entry_point,
+                call_check=True,
+                setup=problem.setup_code,
+                given=problem.given_code,
+                modules=free_modules(parse_test(test.source, problem)),
+                limits=self.options.limits,
+            )
+        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)

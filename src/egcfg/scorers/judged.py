@@ -1,0 +1,132 @@
+"""What the scorers that judge by a test have in common: statuses, errors, and running them.
+
+Every test gets a fresh process of the program, so that no test sees what another left. What this
+does *not* cover: values that have no plain form (instances of the program's own classes) are
+`TestStatus.UNSUPPORTED`; a program that changes an argument in place changes its own copy, the test
+goes on with the original; and a program that recognises a call's arguments can answer it by rote,
+as in any test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from egcfg.errors import UsageError
+from egcfg.problem import Problem, TestCase
+from egcfg.sandbox.judging import Finding, Judgement, Verdict
+from egcfg.sandbox.service import Sandbox
+from egcfg.sandbox.types import ExecutionResult, Limits, Outcome, Raised
+from egcfg.scorer import Score, TestResult, TestStatus
+
+__all__ = ["ScorerOptions", "ended", "judge_all", "no_code", "raised_text", "wrong_kind"]
+
+
+@frozen(kw_only=True)
+class ScorerOptions:
+    """What a judged program may use, for each test.
+
+    Attributes:
+        cpu_seconds: processor time.
+        wall_seconds: real time.
+        memory_bytes: address space.
+    """
+
+    cpu_seconds: float = Limits().cpu_seconds
+    wall_seconds: float = Limits().wall_seconds
+    memory_bytes: int = Limits().memory_bytes
+
+    @property
+    def limits(self) -> Limits:
+        """The limits for the sandbox."""
+        return Limits(
+            cpu_seconds=self.cpu_seconds,
+            wall_seconds=self.wall_seconds,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+_ENDS = {
+    Outcome.TIMEOUT: TestStatus.TIMEOUT,
+    Outcome.MEMORY: TestStatus.MEMORY,
+    Outcome.SANDBOX_ERROR: TestStatus.SANDBOX_ERROR,
+}
+
+
+def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score:
+    """Decide by each test, given by name.
+
+    Raises:
+        SandboxError: the sandbox failed twice on the same test.
+    """
+    verdicts = sandbox.judge(list(judgements.values()))
+    results = [_result(name, verdict) for name, verdict in zip(judgements, verdicts, strict=True)]
+    return Score(results=results, general_error=_general_error(verdicts))
+
+
+def no_code(names: Iterable[str]) -> Score:
+    """Return the score of an empty solution."""
+    results = [
+        TestResult(name=name, status=TestStatus.ERROR, seconds=0.0, error="there is no code")
+        for name in names
+    ]
+    return Score(results=results, general_error="there is no code")
+
+
+def ended(program: ExecutionResult) -> tuple[TestStatus, str]:
+    """Return what it says about a test that the program's process ended this way."""
+    status = _ENDS.get(program.outcome, TestStatus.ERROR)
+    if program.raised is not None:
+        return status, raised_text(program.raised)
+    return status, program.detail or "the program ended before it answered"
+
+
+def raised_text(raised: Raised) -> str:
+    """Return an exception in one line."""
+    place = f" (line {raised.line})" if raised.line is not None else ""
+    return _one_line(f"{raised.type}: {raised.message}{place}")
+
+
+def wrong_kind(problem: Problem, test: TestCase, scorer: str, wanted: str) -> UsageError:
+    """Return the error for a test that a scorer does not know."""
+    return UsageError(
+        f"task {problem.task_id}: the scorer {scorer!r} takes {wanted}, not "
+        f"{type(test).__name__}; choose the scorer that fits the tests"
+    )
+
+
+def _result(name: str, verdict: Verdict) -> TestResult:
+    status, error = _status(verdict)
+    return TestResult(
+        name=name,
+        status=status,
+        seconds=verdict.program.seconds,
+        error=None if status is TestStatus.PASSED else error,
+    )
+
+
+def _status(verdict: Verdict) -> tuple[TestStatus, str]:
+    message = _one_line(verdict.message)
+    match verdict.finding:
+        case Finding.UNANSWERED:
+            return ended(verdict.program)
+        case Finding.FAILED:
+            return TestStatus.FAILED, message or "the assertion does not hold"
+        case finding:
+            return TestStatus(finding.value), message
+
+
+def _general_error(verdicts: list[Verdict]) -> str | None:
+    """Return what kept the program from loading at all, if that is so in every test."""
+    errors = {
+        raised_text(verdict.program.raised)
+        for verdict in verdicts
+        if verdict.program.raised is not None
+    }
+    loaded = any(verdict.program.raised is None for verdict in verdicts)
+    return errors.pop() if len(errors) == 1 and not loaded else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
