@@ -6,6 +6,7 @@ import numpy as np
 from attrs import define, field
 
 from egcfg.backend import TokenLogprobs
+from egcfg.errors import BackendError
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
@@ -52,7 +53,7 @@ class RowReader:
         `top_k` others; the cut takes it off again, since nothing is known about those in between.
 
         Raises:
-            MalformedResponseError: the row has no alternative that can be named.
+            BackendError: none of the row's alternatives can be named.
         """
         ids: list[int] = []
         logprobs: list[float] = []
@@ -65,7 +66,10 @@ class RowReader:
             ids.append(token)
             logprobs.append(logprob)
         if not ids:
-            raise MalformedResponseError("a row without alternatives")
+            raise BackendError(
+                "the endpoint names none of its tokens by id; use a server that does, or one "
+                "that takes text only"
+            )
         return TokenLogprobs(np.array(logprobs), np.array(ids))
 
     def drawn(self, row: Row) -> int | None:
@@ -123,8 +127,10 @@ def check_rows(choice: Choice) -> None:
     end-of-sequence token may stand behind the text.
 
     Raises:
-        MalformedResponseError: rows are missing.
+        MalformedResponseError: rows or their alternatives are missing.
     """
+    if not all(row.alternatives for row in choice.rows):
+        raise MalformedResponseError("a row without alternatives")
     contents = [row.token.content for row in choice.rows]
     known = [content for content in contents if content is not None]
     if len(known) < len(contents):

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import enum
+
 from attrs import field, frozen, validators
 
-__all__ = ["EndpointOptions"]
+__all__ = ["DraftPolicy", "EndpointOptions"]
+
+
+class DraftPolicy(enum.StrEnum):
+    """How drafted lines are scored.
+
+    * ``AUTO``: ``LINE_ECHO`` where the server echoes just the draft, else ``PER_TOKEN``.
+    * ``PER_TOKEN``: not at all; one request per token and branch.
+    * ``LINE_ECHO``: in one request per branch, as an echoed prompt. Some servers evaluate the whole
+      prompt anew for that, which costs more than it saves.
+    """
+
+    AUTO = "auto"
+    PER_TOKEN = "per_token"
+    LINE_ECHO = "line_echo"
 
 
 @frozen(kw_only=True)
@@ -23,6 +39,7 @@ class EndpointOptions:
         max_retry_after_s: the longest wait that a server may ask for.
         max_concurrency: requests in flight at once.
         context_length: tokens of prompt and answer together, where the server does not say.
+        drafts: how drafted lines are scored.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template and exact
             token counts; needs egcfg[hf]. None: the server is asked.
     """
@@ -38,4 +55,5 @@ class EndpointOptions:
     max_retry_after_s: float = field(default=60.0, validator=validators.ge(0))
     max_concurrency: int = field(default=8, validator=validators.ge(1))
     context_length: int | None = None
+    drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     tokenizer: str | None = None

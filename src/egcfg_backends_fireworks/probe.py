@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-from egcfg.errors import CapabilityError
+from egcfg.errors import BackendError, CapabilityError
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.faults import RejectedRequestError
 from egcfg_backends_fireworks.requests import Requests
@@ -55,6 +55,7 @@ class ServerProfile:
         steering_id: a token that ``logit_bias`` can force while the log-probabilities stay as they
             are; None: the server cannot do that.
         echo: what the server makes of ``echo``.
+        echo_last: whether it can echo just the end of a prompt, rightly.
         chat_template: whether it renders chats as text (``/apply-template``).
         context_length: tokens of prompt and answer together; None: it does not say.
         end_id: the model's end-of-sequence token; None: it does not say.
@@ -71,6 +72,7 @@ class ServerProfile:
     raw: bool
     steering_id: int | None
     echo: Echo
+    echo_last: bool
     chat_template: bool
     context_length: int | None
     end_id: int | None
@@ -102,14 +104,15 @@ async def probe_server(
     prompt = greedy.prompt_ids if tokenized is None else tokenized
     prompt_ids = False
     if token_ids and prompt is not None:
-        by_ids = await _supported(client.complete(requests.completion(prompt)))
+        by_ids = await _supported(_with_rows(client, requests.completion(prompt)))
         prompt_ids = by_ids is not None and _same(_first_row(by_ids), first)
 
     hot = requests.completion(PROMPT, max_tokens=4, temperature=2.0, n=2, seed=7)
-    drawn = await _supported(client.complete(hot))
-    again = None if drawn is None else await _supported(client.complete(hot))
+    drawn = await _supported(_with_rows(client, hot))
+    again = None if drawn is None else await _supported(_with_rows(client, hot))
     if drawn is None:
-        drawn = await _supported(client.complete(hot | {"n": 1}))
+        drawn = await _supported(_with_rows(client, hot | {"n": 1}))
+    echoed = await _echo(client, requests, greedy, 0)
 
     return (
         ServerProfile(
@@ -123,7 +126,8 @@ async def probe_server(
             seeded=drawn is not None and again is not None and _texts(drawn) == _texts(again),
             raw=drawn is not None and _same(_first_row(drawn), first),
             steering_id=await _steering_id(client, requests, first) if token_ids else None,
-            echo=await _echo(client, requests, greedy),
+            echo=echoed,
+            echo_last=await _echo(client, requests, greedy, 2) is Echo.RIGHT,
             chat_template=await routes.render_chat([{"role": "user", "content": "hi"}]) is not None,
             context_length=await routes.context_length(requests.model),
             end_id=await routes.end_id(),
@@ -147,15 +151,23 @@ async def _greedy(client: EndpointClient, requests: Requests) -> tuple[Requests,
 
 
 async def _ask_greedily(client: EndpointClient, requests: Requests) -> Choice:
-    for _ in range(3):  # an answer without rows may be a fault that passes
-        completion = await client.complete(requests.completion(PROMPT, max_tokens=2))
-        choice = completion.choices[0]
-        if choice.rows and choice.rows[0].alternatives:
-            return choice
+    request = requests.completion(PROMPT, max_tokens=2)
+    choice = (await _with_rows(client, request)).choices[0]
+    if choice.rows and choice.rows[0].alternatives:
+        return choice
     raise CapabilityError(
         f"the endpoint gives no log-probabilities for {requests.model}; guided decoding needs "
         "them: choose a model or server whose completions have `logprobs`"
     )
+
+
+async def _with_rows(client: EndpointClient, request: dict[str, Any]) -> Completion:
+    """Ask up to three times for rows: their absence may be a fault, or what the server is like."""
+    for _ in range(2):
+        completion = await client.complete(request)
+        if all(choice.rows and choice.rows[0].alternatives for choice in completion.choices):
+            return completion
+    return await client.complete(request)
 
 
 async def _steering_id(client: EndpointClient, requests: Requests, first: Row) -> int | None:
@@ -166,31 +178,37 @@ async def _steering_id(client: EndpointClient, requests: Requests, first: Row) -
     if target.id is None:
         return None
     request = requests.completion(PROMPT, bias={target.id: STEERING_BIAS})
-    steered = await _supported(client.complete(request))
+    steered = await _supported(_with_rows(client, request))
     row = None if steered is None else _first_row(steered)
     if row is None or row.token.id != target.id or not _same(row, first):
         return None
     return target.id if _close([row.logprob], [logprob]) else None
 
 
-async def _echo(client: EndpointClient, requests: Requests, greedy: Choice) -> Echo:
-    """Send the prompt with its greedy continuation: that one's log-probabilities are known."""
+async def _echo(client: EndpointClient, requests: Requests, greedy: Choice, last: int) -> Echo:
+    """Send the prompt with its greedy continuation: that one's log-probabilities are known.
+
+    Args:
+        client: asks the server.
+        requests: words the request.
+        greedy: the two tokens that continue the prompt.
+        last: how many of the prompt's tokens to echo; 0: all.
+    """
     text = "".join(row.token.text or "" for row in greedy.rows)
-    if text != greedy.text or len(greedy.rows) < 2:
+    if text != greedy.text or len(greedy.rows) != 2:
         return Echo.IGNORED
-    echoed = await _supported(client.complete(requests.completion(PROMPT + text, echo=True)))
-    if echoed is None:
+    request = requests.completion(PROMPT + text, echo=last)
+    try:
+        rows = (await client.complete(request)).choices[0].rows
+    except BackendError:  # refused, or answered in a way that nothing can be read from
         return Echo.REFUSED
-    rows = echoed.choices[0].rows
-    if len(rows) <= 2:
+    if len(rows) <= 2 or (last and len(rows) > last + 1):
         return Echo.IGNORED
+    # One new token was asked for, whose row is the last.
     known = [row.logprob for row in greedy.rows]
-    # One new token was asked for; some servers give it a row here, some do not.
-    for end in (len(rows) - 1, len(rows)):
-        if _close([row.logprob for row in rows[end - len(known) : end]], known):
-            return Echo.RIGHT
-    before = rows[-2 - len(known) : -2]
-    return Echo.SHIFTED if _close([row.logprob for row in before], known) else Echo.WRONG
+    if _close([row.logprob for row in rows[-3:-1]], known):
+        return Echo.RIGHT
+    return Echo.SHIFTED if _close([row.logprob for row in rows[-4:-2]], known) else Echo.WRONG
 
 
 async def _supported(question: Awaitable[T]) -> T | None:

@@ -56,10 +56,22 @@ class Requests:
         n: int = 1,
         seed: int | None = None,
         bias: Mapping[int, float] | None = None,
-        echo: bool = False,
+        echo: int | None = None,
         cache_key: str | None = None,
     ) -> dict[str, Any]:
-        """Return the body of a request that asks for `n` completions with log-probabilities."""
+        """Return the body of a request that asks for `n` completions with log-probabilities.
+
+        Args:
+            prompt: text, or token ids.
+            max_tokens: tokens per completion.
+            temperature: divides the logits; 0 is greedy.
+            top_p: nucleus mass.
+            n: completions.
+            seed: of the draws.
+            bias: added to the logits, by token id.
+            echo: ask for rows of the prompt's last so many tokens as well; 0: of all of them.
+            cache_key: what the requests of one branch have in common.
+        """
         request: dict[str, Any] = {
             "model": self.model,
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
@@ -80,8 +92,10 @@ class Requests:
             request["seed"] = seed
         if bias:
             request["logit_bias"] = {str(token): value for token, value in bias.items()}
-        if echo:
-            request["echo"] = True
+        if echo is not None:
+            request |= {"echo_last": echo} if echo else {"echo": True}
+            # The rows name the prompt's tokens, and ids beside them might not: one list is enough.
+            request.pop("return_token_ids", None)
         if cache_key and self.dialect.cache_key:
             request[self.dialect.cache_key] = cache_key
         return request
