@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from egcfg.tracer import Trace
 from egcfg_tracers.folding import Keep, fold, loop_spans
-from egcfg_tracers.steps import Step, ending, steps_of
+from egcfg_tracers.steps import Step, ending, parse, steps_of
 
 __all__ = ["fit", "render_compact"]
 
@@ -22,8 +22,9 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
     out between the first 35 % and the last 65 %. What ran, the line that failed with its variables,
     and how it ended are always there, cut within the line if they must be.
     """
-    steps = steps_of(trace, opcodes=opcodes)
-    spans = loop_spans(trace.source)
+    tree = parse(trace)
+    steps = steps_of(trace, tree, opcodes=opcodes)
+    spans = loop_spans(tree)
     last = [Step(line, pinned=True) for line in ending(trace)]
     lines: list[tuple[str, bool]] = []
     for keep in _KEEPS:

@@ -32,12 +32,8 @@ class Keep:
     last_calls: int
 
 
-def loop_spans(source: str) -> dict[int, int]:
+def loop_spans(tree: ast.Module) -> dict[int, int]:
     """Return the first and last lines of the loops and comprehensions in a program."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}  # a program that does not parse has not run either
     spans: dict[int, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
@@ -120,8 +116,9 @@ def _fold_calls(steps: Sequence[Step], keep: Keep) -> list[Step]:
             start = position if start < 0 else start
             gap.setdefault(dropped_from, set()).add(step.activation)
         elif start >= 0:
-            notes[start] = "... " + ", ".join(
-                f"in {len(group)} more calls of {name}" for name, group in gap.items()
+            notes[start] = "... inside " + ", ".join(
+                f"{len(group)} other call{'s' if len(group) > 1 else ''} of {name}"
+                for name, group in gap.items()
             )
             start, gap = -1, {}
     return _without(steps, hidden, notes)

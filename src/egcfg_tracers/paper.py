@@ -20,7 +20,7 @@ from egcfg.sandbox.types import Outcome
 from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg_tracers.compact import fit
 from egcfg_tracers.final import final_state, variables_of
-from egcfg_tracers.steps import ending
+from egcfg_tracers.steps import CLOSED, ending
 from egcfg_tracers.values import clean
 
 __all__ = ["render_paper", "render_paper_final"]
@@ -81,6 +81,7 @@ class _Phases:
             if event.kind in (EventKind.RESUME, EventKind.YIELD)
         }
         self._phases: list[str] = []
+        self._last_entered = 0  # activation, if the last phase is its entry
 
     def build(self) -> list[str]:
         for event in self._trace.events:
@@ -105,8 +106,10 @@ class _Phases:
 
     def _add_event(self, event: TraceEvent, frame: _Frame) -> None:
         source = self._source(event.line)
+        entered, self._last_entered = self._last_entered, 0
         match event.kind:
             case EventKind.CALL | EventKind.RESUME if event.depth > 1:
+                self._last_entered = event.activation
                 generator = event.activation in self._generators
                 self._add(event.depth, frame, "YIELD" if generator else "CALL", source)
             case EventKind.LINE:
@@ -116,7 +119,10 @@ class _Phases:
                     self._add(event.depth, frame, "END", source)
                 if event.depth > 1 and event.value is not None:
                     self._add_return(event.depth - 1, event.value)
-            case EventKind.UNWIND if event.raised is not None:
+            case EventKind.EXCEPTION if event.raised is not None and event.raised.type == CLOSED:
+                if entered == event.activation:  # only resumed to be closed
+                    self._phases.pop()
+            case EventKind.UNWIND if event.raised is not None and event.raised.type != CLOSED:
                 triple = _triple(event.raised, event.line)
                 self._add(event.depth, frame, "EXCEPTION", source, triple)
             case _:

@@ -6,7 +6,8 @@ event of the same activation completes it. Knows nothing about budgets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import ast
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 
@@ -15,12 +16,15 @@ from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg_tracers.values import clean
 
 __all__ = [
+    "CLOSED",
     "COMPREHENSIONS",
     "Step",
     "assignments",
     "ending",
     "failing_event",
+    "is_definition",
     "opening",
+    "parse",
     "source_line",
     "steps_of",
 ]
@@ -28,12 +32,14 @@ __all__ = [
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Names of comprehensions that run in frames of their own, as before Python 3.12."""
 
+CLOSED = "GeneratorExit"
+"""How a generator that nobody wants any more is ended: no failure."""
+
 _INDENT = "  "
 _MAX_INDENT = 8
 _MAX_SOURCE = 100
-_DEFINITIONS = frozenset({"function", "type", "module"})
+_DEFINITIONS = ("<function ", "<class ", "<module")
 _DEFINING = ("def ", "class ", "import ", "from ", "async def ", "@")
-_CLOSED = "GeneratorExit"  # how a generator that nobody wants any more is ended: no failure
 _ENDINGS = {
     Outcome.TIMEOUT: "stopped: time limit",
     Outcome.MEMORY: "stopped: memory limit",
@@ -101,6 +107,11 @@ def assignments(variables: Mapping[str, Value]) -> list[str]:
     return [f"{name}={value.text}" for name, value in variables.items()]
 
 
+def is_definition(value: Value) -> bool:
+    """Whether a value is a function, a class or a module: no state of the program."""
+    return value.text.startswith(_DEFINITIONS)
+
+
 def opening(trace: Trace) -> str:
     """Return what was run, as the first line of a text."""
     if trace.call is not None:
@@ -116,7 +127,8 @@ def ending(trace: Trace) -> list[str]:
     if trace.lost:
         lines.append("(tracing was lost; what came after is not shown)")
     if trace.outcome in _ENDINGS:
-        lines.append(_ENDINGS[trace.outcome])
+        why = f" ({clean(trace.detail)})" if trace.outcome is Outcome.KILLED else ""
+        lines.append(_ENDINGS[trace.outcome] + why)
     elif trace.raised is not None:
         lines.append(f"raised {raised_text(trace.raised.type, trace.raised.message)}")
     elif trace.result is not None:
@@ -146,13 +158,21 @@ def failing_event(trace: Trace) -> TraceEvent | None:
     return None
 
 
-def steps_of(trace: Trace, *, opcodes: bool = False) -> list[Step]:
+def parse(trace: Trace) -> ast.Module:
+    """Return the traced program's tree; an empty one if it does not parse, for it has not run."""
+    try:
+        return ast.parse(trace.source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def steps_of(trace: Trace, tree: ast.Module, *, opcodes: bool = False) -> list[Step]:
     """Return the steps of `trace` in order of time, the opening line first, without the ending."""
-    return _Builder(trace, opcodes=opcodes).build()
+    return _Builder(trace, tree, opcodes=opcodes).build()
 
 
 class _Builder:
-    def __init__(self, trace: Trace, *, opcodes: bool) -> None:
+    def __init__(self, trace: Trace, tree: ast.Module, *, opcodes: bool) -> None:
         self._trace = trace
         self._lines = trace.source.splitlines()
         self._show_opcodes = opcodes
@@ -164,6 +184,11 @@ class _Builder:
         self._stack: dict[int, int] = {}  # by depth: the latest activation
         self._parents: dict[int, int] = {}
         self._class_bodies: set[int] = set()
+        self._classes = {
+            (min([node.lineno, *(item.lineno for item in node.decorator_list)]), node.name)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+        }
 
     def build(self) -> list[Step]:
         if self._trace.call is None:
@@ -189,7 +214,7 @@ class _Builder:
             step = self._at(event)
             step.effects += assignments(event.delta)
             if event.activation not in self._class_bodies:
-                step.silent = step.silent and _defines_only(event.delta.values())
+                step.silent = step.silent and all(map(is_definition, event.delta.values()))
         match event.kind:
             case EventKind.LINE if event.full is not None:
                 self._steps.append(Step("... later events not recorded, until", pinned=True))
@@ -206,7 +231,7 @@ class _Builder:
             case EventKind.EXCEPTION if event.raised is not None:
                 self._note_exception(event, event.raised)
             case EventKind.UNWIND if event.depth > 2 and event.raised is not None:
-                if event.raised.type != _CLOSED:
+                if event.raised.type != CLOSED:
                     self._new(event, f"{event.function} left by {event.raised.type}")
             case _:
                 pass
@@ -216,7 +241,7 @@ class _Builder:
         self._stack[event.depth] = event.activation
         if event.depth == 1:
             return
-        if source_line(self._lines, event.line).startswith("class "):
+        if (event.line, event.function) in self._classes:
             self._class_bodies.add(event.activation)
             return
         if event.function in COMPREHENSIONS:
@@ -260,6 +285,8 @@ class _Builder:
 
     def _new_line(self, event: TraceEvent) -> Step:
         source = source_line(self._lines, event.line)
+        if event.function in COMPREHENSIONS:
+            source = "(comprehension)"
         step = self._new(event, f"L{event.line} {source}")
         step.silent = self._defines(event, event.line) or source == "try:"
         return step
@@ -283,7 +310,9 @@ class _Builder:
         return step
 
     def _note_exception(self, event: TraceEvent, raised: RaisedValue) -> None:
-        if not raised.first or raised.type == _CLOSED:
+        if raised.type == CLOSED and self._steps[-1].activation == event.activation:
+            self._steps[-1].silent |= self._steps[-1].label == f"resume {event.function}"
+        if not raised.first or raised.type == CLOSED:
             return
         step = self._open.get(event.activation)
         if step is None or self._steps[-1] is not step:
@@ -306,7 +335,3 @@ class _Builder:
         self._steps[-1].silent = False
         if last.full is not None:
             self._add_locals(last.full, self._steps[-1])
-
-
-def _defines_only(values: Iterable[Value]) -> bool:
-    return all(value.type in _DEFINITIONS for value in values)

@@ -16,6 +16,7 @@ import collections
 import enum
 import itertools
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -49,7 +50,8 @@ _args_of_exception = BaseException.__dict__["args"].__get__
 _dict_of_module = vars(types.ModuleType)["__dict__"].__get__
 _odict_items = collections.OrderedDict.items
 
-_UNSET = object()
+_LIBRARY = frozenset(sys.stdlib_module_names) - {"__main__"}
+_OPEN_MODULES = frozenset({"fractions"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -225,9 +227,9 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
         return f"<class {clean(_name_of_type(value), _MAX_NAME)}>"
     if _subclass(BaseException, kind):
         return f"<{name}: {message_of(value)}>"
-    fields = _attributes(value, kind)
+    fields = _attributes(value, kind) if _is_open(kind) else iter(())
     if _subclass(enum.Enum, kind):
-        member = dict(fields).get("_name_")
+        member = next((held for field, held in fields if field == "_name_"), None)
         return f"<{name}.{member}>" if type(member) is str else f"<{name}>"
     for base, reduce in _REDUCIBLE:
         if _subclass(base, kind):
@@ -238,6 +240,17 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
     shown = (f"{field}={_render(held, nesting + 1, budget)}" for field, held in fields)
     text = _join(shown, 0, budget)
     return f"<{name} {text}>" if text else f"<{name}>"
+
+
+def _is_open(kind: type) -> bool:
+    """Whether the attributes of a class's instances are worth showing.
+
+    Those of library classes are locks, thread numbers and caches, which change from run to run.
+    """
+    module = _dict_of_type(kind).get("__module__")
+    if type(module) is not str:
+        return False
+    return module in _OPEN_MODULES or module.partition(".")[0] not in _LIBRARY
 
 
 def _attributes(value: object, kind: type) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,3 @@
+# call: f(900)
+def f(n):
+    return 0 if n == 0 else 1 + f(n - 1)

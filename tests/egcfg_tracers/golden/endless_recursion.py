@@ -1,0 +1,3 @@
+# call: f(1)
+def f(n):
+    return f(n + 1)

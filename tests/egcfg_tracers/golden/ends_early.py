@@ -1,0 +1,5 @@
+# stdin: 
+import sys
+
+done = True
+sys.exit(3)

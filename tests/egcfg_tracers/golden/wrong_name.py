@@ -1,0 +1,3 @@
+# call: g(1)
+def f(n):
+    return n
