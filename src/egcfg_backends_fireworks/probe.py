@@ -204,11 +204,14 @@ async def _echo(client: EndpointClient, requests: Requests, greedy: Choice, last
         return Echo.REFUSED
     if len(rows) <= 2 or (last and len(rows) > last + 1):
         return Echo.IGNORED
-    # One new token was asked for, whose row is the last.
+    # One new token was asked for, whose row is the last; the two known ones stand before it.
     known = [row.logprob for row in greedy.rows]
-    if _close([row.logprob for row in rows[-3:-1]], known):
+    if _close([row.logprob for row in rows[-3:-1]], known) and _same(rows[-3], greedy.rows[0]):
         return Echo.RIGHT
-    return Echo.SHIFTED if _close([row.logprob for row in rows[-4:-2]], known) else Echo.WRONG
+    early, late = rows[-4:-3], rows[-2:-1]
+    if any(_same(row, greedy.rows[0]) for row in (*early, *late)):
+        return Echo.SHIFTED
+    return Echo.WRONG
 
 
 async def _supported(question: Awaitable[T]) -> T | None:

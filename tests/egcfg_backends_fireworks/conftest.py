@@ -97,12 +97,15 @@ class TinyEndpoint:
         most_choices: what ``n`` may be at most.
         most_alternatives: what ``logprobs`` may be at most; more is refused.
         shows_end: whether the end token has a row.
+        echoes: ``""`` refuses to echo; ``"right"``; ``"shifted"`` gives each prompt token the
+            distribution of the one before; ``"ignored"``.
     """
 
     shape: str
     most_choices: int = 128
     most_alternatives: int = 5
     shows_end: bool = True
+    echoes: str = ""
     model: TinyModel = field(factory=TinyModel)
     requests: list[dict[str, Any]] = field(factory=list)
     pieces: list[str] = field(factory=lambda: PIECES)
@@ -138,7 +141,7 @@ class TinyEndpoint:
                 return "prompt must be a string"
             if {"top_k", "min_p", "return_token_ids", "logit_bias"} & request.keys():
                 return "unrecognized request argument"
-        if request.get("echo"):
+        if {"echo", "echo_last"} & request.keys() and not self.echoes:
             return "echo is not supported"
         return ""
 
@@ -147,12 +150,20 @@ class TinyEndpoint:
     ) -> dict[str, Any]:
         tokens, finish = self.model.generate(text, request, index)
         rows = tokens if self.shows_end else [t for t in tokens if t != END]
-        distributions = []
-        for token in rows:
-            distributions.append(self.model.distribution(text))
-            text += PIECES[token]
-        k = request.get("top_logprobs", request["logprobs"])
+        distributions = [
+            self.model.distribution(text + "".join(PIECES[t] for t in rows[:i]))
+            for i in range(len(rows))
+        ]
         spelt = "".join(PIECES[t] for t in tokens if t != END)
+        if self.echoes in ("right", "shifted") and {"echo", "echo_last"} & request.keys():
+            echoed = [i - FIRST_ID for i in ids][-request.get("echo_last", len(ids)) :]
+            start = len(ids) - len(echoed) - (self.echoes == "shifted")
+            texts = [PIECES[i - FIRST_ID] for i in ids]
+            before = ["".join(texts[: max(start + i, 0)]) for i in range(len(echoed))]
+            distributions = [self.model.distribution(text) for text in before] + distributions
+            rows = echoed + rows
+            spelt = "".join(PIECES[t] for t in echoed) + spelt
+        k = request.get("top_logprobs", request["logprobs"])
         choice: dict[str, Any] = {"index": index, "text": spelt, "finish_reason": finish}
         if self.shape == "legacy":
             choice["logprobs"] = {

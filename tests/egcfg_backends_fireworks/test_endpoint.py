@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
-from egcfg.errors import CapabilityError, ConfigError, UsageError
+from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg_backends_fireworks.endpoint import EndpointBackend
@@ -267,7 +268,111 @@ def test_an_end_of_sequence_is_recognised(
     assert (sample.ids, sample.text, sample.finished) == ((), "", True)
 
 
-def test_drafts_are_not_scored(endpoint: Any, opened: Open) -> None:
+@pytest.mark.parametrize(
+    ("echoes", "found", "last"),
+    [
+        ("right", Echo.RIGHT, True),
+        ("shifted", Echo.SHIFTED, False),
+        ("ignored", Echo.IGNORED, False),
+    ],
+)
+def test_the_probe_tells_right_echoes_from_wrong_ones(
+    tiny_endpoint: Any, opened: Open, echoes: str, found: Echo, last: bool
+) -> None:
+    backend = opened(tiny_endpoint("fireworks", echoes=echoes))
+    assert (backend.probe().echo, backend.probe().echo_last) == (found, last)
+    assert backend.capabilities.scores_drafts is last
+
+
+def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=7, seed=3)
+    prefix = sequence(backend)
+    [[candidate]] = backend.sample([SampleQuery(prefix, 1, params)])
+    draft = candidate.ids
+    assert len(draft) > 2
+    other = sequence(backend, PROMPT + PROMPT, "conditional")
+    before = backend.usage.requests
+    drafted = backend.score([ScoreQuery(prefix, draft), ScoreQuery(other, draft)])
+    # Two requests for the whole line; the second prompt's ids were not known, which takes one more.
+    assert backend.usage.requests - before == 3
+    for branch, distributions in zip((prefix, other), drafted, strict=True):
+        assert len(distributions) == len(draft) + 1
+        for i, distribution in enumerate(distributions):
+            one = backend.start((*branch.ids, *draft[:i]))
+            [[alone]] = backend.score([ScoreQuery(one)])
+            assert listed(backend, distribution) == listed(backend, alone)
+
+
+def test_an_echo_of_other_tokens_is_not_believed(tiny_endpoint: Any, serve: Any) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    lying = False
+
+    def respond(request: dict[str, Any]) -> Any:
+        if lying and request.get("echo_last"):
+            request = request | {"prompt": request["prompt"][:-1]}
+        return endpoint(request)
+
+    options = FireworksOptions(model="m", base_url=serve(respond).address, max_attempts=2, **FAST)
+    with FireworksBackend(options) as backend:
+        prefix = sequence(backend)
+        [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
+        lying = True
+        with pytest.raises(BackendError, match="other tokens"):
+            backend.score([ScoreQuery(prefix, candidate.ids)])
+
+
+def test_a_fifth_of_all_answers_may_be_faulty(
+    endpoint: Any, serve: Any, answer: Any, tiny_endpoint: Any
+) -> None:
+    rng = random.Random(5)
+    faults = [
+        answer(b"{}", 429, {"Retry-After": "0.001"}),
+        answer(b"{}", 429),
+        *(answer(b"oops", status) for status in (500, 502, 503)),
+        answer(b'{"choices": [{"text": "a', fault="reset"),
+        answer(b'{"choices": [{"te'),
+        answer(b"<html>busy</html>", headers={"Content-Type": "text/html"}),
+        answer(b"null"),
+        answer(b'{"error": {"message": "overloaded"}}'),
+        answer(b'{"choices": [{"text": "a", "logprobs": null, "finish_reason": "length"}]}'),
+        answer(
+            b'{"choices": [{"text": "a", "finish_reason": "length", "logprobs": {"tokens": ["a"],'
+            b' "token_logprobs": [NaN], "top_logprobs": [{"a": NaN}]}}]}'
+        ),
+    ]
+
+    def respond(request: dict[str, Any]) -> Any:
+        return rng.choice(faults) if rng.random() < 0.2 else endpoint(request)
+
+    def texts(address: str) -> list[str]:
+        chosen: Any
+        if endpoint.shape == "fireworks":
+            chosen = FireworksOptions(model="m", base_url=address, **FAST)
+            backend: EndpointBackend = FireworksBackend(chosen)
+        else:
+            chosen = OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST)
+            backend = OpenAIBackend(chosen)
+        found = []
+        with backend:
+            for task in range(8):
+                prefix = sequence(backend, PROMPT + "x" * task)
+                params = SamplingParams(temperature=1.0, max_tokens=40, max_lines=2, seed=task)
+                [samples] = backend.sample([SampleQuery(prefix, 3, params)])
+                found.extend(sample.text for sample in samples)
+                for _ in range(5):
+                    [[distribution]] = backend.score([ScoreQuery(prefix)])
+                    prefix.ids += (distribution.argmax(),)
+                found.append(backend.decode(prefix.ids))
+        return found
+
+    faulty = serve(respond)
+    assert texts(faulty.address) == texts(serve(tiny_endpoint(endpoint.shape)).address)
+    assert faulty.paths["/v1/completions"] > len(endpoint.requests)  # faults did happen
+
+
+def test_drafts_are_not_scored_without_a_right_echo(endpoint: Any, opened: Open) -> None:
     backend = opened(endpoint)
     assert not backend.capabilities.scores_drafts
     with pytest.raises(CapabilityError, match="draft"):
