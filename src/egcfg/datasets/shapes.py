@@ -76,7 +76,7 @@ def problem_from_record(record: Record) -> Problem:
     """
     if record.has("test_list"):
         return mbpp_problem(record)
-    if record.has("test") and record.has("entry_point"):
+    if all(map(record.has, ("prompt", "entry_point", "test"))):
         return humaneval_problem(record)
     return own_problem(record)
 

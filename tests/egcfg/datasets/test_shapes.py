@@ -104,6 +104,7 @@ def test_shapes_may_be_mixed_in_a_file(write: Write) -> None:
         ({"tests": ["assert 2 == 2"]}, "no called function in common"),
         ({"entry_point": "g"}, "field 'entry_point': no test calls 'g'"),
         ({"hiden_tests": []}, "field 'hiden_tests': is not known; did you mean 'hidden_tests'"),
+        ({"entry_point": "f", "test": []}, "field 'test': is not known; did you mean 'tests'"),
         ({"setup_code": "import"}, "field 'setup_code': is no Python"),
         ({"tests": [{"input": "", "output": ""}]}, "mixes asserts with inputs"),
         ({"tests": [{"input": "", "output": ""}, "assert f(1)"]}, r"'tests\[0\]': must be text"),
