@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egcfg.errors import UsageError
 from egcfg_backends_hf.cache_folder import CACHE_VARIABLE, models_folder
+from egcfg_backends_hf.causes import one_line
 from egcfg_backends_hf.quiet import quiet_transformers
 
 __all__ = ["CONVERTER_VERSION", "converted_folder", "is_gguf"]
@@ -101,20 +102,11 @@ def _convert(file: Path, folder: Path) -> None:
                 file.parent, gguf_file=file.name, dtype=torch.float32, **_dequantised()
             )
             model = _plain_copy(packed)
-        # Truncated and unsupported files fail in many ways inside two libraries.
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            OSError,
-            OverflowError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        # Truncated and unsupported files fail in any way, inside two libraries.
+        except Exception as error:
             raise UsageError(
-                f"cannot read {file}: {_one_line(error)}; the file may be incomplete (download it "
-                "again) or of a kind that transformers does not read from GGUF"
+                f"cannot read {file}: {one_line(error)}; the file may be incomplete (download it "
+                "again) or of an architecture that transformers does not read from GGUF"
             ) from error
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -148,8 +140,3 @@ def _storage_dtype(weights: dict[str, torch.Tensor]) -> torch.dtype:
     limit = torch.finfo(torch.float16).max
     fits = all(float(weight.abs().max()) < limit for weight in weights.values())
     return torch.float16 if fits else torch.float32
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from attrs import frozen
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from egcfg.errors import BackendError, UsageError
+from egcfg_backends_hf.causes import one_line
 from egcfg_backends_hf.memory import is_out_of_memory
-from egcfg_backends_hf.model_source import ModelSource, find_model
+from egcfg_backends_hf.model_source import find_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.quiet import quiet_transformers
 
@@ -44,7 +44,7 @@ def load_model(options: HFOptions) -> LoadedModel:
     device = _device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    source = find_model(options.model)
+    source = find_model(options.model, options.revision)
     shared = {
         "revision": options.revision,
         "trust_remote_code": options.trust_remote_code,
@@ -63,24 +63,17 @@ def load_model(options: HFOptions) -> LoadedModel:
             )
             model, report = loaded
             model.to(device)
-        except RuntimeError as error:
+        except Exception as error:
             if is_out_of_memory(error):
                 raise BackendError(
                     f"the model {source.name} does not fit the memory of {device}; "
                     "choose a smaller one, or -o backend.dtype=bfloat16"
                 ) from error
-            raise _unreadable(source, error) from error
-        # Broken folders fail in many ways inside several libraries.
-        except (
-            AttributeError,
-            ImportError,
-            KeyError,
-            OSError,
-            SafetensorError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise _unreadable(source, error) from error
+            # Broken files fail in any way, inside any of several libraries.
+            raise UsageError(
+                f"cannot load the model {source.location}: {one_line(error)}; "
+                "pass a folder, .gguf file or hub id of a causal model that transformers can load"
+            ) from error
     lacking = sorted(report["missing_keys"]) + sorted(str(k) for k in report["mismatched_keys"])
     if lacking:
         raise UsageError(
@@ -98,7 +91,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, NotImplementedError) as error:
         raise UsageError(
-            f"the device {name!r} cannot be used: {_first_line(error)}; try --device cpu"
+            f"the device {name!r} cannot be used: {one_line(error)}; try --device cpu"
         ) from error
     return device
 
@@ -112,21 +105,3 @@ def _dtype(name: str, device: torch.device, saved: torch.dtype | None) -> torch.
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16
-
-
-def _unreadable(source: ModelSource, error: Exception) -> UsageError:
-    cause = _first_line(error)
-    if source.local:
-        return UsageError(
-            f"cannot load the model in {source.location}: {cause}; "
-            "pass a folder that transformers can load, a .gguf file or a hub id"
-        )
-    return UsageError(
-        f"cannot load the model {source.name} from the hub: {cause}; "
-        "check the id and the network, or pass a local folder or .gguf file"
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:")[:300] if lines else type(error).__name__

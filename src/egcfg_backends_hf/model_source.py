@@ -11,6 +11,7 @@ from attrs import frozen
 
 from egcfg.errors import MissingExtraError, UsageError
 from egcfg_backends_hf.gguf_conversion import converted_folder
+from egcfg_backends_hf.hub import must_use_local_copy
 
 __all__ = ["EMBEDDED_DISTRIBUTION", "ModelSource", "embedded_model", "find_model"]
 
@@ -26,7 +27,7 @@ class ModelSource:
     Attributes:
         name: the model as results name it.
         location: what ``from_pretrained`` takes: a folder's path or a hub id.
-        local: whether `location` is a folder, so that nothing is looked up on the hub.
+        local: whether everything is on this machine already: a folder, or an earlier download.
     """
 
     name: str
@@ -34,11 +35,11 @@ class ModelSource:
     local: bool
 
 
-def find_model(model: str | None) -> ModelSource:
+def find_model(model: str | None, revision: str | None = None) -> ModelSource:
     """Return where to load `model` from (see `HFOptions.model`), converting GGUF on first use.
 
     Raises:
-        UsageError: there is no such file or folder, or it holds no model.
+        UsageError: there is no such file or folder or it holds no model, or the hub has none.
         MissingExtraError: the embedded model is asked for and not installed.
     """
     if model is None:
@@ -53,7 +54,7 @@ def find_model(model: str | None) -> ModelSource:
             f"no model at {model}: there is no such file or folder; "
             "check the path, or pass a hub id such as Qwen/Qwen2.5-Coder-0.5B-Instruct"
         )
-    return ModelSource(name=model, location=model, local=False)
+    return ModelSource(name=model, location=model, local=must_use_local_copy(model, revision))
 
 
 def embedded_model() -> Path:

@@ -126,7 +126,7 @@ def test_counters_tell_exactly_what_ran(backend: HFBackend) -> None:
     assert ask() == (0, 0, 22, 22, 1)
     sequence.ids += (50,)  # not the draft's third token
     assert ask() == (1, 1, 23, 22, 1)
-    sequence.ids = sequence.ids[:5] + (60,) + sequence.ids[6:]
+    sequence.ids = (*sequence.ids[:5], 60, *sequence.ids[6:])
     assert ask() == (1, 18, 23, 5, 1)
 
 
@@ -162,7 +162,7 @@ def test_a_new_sequence_starts_from_what_another_has_computed(
     first = backend.start(ids)
     backend.score([ScoreQuery(first)])
     before = backend.usage
-    second = backend.start(ids[:15] + (50, 51))
+    second = backend.start((*ids[:15], 50, 51))
     [scores] = backend.score([ScoreQuery(second)])
     assert cost(before, backend.usage) == (1, 2, 17, 15, 1)
     assert_same(scores, naive_logprobs, second.ids)

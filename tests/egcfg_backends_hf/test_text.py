@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from egcfg_backends_hf.text import TextCodec
 def sentencepiece_like(**more: Any) -> PreTrainedTokenizerFast:
     """A tokenizer as Llama 2's: dummy leading space, byte fallback, a BOS put in front."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    pieces += list("▁abcdef()=:") + ["▁a", "▁b", "▁▁", "▁▁▁▁", "de", "def", "▁def"]
+    pieces += [*"▁abcdef()=:", "▁a", "▁b", "▁▁", "▁▁▁▁", "de", "def", "▁def"]
     merges = [("▁", "a"), ("▁", "b"), ("▁", "▁"), ("▁▁", "▁▁"), ("d", "e"), ("de", "f")]
     tokenizer = Tokenizer(
         models.BPE(
@@ -56,7 +57,7 @@ SENTENCEPIECE = TextCodec(sentencepiece_like())
 def test_decoding_more_tokens_only_adds_text(codec: TextCodec, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, 275), max_size=12))
     texts = [codec.decode(ids[:end]) for end in range(len(ids) + 1)]
-    for shorter, longer in zip(texts, texts[1:], strict=False):
+    for shorter, longer in pairwise(texts):
         assert longer.startswith(shorter.rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
@@ -108,5 +109,5 @@ def test_messages_that_the_template_refuses_are_one_clear_line() -> None:
         "{% endif %}{{ messages[0]['content'] }}"
     )
     codec = TextCodec(sentencepiece_like(chat_template=template))
-    with pytest.raises(BackendError, match="no system role.*--prompt long_code"):
+    with pytest.raises(BackendError, match=r"no system role.*--prompt long_code"):
         codec.render_chat([{"role": "system", "content": "x"}])
