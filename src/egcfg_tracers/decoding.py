@@ -103,8 +103,8 @@ def _read_codes(memory: bytes, layout: journal.Layout, end: int) -> dict[int, _C
     position = layout.codes
     end = min(end, layout.head)
     while position + journal.CODE.size <= end:
-        words, number = journal.CODE.unpack_from(memory, position)
-        stop = position + words * 8
+        size, number = journal.CODE.unpack_from(memory, position)
+        stop = position + size
         if stop <= position or stop > end:
             break
         name, *rows = _text(memory[position + journal.CODE.size : stop]).split(ROW)
@@ -136,22 +136,22 @@ def _instruction(row: str) -> _Instruction | None:
 def _read_records(memory: bytes, start: int, end: int) -> Iterator[_Record]:
     """Yield the records that lie one after another between `start` and `end`."""
     while start + journal.RECORD.size <= end:
-        words, _back, record = _read_record(memory, start, end)
+        size, _back, record = _read_record(memory, start, end)
         if record is None:
             return
         yield record
-        start += words * 8
+        start += size
 
 
 def _read_record(memory: bytes, start: int, end: int) -> tuple[int, int, _Record | None]:
-    words, back, kind, has, depth, index, activation, code, line = journal.RECORD.unpack_from(
+    size, back, kind, has, depth, index, activation, code, line = journal.RECORD.unpack_from(
         memory, start
     )
-    stop = start + words * 8
-    if words * 8 < journal.RECORD.size or stop > end or kind >= len(journal.KINDS):
-        return words, back, None
+    stop = start + size
+    if size < journal.RECORD.size or stop > end or kind >= len(journal.KINDS):
+        return size, back, None
     text = _text(memory[start + journal.RECORD.size : stop])
-    return words, back, _Record(kind, has, depth, index, activation, code, line, text)
+    return size, back, _Record(kind, has, depth, index, activation, code, line, text)
 
 
 def _read_ring(
@@ -165,13 +165,13 @@ def _read_ring(
         start = layout.ring + position % size
         if start + journal.RECORD.size > layout.first_sample:
             break
-        _words, back, record = _read_record(memory, start, layout.first_sample)
+        _size, back, record = _read_record(memory, start, layout.first_sample)
         if record is None:
             break
         records.append(record)
         if back == 0:
             break
-        position -= back * 8
+        position -= back
     return records[::-1]
 
 
@@ -236,4 +236,4 @@ def _raised(row: str, has: int) -> RaisedValue:
 
 
 def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")

@@ -26,6 +26,7 @@ import signal
 import sys
 import threading
 import types
+from collections.abc import Mapping
 from typing import Any
 
 from egcfg_tracers import journal, values
@@ -37,6 +38,7 @@ __all__ = ["PROGRAM_FILE", "Instrument"]
 
 PROGRAM_FILE = "<program>"
 HEADROOM = 60  # levels of the stack for the engine's own calls
+MAX_DEPTH = 0xFFFF
 MAX_NAMES = 60  # local variables that are looked at
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
 TICK_SECONDS = 0.1  # processor time between two samples
@@ -48,8 +50,9 @@ _UNSEEN = object()
 
 # The originals, whatever the program makes of `sys` later.
 _settrace, _gettrace = sys.settrace, sys.gettrace
-_describe, _is_atom = values.describe, values.is_atom
+_describe, _ATOMS = values.describe, values.ATOMS
 _Kind, _Has = journal.Kind, journal.Has
+_LINE = _Kind.LINE
 _SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
 
@@ -151,7 +154,7 @@ class Instrument:
         activation = _activation_of(frame)
         kind = _Kind.RESUME
         if activation is None:
-            depth = self._depth(frame)
+            depth = min(self._depth(frame), MAX_DEPTH)
             if self.mode != _WATCHING and depth > self.quiet_depth:
                 return None
             kind = _Kind.CALL
@@ -162,7 +165,7 @@ class Instrument:
             if self._opcodes_left > 0:
                 frame.f_trace_opcodes = True
         elif self.mode == _WATCHING:
-            activation.depth = self._depth(frame)
+            activation.depth = min(self._depth(frame), MAX_DEPTH)
         activation.raised_at = -1
         if self.mode == _QUIET:
             frame.f_trace_lines = False
@@ -212,7 +215,13 @@ class Instrument:
         activation = _activation_of(frame)
         number = activation.number if activation is not None else 0
         text = f"{_SECTION}{snapshot(frame)}"
-        return depth, number, self._code(frame.f_code).number, line or frame.f_lineno or 0, text
+        return (
+            min(depth, MAX_DEPTH),
+            number,
+            self._code(frame.f_code).number,
+            line or frame.f_lineno or 0,
+            text,
+        )
 
     def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
         """Note the program's innermost frame in `traceback` as where `error` was raised.
@@ -277,7 +286,17 @@ class _Code:
 class _Activation:
     """One call of a function of the program: its frame's trace function, and what it has shown."""
 
-    __slots__ = ("_objects", "_texts", "code", "depth", "engine", "number", "raised", "raised_at")
+    __slots__ = (
+        "_objects",
+        "_size",
+        "_texts",
+        "code",
+        "depth",
+        "engine",
+        "number",
+        "raised",
+        "raised_at",
+    )
 
     def __init__(self, engine: Instrument, number: int, code: _Code, depth: int) -> None:
         self.engine = engine
@@ -288,19 +307,20 @@ class _Activation:
         self.raised_at = -1  # offset of the instruction that an exception has just come from
         self._objects: dict[str, object] = {}  # values that cannot change, to compare by identity
         self._texts: dict[str, str] = {}
+        self._size = 0
 
     def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """Trace function of the frame."""
         engine = self.engine
-        if event == "opcode":
-            if not engine.record_opcode(self, frame.f_lasti):
-                frame.f_trace_opcodes = False
-        elif event == "line":
+        if event == "line":
             if engine.mode == _WATCHING:
                 self.raised_at = -1
-                engine.record(_Kind.LINE, self, frame.f_lineno, 0, self.changes(frame))
+                engine.record(_LINE, self, frame.f_lineno, 0, self.changes(frame))
             else:
                 frame.f_trace_lines = frame.f_trace_opcodes = False
+        elif event == "opcode":
+            if not engine.record_opcode(self, frame.f_lasti):
+                frame.f_trace_opcodes = False
         elif event == "return":
             self._on_exit(frame, arg)
         elif event == "exception":
@@ -310,34 +330,40 @@ class _Activation:
     def changes(self, frame: types.FrameType) -> str:
         """Return rows for the local variables whose text is new since the last event."""
         objects, texts = self._objects, self._texts
+        variables = frame.f_locals
+        size = len(variables)
         rows = []
-        count = 0
         try:
-            for name, value in frame.f_locals.items():
+            for name, value in variables.items():
                 if objects.get(name, _UNSEEN) is value:
-                    count += 1
                     continue
-                if type(name) is not str or name[:2] == "__" or not name.isidentifier():
+                old = texts.get(name)
+                if old is None and not (len(texts) < MAX_NAMES and _is_variable(name)):
                     continue
-                count += 1
-                if count > MAX_NAMES:
-                    break
-                text = _describe(value)
-                if _is_atom(value):
+                atom = _ATOMS.get(id(type(value)))
+                if atom is not None:
+                    prefix, to_text = atom
+                    text = prefix + to_text(value)
                     objects[name] = value
                 else:
+                    text = _describe(value)
                     objects.pop(name, None)
-                if texts.get(name) != text:
+                if text != old:
                     texts[name] = text
                     rows.append(f"{name}{_FIELD}{text}")
-            if count < len(texts):  # a variable that is deleted and bound again is new
-                present = frame.f_locals
-                for name in [name for name in texts if name not in present]:
-                    texts.pop(name)
-                    objects.pop(name, None)
         except RuntimeError:  # the module's variables changed in another thread meanwhile
             pass
+        if size < self._size:
+            rows += self._forget_deleted(variables)
+        self._size = size
         return _ROW.join(rows)
+
+    def _forget_deleted(self, variables: Mapping[str, Any]) -> list[str]:
+        deleted = [name for name in self._texts if name not in variables]
+        for name in deleted:
+            del self._texts[name]
+            self._objects.pop(name, None)
+        return [f"{name}{_FIELD}{_FIELD}{values.DELETED}" for name in deleted]
 
     def _on_exit(self, frame: types.FrameType, value: Any) -> None:
         kind = self.code.exit_kind(frame.f_lasti)
@@ -386,11 +412,16 @@ def snapshot(frame: types.FrameType) -> str:
     """Return rows for all local variables of `frame`."""
     rows = []
     for name, value in list(frame.f_locals.items()):
-        if type(name) is str and name[:2] != "__" and name.isidentifier():
+        if _is_variable(name):
             rows.append(f"{name}{_FIELD}{_describe(value)}")
             if len(rows) >= MAX_NAMES:
                 break
     return _ROW.join(rows)
+
+
+def _is_variable(name: object) -> bool:
+    """Whether a name stands for something of the program's; a module's dict may hold any key."""
+    return type(name) is str and name[:2] != "__" and name.isidentifier()
 
 
 def _raised(error: Any) -> str:

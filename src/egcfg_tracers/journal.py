@@ -38,14 +38,15 @@ globals()["__builtins__"] = dict(vars(builtins))
 MAGIC = 0x31304543415254  # "TRACE01"
 KINDS = ("call", "resume", "line", "op", "yield", "return", "exception", "unwind")
 RECORD = struct.Struct("<HHBBHIIII")
-"""Words of this record, words back to the previous one (ring), kind, `Has` bits, depth, index,
-activation, code number, line (an opcode's offset); then the payload, padded to whole words."""
+"""Bytes of this record, bytes back to the previous one (ring), kind, `Has` bits, depth, index,
+activation, code number, line (an opcode's offset); then the payload."""
 CODE = struct.Struct("<II")
-"""Words of this entry, code number; then its text, padded to whole words."""
+"""Bytes of this entry, code number; then its text."""
 SECTION, ROW = "\x1d", "\x1e"
 """Separate a payload's sections (delta, full, value, raised) and the rows of a section."""
 
 _WORD = 8
+_MAX_RECORD = 30_000  # so that two of them are counted in sixteen bits
 
 
 class Kind:
@@ -92,6 +93,11 @@ class Layout(NamedTuple):
         return cls(codes, codes + 4 * unit, first - 8 * unit, first, first + 2 * unit, end)
 
 
+# Looked up for every event, so as directly as possible.
+_pack_into, _RECORD_BYTES = RECORD.pack_into, RECORD.size
+_HEAD, _OPCODE = Word.HEAD, Kind.OPCODE
+
+
 class Journal:
     """Writes records: into the head until its budget is spent, then into the ring."""
 
@@ -104,7 +110,9 @@ class Journal:
         self._code_next = layout.codes
         self._head_left = head_events
         self._head_next = layout.head
+        self._head_end = layout.ring
         self._ring_size = layout.first_sample - layout.ring
+        self._max_record = min(self._ring_size // 4, layout.ring - layout.head, _MAX_RECORD)
         self._ring_next = 0  # counts on when the ring starts over
         self._ring_last = 0
         self._samples = 0
@@ -121,12 +129,12 @@ class Journal:
 
     def add_code(self, number: int, text: str) -> None:
         """Enter a code object into the table; without room it stays unknown to the reader."""
-        payload = _padded(text)
+        payload = _encoded(text)
         end = self._code_next + CODE.size + len(payload)
         if end > self._layout.head:
             self.flag(Flag.CUT)
             return
-        CODE.pack_into(self._memory, self._code_next, (end - self._code_next) // _WORD, number)
+        CODE.pack_into(self._memory, self._code_next, end - self._code_next, number)
         self._memory[self._code_next + CODE.size : end] = payload
         self._code_next = end
         self._words[Word.CODES] = end
@@ -142,48 +150,52 @@ class Journal:
         text: str = "",
     ) -> None:
         """Write one event; `text` is its payload."""
-        payload = _padded(text) if text else b""
-        size = RECORD.size + len(payload)
-        if size > self._ring_size // 4:
-            payload, size, has = b"", RECORD.size, 0
+        payload = _encoded(text) if text else b""
+        size = _RECORD_BYTES + len(payload)
+        if size > self._max_record:
+            payload, size, has = b"", _RECORD_BYTES, 0
             self.flag(Flag.CUT)
-        depth = min(depth, 0xFFFF)
+        memory = self._memory
         with self._lock:
             index = self.seen
             self.seen = index + 1
-            if self._head_left > 0 and self._head_next + size <= self._layout.ring:
-                start = self._head_next
-                back = 0
-            else:
-                self._head_left = 0
-                start, back = self._reserve(size)
-            RECORD.pack_into(
-                self._memory, start, size // _WORD, back, kind, has, depth,
-                index, activation, code, line,
-            )  # fmt: skip
-            if payload:
-                self._memory[start + RECORD.size : start + size] = payload
-            if self._head_left > 0:
+            start = self._head_next
+            if self._head_left > 0 and start + size <= self._head_end:
+                _pack_into(memory, start, size, 0, kind, has, depth, index, activation, code, line)
+                if payload:
+                    memory[start + _RECORD_BYTES : start + size] = payload
                 self._head_left -= 1
-                self._head_next = start + size
-                self._words[Word.HEAD] = start + size
-            else:
-                self._words[Word.LAST] = self._ring_last + 1
+                self._head_next = self._words[_HEAD] = start + size
+                return
+            self._head_left = 0
+            start, back = self._reserve(size)
+            _pack_into(memory, start, size, back, kind, has, depth, index, activation, code, line)
+            memory[start + _RECORD_BYTES : start + size] = payload
+            self._words[Word.LAST] = self._ring_last + 1
 
     def add_opcode(self, depth: int, activation: int, code: int, offset: int) -> bool:
         """Write one executed instruction into the head; return whether there was room."""
         with self._lock:
             start = self._head_next
-            end = start + RECORD.size
-            if self._head_left <= 0 or end > self._layout.ring:
+            end = start + _RECORD_BYTES
+            if self._head_left <= 0 or end > self._head_end:
                 return False
-            RECORD.pack_into(
-                self._memory, start, RECORD.size // _WORD, 0, Kind.OPCODE, 0, depth & 0xFFFF,
-                self.seen, activation, code, offset,
-            )  # fmt: skip
-            self.seen += 1
-            self._head_next = end
-            self._words[Word.HEAD] = end
+            index = self.seen
+            _pack_into(
+                self._memory,
+                start,
+                _RECORD_BYTES,
+                0,
+                _OPCODE,
+                0,
+                depth,
+                index,
+                activation,
+                code,
+                offset,
+            )
+            self.seen = index + 1
+            self._head_next = self._words[_HEAD] = end
             return True
 
     def sample(self, frames: list[tuple[int, int, int, int, str]]) -> None:
@@ -197,30 +209,38 @@ class Journal:
         turn = self._samples & 1
         start = position = slots[turn]
         for depth, activation, code, line, text in frames:
-            payload = _padded(text)
-            size = RECORD.size + len(payload)
+            payload = _encoded(text)
+            size = _RECORD_BYTES + len(payload)
             if position + size > slots[turn + 1]:
                 break
-            RECORD.pack_into(
-                self._memory, position, size // _WORD, 0, Kind.LINE, Has.FULL, min(depth, 0xFFFF),
-                self.seen, activation, code, line,
-            )  # fmt: skip
-            self._memory[position + RECORD.size : position + size] = payload
+            _pack_into(
+                self._memory,
+                position,
+                size,
+                0,
+                Kind.LINE,
+                Has.FULL,
+                depth,
+                self.seen,
+                activation,
+                code,
+                line,
+            )
+            self._memory[position + _RECORD_BYTES : position + size] = payload
             position += size
         self._words[Word.SAMPLE] = self._samples << 32 | position - start
 
     def _reserve(self, size: int) -> tuple[int, int]:
-        """Return where in the memory the ring's next record starts, and words back to the last."""
+        """Return where in the memory the ring's next record starts, and bytes back to the last."""
         start = self._ring_next
         if start % self._ring_size + size > self._ring_size:  # records never wrap
             start += self._ring_size - start % self._ring_size
         self._words[Word.RESERVED] = start + size
-        back = (start - self._ring_last) // _WORD if self._ring_next else 0
+        back = start - self._ring_last if self._ring_next else 0
         self._ring_next = start + size
         self._ring_last = start
         return self._layout.ring + start % self._ring_size, back
 
 
-def _padded(text: str) -> bytes:
-    data = text.encode("utf-8", "backslashreplace")
-    return data + bytes(-len(data) % _WORD)
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")

@@ -63,7 +63,11 @@ class _Frame:
 
     def update(self, event: TraceEvent) -> None:
         self.line = event.line
-        self.variables.update(event.delta)
+        for name, value in event.delta.items():
+            if value.type:
+                self.variables[name] = value
+            else:  # deleted
+                self.variables.pop(name, None)
         if event.full is not None:
             kept = {name: event.full[name] for name in self.variables if name in event.full}
             self.variables = {**kept, **event.full}

@@ -103,8 +103,8 @@ def source_line(lines: Sequence[str], number: int) -> str:
 
 
 def assignments(variables: Mapping[str, Value]) -> list[str]:
-    """Return ``name=value`` for each variable."""
-    return [f"{name}={value.text}" for name, value in variables.items()]
+    """Return ``name=value`` for each variable that is bound."""
+    return [f"{name}={held.text}" for name, held in variables.items() if held.type]
 
 
 def is_definition(value: Value) -> bool:

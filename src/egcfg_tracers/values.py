@@ -21,13 +21,16 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["FIELD", "MAX_TEXT", "clean", "describe", "message_of", "type_name"]
+__all__ = ["ATOMS", "DELETED", "FIELD", "MAX_TEXT", "clean", "describe", "message_of", "type_name"]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
 FIELD = "\x1f"
 """Separates the type from the text in what `describe` returns; neither contains it."""
+
+DELETED = "<deleted>"
+"""Stands, without a type, for the value of a variable that is no longer bound."""
 
 MAX_TEXT = 160
 """Characters of one value."""
@@ -74,18 +77,14 @@ def type_name(value: object) -> str:
 
 def describe(value: object) -> str:
     """Return ``TYPE FIELD TEXT`` for any value; never raises."""
-    atom = _ATOMS.get(id(type(value)))
+    atom = ATOMS.get(id(type(value)))
     if atom is not None:
-        return f"{_name_of_type(type(value))}{FIELD}{atom(value)}"
+        prefix, to_text = atom
+        return prefix + to_text(value)
     text = _render(value, 0, _Budget())
     if len(text) > MAX_TEXT:
         text = f"{text[: MAX_TEXT - 3]}..."
     return f"{type_name(value)}{FIELD}{text}"
-
-
-def is_atom(value: object) -> bool:
-    """Whether `value` cannot change and holds nothing that can: the same object, the same text."""
-    return id(type(value)) in _ATOMS
 
 
 def message_of(error: BaseException) -> str:
@@ -114,9 +113,9 @@ class _Budget:
 def _render(value: Any, nesting: int, budget: _Budget) -> str:
     budget.nodes -= 1
     kind = id(type(value))
-    atom = _ATOMS.get(kind)
+    atom = ATOMS.get(kind)
     if atom is not None:
-        text = atom(value)
+        text = atom[1](value)
         budget.characters -= len(text)
         return text
     if nesting >= _MAX_NESTING or budget.nodes <= 0 or budget.characters <= 0:
@@ -303,18 +302,26 @@ def _named(word: str) -> Callable[[Any, int, _Budget], str]:
     return lambda value, _nesting, _budget: f"<{word} {clean(value.__name__, _MAX_NAME)}>"
 
 
+def _atoms() -> dict[int, tuple[str, Callable[[Any], str]]]:
+    texts: dict[type, Callable[[Any], str]] = {
+        int: _int,
+        str: _str,
+        bytes: _bytes,
+        bool: repr,
+        float: repr,
+        complex: repr,
+        types.NoneType: repr,
+        types.EllipsisType: repr,
+        types.NotImplementedType: repr,
+    }
+    return {id(kind): (f"{kind.__name__}{FIELD}", text) for kind, text in texts.items()}
+
+
 # Keyed by id, as hashing a class would run its metaclass's `__hash__`; these types never die.
-_ATOMS: dict[int, Callable[[Any], str]] = {
-    id(int): _int,
-    id(str): _str,
-    id(bytes): _bytes,
-    id(bool): repr,
-    id(float): repr,
-    id(complex): repr,
-    id(types.NoneType): repr,
-    id(types.EllipsisType): repr,
-    id(types.NotImplementedType): repr,
-}
+ATOMS = _atoms()
+"""By the id of a type: what precedes a value's text, and its text. Of these types no value changes,
+or holds one that can: the same object has the same text."""
+
 _ONLY_INT, _ONLY_STR = {id(int)}, {id(str)}
 _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(list): _list,
