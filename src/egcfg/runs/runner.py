@@ -301,9 +301,7 @@ class _Job:
             solver = self.solver_for(prompt)
             if all(solver.sandbox is not known.sandbox for known in self.solvers.values()):
                 # Before a token is spent: a sandbox that misjudges would spoil every result.
-                check = getattr(solver.sandbox, "canary", None)
-                if check is not None:
-                    check()
+                solver.sandbox.canary()
             self.solvers[prompt] = solver
         return self.solvers[prompt]
 
