@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import transformers
@@ -95,11 +96,15 @@ def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> 
 
 def _convert(file: Path, folder: Path) -> None:
     # The bar of the dequantisation knows no switch; it would break into a caller's own display.
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    silence = contextlib.redirect_stderr(io.StringIO())
+    with TemporaryDirectory() as lone, quiet_transformers(), silence:
+        # Whatever else lies in the file's folder (another model's settings) must not be read.
+        link = Path(lone, "model.gguf")
+        link.symlink_to(file.resolve())
         try:
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(lone, gguf_file=link.name)
             packed = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32, **_dequantised()
+                lone, gguf_file=link.name, dtype=torch.float32, **_dequantised()
             )
             model = _plain_copy(packed)
         # Truncated and unsupported files fail in any way, inside two libraries.
@@ -121,22 +126,12 @@ def _dequantised() -> dict[str, object]:
 def _plain_copy(packed: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
     """Return the same model without the marks of its file format, which forbid saving it."""
     config = packed.config
-    weights = packed.state_dict()
     for mark in ("quantization_config", "_name_or_path"):
         if hasattr(config, mark):
             delattr(config, mark)
-    dtype = _storage_dtype(weights)
-    config.dtype = dtype
     with torch.device("meta"):
-        model: transformers.PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.load_state_dict({n: w.to(dtype) for n, w in weights.items()}, strict=True, assign=True)
+        model: transformers.PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(packed.state_dict(), strict=True, assign=True)
     model.tie_weights()
     model.generation_config = packed.generation_config
     return model
-
-
-def _storage_dtype(weights: dict[str, torch.Tensor]) -> torch.dtype:
-    """Return float16 (half the disk; finer than any block format) where every weight fits it."""
-    limit = torch.finfo(torch.float16).max
-    fits = all(float(weight.abs().max()) < limit for weight in weights.values())
-    return torch.float16 if fits else torch.float32

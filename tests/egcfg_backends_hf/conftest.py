@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.quiet import quiet_transformers
+
+from .tiny_gguf import write_gguf
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,3 +49,12 @@ def naive_logprobs(plain_model: Any) -> Callable[[Sequence[int]], NDArray[np.flo
 def backend(tiny_llama: Path) -> Iterator[HFBackend]:
     with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a GGUF file, weights in float32."""
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    return write_gguf(tmp_path_factory.mktemp("tiny_gguf") / "tiny-F32.gguf", model, tokenizer)
