@@ -3,7 +3,7 @@ import logging
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egcfg.errors import ConfigError
@@ -193,6 +193,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*LOCAL, "t", "s", "d", "k", "prompt_type"]), json_values))
 def test_any_json_reads_or_is_a_config_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from egcfg.errors import RunError
@@ -27,6 +27,7 @@ def test_results_lie_where_published_folders_have_them(folder, make_result, tmp_
     assert (base / "solved_tasks" / "395.json").is_file()
 
 
+@settings(deadline=None)
 @given(
     st.text(min_size=1, max_size=20),
     st.floats(0, allow_nan=False, allow_infinity=False, max_value=1e12),
