@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from egcfg.sandbox.report import LAYERS, Level, SandboxReport
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import (
     Call,
@@ -14,12 +15,15 @@ from egcfg.sandbox.types import (
 )
 
 __all__ = [
+    "LAYERS",
     "Call",
     "Execution",
     "ExecutionResult",
     "Instrument",
+    "Level",
     "Limits",
     "Outcome",
     "Raised",
     "Sandbox",
+    "SandboxReport",
 ]

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,8 +43,11 @@ class ServerProcess:
             it is not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, disabled: Collection[str] = ()) -> None:
         """Start the server and wait until it is ready.
+
+        Args:
+            disabled: isolation layers to leave out.
 
         Raises:
             SandboxError: it does not start.
@@ -67,7 +71,14 @@ class ServerProcess:
                     start_new_session=True,
                 )
             self._control.settimeout(START_SECONDS)
-            self._control.send(json.dumps({"scratch_root": self._scratch}).encode())
+            tree_folder = os.path.join(self._scratch, "tree")
+            os.mkdir(tree_folder)
+            settings = {
+                "scratch_root": self._scratch,
+                "tree_folder": tree_folder,
+                "disabled": sorted(disabled),
+            }
+            self._control.send(json.dumps(settings).encode())
             hello = self._control.recv(1 << 16)
             if not hello:
                 raise ConnectionError("it ended")

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
+from egcfg.errors import SandboxError, UnknownNameError
 from egcfg.sandbox.dispatch import dispatch
 from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
+from egcfg.sandbox.report import LAYERS, SandboxReport
 from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.translate import to_request, to_result
 from egcfg.sandbox.types import Execution, ExecutionResult
@@ -32,12 +34,29 @@ class Sandbox:
     Safe to use from several threads. After a fork, the child process gets a server of its own.
     """
 
-    def __init__(self, *, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        strict: bool = False,
+        disabled: Collection[str] = (),
+    ) -> None:
         """Prepare a sandbox.
 
         Args:
             workers: executions that run side by side; by default one per core.
+            strict: whether to refuse to work where an isolation layer is missing.
+            disabled: layers to switch off (names of `egcfg.sandbox.LAYERS`), to see what holds
+                without them.
+
+        Raises:
+            UsageError: `disabled` holds an unknown name.
         """
+        for name in disabled:
+            if name not in LAYERS:
+                raise UnknownNameError("sandbox layer", name, LAYERS)
+        self.strict = strict
+        self._disabled = frozenset(disabled)
         self.workers = workers or _cores()
         self._slots = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
@@ -76,6 +95,25 @@ class Sandbox:
             for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
 
+    def report(self) -> SandboxReport:
+        """Return which isolation layers work here; starts the service.
+
+        Raises:
+            SandboxError: the service does not start, or is strict and lacks a layer.
+        """
+        return SandboxReport(self._ready_server().layers)
+
+    def canary(self) -> None:
+        """Judge programs whose verdicts are known.
+
+        Raises:
+            SandboxError: a verdict is wrong: no other one here can be trusted.
+        """
+        # It judges through a scorer, and scorers import this module.
+        from egcfg.sandbox.canary import check_verdicts
+
+        check_verdicts(self)
+
     def close(self) -> None:
         """End the service and everything that it started."""
         with self._lock:
@@ -105,8 +143,20 @@ class Sandbox:
                 self._server.close()
                 self._server = None
             if self._server is None:
-                self._server = ServerProcess()
+                self._server = self._start()
             return self._server
+
+    def _start(self) -> ServerProcess:
+        server = ServerProcess(self._disabled)
+        missing = SandboxReport(server.layers).missing
+        if self.strict and missing:
+            server.close()
+            reasons = "; ".join(f"{name}: {server.layers.get(name)}" for name in missing)
+            raise SandboxError(
+                f"a strict sandbox needs every isolation layer, and here are missing: {reasons}; "
+                "enable them or do without strict"
+            )
+        return server
 
 
 def _cores() -> int:

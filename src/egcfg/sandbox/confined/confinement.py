@@ -3,46 +3,85 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Scratch", "confine", "kill_orphans", "kill_tree", "make_scratch", "prepare_fork"]
+from . import linux, namespaces
+from .layers import Layers
+
+__all__ = ["Scratch", "confine", "end_tree", "prepare"]
 
 OPEN_FILES = 64
-PR_SET_CHILD_SUBREAPER = 36
+PROCESSES = 64
+# The scratch folder holds a few files of the largest size.
+SCRATCH_FILES = 4
 
 
 class Scratch:
-    """The folder that a program may write to; `temporary`: it must be removed by hand."""
+    """The folder that a program may write to.
 
-    def __init__(self, path: str, temporary: bool) -> None:
+    Attributes:
+        path: as the program sees it.
+        temporary: whether it must be removed by hand, because it is no mount of its own.
+    """
+
+    def __init__(self, path: str, *, temporary: bool) -> None:
         self.path = path
         self.temporary = temporary
 
 
-def make_scratch(layers: Any, root: str, limits: dict[str, Any]) -> Scratch:
+def prepare(layers: Layers, root: str, limits: dict[str, Any]) -> Scratch:
+    """Prepare a supervisor for the fork of its program's process, and return its scratch folder.
+
+    Args:
+        layers: what works here.
+        root: where scratch folders are made without a mount namespace.
+        limits: of this execution.
+    """
+    own_mount = layers.has("mount namespace")
+    if layers.has("user namespace"):
+        namespaces.enter_execution(
+            SCRATCH_FILES * limits["file_bytes"] if own_mount else None,
+            pid=layers.has("pid namespace"),
+        )
+    # Where there is no pid namespace, orphans come here, so that none escapes.
+    linux.become_subreaper()
+    if own_mount:
+        return Scratch(namespaces.SCRATCH, temporary=False)
     return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
 
 
-def prepare_fork(layers: Any) -> None:
-    """Have orphans of the program come to this process, so that none escapes."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def confine(layers: Layers, scratch: Scratch, limits: dict[str, Any], kept: set[int]) -> None:
+    """Lock this process in, for good.
 
+    Args:
+        layers: what works here; each must work now as well.
+        scratch: the program's folder.
+        limits: of this execution.
+        kept: the descriptors that stay open.
 
-def confine(layers: Any, scratch: Scratch, limits: dict[str, Any], kept: set[int]) -> None:
-    """Lock this process in: descriptors, folder, limits."""
-    _close_others(kept)
+    Raises:
+        OSError: a layer fails.
+    """
     os.chdir(scratch.path)
     os.environ["TMPDIR"] = scratch.path
     tempfile.tempdir = None
-    set_limits(limits)
+    if layers.has("rlimits"):
+        _set_limits(limits, own_count=layers.has("pid namespace"))
+    if layers.has("user namespace"):
+        linux.drop_capabilities()
+    if layers.has("no_new_privs"):
+        linux.forbid_new_privileges()
+    if layers.landlock is not None:
+        layers.landlock.apply(scratch.path)
+    _close_others(kept)
+    if layers.seccomp is not None:
+        layers.seccomp.apply()
 
 
 def _close_others(kept: set[int]) -> None:
@@ -51,35 +90,48 @@ def _close_others(kept: set[int]) -> None:
         if low < descriptor:  # closerange(0, 0) closes everything
             os.closerange(low, descriptor)
         low = descriptor + 1
-    os.closerange(low, max(os.sysconf("SC_OPEN_MAX"), 65536))
+    os.closerange(low, max(os.sysconf("SC_OPEN_MAX"), 1 << 16))
 
 
-def set_limits(limits: dict[str, Any]) -> None:
+def _set_limits(limits: dict[str, Any], *, own_count: bool) -> None:
     """Set the kernel's limits, soft and hard, so that the program cannot raise them again."""
+    # The supervisor counts fractions; this is for what it cannot see, and hard because the first
+    # process of a pid namespace ignores the soft limit's signal.
     cpu = int(limits["cpu_seconds"]) + 2
-    for name, value in (
-        ("RLIMIT_CPU", cpu),
-        ("RLIMIT_AS", limits["memory_bytes"]),
-        ("RLIMIT_FSIZE", limits["file_bytes"]),
-        ("RLIMIT_NOFILE", OPEN_FILES),
-        ("RLIMIT_CORE", 0),
-    ):
-        number = getattr(resource, name)
+    values = {
+        resource.RLIMIT_CPU: cpu,
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+    }
+    if own_count:
+        # Counted by user and user namespace: without an own one, the user's other work counts.
+        values[resource.RLIMIT_NPROC] = PROCESSES
+    for number, value in values.items():
         _, hard = resource.getrlimit(number)
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
-        resource.setrlimit(number, (value, value))
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (limit, limit))
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a process (not yet waited for) and its process group."""
+def end_tree(pid: int, proc: int | None) -> tuple[int, resource.struct_rusage]:
+    """Kill a process and everything that it started; return its wait status and resource usage.
+
+    Args:
+        pid: a child of this process that was not waited for yet.
+        proc: descriptor of /proc, which is out of sight by now; None where there is none.
+    """
+    # Before it is waited for, its number still names it and its process group.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    _kill_orphans(proc)
+    return status, usage
 
 
-def kill_orphans() -> None:
+def _kill_orphans(proc: int | None) -> None:
     """Kill and reap whatever else became this process's child, until nothing is left."""
     while True:
         try:
@@ -87,16 +139,24 @@ def kill_orphans() -> None:
         except ChildProcessError:
             return
         if pid == 0:
-            for child in _children():
+            for child in _children(proc):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
             time.sleep(0.001)
 
 
-def _children() -> list[int]:
+def _children(proc: int | None) -> Iterator[int]:
+    """Yield the process ids of this process's children, from a descriptor of /proc."""
+    if proc is None:
+        return
     own = os.getpid()
-    try:
-        with open(f"/proc/{own}/task/{own}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except FileNotFoundError:
-        return []
+    for name in os.listdir(proc):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError):  # gone meanwhile
+            descriptor = os.open(f"{name}/stat", os.O_RDONLY, dir_fd=proc)
+            with open(descriptor, "rb") as file:
+                # The name before it, in brackets, may hold anything.
+                parent = file.read().rpartition(b")")[2].split()[1]
+            if int(parent) == own:
+                yield int(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import inspect
 import io
 import os
 import socket
@@ -51,7 +50,7 @@ def run(
     call = request["call"]
     answer: dict[str, Any] = {}
     error: BaseException | None = None
-    sys.setrecursionlimit(RECURSION_ROOM + len(inspect.stack(0)))
+    sys.setrecursionlimit(RECURSION_ROOM + _stack_depth())
     setup = request.get("setup", "")
     try:
         late_setup = not _run_setup(setup, module)
@@ -87,6 +86,14 @@ def run(
     if channel is not None:
         _serve(channel, module, error)
     _send(report, answer)
+
+
+def _stack_depth() -> int:
+    """Return how many frames are below the caller's, which the program is not to pay for."""
+    depth, frame = 0, sys._getframe().f_back
+    while frame is not None:
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _run_setup(setup: str, module: types.ModuleType) -> bool:

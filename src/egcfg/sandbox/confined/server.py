@@ -21,19 +21,18 @@ import socket
 import sys
 import traceback
 import types
-from typing import Any
 
 from . import supervisor
+from .layers import Layers
 
 __all__ = ["serve"]
 
 # What solutions usually import: imported once here, so that no execution pays for it.
-WARM = (
-    "abc array asyncio bisect cmath collections contextlib copy dataclasses datetime decimal enum "
-    "fractions functools hashlib heapq inspect io itertools json linecache math operator queue "
-    "random re statistics string struct tempfile textwrap threading time traceback typing "
-    "unicodedata"
-).split()
+WARM = """
+abc array asyncio bisect cmath collections contextlib copy dataclasses datetime decimal enum
+fractions functools hashlib heapq inspect io itertools json linecache math operator queue random
+re statistics string struct tempfile textwrap threading time traceback typing unicodedata
+""".split()  # noqa: SIM905 - a paragraph, not 35 lines
 MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 2
 
@@ -47,11 +46,11 @@ class Server:
         scratch_root: the folder in which scratch folders are made.
     """
 
-    def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, scratch_root: str) -> None:
         self.control = control
         self.instruments: dict[str, type] = {}
-        self.scratch_root: str = settings["scratch_root"]
-        self.layers: Any = None
+        self.scratch_root = scratch_root
+        self.layers = Layers()
 
     def loop(self) -> None:
         """Serve until the parent closes its end."""
@@ -114,13 +113,14 @@ def serve(control: int) -> None:
     stream = socket.socket(fileno=control)
     settings = json.loads(stream.recv(MESSAGE_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The kernel reaps supervisors by itself; each sets this back for its own child.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
     random.seed(0)
-    server = Server(stream, settings)
-    stream.send(json.dumps({"layers": {}}).encode())
+    server = Server(stream, settings["scratch_root"])
+    server.layers.enter(settings["tree_folder"], settings["disabled"])
+    # The kernel reaps supervisors by itself; each sets this back for its own child.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    stream.send(json.dumps({"layers": server.layers.status}).encode())
     # What exists now is never garbage: collecting it would only copy shared pages.
     gc.collect()
     gc.freeze()

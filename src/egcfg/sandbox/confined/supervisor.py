@@ -31,7 +31,8 @@ REPORT_ROOM = 16 << 20
 class Supervisor:
     """One execution: the program's process, the pipes from it, and the verdict on its end."""
 
-    def __init__(self, request: dict[str, Any], parent: socket.socket) -> None:
+    def __init__(self, request: dict[str, Any], parent: socket.socket, proc: int | None) -> None:
+        self.proc = proc
         self.parent = parent
         self.limits = request["limits"]
         self.pid = 0
@@ -69,9 +70,7 @@ class Supervisor:
             if exit_fd is not None:
                 os.close(exit_fd)
         self.seconds = time.monotonic() - self.started
-        confinement.kill_tree(pid)
-        _, self.status, self.usage = os.wait4(pid, 0)
-        confinement.kill_orphans()
+        self.status, self.usage = confinement.end_tree(pid, self.proc)
         for descriptor in list(self.open):
             self._read(descriptor, poll)
 
@@ -146,12 +145,11 @@ def supervise(parent: socket.socket, channel: socket.socket | None, server: Any)
     if request["instrument"] is not None:
         memory = mmap.mmap(-1, request["instrument"]["memory_bytes"])
         instrument = server.instruments[request["instrument"]["key"]]
-    scratch = confinement.make_scratch(server.layers, server.scratch_root, request["limits"])
+    stdin = _stdin_file(request["stdin"])
+    scratch = confinement.prepare(server.layers, server.scratch_root, request["limits"])
     try:
-        supervisor = Supervisor(request, parent)
+        supervisor = Supervisor(request, parent, server.layers.proc)
         pipes = [os.pipe() for _ in range(3)]
-        stdin = _stdin_file(request["stdin"])
-        confinement.prepare_fork(server.layers)
         pid = os.fork()
         if pid == 0:
             _child(request, channel, instrument, memory, stdin, pipes, scratch, server)

@@ -1,0 +1,140 @@
+"""Namespaces: the server enters them once; each execution adds a pid namespace and a scratch mount.
+
+Inside, the file system is a small read-only tree: the interpreter, the shared libraries and four
+devices; no /proc, no home, no network but a loopback that is down.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import linux
+
+__all__ = ["DEVICES", "SCRATCH", "enter", "enter_execution", "enter_user", "readable_paths"]
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+SCRATCH = "/tmp"
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+
+# Shared libraries that extension modules of the standard library load, and time zones.
+SYSTEM_PATHS = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/share/zoneinfo",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
+
+
+def readable_paths() -> list[str]:
+    """Return what a program may read: the interpreter's files and the system's libraries."""
+    wanted = {sys.base_prefix, *SYSTEM_PATHS}
+    if sys.base_prefix == "/usr":
+        wanted -= {path for path in wanted if path.startswith("/usr/")}
+    wanted.update(os.path.realpath(path) for path in sys.path if os.path.isdir(path))
+    existing = sorted(path for path in wanted if os.path.exists(path))
+    return [
+        path
+        for path in existing
+        if not any(path.startswith(f"{other}/") for other in existing if other != path)
+    ]
+
+
+def enter_user() -> None:
+    """Enter a user namespace in which this user has capabilities.
+
+    Raises:
+        OSError: the system does not give it to ordinary users.
+    """
+    user, group = os.geteuid(), os.getegid()
+    linux.unshare(linux.CLONE_NEWUSER)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def enter(name: str, folder: str) -> None:
+    """Enter a namespace of another kind, and make use of it.
+
+    Args:
+        name: "network", "ipc", "uts" or "mount".
+        folder: an empty folder to build the new tree in.
+
+    Raises:
+        OSError: the system does not give it.
+    """
+    if name == "network":
+        linux.unshare(linux.CLONE_NEWNET)
+    elif name == "ipc":
+        linux.unshare(linux.CLONE_NEWIPC)
+    elif name == "uts":
+        linux.unshare(linux.CLONE_NEWUTS)
+        name_bytes = b"sandbox"
+        linux.check(linux.libc.sethostname(name_bytes, len(name_bytes)), "sethostname")
+    else:
+        linux.unshare(linux.CLONE_NEWNS)
+        _build_tree(folder)
+
+
+def enter_execution(scratch_bytes: int | None, *, pid: bool) -> None:
+    """Prepare this supervisor for its program's process.
+
+    Args:
+        scratch_bytes: size of the scratch mount; None without a mount namespace.
+        pid: whether the next process that is forked is the first of a pid namespace. It also gets
+            a user namespace, so that its processes are counted apart from all others.
+    """
+    if scratch_bytes is not None:
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount(
+            "tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},mode=0700"
+        )
+    if pid:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWPID)
+
+
+def _build_tree(root: str) -> None:
+    linux.mount("none", "/", "", MS_REC | MS_PRIVATE)
+    linux.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
+    for path in readable_paths():
+        _show(path, root)
+    for device in DEVICES:
+        _bind(device, root + device)
+    os.mkdir(root + SCRATCH, 0o700)
+    linux.make_read_only(root)
+    os.chdir(root)
+    linux.mount(".", "/", "", MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _show(path: str, root: str) -> None:
+    if os.path.islink(path):
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        os.symlink(os.readlink(path), root + path)
+        return
+    _bind(path, root + path)
+
+
+def _bind(source: str, target: str) -> None:
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    elif not os.path.exists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb"):
+            pass
+    linux.mount(source, target, "", MS_BIND | MS_REC)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)

@@ -1,0 +1,177 @@
+"""A seccomp filter: the system calls that a single-process Python program needs, and no others.
+
+Built by libseccomp, which knows the numbers of every architecture, through ctypes: its bindings
+on PyPI need the same library and cannot be imported without site-packages. The filter is compiled
+once, in the server, and installed by prctl in each program's process.
+
+Calls that are not listed answer ENOSYS, so that libc falls back to older ones as on an old kernel;
+those in `REFUSED` answer EPERM, as programs expect of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from . import linux
+
+__all__ = ["Seccomp"]
+
+LIBRARY = "libseccomp.so.2"
+ACT_ALLOW = 0x7FFF0000
+ACT_ERRNO = 0x00050000
+PR_SET_SECCOMP = 22
+MODE_FILTER = 2
+CLONE_THREAD = 0x00010000
+AF_UNIX = 1
+CMP_EQ = 4
+CMP_MASKED_EQ = 7
+INSTRUCTION_BYTES = 8
+
+ALLOWED = """
+access alarm arch_prctl brk capget chdir clock_getres clock_gettime clock_nanosleep close
+close_range copy_file_range dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old
+epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 exit exit_group faccessat faccessat2
+fadvise64 fallocate fchdir fcntl fdatasync flock fstat fstatfs fsync ftruncate futex futex_time64
+futex_waitv get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups
+getitimer getpgid getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit
+getrusage getsid gettid gettimeofday getuid getxattr lgetxattr listxattr llistxattr link linkat
+lseek lstat madvise membarrier mincore mkdir mkdirat mlock mmap mprotect mremap msync munlock
+munmap nanosleep newfstatat open openat openat2 pause pipe pipe2 poll ppoll pread64 preadv preadv2
+pselect6 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recvfrom rename
+renameat renameat2 restart_syscall rmdir riscv_hwprobe rseq rt_sigaction rt_sigpending
+rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_get_priority_max
+sched_get_priority_min sched_getaffinity sched_getparam sched_getscheduler sched_yield select
+sendfile set_robust_list set_tid_address setitimer shutdown sigaltstack splice stat statfs statx
+symlink symlinkat sync_file_range sysinfo time timer_create timer_delete timer_getoverrun
+timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times truncate umask
+uname unlink unlinkat wait4 waitid write writev
+""".split()  # noqa: SIM905 - a paragraph, not 200 lines
+
+# Harmless where the program sees only its own files, or only its own processes.
+ALLOWED_ON_OWN_FILES = ("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat")
+ALLOWED_ON_OWN_PROCESSES = ("kill", "tgkill", "tkill")
+
+REFUSED = """
+accept accept4 bind chown chroot connect execve execveat fchown fchownat fork getpeername lchown
+listen memfd_create mknod mknodat mount pidfd_getfd pidfd_open pidfd_send_signal process_vm_readv
+process_vm_writev ptrace recvmsg reboot sendmsg setgid setns setpgid setpriority setresgid setresuid
+setrlimit setsid setuid shmget socket swapon umount2 unshare vfork
+""".split()  # noqa: SIM905 - a paragraph, not 50 lines
+
+TERMINAL_AND_FILE_REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("datum_a", ctypes.c_uint64),
+        ("datum_b", ctypes.c_uint64),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+class Seccomp:
+    """A compiled filter.
+
+    Args:
+        own_files: whether the program sees no files but its own and read-only ones.
+        own_processes: whether it sees no processes but its own.
+
+    Raises:
+        OSError: the library is missing or refuses a rule.
+    """
+
+    def __init__(self, *, own_files: bool, own_processes: bool) -> None:
+        self._library = ctypes.CDLL(LIBRARY)
+        self._library.seccomp_init.restype = ctypes.c_void_p
+        self._library.seccomp_init.argtypes = [ctypes.c_uint32]
+        self._library.seccomp_rule_add_array.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_uint32,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.c_void_p,
+        ]
+        self._library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        self._library.seccomp_release.argtypes = [ctypes.c_void_p]
+        self._filter = self._library.seccomp_init(ACT_ERRNO | errno.ENOSYS)
+        if not self._filter:
+            raise OSError("seccomp_init fails")
+        files = ALLOWED_ON_OWN_FILES
+        processes = ALLOWED_ON_OWN_PROCESSES
+        refused = [*REFUSED]
+        for names, harmless in ((files, own_files), (processes, own_processes)):
+            if not harmless:
+                refused.extend(names)
+            else:
+                for name in names:
+                    self._add(ACT_ALLOW, name)
+        for name in ALLOWED:
+            self._add(ACT_ALLOW, name)
+        for name in refused:
+            self._add(ACT_ERRNO | errno.EPERM, name)
+        self._add_conditional()
+        self._code = self._compile()
+        self._program = _Program(
+            len(self._code) // INSTRUCTION_BYTES, ctypes.cast(self._code, ctypes.c_void_p).value
+        )
+
+    def apply(self) -> None:
+        """Install the filter in this process, for good; needs no_new_privs.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        zero = ctypes.c_ulong(0)
+        linux.check(
+            linux.libc.prctl(
+                PR_SET_SECCOMP,
+                ctypes.c_ulong(MODE_FILTER),
+                ctypes.byref(self._program),
+                zero,
+                zero,
+            ),
+            "seccomp",
+        )
+
+    def _add_conditional(self) -> None:
+        threads = _Comparison(0, CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
+        processes = _Comparison(0, CMP_MASKED_EQ, CLONE_THREAD, 0)
+        self._add(ACT_ALLOW, "clone", threads)
+        self._add(ACT_ERRNO | errno.EPERM, "clone", processes)
+        # Its flags are behind a pointer, out of a filter's sight: libc falls back to clone.
+        # asyncio wakes itself through a pair of sockets, with sends that name no address.
+        self._add(ACT_ALLOW, "socketpair", _Comparison(0, CMP_EQ, AF_UNIX, 0))
+        self._add(ACT_ALLOW, "sendto", _Comparison(4, CMP_EQ, 0, 0))
+        # Limits of this process only; what is set already cannot be raised.
+        self._add(ACT_ALLOW, "prlimit64", _Comparison(0, CMP_EQ, 0, 0))
+        for request in TERMINAL_AND_FILE_REQUESTS:
+            self._add(ACT_ALLOW, "ioctl", _Comparison(1, CMP_EQ, request, 0))
+
+    def _add(self, action: int, name: str, *conditions: _Comparison) -> None:
+        number = self._library.seccomp_syscall_resolve_name(name.encode())
+        if number == -1:
+            return  # older libraries do not know newer calls, and need not
+        array = (_Comparison * len(conditions))(*conditions)
+        result = self._library.seccomp_rule_add_array(
+            self._filter, action, number, len(conditions), array
+        )
+        # Negative numbers stand for calls that this architecture lacks.
+        if result < 0 and number >= 0:
+            raise OSError(-result, f"seccomp rule for {name}: {os.strerror(-result)}")
+
+    def _compile(self) -> ctypes.Array[ctypes.c_char]:
+        with open(os.memfd_create("filter"), "w+b") as file:
+            result = self._library.seccomp_export_bpf(self._filter, file.fileno())
+            if result < 0:
+                raise OSError(-result, f"seccomp_export_bpf: {os.strerror(-result)}")
+            self._library.seccomp_release(self._filter)
+            file.seek(0)
+            code = file.read()
+        return ctypes.create_string_buffer(code, len(code))

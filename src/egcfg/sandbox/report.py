@@ -1,0 +1,70 @@
+"""What protects this machine from the programs that run here: layer by layer, found by trying."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from attrs import frozen
+
+__all__ = ["LAYERS", "Level", "SandboxReport"]
+
+ACTIVE = "active"
+LAYERS = (
+    "clean environment",
+    "rlimits",
+    "user namespace",
+    "network namespace",
+    "ipc namespace",
+    "uts namespace",
+    "mount namespace",
+    "pid namespace",
+    "no_new_privs",
+    "landlock",
+    "seccomp",
+)
+"""Every layer there is; on Linux all of them work for ordinary users, unless switched off."""
+
+
+class Level(enum.StrEnum):
+    """How much holds in all.
+
+    ``STRONG``: files, network and other processes are each out of reach by one layer at least.
+    ``BASIC``: time, memory and output are limited, nothing else. ``NONE``: not even that.
+    """
+
+    FULL = "full"
+    STRONG = "strong"
+    BASIC = "basic"
+    NONE = "none"
+
+
+@frozen
+class SandboxReport:
+    """The isolation layers of a running sandbox.
+
+    Attributes:
+        layers: layer -> "active", or why it is not.
+    """
+
+    layers: Mapping[str, str]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The layers that are not active."""
+        return tuple(name for name in LAYERS if not self._has(name))
+
+    @property
+    def level(self) -> Level:
+        """How much holds in all."""
+        if not self.missing:
+            return Level.FULL
+        if not self._has("rlimits"):
+            return Level.NONE
+        files = self._has("mount namespace") or (self._has("landlock") and self._has("seccomp"))
+        network = self._has("network namespace") or self._has("seccomp")
+        processes = self._has("pid namespace") or self._has("seccomp")
+        return Level.STRONG if files and network and processes else Level.BASIC
+
+    def _has(self, name: str) -> bool:
+        return self.layers.get(name) == ACTIVE
