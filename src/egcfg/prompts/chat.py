@@ -7,7 +7,7 @@ from attrs import frozen
 from egcfg.errors import CapabilityError
 from egcfg.problem import Problem
 from egcfg.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
-from egcfg.prompts.wording import FENCE, preamble, request, task_text
+from egcfg.prompts.wording import answer_start, preamble, request, task_text
 
 __all__ = ["ChatPrompt"]
 
@@ -24,8 +24,8 @@ class ChatPrompt(PromptBuilder):
         """Options of the prompt.
 
         Attributes:
-            prefill: whether the answer is made to start with the code fence; small models ramble
-                otherwise.
+            prefill: whether the answer is made to start with the code fence and the given code;
+                small models ramble otherwise.
         """
 
         prefill: bool = True
@@ -51,10 +51,10 @@ class ChatPrompt(PromptBuilder):
         return Prompt(
             before=prompt_before,
             after=prompt_after,
-            response_prefix=FENCE if self.options.prefill else "",
+            response_prefix=answer_start(problem) if self.options.prefill else "",
             signal_header=_SIGNAL_HEADER,
             layout=CodeLayout.FENCED,
-            given_code=preamble(problem.given_code, problem.entry_point),
+            given_code="" if self.options.prefill else preamble(problem),
         )
 
 

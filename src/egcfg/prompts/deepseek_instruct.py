@@ -25,7 +25,8 @@ class DeepseekInstructPrompt(PromptBuilder):
         Attributes:
             examples_path: an MBPP file, whose tasks 2, 3 and 4 are the examples (as in the paper);
                 None: three examples written for this project.
-            prefill: whether the response is made to start with the code fence.
+            prefill: whether the response is made to start with the code fence and the
+                given code.
         """
 
         examples_path: Path | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from egcfg.problem import Problem
 from egcfg.prompt import CodeLayout, Prompt
-from egcfg.prompts.wording import FENCE, preamble
+from egcfg.prompts.wording import answer_start, preamble
 
 __all__ = ["instruction_prompt"]
 
@@ -23,14 +23,14 @@ def instruction_prompt(problem: Problem, instruction: str, prefill: bool) -> Pro
     Args:
         problem: the problem, for its given code.
         instruction: everything that the model is told.
-        prefill: whether the response is made to start with the code fence.
+        prefill: whether the response is made to start with the code fence and given code.
     """
     return Prompt(
         before=f"You write short and correct Python code.\n### Instruction:\n{instruction}\n",
         after="\n### Response:\n",
-        response_prefix=FENCE if prefill else "",
+        response_prefix=answer_start(problem) if prefill else "",
         signal_header=_SIGNAL_HEADER,
         signal_footer="\n",
         layout=CodeLayout.FENCED,
-        given_code=preamble(problem.given_code, problem.entry_point),
+        given_code="" if prefill else preamble(problem),
     )

@@ -23,7 +23,8 @@ class LongCodePrompt(PromptBuilder):
         """Options of the prompt.
 
         Attributes:
-            prefill: whether the response is made to start with the code fence.
+            prefill: whether the response is made to start with the code fence and the
+                given code.
         """
 
         prefill: bool = True

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from egcfg.problem import AssertTest, Problem, StdioTest, TestCase, find_call
 
 __all__ = [
-    "FENCE",
+    "answer_start",
     "code_block",
     "description_is_given",
     "preamble",
@@ -18,9 +18,6 @@ __all__ = [
     "tests_text",
     "unseen_tests",
 ]
-
-FENCE = "```python\n"
-"""What a fenced answer is made to start with."""
 
 
 def task_text(problem: Problem) -> str:
@@ -54,9 +51,17 @@ def tests_text(tests: Sequence[TestCase]) -> str:
 
 def code_block(code: str, language: str = "python") -> str:
     """Return `code` in a Markdown fence that is longer than any fence in it."""
-    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = _fence(code)
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def answer_start(problem: Problem) -> str:
+    """Return what a fenced answer is made to start with: the fence, and the given code.
+
+    With the given code there already, the model need not spend tokens on repeating it.
+    """
+    given_code = problem.given_code.lstrip("\n")
+    return f"{_fence(given_code)}python\n{given_code}"
 
 
 def description_is_given(problem: Problem) -> bool:
@@ -77,11 +82,12 @@ def unseen_tests(problem: Problem) -> list[TestCase]:
     return tests
 
 
-def preamble(given_code: str, entry_point: str | None) -> str:
-    """Return the part of given code that a full answer does not repeat: imports and helpers.
+def preamble(problem: Problem) -> str:
+    """Return the part of the given code that a full answer does not repeat: imports and helpers.
 
     That is everything before the definition of the entry point, or all of it if it has none.
     """
+    given_code, entry_point = problem.given_code, problem.entry_point
     if entry_point is None:
         return given_code
     try:
@@ -98,6 +104,11 @@ def preamble(given_code: str, entry_point: str | None) -> str:
             case _:
                 pass
     return given_code
+
+
+def _fence(code: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    return "`" * max(3, longest + 1)
 
 
 def _bare(code: str) -> str:

@@ -55,7 +55,7 @@ def test_a_signal_changes_nothing_around_its_slot(prompt: Prompt) -> None:
 
 
 def test_the_task_and_its_visible_tests_are_told_once(prompt: Prompt, problem: Problem) -> None:
-    text = " ".join(prompt.unconditional().split())
+    text = " ".join((prompt.before + prompt.after).split())
     assert text.count(problem.description.split("\n")[0]) == 1
     for call in problem.visible_calls:
         assert text.count(call) == 1
@@ -66,29 +66,39 @@ def test_the_task_and_its_visible_tests_are_told_once(prompt: Prompt, problem: P
 
 def test_a_good_answer_becomes_a_program_that_parses(prompt: Prompt, problem: Problem) -> None:
     if problem.entry_point is None:
-        answer, name = "print(input())\n", "print"
-    elif prompt.layout is CodeLayout.COMPLETION:
-        answer, name = "    return 2 * x\n", "f"
+        answer = "print(input())\n"
+    elif "def f(" in prompt.response_prefix + prompt.given_code:
+        answer = "    return 2 * x\n"
     else:
-        answer, name = "def f(x):\n    return 2 * x\n", "f"
-    response = prompt.response_prefix
+        answer = "def f(x):\n    return 2 * x\n"
+    response = prompt.response_prefix + answer
     if prompt.layout is CodeLayout.FENCED:
-        response = (response or "```python\n") + answer + "```"
-    else:
-        response += answer
+        response += "```"
     arguments = (response, prompt.layout, problem.entry_point, prompt.given_code)
     code = extract_code(*arguments)
     ast.parse(code)
-    assert answer in code
-    assert f"{name}(" in code
+    assert code.endswith(answer)
     assert code.count("def f(") == (problem.entry_point is not None)
+    assert code.count("def helper") == problem.given_code.count("def helper")
     assert find_code(*arguments).guidance_start is not None
-    assert problem.given_code.count("def helper") == code.count("def helper")
 
 
-def test_the_forced_prefix_begins_the_code(prompt: Prompt, problem: Problem) -> None:
+def test_the_code_is_not_over_where_the_answer_begins(prompt: Prompt, problem: Problem) -> None:
     span = find_code(prompt.response_prefix, prompt.layout, problem.entry_point, prompt.given_code)
-    assert span.start == len(prompt.response_prefix)
+    assert span.start is not None
+    assert span.end is None
+
+
+@pytest.mark.parametrize("name", ["chat", "deepseek_instruct", "long_code"])
+def test_a_free_answer_repeats_the_function_but_not_its_helpers(
+    name: str, humaneval: Problem, template: ChatTemplate
+) -> None:
+    prompt = create(Kind.PROMPT, name, {"prefill": "false"}).build(humaneval, template)
+    answer = "Sure:\n```python\ndef f(x):\n    return helper(x)\n```"
+    code = extract_code(answer, prompt.layout, "f", prompt.given_code)
+    ast.parse(code)
+    assert code.startswith("import math\n")
+    assert (code.count("def helper"), code.count("def f(")) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["chat", "deepseek_instruct", "long_code"])

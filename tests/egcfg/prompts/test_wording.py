@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import pytest
 
+from egcfg.code_span import find_code
 from egcfg.problem import AssertTest, Problem
-from egcfg.prompts.wording import code_block, preamble, task_text, unseen_tests
+from egcfg.prompt import CodeLayout
+from egcfg.prompts.wording import answer_start, code_block, preamble, task_text, unseen_tests
+
+
+def given(code: str, entry_point: str | None = "f") -> Problem:
+    return Problem(
+        task_id="1", description="", entry_point=entry_point, visible_tests=[], given_code=code
+    )
 
 
 @pytest.mark.parametrize("entry_point", ["f", None])
 def test_preamble_of_nothing_is_nothing(entry_point: str | None) -> None:
-    assert preamble("", entry_point) == ""
+    assert preamble(given("", entry_point)) == ""
 
 
 @pytest.mark.parametrize(
@@ -23,18 +31,27 @@ def test_preamble_of_nothing_is_nothing(entry_point: str | None) -> None:
 )
 def test_preamble_is_what_stands_before_the_function(definition: str) -> None:
     before = "import math\n\ndef f2(x):\n    return f(x)\n\n"
-    assert preamble(before + definition, "f") == before
+    assert preamble(given(before + definition)) == before
 
 
 def test_preamble_without_the_function_is_everything() -> None:
-    assert preamble("import math\n", "f") == "import math\n"
-    assert preamble("import (\n", "f") == "import (\n"
-    assert preamble("def f(): pass\n", None) == "def f(): pass\n"
+    assert preamble(given("import math\n")) == "import math\n"
+    assert preamble(given("import (\n")) == "import (\n"
+    assert preamble(given("def f(): pass\n", None)) == "def f(): pass\n"
 
 
 def test_a_fence_is_longer_than_those_inside() -> None:
     assert code_block("x\n") == "```python\nx\n```"
     assert code_block("'```'", "") == "````\n'```'\n````"
+
+
+def test_an_answer_starts_with_the_fence_and_the_given_code() -> None:
+    assert answer_start(given("")) == "```python\n"
+    assert answer_start(given("\n\ndef f(x):\n")) == "```python\ndef f(x):\n"
+    quoted = 'def f(x):\n    """\n```\nf(1)\n```\n"""\n'
+    start = answer_start(given(quoted))
+    assert start == "````python\n" + quoted
+    assert find_code(start, CodeLayout.FENCED, "f").end is None
 
 
 def test_tests_in_the_given_code_are_not_repeated(humaneval: Problem) -> None:
