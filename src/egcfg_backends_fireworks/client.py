@@ -14,6 +14,7 @@ from egcfg.backend import Usage
 from egcfg.errors import BackendError, UsageError
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
 from egcfg_backends_fireworks.options import EndpointOptions
+from egcfg_backends_fireworks.pacing import Pace
 from egcfg_backends_fireworks.responses import (
     Completion,
     MalformedResponseError,
@@ -38,6 +39,7 @@ class EndpointClient:
             since requests overlap.
         sleep: waits between attempts.
         clock: tells the seconds that the deadline counts.
+        pace: how many requests may be in flight.
     """
 
     transport: SdkTransport
@@ -45,10 +47,10 @@ class EndpointClient:
     usage: Usage = field(factory=Usage)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    _slots: asyncio.Semaphore = field(init=False, repr=False)
+    pace: Pace = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.options.max_concurrency)
+        self.pace = Pace(self.options.max_concurrency, self.sleep, self.clock)
 
     async def complete(
         self,
@@ -135,23 +137,31 @@ class EndpointClient:
             ) from None
 
     async def _once(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
-        async with self._slots:
+        async with self.pace.slot():
             limit = min(self.options.attempt_timeout_s, max(deadline - self.clock(), 0.0))
             self.usage += Usage(requests=1)
             try:
                 # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.
                 async with asyncio.timeout(limit):
-                    return await attempt()
+                    answer = await attempt()
             except TimeoutError:
                 raise TransientFault(f"no complete answer within {limit:.3g} s") from None
             except MalformedResponseError as error:
-                reason = self.transport.redact(str(error))
-                raise TransientFault(reason) from None
+                raise TransientFault(self.transport.redact(str(error))) from None
+            except TransientFault as fault:
+                if fault.overloaded:
+                    self.pace.pushed_back(self._asked_wait(fault))
+                raise
+            self.pace.answered()
+            return answer
+
+    def _asked_wait(self, fault: BaseException | None) -> float:
+        asked = fault.retry_after if isinstance(fault, TransientFault) else None
+        return min(asked or 0.0, self.options.max_retry_after_s)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         options = self.options
         doubling = tenacity.wait_exponential(options.backoff_s, max=options.max_backoff_s)
         jitter = tenacity.wait_random(0, options.backoff_s / 2)
         fault = state.outcome.exception() if state.outcome is not None else None
-        asked = fault.retry_after if isinstance(fault, TransientFault) else None
-        return max(doubling(state) + jitter(state), min(asked or 0.0, options.max_retry_after_s))
+        return max(doubling(state) + jitter(state), self._asked_wait(fault))

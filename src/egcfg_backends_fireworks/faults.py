@@ -27,6 +27,7 @@ AVAILABLE = re.compile(
 )
 NUMBER = re.compile(r"\d+")
 TRANSIENT_STATUS = frozenset({408, 425, 429})
+OVERLOAD_STATUS = frozenset({429, 503})
 NOT_IMPLEMENTED = 501
 NEXT_STEPS = {
     401: "check the API key in {key_variable}",
@@ -42,12 +43,16 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
     Attributes:
         reason: what happened, in a few words.
         retry_after: seconds that the server asked to wait; None if it did not.
+        overloaded: whether the server says that it has too much to do.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, retry_after: float | None = None, *, overloaded: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.overloaded = overloaded
 
 
 class RejectedRequestError(BackendError):
@@ -78,7 +83,11 @@ def fault_of_status(
     """
     reason = _reason(body)
     if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
-        return TransientFault(f"status {status}: {reason}", _retry_after(headers))
+        return TransientFault(
+            f"status {status}: {reason}",
+            _retry_after(headers),
+            overloaded=status in OVERLOAD_STATUS,
+        )
     if status in NEXT_STEPS:
         step = NEXT_STEPS[status].format(key_variable=key_variable)
         return UsageError(f"the endpoint answered with status {status}: {reason}; {step}")

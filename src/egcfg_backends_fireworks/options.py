@@ -37,7 +37,7 @@ class EndpointOptions:
         backoff_s: wait before the second attempt; doubled each time, with jitter.
         max_backoff_s: the longest such wait.
         max_retry_after_s: the longest wait that a server may ask for.
-        max_concurrency: requests in flight at once.
+        max_concurrency: requests in flight at once; fewer while the service is overloaded.
         context_length: tokens of prompt and answer together, where the server does not say.
         drafts: how drafted lines are scored.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template and exact

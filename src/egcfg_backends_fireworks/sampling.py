@@ -10,13 +10,14 @@ from attrs import define, field
 from egcfg.backend import Continuation, SamplingParams, TokenLogprobs
 from egcfg_backends_fireworks.distributions import RowReader
 from egcfg_backends_fireworks.responses import Choice
+from egcfg_backends_fireworks.together import together
 
 __all__ = ["Ask", "draw"]
 
 Ask: TypeAlias = Callable[[Sequence[int], int, int, int], Awaitable[Sequence[Choice]]]
 """(ids behind the sequence, continuations, tokens, seed) -> choices."""
 
-TOKENS_PER_LINE = 24
+TOKENS_PER_LINE = 16
 """Tokens asked for at first per line wanted: more than most lines of code take. What a server
 generates behind the cut is thrown away, what is missing takes another request."""
 
@@ -51,12 +52,15 @@ async def draw(
         limit = min(limit, TOKENS_PER_LINE * params.max_lines)
     for draft, choice in zip(drafts, await ask((), count, limit, params.seed), strict=True):
         _extend(draft, choice, reader, params)
-    for draft in drafts:
+
+    async def finish(draft: _Draft) -> None:
         while not draft.done:
             room = min(limit, params.max_tokens - len(draft.ids))
             seed = draft.seed + len(draft.ids)
             [choice] = await ask(draft.ids, 1, room, seed)
             _extend(draft, choice, reader, params)
+
+    await together([finish(draft) for draft in drafts])
     return [
         Continuation(
             ids=tuple(draft.ids),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from attrs import define, field
 
@@ -21,11 +20,11 @@ from egcfg_backends_fireworks.requests import Dialect, Requests
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
 from egcfg_backends_fireworks.sampling import draw
 from egcfg_backends_fireworks.server_routes import ServerRoutes
+from egcfg_backends_fireworks.together import together
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
 __all__ = ["Session"]
 
-T = TypeVar("T")
 MOST_CHOICES = 128
 """Continuations in one request at most, as the services document it."""
 
@@ -90,7 +89,7 @@ class Session:
 
     async def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """Return the distributions of each query; all queries are asked at once."""
-        return await _together(
+        return await together(
             [self._score_draft(query) if query.draft else self._score(query) for query in queries]
         )
 
@@ -186,7 +185,7 @@ class Session:
             except RejectedRequestError:
                 # More than this server's `n` may be: one request each, now and from now on.
                 self._most_choices = count - 1
-        completions = await _together(
+        completions = await together(
             [
                 self.client.complete(request(seed=seed + index), partial(check, 1))
                 for index in range(count)
@@ -196,18 +195,6 @@ class Session:
 
     def _key(self, role: str) -> str:
         return f"egcfg-{self._cache_key}-{role or 'other'}"
-
-
-async def _together(questions: Sequence[Awaitable[T]]) -> list[T]:
-    """Return all answers; if one fails, the others are cancelled."""
-    tasks = [asyncio.ensure_future(question) for question in questions]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 def _needs_rows(completion: Completion) -> None:

