@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["engine_file"]
 
-_MODULES = ("values", "journal", "engine")  # each may import those before it
+_MODULES = ("values", "journal", "variables", "engine")  # each may import those before it
 _PACKAGE = "egcfg_tracers"
 _TEMPLATE = '''\
 """Joined by egcfg_tracers.bundle; defines Instrument."""
@@ -20,7 +20,9 @@ for name, path, source in {parts!r}:
     sys.modules[module.__name__] = module
     setattr(package, name, module)
     exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-    del sys.modules[module.__name__]
+for name in list(sys.modules):  # the program is not to find them by accident
+    if name.startswith("{package}."):
+        del sys.modules[name]
 del sys.modules[{package!r}]
 Instrument = module.Instrument
 '''

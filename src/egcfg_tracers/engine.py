@@ -1,8 +1,8 @@
 """Watches a Python program from inside its own process, event by event, through `sys.settrace`.
 
-Goes into the sandbox together with `egcfg_tracers.values` (values as text) and
+Goes into the sandbox together with `egcfg_tracers.variables` (what changed) and
 `egcfg_tracers.journal` (memory that survives), joined to one file by `egcfg_tracers.bundle`, so it
-may import these two and the standard library. Only frames of the program itself are watched. How
+may import these and the standard library. Only frames of the program itself are watched. How
 closely depends on the level and on what is spent:
 
 - *head* and *ring*: every call, line, return and exception (at level ``op``, every instruction
@@ -26,10 +26,10 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Mapping
 from typing import Any
 
 from egcfg_tracers import journal, values
+from egcfg_tracers.variables import Variables, snapshot
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -38,19 +38,18 @@ __all__ = ["PROGRAM_FILE", "Instrument"]
 
 PROGRAM_FILE = "<program>"
 HEADROOM = 60  # levels of the stack for the engine's own calls
+MAX_ARGUMENT = 40  # characters of an instruction's argument
 MAX_DEPTH = 0xFFFF
-MAX_NAMES = 60  # local variables that are looked at
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
 TICK_SECONDS = 0.1  # processor time between two samples
 TICKS_UNTIL_OFF = 5
 
 _WATCHING, _QUIET, _OFF = range(3)
 _LEVELS = ("final", "line", "op")
-_UNSEEN = object()
 
 # The originals, whatever the program makes of `sys` later.
 _settrace, _gettrace = sys.settrace, sys.gettrace
-_describe, _ATOMS = values.describe, values.ATOMS
+_describe = values.describe
 _Kind, _Has = journal.Kind, journal.Has
 _LINE = _Kind.LINE
 _SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
@@ -82,8 +81,8 @@ class Instrument:
         if level not in _LEVELS:
             raise ValueError(f"level must be one of {', '.join(_LEVELS)}, not {level!r}")
         self.final = level == "final"
-        self.journal = journal.Journal(memory, options["head_events"])
-        self._opcodes_left = options["op_events"] if level == "op" else 0
+        opcodes = options["op_events"] if level == "op" else 0
+        self.journal = journal.Journal(memory, options["head_events"], opcodes)
         self._events_left = options["watched_events"]
         self._codes: dict[int, _Code] = {}
         self._activations = 0
@@ -100,7 +99,7 @@ class Instrument:
         signal.signal(signal.SIGVTALRM, self._on_tick)
         signal.setitimer(signal.ITIMER_VIRTUAL, TICK_SECONDS, TICK_SECONDS)
         threading.settrace(self._callback)
-        if self._opcodes_left > 0:  # 3.12 looks for this at `settrace` only
+        if self.journal.wants_opcodes:  # 3.12 looks for this at `settrace` only
             sys._getframe().f_trace_opcodes = True
         _settrace(self._callback)
 
@@ -133,19 +132,6 @@ class Instrument:
                 self.quiet_depth = 1
                 self.journal.flag(journal.Flag.CUT)
 
-    def record_opcode(self, activation: _Activation, offset: int) -> bool:
-        """Write an instruction; return whether there is room for another."""
-        number = activation.code.number
-        if self._opcodes_left > 0 and self.journal.add_opcode(
-            activation.depth, activation.number, number, offset
-        ):
-            self._opcodes_left -= 1
-            return True
-        if self._opcodes_left > 0 or self.mode == _WATCHING:
-            self.journal.flag(journal.Flag.CUT)
-        self._opcodes_left = 0
-        return False
-
     def _on_call(self, frame: types.FrameType, _event: str, _arg: Any) -> Any:
         """Trace function of every new or resumed frame."""
         code = frame.f_code
@@ -162,7 +148,7 @@ class Instrument:
             activation = _Activation(self, self._activations, self._code(code), depth)
             # 3.13 needs the trace function in place before opcode events can be asked for.
             frame.f_trace = activation.on_event
-            if self._opcodes_left > 0:
+            if self.journal.wants_opcodes:
                 frame.f_trace_opcodes = True
         elif self.mode == _WATCHING:
             activation.depth = min(self._depth(frame), MAX_DEPTH)
@@ -171,7 +157,9 @@ class Instrument:
             frame.f_trace_lines = False
             if not self.final:
                 return activation.on_event
-        self.record(kind, activation, frame.f_lineno, 0, activation.changes(frame))
+        self.record(
+            kind, activation, frame.f_lineno, 0, activation.variables.changes(frame.f_locals)
+        )
         return activation.on_event
 
     def _depth(self, frame: types.FrameType) -> int:
@@ -187,7 +175,7 @@ class Instrument:
         known = self._codes.get(id(code))
         if known is None:
             known = self._codes[id(code)] = _Code(code, len(self._codes) + 1)
-            self.journal.add_code(known.number, known.text(with_rows=self._opcodes_left > 0))
+            self.journal.add_code(known.number, known.text(with_rows=self.journal.wants_opcodes))
         return known
 
     def _on_tick(self, _signal: int, frame: types.FrameType | None) -> None:
@@ -214,7 +202,7 @@ class Instrument:
     ) -> tuple[int, int, int, int, str]:
         activation = _activation_of(frame)
         number = activation.number if activation is not None else 0
-        text = f"{_SECTION}{snapshot(frame)}"
+        text = f"{_SECTION}{snapshot(frame.f_locals)}"
         return (
             min(depth, MAX_DEPTH),
             number,
@@ -268,9 +256,14 @@ class _Code:
             line = self.code.co_firstlineno
             for at in dis.get_instructions(self.code):
                 line = at.positions.lineno or line if at.positions else line
-                shown = "<code>" if type(at.argval) is types.CodeType else values.clean(at.argrepr)
+                shown = at.argrepr
+                if not shown.isprintable() or len(shown) > MAX_ARGUMENT or " at 0x" in shown:
+                    code = type(at.argval) is types.CodeType
+                    shown = "<code>" if code else values.clean(shown, MAX_ARGUMENT)
                 argument = "" if at.arg is None else at.arg
-                rows.append(_FIELD.join(map(str, (at.offset, line, at.opname, argument, shown))))
+                rows.append(
+                    f"{at.offset}{_FIELD}{line}{_FIELD}{at.opname}{_FIELD}{argument}{_FIELD}{shown}"
+                )
         return _ROW.join(rows)
 
     def exit_kind(self, offset: int) -> int:
@@ -287,83 +280,48 @@ class _Activation:
     """One call of a function of the program: its frame's trace function, and what it has shown."""
 
     __slots__ = (
-        "_objects",
-        "_size",
-        "_texts",
+        "_add_opcode",
+        "_code_number",
         "code",
         "depth",
         "engine",
         "number",
         "raised",
         "raised_at",
+        "variables",
     )
 
     def __init__(self, engine: Instrument, number: int, code: _Code, depth: int) -> None:
         self.engine = engine
         self.number = number
         self.code = code
+        self._code_number = code.number
+        self._add_opcode = engine.journal.add_opcode
         self.depth = depth
         self.raised = ""
         self.raised_at = -1  # offset of the instruction that an exception has just come from
-        self._objects: dict[str, object] = {}  # values that cannot change, to compare by identity
-        self._texts: dict[str, str] = {}
-        self._size = 0
+        self.variables = Variables()
 
     def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """Trace function of the frame."""
+        if event == "opcode":
+            if not self._add_opcode(self.depth, self.number, self._code_number, frame.f_lasti):
+                frame.f_trace_opcodes = False
+            return self.on_event
         engine = self.engine
         if event == "line":
             if engine.mode == _WATCHING:
                 self.raised_at = -1
-                engine.record(_LINE, self, frame.f_lineno, 0, self.changes(frame))
+                engine.record(
+                    _LINE, self, frame.f_lineno, 0, self.variables.changes(frame.f_locals)
+                )
             else:
                 frame.f_trace_lines = frame.f_trace_opcodes = False
-        elif event == "opcode":
-            if not engine.record_opcode(self, frame.f_lasti):
-                frame.f_trace_opcodes = False
         elif event == "return":
             self._on_exit(frame, arg)
         elif event == "exception":
             self._on_exception(frame, *arg)
         return self.on_event
-
-    def changes(self, frame: types.FrameType) -> str:
-        """Return rows for the local variables whose text is new since the last event."""
-        objects, texts = self._objects, self._texts
-        variables = frame.f_locals
-        size = len(variables)
-        rows = []
-        try:
-            for name, value in variables.items():
-                if objects.get(name, _UNSEEN) is value:
-                    continue
-                old = texts.get(name)
-                if old is None and not (len(texts) < MAX_NAMES and _is_variable(name)):
-                    continue
-                atom = _ATOMS.get(id(type(value)))
-                if atom is not None:
-                    prefix, to_text = atom
-                    text = prefix + to_text(value)
-                    objects[name] = value
-                else:
-                    text = _describe(value)
-                    objects.pop(name, None)
-                if text != old:
-                    texts[name] = text
-                    rows.append(f"{name}{_FIELD}{text}")
-        except RuntimeError:  # the module's variables changed in another thread meanwhile
-            pass
-        if size < self._size:
-            rows += self._forget_deleted(variables)
-        self._size = size
-        return _ROW.join(rows)
-
-    def _forget_deleted(self, variables: Mapping[str, Any]) -> list[str]:
-        deleted = [name for name in self._texts if name not in variables]
-        for name in deleted:
-            del self._texts[name]
-            self._objects.pop(name, None)
-        return [f"{name}{_FIELD}{_FIELD}{values.DELETED}" for name in deleted]
 
     def _on_exit(self, frame: types.FrameType, value: Any) -> None:
         kind = self.code.exit_kind(frame.f_lasti)
@@ -377,10 +335,10 @@ class _Activation:
             has, raised = _Has.RAISED, self.raised
         else:
             has, shown = _Has.VALUE, _describe(value)
-        delta = self.changes(frame)
+        delta = self.variables.changes(frame.f_locals)
         if self.depth <= 2 and kind != _Kind.YIELD:
             has |= _Has.FULL
-            full = snapshot(frame)
+            full = snapshot(frame.f_locals)
         text = _SECTION.join((delta, full, shown, raised))
         self.engine.record(kind, self, frame.f_lineno, has, text)
 
@@ -403,25 +361,9 @@ class _Activation:
         has, full = _Has.RAISED, ""
         if inner is None:
             has |= _Has.FIRST | _Has.FULL
-            full = snapshot(frame)
-        text = _SECTION.join((self.changes(frame), full, "", self.raised))
+            full = snapshot(frame.f_locals)
+        text = _SECTION.join((self.variables.changes(frame.f_locals), full, "", self.raised))
         self.engine.record(_Kind.EXCEPTION, self, frame.f_lineno, has, text)
-
-
-def snapshot(frame: types.FrameType) -> str:
-    """Return rows for all local variables of `frame`."""
-    rows = []
-    for name, value in list(frame.f_locals.items()):
-        if _is_variable(name):
-            rows.append(f"{name}{_FIELD}{_describe(value)}")
-            if len(rows) >= MAX_NAMES:
-                break
-    return _ROW.join(rows)
-
-
-def _is_variable(name: object) -> bool:
-    """Whether a name stands for something of the program's; a module's dict may hold any key."""
-    return type(name) is str and name[:2] != "__" and name.isidentifier()
 
 
 def _raised(error: Any) -> str:

@@ -101,7 +101,7 @@ _HEAD, _OPCODE = Word.HEAD, Kind.OPCODE
 class Journal:
     """Writes records: into the head until its budget is spent, then into the ring."""
 
-    def __init__(self, memory: memoryview, head_events: int) -> None:
+    def __init__(self, memory: memoryview, head_events: int, opcodes: int) -> None:
         self.seen = 0
         self._memory = memory
         self._words = memory.cast("Q")
@@ -109,6 +109,7 @@ class Journal:
         self._lock = threading.Lock()  # threads of the program write, too
         self._code_next = layout.codes
         self._head_left = head_events
+        self._opcodes_left = opcodes
         self._head_next = layout.head
         self._head_end = layout.ring
         self._ring_size = layout.first_sample - layout.ring
@@ -122,6 +123,11 @@ class Journal:
     def in_head(self) -> bool:
         """Whether the next record goes into the head."""
         return self._head_left > 0
+
+    @property
+    def wants_opcodes(self) -> bool:
+        """Whether there is room for instructions."""
+        return self._opcodes_left > 0
 
     def flag(self, bit: int) -> None:
         """Set a bit of `Flag`."""
@@ -178,8 +184,11 @@ class Journal:
         with self._lock:
             start = self._head_next
             end = start + _RECORD_BYTES
-            if self._head_left <= 0 or end > self._head_end:
+            if self._opcodes_left <= 0 or self._head_left <= 0 or end > self._head_end:
+                self._opcodes_left = 0
+                self.flag(Flag.CUT)
                 return False
+            self._opcodes_left -= 1
             index = self.seen
             _pack_into(
                 self._memory,
