@@ -1,0 +1,74 @@
+"""Further routes, as llama.cpp's server and vLLM answer them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from egcfg_backends_fireworks.responses import Piece
+from egcfg_backends_fireworks.server_routes import ServerRoutes
+
+
+@define
+class Answers:
+    """Stands in for the client: what each route answers."""
+
+    answers: dict[str, Any]
+    asked: list[tuple[str, Any]] = field(factory=list)
+
+    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        self.asked.append((path, body))
+        answer: dict[str, Any] | None = self.answers.get(path)
+        return answer
+
+
+def routes(answers: dict[str, Any], *, enabled: bool = True) -> tuple[ServerRoutes, Answers]:
+    client: Any = Answers(answers)
+    return ServerRoutes(client, "m", enabled=enabled), client
+
+
+def test_llama_cpp_tells_pieces_by_text_or_bytes() -> None:
+    asked, _ = routes(
+        {"/tokenize": {"tokens": [{"id": 5, "piece": "a"}, {"id": 6, "piece": [240, 159]}]}}
+    )
+    pieces = asyncio.run(asked.tokenize_pieces("x"))
+    assert pieces == [Piece(5, b"a"), Piece(6, b"\xf0\x9f")]
+
+
+def test_vllm_tells_ids() -> None:
+    asked, _ = routes({"/tokenize": {"tokens": [5, 6], "count": 2, "max_model_len": 100}})
+    assert asyncio.run(asked.tokenize("x")) == (5, 6)
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"tokens": "no"}, {"tokens": [{"piece": "a"}]}])
+def test_an_answer_that_is_no_list_of_tokens_is_none(answer: Any) -> None:
+    asked, _ = routes({"/tokenize": answer})
+    assert asyncio.run(asked.tokenize("x")) is None
+
+
+def test_the_context_is_a_slots_in_llama_cpp_and_the_models_in_vllm() -> None:
+    llama, _ = routes({"/props": {"default_generation_settings": {"n_ctx": 1024}}})
+    assert asyncio.run(llama.context_length("m")) == 1024
+    models = [{"id": "other", "max_model_len": 1}, {"id": "m", "max_model_len": 4096}]
+    vllm, _ = routes({"/v1/models": {"data": models}})
+    assert asyncio.run(vllm.context_length("m")) == 4096
+    silent, _ = routes({})
+    assert asyncio.run(silent.context_length("m")) is None
+
+
+def test_the_end_token_may_stand_behind_a_beginning_token() -> None:
+    answers = {"/props": {"eos_token": "</s>"}, "/tokenize": {"tokens": [1, 2]}}
+    asked, _ = routes(answers)
+    assert asyncio.run(asked.end_id()) == 2
+    answers["/tokenize"] = {"tokens": [1, 60, 47, 62]}  # spelt out: no such token
+    assert asyncio.run(asked.end_id()) is None
+
+
+def test_a_service_without_such_routes_is_not_asked() -> None:
+    asked, client = routes({"/tokenize": {"tokens": [1]}}, enabled=False)
+    assert asyncio.run(asked.tokenize("x")) is None
+    assert asyncio.run(asked.render_chat([{"role": "user", "content": "x"}])) is None
+    assert client.asked == []
