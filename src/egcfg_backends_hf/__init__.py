@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from egcfg.hookspecs import Component, Kind, hookimpl
+
+# OpenMP's threads spin at each barrier, thousands a second in decoding. Where anything else runs on
+# the same cores, whoever spins keeps from working the one that is waited for: measured ten times
+# slower. It is read once, when torch is loaded, which no module of this package does before this.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 @hookimpl
