@@ -6,6 +6,7 @@ milliseconds, not after a model was loaded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from attrs import define, evolve, field, fields
 
-from egcfg.config import RunConfig
+from egcfg.config import RunConfig, SandboxMode
 from egcfg.config.secrets import refuse_secret
 from egcfg.datasets.selection import open_dataset, select
 from egcfg.engine import Engine
@@ -27,6 +28,7 @@ from egcfg.sandbox import Sandbox
 __all__ = [
     "Engines",
     "check_names",
+    "check_scorers",
     "component_options",
     "model_label",
     "open_component",
@@ -53,6 +55,16 @@ def check_names(config: RunConfig) -> None:
     for option in config.options:
         if option.component:
             known.get(option.kind, option.component)
+
+
+def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:
+    """See that the scorers of `problems` can be had with the options that `config` has for them.
+
+    Raises:
+        UsageError: one cannot; see `component_options` and `egcfg.plugins.create`.
+    """
+    for name in sorted({problem.scorer for problem in problems}):
+        open_component(config, Kind.SCORER, name)
 
 
 def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
@@ -135,7 +147,7 @@ def open_engine(config: RunConfig, prompt: str | None = None) -> Engine:
 
     Raises:
         UsageError: something is named or set wrong; found before the model is loaded.
-        SandboxError: strict isolation is asked for, and a layer is missing.
+        SandboxError: a known program is misjudged, or strict isolation lacks a layer.
         BackendError: the model cannot be opened.
     """
     check_names(config)
@@ -143,11 +155,14 @@ def open_engine(config: RunConfig, prompt: str | None = None) -> Engine:
         tracer = open_component(config, Kind.TRACER, config.tracer)
         builder = open_component(config, Kind.PROMPT, prompt or signal_configs(config)[0].prompt)
         sandbox = opened.enter_context(open_sandbox(config))
+        # A sandbox that lacks a layer (where all are asked for) or misjudges: told at once, too.
+        sandbox.canary()
         engine = Engine(
             backend=open_component(config, Kind.BACKEND, config.backend),
             tracer=tracer,
             prompt=builder,
             sandbox=sandbox,
+            scorer_options=lambda name: component_options(config, Kind.SCORER, name),
         )
         opened.pop_all()
     return engine
@@ -194,9 +209,5 @@ class Engines:
 
 
 def open_sandbox(config: RunConfig) -> Sandbox:
-    """Return the sandbox in the mode that `config` asks for; it starts when first used.
-
-    Raises:
-        SandboxError: strict isolation is asked for, and a layer is missing.
-    """
-    return Sandbox()
+    """Return the sandbox in the mode that `config` asks for; it starts when first used."""
+    return Sandbox(strict=config.sandbox is SandboxMode.STRICT)

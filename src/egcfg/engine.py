@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from attrs import frozen
 
@@ -33,6 +33,8 @@ class Engine:
     tracer: Tracer
     prompt: PromptBuilder
     sandbox: Sandbox
+    scorer_options: Callable[[str], Mapping[str, Any]] = lambda _: {}
+    """Gives the options of the scorer of that name; none by default."""
 
     def steps(
         self, problem: Problem, settings: DecodingSettings
@@ -61,7 +63,7 @@ class Engine:
             EgcfgError: as `steps`.
         """
         # Before the model works for minutes, see that a verdict can be had at all.
-        scorer: Scorer = create(Kind.SCORER, problem.scorer)
+        scorer: Scorer = create(Kind.SCORER, problem.scorer, self.scorer_options(problem.scorer))
         started = datetime.now(UTC)
         generation = yield from self.steps(problem, settings)
         score = scorer.score(problem, generation.code, self.sandbox)

@@ -105,6 +105,8 @@ def _pins(config: RunConfig, prompt: str) -> dict[str, Any]:
         Kind.TRACER: config.tracer,
         Kind.PROMPT: prompt,
     }
+    if config.scorer is not None:
+        components[Kind.SCORER] = config.scorer
     return {
         kind.value: {"name": name, **_pinned_options(config, kind, name)}
         for kind, name in components.items()

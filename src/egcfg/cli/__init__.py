@@ -5,10 +5,9 @@ Exit statuses:
 | status | meaning |
 |---|---|
 | 0 | done; for ``solve``: solved |
-| 1 | the work failed (model, sandbox, results folder); for ``solve``: not solved |
+| 1 | the work failed (model, sandbox, results, output); for ``solve``: not solved |
 | 2 | wrong usage: what was asked cannot be done as asked |
 | 130 | interrupted by Ctrl-C; what was finished is kept |
-| 141 | the reader of standard output went away |
 | 143 | asked to end (SIGTERM); what was finished is kept |
 """
 

@@ -100,7 +100,8 @@ class CommandGroup(click.Group):
         formatter.write_text(
             "Every setting is also a key of egcfg.toml and a variable: --top-p is top_p and "
             "EGCFG_TOP_P. `egcfg config` shows what holds, and why. "
-            "API keys are read from the environment only."
+            "API keys are read from the environment only. "
+            "`egcfg --version` says which egcfg this is."
         )
 
 

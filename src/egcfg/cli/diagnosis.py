@@ -10,14 +10,21 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
-from egcfg.config import RunConfig
-from egcfg.errors import EgcfgError
+from egcfg.config import RunConfig, SandboxMode
+from egcfg.errors import EgcfgError, SandboxError
 from egcfg.plugins import describe, registry
 
-__all__ = ["Finding", "Verdict", "look_at_backend", "look_at_machine", "look_at_packages"]
-__all__ += ["look_at_plugins", "look_at_sandbox"]
+__all__ = [
+    "Finding",
+    "Verdict",
+    "look_at_backend",
+    "look_at_machine",
+    "look_at_packages",
+    "look_at_plugins",
+    "look_at_sandbox",
+]
 
 
 class Verdict(enum.StrEnum):
@@ -60,10 +67,8 @@ def look_at_packages() -> Iterator[Finding]:
     for requirement in metadata.requires("egcfg") or ():
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", requirement)
-        if name == "egcfg":
+        if name == "egcfg" or (extra and extra[1] == "all"):
             continue  # an extra made of extras
-        if extra and extra[1] == "all":
-            continue
         subject = f"packages of egcfg[{extra[1]}]" if extra else "packages"
         try:
             yield Finding(subject, name, metadata.version(name))
@@ -107,14 +112,34 @@ def look_at_backend(config: RunConfig) -> Iterator[Finding]:
 def _capability(name: str, value: object) -> str:
     if value is None:
         return "all tokens" if name == "top_k" else "not known"
-    return (
-        {True: "yes", False: "no"}.get(value, str(value)) if value in (True, False) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def look_at_sandbox(config: RunConfig) -> Iterator[Finding]:
-    """Say which isolation layers hold here, and whether verdicts come out right."""
+    """Say which isolation layers hold here, and whether known programs are judged right."""
     from egcfg.assembly import open_sandbox
+    from egcfg.sandbox.report import LAYERS, Level
 
-    del config, open_sandbox
-    yield from ()
+    # Opened without strictness, so that what is missing can be listed.
+    strict = config.sandbox is SandboxMode.STRICT
+    missing_is = Verdict.PROBLEM if strict else Verdict.NOTE
+    try:
+        with open_sandbox(evolve(config, sandbox=SandboxMode.AUTO)) as sandbox:
+            report = sandbox.report()
+            weak = report.level in (Level.BASIC, Level.NONE)
+            yield Finding(
+                "sandbox",
+                "isolation",
+                report.level.value,
+                Verdict.PROBLEM if weak else Verdict.OK,
+            )
+            for layer in LAYERS:
+                state = report.layers.get(layer, "missing")
+                verdict = missing_is if layer in report.missing else Verdict.OK
+                yield Finding("sandbox", layer, state, verdict)
+            sandbox.canary()
+            yield Finding("sandbox", "verdicts", "known programs are judged right")
+    except SandboxError as error:
+        yield Finding("sandbox", "isolation", str(error), Verdict.PROBLEM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -14,14 +13,15 @@ import click
 
 from egcfg.cli.commands import CommandGroup
 from egcfg.cli.logs import is_debugging, start_logging
-from egcfg.cli.status import BROKEN_PIPE, FAILED, INTERRUPTED, TERMINATED, WRONG_USAGE, Interrupted
+from egcfg.cli.status import FAILED, INTERRUPTED, TERMINATED, WRONG_USAGE, Interrupted
 from egcfg.cli.terminal import printable
 from egcfg.errors import EgcfgError, UsageError
 
 __all__ = ["egcfg", "invoke", "main"]
 
 
-@click.group(cls=CommandGroup, no_args_is_help=False)
+@click.group(cls=CommandGroup, context_settings={"max_content_width": 100})
+@click.version_option(package_name="egcfg", prog_name="egcfg", message="%(prog)s %(version)s")
 def egcfg() -> None:
     """Language models that write Python line by line while watching it run."""
 
@@ -29,12 +29,7 @@ def egcfg() -> None:
 def main() -> NoReturn:
     """Run the program with the arguments of this process, and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    status = invoke(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = _reader_gone()
-    sys.exit(status)
+    sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -56,8 +51,6 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(error, str(error), INTERRUPTED)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        return _reader_gone()
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -66,12 +59,6 @@ def _fail(error: BaseException, message: str, status: int) -> int:
         traceback.print_exception(error)
     click.echo(f"egcfg: {printable(' '.join(message.split()))}", err=True)
     return status
-
-
-def _reader_gone() -> int:
-    # Whatever is still buffered has no reader either; the interpreter must not try again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

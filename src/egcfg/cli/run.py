@@ -33,7 +33,7 @@ def run_command(effective: EffectiveConfig) -> int:
     goes on where it stopped; any number of processes may share a results folder. The table at the
     end goes to standard output, everything else to standard error.
     """
-    from egcfg.assembly import check_names, open_problems
+    from egcfg.assembly import check_names, check_scorers, open_problems
     from egcfg.plan import signal_configs
     from egcfg.reports.table import run_view
 
@@ -42,6 +42,7 @@ def run_command(effective: EffectiveConfig) -> int:
     signal_configs(config)
     check_names(config)
     problems = open_problems(config)
+    check_scorers(config, problems)
     try:
         summary, records = _work(config, problems)
     except KeyboardInterrupt as error:

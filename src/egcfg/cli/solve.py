@@ -61,7 +61,8 @@ def solve_command(
         best = _solve(effective.config, problem, explain)
     code = best.code.rstrip("\n")
     if code:
-        click.echo(printable(code) if sys.stdout.isatty() else code)
+        # A pipe gets the code as it is: click would drop what looks like colour.
+        click.echo(printable(code) if sys.stdout.isatty() else code, color=True)
     _report(best)
     return 0 if best.passed else NOT_SOLVED
 
@@ -93,19 +94,18 @@ def _problem(description: str, tests: Sequence[str], function: str | None) -> Pr
 
 
 def _solve(config: RunConfig, problem: Problem, explain: bool) -> Solution:
-    from egcfg.assembly import Engines, check_names
+    from egcfg.assembly import Engines, check_names, check_scorers
     from egcfg.cli.explain import Explainer
     from egcfg.plan import base_settings, signal_configs
     from egcfg.runs.grid import Grid
 
     check_names(config)
+    check_scorers(config, [problem])
     tried: list[Solution] = []
     base = base_settings(config)
     with Engines(config) as engines:
         for unit in Grid(problems=(problem,), configs=signal_configs(config), gammas=config.gamma):
             engine = engines(unit.config.prompt)
-            if not tried:
-                engine.sandbox.canary()
             if explain:
                 click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
             solution = engine.solve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "BROKEN_PIPE",
     "FAILED",
     "INTERRUPTED",
     "NOT_SOLVED",
@@ -15,7 +14,6 @@ __all__ = [
 FAILED = NOT_SOLVED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 128 + 2
-BROKEN_PIPE = 128 + 13
 TERMINATED = 128 + 15
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,6 +55,7 @@ def trace_command(
     """
     from egcfg.assembly import open_component, open_sandbox
     from egcfg.hookspecs import Kind
+    from egcfg.trace_json import to_json
     from egcfg.tracer import TraceRequest
 
     source = sys.stdin.read() if str(file) == "-" else _read(file)
@@ -70,7 +71,8 @@ def trace_command(
     with open_sandbox(effective.config) as sandbox:
         (trace,) = tracer.trace([request], sandbox)
     if form == "json":
-        click.echo(_to_json(trace))
+        # ASCII only: text of the traced program cannot drive the terminal.
+        click.echo(json.dumps(to_json(trace), indent=2))
     else:
         click.echo(printable(tracer.render(trace, max_chars)).rstrip("\n"))
 
@@ -82,12 +84,3 @@ def _read(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; convert it first") from error
-
-
-def _to_json(trace: Any) -> str:
-    import json
-
-    import attrs
-
-    # ASCII only: text of the traced program cannot drive the terminal.
-    return json.dumps(attrs.asdict(trace), indent=2)

@@ -1,0 +1,50 @@
+"""Writes docs/cli.md from the program's own --help; a test checks that it is current.
+
+usage: python docs/write_cli_reference.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import egcfg.cli
+from egcfg.cli.commands import COMMANDS
+from egcfg.cli.program import egcfg as program
+
+REFERENCE = Path(__file__).parent / "cli.md"
+WIDTH = 100
+
+
+def reference() -> str:
+    """Return the text of docs/cli.md."""
+    statuses = (egcfg.cli.__doc__ or "").partition("Exit statuses:")[2].strip()
+    parts = [
+        "# Command line",
+        "<!-- Written by docs/write_cli_reference.py; do not edit. -->",
+        _help(program, "egcfg"),
+        "## Exit statuses",
+        statuses,
+    ]
+    with click.Context(program, info_name="egcfg") as context:
+        for name in COMMANDS:
+            command = program.get_command(context, name)
+            assert command is not None, name
+            parts += [f"## egcfg {name}", _help(command, name, context)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(command: click.Command, name: str, parent: click.Context | None = None) -> str:
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+    )
+    return f"```\n{command.get_help(context).strip()}\n```"
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference(), encoding="utf-8")

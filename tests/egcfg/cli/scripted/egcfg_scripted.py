@@ -1,0 +1,72 @@
+"""A plugin whose backend answers what its options say: the command line without a model."""
+
+from __future__ import annotations
+
+import time
+
+from attrs import frozen
+
+from egcfg import Component, Kind, hookimpl
+from egcfg.errors import BackendError
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+
+FENCE = "```python\n"
+
+
+@hookimpl
+def egcfg_components() -> list[Component]:
+    """Return the backend."""
+    return [
+        Component(
+            kind=Kind.BACKEND,
+            name="scripted",
+            target="egcfg_scripted:Answering",
+            summary="answers what it is told to answer",
+        )
+    ]
+
+
+@frozen(kw_only=True)
+class Options:
+    r"""What to answer.
+
+    Attributes:
+        code: the answer's code, with ``\n`` spelt out.
+        model: name of the model.
+        fails: whether every question fails.
+        seconds_per_question: how long each takes.
+        noisy: whether the backend prints to standard output, as libraries do.
+    """
+
+    code: str = "def f(x):\\n    return x * x"
+    model: str | None = None
+    fails: bool = False
+    seconds_per_question: float = 0.0
+    noisy: bool = False
+
+
+class Answering(ScriptedBackend):
+    """Continues the last open fence with the code of its options."""
+
+    Options = Options
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(ScriptedOptions(script=self._next, noise=0.05))
+        self.answer = options.code.replace("\\n", "\n") + "\n```"
+        self.given = options
+
+    @property
+    def model_name(self) -> str:
+        return self.given.model or "scripted"
+
+    def _next(self, text: str) -> str:
+        so_far = text.rpartition(FENCE)[2]
+        return self.answer[len(so_far) :] if self.answer.startswith(so_far) else ""
+
+    def score(self, queries):  # type: ignore[no-untyped-def]
+        if self.given.fails:
+            raise BackendError("the model is out to lunch; try again later")
+        if self.given.noisy:
+            print("a library says hello")  # noqa: T201 - what is tested
+        time.sleep(self.given.seconds_per_question)
+        return super().score(queries)

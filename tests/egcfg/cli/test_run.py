@@ -1,0 +1,190 @@
+"""The main job: results on disk, a table at the end, and every way to stop in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROBLEMS = [
+    {"task_id": "square", "description": "Square x.", "tests": ["assert f(3) == 9"]},
+    {"task_id": "double", "description": "Double x.", "tests": ["assert f(3) == 6"]},
+]
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
+    return file
+
+
+BASE = ("--backend", "scripted", "--dataset", "mine.jsonl", "-p", "chat", "--model", "scripted")
+
+
+@pytest.mark.usefixtures("problems")
+@pytest.mark.parametrize("command", [("run",), ()])
+def test_the_main_job_writes_results_and_prints_the_table(
+    egcfg: Callable[..., Any], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    ran = egcfg(*command, *BASE, "-g", "0", "-g", "1", "--seed", "3")
+
+    assert ran.status == 0, ran.err
+    files = sorted((tmp_path / "results" / "mine" / "scripted").rglob("task_id=*.json"))
+    assert [file.name for file in files] == [
+        "task_id=double_gamma=0.0.json",
+        "task_id=double_gamma=1.0.json",
+        "task_id=square_gamma=0.0.json",
+        "task_id=square_gamma=1.0.json",
+    ]
+    passed = {file.name: json.loads(file.read_text())["passed"] for file in files}
+    assert list(passed.values()) == [False, False, True, True]
+    assert "1/2" in ran.out
+    assert "50.0" in ran.out
+    assert ran.err.count("] task ") == 4
+    assert "[4/4] task double" in ran.err
+
+
+@pytest.mark.usefixtures("problems")
+def test_running_again_decodes_nothing_again(egcfg: Callable[..., Any], tmp_path: Path) -> None:
+    first = egcfg(*BASE)
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "results").rglob("task_id=*.json")}
+
+    again = egcfg(*BASE, "-o", "backend.fails=false", "-q")
+    same = egcfg(*BASE)
+
+    assert first.status == same.status == 0
+    assert again.status == 1  # an option that the folder's results were not made with
+    assert "other settings" in again.err
+    assert same.err == "4 of 4 units are done already\n"
+    assert same.out == first.out
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+
+
+@pytest.mark.usefixtures("problems")
+def test_a_selection_is_the_tasks_that_were_named(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*BASE, "--task", "square", "-g", "0")
+
+    assert (ran.status, ran.err.count("] task ")) == (0, 1)
+
+
+@pytest.mark.usefixtures("problems")
+def test_config_strings_name_the_grid(egcfg: Callable[..., Any], tmp_path: Path) -> None:
+    ran = egcfg(
+        *BASE[:4], "--signal", "ns1t0.5d1_chat_ln", "--signal", "pns2t0.5dinf_chat_tok", "-g", "1"
+    )
+
+    assert ran.status == 0, ran.err
+    folders = {f.parent.name for f in (tmp_path / "results").rglob("task_id=*.json")}
+    assert {"ns1t0.5d1_chat_ln", "pns2t0.5dinf_chat_tok"} <= folders
+
+
+@pytest.mark.usefixtures("problems")
+def test_stopping_when_solved_skips_the_rest_of_a_task(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*BASE, "--stop-when-solved")
+
+    assert "square, ns3t0.7d2_chat_ln, gamma 1: skipped, its task is solved" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "nowhere"), "no dataset named 'nowhere'"),
+        (("--dataset", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("--task", "cube"), "no task named 'cube'"),
+        (("--backend", "fireworks", "--model", "m"), "FIREWORKS_API_KEY"),
+        (("--gamma", "x"), "--gamma: 'x' is not a number"),
+        (("--prompt", "chta"), "no prompt named 'chta'; did you mean 'chat'"),
+        (("--config", "none.toml"), "none.toml: cannot be read"),
+        (("--session", "none.json"), "none.json"),
+    ],
+)
+@pytest.mark.usefixtures("problems")
+def test_wrong_usage_is_one_line_and_status_2(
+    egcfg: Callable[..., Any], arguments: tuple[str, ...], message: str
+) -> None:
+    ran = egcfg(*BASE, *arguments)
+
+    assert (ran.status, ran.out) == (2, ""), ran.err
+    assert message in ran.err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("problems")
+def test_a_model_that_cannot_answer_leaves_its_units_undone(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*BASE, "-o", "backend.fails=true", "-g", "0")
+
+    assert ran.status == 1
+    assert "left undone: task square" in ran.err
+    assert "the model is out to lunch" in ran.err
+
+
+@pytest.mark.usefixtures("problems")
+def test_problems_are_not_read_by_the_model_before_the_data_is_checked(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"task_id": 1}\n')
+
+    ran = egcfg(*BASE, "--backend", "hf", "--model", "/nowhere/at/all")
+
+    assert ran.status == 2
+    assert "mine.jsonl" in ran.err
+    assert "/nowhere" not in ran.err
+
+
+def _wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("problems")
+def test_an_interrupted_run_says_how_to_resume_and_does(
+    start: Callable[..., subprocess.Popen[str]],
+    process: Callable[..., Any],
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    results = tmp_path / "results"
+    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05")
+    child = start("run", *BASE, *slow)
+    _wait_for(lambda: any(results.rglob("task_id=square*.json")))
+
+    # To the whole group, as a terminal and a batch system send it.
+    os.killpg(child.pid, number)
+    _, err = child.communicate()
+
+    assert child.returncode == status, err
+    assert not any(results.rglob("task_id=double*.json"))
+    if number is signal.SIGTERM:
+        return
+    assert err.splitlines()[-1] == (
+        "egcfg: interrupted; finished units are kept in results: "
+        "run the same command again to go on"
+    )
+    resumed = process("run", *BASE, *slow)
+    assert resumed.status == 0
+    assert "1 of 2 units are done already" in resumed.err
+    assert any(results.rglob("task_id=double*.json"))
+
+
+@pytest.mark.usefixtures("problems")
+def test_keys_are_in_no_file_that_a_run_writes(
+    egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw-9876543")
+    ran = egcfg(*BASE, "-g", "0", "--debug")
+
+    assert "fw-9876543" not in ran.out + ran.err
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert b"fw-9876543" not in file.read_bytes(), file

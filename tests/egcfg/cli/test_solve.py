@@ -1,0 +1,109 @@
+"""One problem in words: code on standard output, everything else beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+SQUARE = "def f(x):\n    return x * x\n"
+RIGHT = ("solve", "Square a number", "--test", "assert f(3) == 9", "--backend", "scripted")
+PROMPT = ("-p", "chat")
+
+
+def test_a_solved_problem_prints_its_code_and_nothing_else(process: Callable[..., Any]) -> None:
+    ran = process(*RIGHT, *PROMPT, "-g", "1", "-o", "backend.noisy=true")
+
+    assert (ran.status, ran.out) == (0, SQUARE), ran.err
+    assert "solved (gamma 1" in ran.err
+    assert "a library says hello" in ran.err
+
+
+def test_a_problem_that_is_not_solved_prints_its_best_code_and_ends_with_1(
+    egcfg: Callable[..., Any],
+) -> None:
+    ran = egcfg(
+        *("solve", "Double", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
+        *("--backend", "scripted", *PROMPT),
+    )
+
+    assert (ran.status, ran.out) == (1, SQUARE)
+    assert "passed: assert f(2) == 4" in ran.err
+    assert "failed: assert f(3) == 6" in ran.err
+    assert "not solved" in ran.err
+
+
+def test_explain_shows_candidates_traces_and_decisions_on_standard_error(
+    egcfg: Callable[..., Any],
+) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "-g", "1", "--explain", "--tracer", "full")
+
+    assert (ran.status, ran.out) == (0, SQUARE)
+    assert "=== ns3t0.7d2_chat_ln, gamma 1" in ran.err
+    assert "decided |     return x * x" in ran.err
+    assert "f(3): ok" in ran.err
+    assert "9" in ran.err
+
+
+def test_the_grid_is_tried_in_turn_until_a_solution_passes(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "-g", "0", "-g", "3", "--explain")
+
+    assert ran.status == 0
+    assert "gamma 0" in ran.err
+    assert "gamma 3" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("solve", "x", "--test", "assert f("), "syntax error in the test 'assert f('"),
+        (("solve", "x", "--test", "print(1)"), "must be one assert statement"),
+        (("solve", "x", "--test", "assert 1 == 1"), "name it with --function NAME"),
+        (
+            ("solve", "x", "--test", "assert f(1)", "--test", "assert g(1)", "--function", "f"),
+            "'assert g(1)' does not call 'f'",
+        ),
+        (("solve", " ", "--test", "assert f(1)"), "the description is empty"),
+        (("solve", "x"), "Missing option '--test'"),
+        ((*RIGHT, "--backend", "scriptd"), "no backend named 'scriptd'; did you mean 'scripted'"),
+        ((*RIGHT, "--tracer", "ful"), "no tracer named 'ful'; did you mean 'full'"),
+        ((*RIGHT, "-g", "much"), "--gamma: 'much' is not a number"),
+        ((*RIGHT, "-o", "backend.cod=1"), "has no option 'cod'; did you mean 'code'"),
+        ((*RIGHT, "--base-url", "http://h"), "the backend 'scripted' takes no --base-url"),
+        ((*RIGHT, "--limit", "3"), "No such option"),
+        ((*RIGHT, "-o", "scorer.nope=1"), "-o scorer.nope: the scorer 'asserts' has no option"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    egcfg: Callable[..., Any], arguments: tuple[str, ...], message: str
+) -> None:
+    ran = egcfg(*arguments)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_model_that_fails_is_one_line_and_status_1(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "-o", "backend.fails=true")
+
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "egcfg: the model is out to lunch; try again later\n"
+
+
+def test_debug_shows_the_traceback_of_a_failure(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg("--debug", *RIGHT, *PROMPT, "-o", "backend.fails=true")
+
+    assert ran.status == 1
+    assert "Traceback" in ran.err
+
+
+@pytest.mark.parametrize("code", ["def f(x):\\n    return x*x # \x1b[31m", "x = 1"])
+def test_what_the_model_writes_reaches_a_pipe_unchanged(
+    egcfg: Callable[..., Any], code: str
+) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "-g", "0", "-o", f"backend.code={code}")
+
+    assert ran.out == code.replace("\\n", "\n") + "\n"
+    assert "\x1b" not in ran.err
