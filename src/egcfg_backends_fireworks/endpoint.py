@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
@@ -62,6 +63,8 @@ class EndpointBackend(LogprobBackend):
         self._connect = self.transport_factory()
         self._tokenizer = LocalTokenizer(options.tokenizer) if options.tokenizer else None
         self._exits = ExitStack()
+        # A thread that nobody ends would keep a process that forgets to close from exiting.
+        weakref.finalize(self, self._exits.close)
         self._portal: BlockingPortal | None = None
         self._client: EndpointClient | None = None
         self._opened: Session | None = None
@@ -158,23 +161,19 @@ class EndpointBackend(LogprobBackend):
 
     def close(self) -> None:
         """End the requests in flight and close the connections."""
-        portal, self._portal = self._portal, None
-        client, self._client = self._client, None
-        self._opened = None
-        if portal is not None:
-            if client is not None:
-                portal.call(client.transport.close)
-            portal.call(portal.stop, True)
+        self._portal = self._client = self._opened = None
         self._exits.close()
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = self._run(self._open)
+            self._opened = self._run(self._open, self._started_portal())
         return self._opened
 
-    async def _open(self) -> Session:
+    async def _open(self, portal: BlockingPortal) -> Session:
         if self._client is None:
-            self._client = EndpointClient(self._connect(), self.options, usage=self.usage)
+            transport = self._connect()
+            self._exits.callback(portal.call, transport.close)
+            self._client = EndpointClient(transport, self.options, usage=self.usage)
         return await Session.open(
             self._client,
             self.dialect(),
@@ -185,13 +184,18 @@ class EndpointBackend(LogprobBackend):
 
     def _run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine on the event loop's thread, and count what it cost."""
-        if self._portal is None:
-            self._portal = self._exits.enter_context(start_blocking_portal())
+        portal = self._started_portal()
         started = time.perf_counter()
         try:
-            answer: T = self._portal.call(function, *args)
+            answer: T = portal.call(function, *args)
             return answer
         finally:
             seconds = self.usage.seconds + time.perf_counter() - started
             counted = self._client.usage if self._client is not None else self.usage
             self.usage = evolve(counted, seconds=seconds)
+
+    def _started_portal(self) -> BlockingPortal:
+        if self._portal is None:
+            self._portal = self._exits.enter_context(start_blocking_portal())
+            self._exits.callback(self._portal.call, self._portal.stop, True)
+        return self._portal

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -436,3 +438,26 @@ def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.Monkey
 def test_no_option_takes_a_key() -> None:
     with pytest.raises(ConfigError, match="no option 'api_key'"):
         create(Kind.BACKEND, "openai", {"model": "m", "api_key": "k"})
+
+
+def test_a_process_that_forgets_to_close_still_ends(serve: Any, tiny_endpoint: Any) -> None:
+    server = serve(tiny_endpoint("legacy"))
+    code = (
+        "from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions\n"
+        f"options = OpenAIOptions(model='m', base_url='{server.address}/v1')\n"
+        "backend = OpenAIBackend(options)\n"
+        "print(backend.probe().top_k)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "5\n"
+
+
+def test_a_closed_backend_can_be_asked_again(endpoint: Any, opened: Open) -> None:
+    backend = opened(endpoint)
+    first = listed(backend, score(backend, PROMPT))
+    requests = backend.usage.requests
+    backend.close()
+    assert listed(backend, score(backend, PROMPT)) == first
+    assert backend.usage.requests > requests  # what was counted before is kept
