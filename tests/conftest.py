@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import egcfg_backends_hf  # noqa: F401 - sets thread behaviour before torch
+
 SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 
 
