@@ -143,10 +143,11 @@ class HFBackend(LogprobBackend):
             return [self._sample(query) for query in queries]
 
     def close(self) -> None:
-        """Free the model and every cache."""
+        """Free the model and every cache; closing again does nothing."""
         for state in list(self._states):
             _forget(state)
-        del self._model
+        if hasattr(self, "_model"):
+            del self._model
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -20,7 +20,9 @@ class HFOptions:
         device: ``"auto"`` (the first CUDA device, else the CPU) or a torch device such as
             ``"cuda:1"``.
         dtype: one of `DTYPES`. ``"auto"``: bfloat16 (float16 on older ones) on a GPU; on the CPU
-            float32, which is the fastest there, or float64 if the model was saved so.
+            float32, or float64 if the model was saved so. bfloat16 is faster on CPUs that have
+            instructions for it, but so coarse that a draft and single steps may choose different
+            tokens where two are nearly as likely.
         threads: CPU threads of torch, for the whole process; None: torch's own choice.
         trust_remote_code: whether code that comes with a hub model may run in this process.
     """

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -182,6 +184,17 @@ def test_a_failed_pass_leaves_nothing_wrong_behind(
             backend.score([ScoreQuery(sequence, (40, 41))])
     [scores] = backend.score([ScoreQuery(sequence, (40, 41))])
     assert_same(scores, naive_logprobs, (*sequence.ids, 40, 41))
+
+
+def test_closing_frees_the_model_and_may_be_repeated(backend: HFBackend) -> None:
+    sequence = backend.start(backend.encode(PROMPT))
+    backend.score([ScoreQuery(sequence)])
+    model = weakref.ref(backend._model._model)
+    backend.close()
+    gc.collect()
+    assert model() is None
+    assert not list(sequence.state.cache)
+    backend.close()
 
 
 # --- sampling -----------------------------------------------------------------------------------
