@@ -210,9 +210,10 @@ class _Builder:
         if event.kind in (EventKind.CALL, EventKind.RESUME):
             self._enter(event)
             return
-        if event.delta:
+        effects = assignments(event.delta)
+        if effects:
             step = self._at(event)
-            step.effects += assignments(event.delta)
+            step.effects += effects
             if event.activation not in self._class_bodies:
                 step.silent = step.silent and all(map(is_definition, event.delta.values()))
         match event.kind:

@@ -1,3 +1,0 @@
-# call: f(1)
-def f(n):
-    return f(n + 1)

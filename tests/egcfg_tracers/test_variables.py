@@ -1,0 +1,75 @@
+"""Only what changed is told, in place or by a new binding, and what is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from egcfg_tracers.journal import ROW
+from egcfg_tracers.values import FIELD
+from egcfg_tracers.variables import MAX_NAMES, Variables, snapshot
+
+
+def told(rows: str) -> dict[str, str]:
+    return {
+        row.split(FIELD)[0]: row.split(FIELD)[2] for row in (rows.split(ROW) if rows else [])
+    }
+
+
+def test_a_variable_is_told_when_new_and_when_changed_only():
+    variables = Variables()
+    assert told(variables.changes({"a": 1, "b": "x"})) == {"a": "1", "b": "'x'"}
+    assert told(variables.changes({"a": 1, "b": "x"})) == {}
+    assert told(variables.changes({"a": 2, "b": "x"})) == {"a": "2"}
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (lambda: [1], lambda value: value.append(2)),
+        (lambda: [[1], 2], lambda value: value[0].append(2)),
+        (lambda: {"k": []}, lambda value: value["k"].append(1)),
+        (lambda: {1, 2}, lambda value: value.discard(1)),
+        (lambda: ([],), lambda value: value[0].append(1)),
+        (lambda: [object()], lambda value: value.append(1)),
+        (lambda: bytearray(b"a"), lambda value: value.append(98)),
+        (lambda: list(range(19)), lambda value: value.append("x" * 3_000)),
+    ],
+)
+def test_a_change_in_place_is_told_once(make, change):
+    variables, value = Variables(), make()
+    before = told(variables.changes({"v": value}))["v"]
+    assert told(variables.changes({"v": value})) == {}
+    change(value)
+    after = told(variables.changes({"v": value}))["v"]
+    assert after != before
+    assert told(variables.changes({"v": value})) == {}
+
+
+def test_a_name_bound_back_to_an_earlier_list_is_told_again():
+    variables, value = Variables(), [1]
+    variables.changes({"v": value})
+    assert told(variables.changes({"v": 5})) == {"v": "5"}
+    assert told(variables.changes({"v": value})) == {"v": "[1]"}
+
+
+def test_equal_values_of_different_types_are_told_apart():
+    variables = Variables()
+    variables.changes({"v": [1]})
+    assert told(variables.changes({"v": [True]})) == {"v": "[True]"}
+    assert told(variables.changes({"v": [1.0]})) == {"v": "[1.0]"}
+
+
+def test_a_deleted_variable_is_told_and_is_new_when_bound_again():
+    variables = Variables()
+    variables.changes({"a": 1, "b": 2})
+    assert told(variables.changes({"b": 2})) == {"a": "<deleted>"}
+    assert told(variables.changes({"b": 2})) == {}
+    assert told(variables.changes({"a": 1, "b": 2})) == {"a": "1"}
+
+
+def test_odd_names_and_more_than_the_limit_are_left_out():
+    crowd = {f"n{i}": i for i in range(MAX_NAMES + 10)}
+    odd = {"__doc__": "", ".0": 1, "a b": 2, 7: 3, "line\nbreak": 4}
+    assert len(told(Variables().changes({**odd, **crowd}))) == MAX_NAMES
+    assert len(told(snapshot({**odd, **crowd}))) == MAX_NAMES
+    assert told(Variables().changes(odd)) == {}
