@@ -28,6 +28,9 @@ from egcfg.plugins import (
     load_registry,
     make_options,
 )
+from egcfg.problem import AssertTest, Problem
+from egcfg.sandbox import Sandbox
+from egcfg.scorer import TestStatus
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "tests" / "plugins"
@@ -314,6 +317,22 @@ def test_create_hands_the_options_over() -> None:
     assert tracer.options.arrow == "="
 
 
+@pytest.mark.usefixtures("known")
+def test_a_third_partys_scorer_judges_in_the_sandbox() -> None:
+    scorer = create(Kind.SCORER, "survives")
+    problem = Problem(
+        task_id="1",
+        description="",
+        entry_point="f",
+        visible_tests=[AssertTest("assert f(1) == 'anything'"), AssertTest("assert f(0) == 1")],
+    )
+
+    with Sandbox() as sandbox:
+        score = scorer.score(problem, "def f(x):\n    return 1 / x\n", sandbox)
+
+    assert [r.status for r in score.results] == [TestStatus.PASSED, TestStatus.ERROR]
+
+
 # --- the seams between packages -----------------------------------------------------------------
 
 
@@ -358,6 +377,22 @@ def test_the_example_of_the_tutorial_installs_and_works(installed: Path) -> None
     (entry,) = [e for e in listing if e["distribution"] == "egcfg-terse"]
     assert entry["error"] is None
     assert [(c["kind"], c["name"]) for c in entry["components"]] == [("prompt", "terse")]
+
+
+@pytest.mark.usefixtures("known")
+def test_the_example_of_the_tutorial_words_a_problem() -> None:
+    builder = create(Kind.PROMPT, "terse", {"opening": "Go."})
+    problem = Problem(
+        task_id="1",
+        description="Square x.",
+        entry_point="square",
+        visible_tests=[AssertTest("assert square(3) == 9")],
+    )
+
+    prompt = builder.build(problem, lambda _: pytest.fail("needs no chat template"))
+
+    assert prompt.unconditional() == "Go. Square x.\n```python\ndef square("
+    assert "signal text\n```python" in prompt.conditional("signal text")
 
 
 def test_the_tutorial_shows_the_example_as_it_is() -> None:

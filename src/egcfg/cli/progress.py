@@ -68,24 +68,33 @@ class LiveProgress(PlainProgress):
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TimeElapsedColumn,
+        )
+        from rich.table import Column
         from rich.text import Text
 
-        class Description(BarColumn):
-            """The task's description as it is, without markup."""
+        class Description(ProgressColumn):
+            """What is being done, as it is: rich's own column would read markup in it."""
 
-            def render(self, task: object) -> Text:  # type: ignore[override]
-                return Text(getattr(task, "description", ""))
+            def render(self, task: Task) -> Text:
+                return Text(task.description, overflow="ellipsis", no_wrap=True)
 
         self.progress: Progress = Progress(
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            Description(),
+            Description(Column(ratio=1, no_wrap=True)),
             console=console(),
             transient=True,
+            expand=True,
         )
-        self.bar: TaskID = self.progress.add_task("", total=None)
+        self.bar: TaskID = self.progress.add_task("opening the model", total=None)
         self.tokens = 0
 
     def run_started(self, total: int, done: int) -> None:

@@ -63,7 +63,6 @@ def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, l
     with Engines(config) as engines, run_progress() as progress:
         model = model_label(config)
         if model is None:
-            progress.say(f"opening the default model of the backend {config.backend}")
             model = engines(signal_configs(config)[0].prompt).backend.model_name
         plan = plan_run(config, problems, model)
         summary = run(

@@ -138,6 +138,21 @@ def test_problems_are_not_read_by_the_model_before_the_data_is_checked(
     assert "/nowhere" not in ran.err
 
 
+@pytest.mark.usefixtures("problems")
+def test_a_real_model_runs_the_main_job(
+    egcfg: Callable[..., Any], tmp_path: Path, tiny_llama: Path
+) -> None:
+    arguments = ["--backend", "hf", "--model", str(tiny_llama), "--dataset", "mine.jsonl"]
+    arguments += ["-p", "long_code", "-g", "0", "-g", "1", "--limit", "1", "--max-tokens", "12"]
+
+    ran = egcfg(*arguments, "--tracer", "minimal", "--results-dir", "out")
+
+    assert ran.status == 0, ran.err
+    files = list((tmp_path / "out" / "mine" / tiny_llama.name).rglob("task_id=*.json"))
+    assert len(files) == 2
+    assert all(json.loads(file.read_text())["stats"]["output_tokens"] > 0 for file in files)
+
+
 def _wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
