@@ -80,14 +80,12 @@ class Choice:
         text: its text.
         rows: one per token; empty where the server sent no log-probabilities.
         finish: why it ended: ``"stop"``, ``"length"`` or another word of the server's.
-        token_ids: the ids of its tokens, where the server sent them.
         prompt_ids: the ids of its prompt, where the server sent them.
     """
 
     text: str
     rows: tuple[Row, ...] = ()
     finish: str | None = None
-    token_ids: tuple[int, ...] | None = None
     prompt_ids: tuple[int, ...] | None = None
 
 
@@ -162,7 +160,6 @@ def _choice(choice: Mapping[str, Any]) -> Choice:
         text=text,
         rows=_rows(choice.get("logprobs"), token_ids),
         finish=finish if isinstance(finish, str) else None,
-        token_ids=token_ids,
         prompt_ids=_optional_ids(choice.get("prompt_token_ids"), "prompt_token_ids"),
     )
 
