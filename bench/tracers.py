@@ -121,12 +121,14 @@ class Program:
 
 
 def seconds(action: Callable[[], object]) -> float:
+    """Return how long `action` takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def run_plain(program: Program) -> tuple[float, int]:
+    """Return the seconds of the call when nothing watches it."""
     namespace = program.function(str(program.path))
     return seconds(lambda: eval(program.expression, namespace)), 0
 
@@ -147,6 +149,7 @@ def run_engine(program: Program, level: str) -> tuple[float, int]:
 
 
 def run_pysnooper(program: Program) -> tuple[float, int]:
+    """Return the seconds of the call, and the lines, calls and returns that were told."""
     import pysnooper
 
     lines: list[str] = []
@@ -158,6 +161,7 @@ def run_pysnooper(program: Program) -> tuple[float, int]:
 
 
 def run_hunter(program: Program) -> tuple[float, int]:
+    """Return the seconds of the call, and the lines, calls and returns that were told."""
     import hunter
 
     stream = io.StringIO()
@@ -169,8 +173,8 @@ def run_hunter(program: Program) -> tuple[float, int]:
     return taken, sum(any(kind in line for kind in kinds) for line in stream.getvalue().split("\n"))
 
 
-def medians(programs: list[Program], run: Callable[[Program], tuple[float, int]]) -> list[Any]:
-    """Return the median seconds and the events of each program."""
+def fastest(programs: list[Program], run: Callable[[Program], tuple[float, int]]) -> list[Any]:
+    """Return the least seconds and the events of each program: noise only ever adds."""
     measured = []
     for program in programs:
         runs = [run(program) for _ in range(ROUNDS)]
@@ -179,6 +183,7 @@ def medians(programs: list[Program], run: Callable[[Program], tuple[float, int]]
 
 
 def report_events(programs: list[Program], peers: list[str]) -> None:
+    """Print what an event costs each tracer, in this process."""
     tools: dict[str, Callable[[Program], tuple[float, int]]] = {
         "plain": run_plain,
         "egcfg minimal": lambda program: run_engine(program, "final"),
@@ -189,7 +194,7 @@ def report_events(programs: list[Program], peers: list[str]) -> None:
         tools["PySnooper"] = run_pysnooper
     if "hunter" in peers:
         tools["hunter (VarsSnooper)"] = run_hunter
-    found = {name: medians(programs, run) for name, run in tools.items()}
+    found = {name: fastest(programs, run) for name, run in tools.items()}
     plain = [taken for taken, _ in found["plain"]]
     lines = found["egcfg full"]
 
@@ -214,6 +219,7 @@ def report_events(programs: list[Program], peers: list[str]) -> None:
 
 
 def report_sandbox(programs: list[Program]) -> None:
+    """Print what tracing adds to an execution in the sandbox."""
     tracers = {"minimal": MinimalTracer(), "full": FullTracer(), "bytecode": BytecodeTracer()}
     print(f"\n{'in the sandbox':22} {'ms/run':>8} {'added':>7}")
     with Sandbox(workers=1) as sandbox:
@@ -240,6 +246,7 @@ def report_sandbox(programs: list[Program]) -> None:
 
 
 def report_long() -> None:
+    """Print how long a program takes that outlasts the budget."""
     print(f"\n{'a long program':22} {'seconds':>8}")
     limits = Limits(cpu_seconds=60, wall_seconds=60)
     call = "run(15_000_000)"
@@ -263,7 +270,10 @@ def install_peers(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    print(f"Python {platform.python_version()}, medians of {ROUNDS} runs\n")
+    """Run everything."""
+    print(
+        f"Python {platform.python_version()}, the fastest of {ROUNDS} runs in this process, medians in the sandbox\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         peers = install_peers(Path(folder) / "peers")
         sources = Path(folder) / "programs"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from egcfg.tracer import Trace
 from egcfg_tracers.folding import Keep, fold, loop_spans
 from egcfg_tracers.steps import Step, ending, parse, steps_of
+from egcfg_tracers.values import clean
 
 __all__ = ["fit", "render_compact"]
 
@@ -29,7 +30,7 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
     lines: list[tuple[str, bool]] = []
     for keep in _KEEPS:
         lines = [
-            (_shorten(step.text, _MAX_LINE), step.pinned)
+            (clean(step.text, _MAX_LINE), step.pinned)
             for step in [*fold(steps, spans, keep), *last]
         ]
         if sum(len(text) + 1 for text, _ in lines) - 1 <= max_chars:

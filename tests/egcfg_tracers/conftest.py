@@ -50,7 +50,7 @@ def golden_request(path: Path) -> TraceRequest:
 
 @pytest.fixture(scope="session")
 def golden(sandbox: Sandbox) -> GoldenTraces:
-    paths = sorted(GOLDEN.glob("*.py"))
+    paths = sorted(GOLDEN.glob("*.program"))
     requests = [golden_request(path) for path in paths]
     names = tuple(path.stem for path in paths)
     traces: dict[str, dict[str, Trace]] = {name: {} for name in names}

@@ -27,7 +27,7 @@ from egcfg_tracers.tracers import (
 )
 
 FOLDER = Path(__file__).with_name("golden")
-PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py"))
+PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.program"))
 MAX_JSON_EVENTS = 150
 MAX_CHARS = 2_000
 

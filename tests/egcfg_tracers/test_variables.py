@@ -10,9 +10,7 @@ from egcfg_tracers.variables import MAX_NAMES, Variables, snapshot
 
 
 def told(rows: str) -> dict[str, str]:
-    return {
-        row.split(FIELD)[0]: row.split(FIELD)[2] for row in (rows.split(ROW) if rows else [])
-    }
+    return {row.split(FIELD)[0]: row.split(FIELD)[2] for row in (rows.split(ROW) if rows else [])}
 
 
 def test_a_variable_is_told_when_new_and_when_changed_only():

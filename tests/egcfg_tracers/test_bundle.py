@@ -1,0 +1,28 @@
+"""What goes into the sandbox is one file that needs the standard library only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from egcfg_tracers.bundle import engine_file
+
+
+def test_the_engine_loads_in_a_bare_interpreter_and_leaves_no_module_behind():
+    check = f"""
+import sys, types
+path = {str(engine_file())!r}
+module = types.ModuleType("instrument")
+exec(compile(open(path).read(), path, "exec"), module.__dict__)
+assert callable(module.Instrument.start)
+print([name for name in sys.modules if "egcfg" in name or "site-packages" in name])
+"""
+    command = [sys.executable, "-I", "-S", "-c", check]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_file_comes_back_when_the_temporary_folder_was_tidied_up():
+    text = engine_file().read_text()
+    engine_file().unlink()
+    assert engine_file().read_text() == text

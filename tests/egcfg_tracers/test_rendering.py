@@ -1,0 +1,146 @@
+"""Text stays within any limit, says what it left out, and keeps what matters most."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egcfg.sandbox import Outcome
+from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
+from egcfg_tracers.compact import fit
+from egcfg_tracers.tracers import (
+    BytecodeOptions,
+    BytecodeTracer,
+    FullOptions,
+    FullTracer,
+    MinimalOptions,
+    MinimalTracer,
+)
+
+WIDE = 10**6
+RENDERERS = {
+    "compact": FullTracer(FullOptions(max_chars=WIDE)),
+    "opcodes": BytecodeTracer(BytecodeOptions(max_chars=WIDE, show_opcodes=True)),
+    "paper": FullTracer(FullOptions(max_chars=WIDE, layout="paper")),
+    "minimal": MinimalTracer(MinimalOptions(max_chars=WIDE)),
+    "minimal paper": MinimalTracer(MinimalOptions(max_chars=WIDE, layout="paper")),
+}
+
+names = st.sampled_from(["f", "g", "<module>", "<listcomp>", "x\ud800"])
+texts = st.sampled_from(
+    ["1", "[1, 2]", "'a'", "{1: (2,)}", "<Foo x=1>", "{1, 2}", "nan", "'", "(("]
+)
+variables = st.dictionaries(
+    st.sampled_from("abc"), st.builds(Value, st.sampled_from(["int", "list", "", "str"]), texts)
+)
+raised = st.builds(
+    RaisedValue,
+    type=st.sampled_from(["KeyError", "GeneratorExit"]),
+    message=st.text(max_size=5),
+    first=st.booleans(),
+)
+events = st.builds(
+    TraceEvent,
+    index=st.integers(0, 60),
+    kind=st.sampled_from(EventKind),
+    activation=st.integers(0, 6),
+    depth=st.integers(0, 70_000),
+    function=names,
+    line=st.integers(0, 9),
+    delta=variables,
+    full=st.none() | variables,
+    value=st.none() | st.builds(Value, st.just("int"), texts),
+    raised=st.none() | raised,
+)
+traces = st.builds(
+    Trace,
+    source=st.sampled_from(
+        ["", "def f(:", "def f(n):\n  for i in n:\n    g(i)\n  return [x for x in n]"]
+    ),
+    call=st.sampled_from([None, "f(1)", "\x1b[31m"]),
+    stdin=st.text(max_size=5),
+    events=st.lists(events, max_size=40),
+    outcome=st.sampled_from(Outcome),
+    raised=st.none() | raised,
+    result=st.none() | st.builds(Value, st.just("int"), texts),
+    stdout=st.text(max_size=20),
+    cut=st.booleans(),
+    lost=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@given(trace=traces, limit=st.integers(0, 3_000))
+@settings(max_examples=30)
+def test_any_trace_reads_within_any_limit_and_without_control_characters(renderer, trace, limit):
+    text = RENDERERS[renderer].render(trace, limit)
+    assert len(text) <= limit
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("limit", [0, 1, 40, 100, 300, 700, 2_000, 20_000])
+def test_real_traces_read_within_any_limit(golden, limit):
+    for name in golden.names:
+        for kind, renderer in (("full", "compact"), ("full", "paper"), ("minimal", "minimal")):
+            text = RENDERERS[renderer].render(golden.traces[name][kind], limit)
+            assert len(text) <= limit
+
+
+@pytest.mark.parametrize("limit", [220, 400, 800])
+def test_the_call_the_failing_line_its_variables_and_the_end_are_always_there(golden, limit):
+    trace = golden.traces["failing"]["full"]
+    text = RENDERERS["compact"].render(trace, limit)
+    assert text.startswith("f([1, 2, 0, 4])")
+    assert "return total / part  !! ZeroDivisionError" in text
+    assert "where total=12, part=0" in text
+    assert text.endswith("raised ZeroDivisionError: division by zero")
+
+
+def test_the_effect_of_the_last_line_is_there_in_every_layout(golden):
+    traces = golden.traces["last_line"]
+    assert "total=120" in RENDERERS["compact"].render(traces["full"], 300)
+    assert "'total': 120" in RENDERERS["paper"].render(traces["full"], 2_000)
+    assert "total=120" in RENDERERS["minimal"].render(traces["minimal"], 300)
+    assert "'total': 120" in RENDERERS["minimal paper"].render(traces["minimal"], 300)
+
+
+def test_folded_iterations_are_counted(golden):
+    text = RENDERERS["compact"].render(golden.traces["iterations_that_differ"]["full"], 2_000)
+    visits = len(re.findall(r"^L4 ", text, re.MULTILINE))
+    (folded,) = re.findall(r"\.\.\. (\d+) more iterations", text)
+    assert visits - 1 + int(folded) == 111  # the last visit only ends the loop
+
+
+def test_folded_calls_are_counted(golden):
+    text = RENDERERS["compact"].render(golden.traces["recursion"]["full"], 2_000)
+    shown = len(re.findall(r"^ *call fact", text, re.MULTILINE))
+    folded = {int(count) for count in re.findall(r"inside (\d+) other calls of fact", text)}
+    assert folded == {29 - shown}
+
+
+def test_events_that_were_not_recorded_are_counted(golden):
+    trace = golden.traces["deep_recursion"]["full"]
+    text = RENDERERS["compact"].render(trace, 20_000)
+    missing = trace.events_seen - len(trace.events)
+    assert f"... {missing} events not recorded" in text
+
+
+def test_the_paper_layout_starts_and_ends_with_a_blank_line(golden):
+    lines = RENDERERS["paper"].render(golden.traces["loop"]["full"], 20_000).split("\n")
+    assert lines[0] == lines[-1] == " "
+    assert lines[1:3] == ["= {'f': '<Function f>'} , {'f': 'Function'}", "LINE: f(3)"]
+    assert lines[-3:-1] == ["RETURN: f(3)", "Return Value: 3"]
+
+
+def test_blocks_are_left_out_between_a_third_and_two_thirds():
+    blocks = [(f"line {number:03}", number in (0, 50, 99)) for number in range(100)]
+    lines = fit(blocks, 400).split("\n")
+    shown = [int(line.removeprefix("line ")) for line in lines if line.startswith("line")]
+    assert {0, 50, 99} <= set(shown)
+    head = sum(number < 50 for number in shown)
+    assert 0.2 < head / len(shown) < 0.5
+    skipped = [int(line.split()[1]) for line in lines if line.startswith("...")]
+    assert sum(skipped) + len(shown) == 100
