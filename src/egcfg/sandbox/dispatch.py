@@ -26,6 +26,8 @@ __all__ = ["Answer", "Job", "dispatch"]
 Job = tuple[dict[str, Any], ...]
 
 ATTEMPTS = 2
+# How many servers are tried until one takes a job.
+SERVERS = 3
 # A supervisor ends its program at the wall limit; this is for one that does not answer at all.
 GRACE_SECONDS = 30.0
 CHUNK = 1 << 18
@@ -85,7 +87,6 @@ class _Running:
     streams: list[socket.socket] = field(factory=list)
     received: list[bytearray] = field(factory=list)
     open: int = 0
-    failure: str = ""
 
 
 def dispatch(
@@ -140,7 +141,19 @@ class _Dispatch:
         wall = max(request["limits"]["wall_seconds"] for request in requests)
         job = _Running(index, attempt, time.monotonic() + wall + GRACE_SECONDS)
         self.running[index] = job
-        server = self.ready_server()
+        for _ in range(SERVERS):
+            server = self.ready_server()
+            try:
+                self._submit(server, job, requests)
+            except OSError as error:
+                # The server died before it had the whole job: no attempt at the program.
+                self._close_streams(job)
+                cause = f"the server does not take requests ({error})"
+            else:
+                return
+        self._failed(job, cause)
+
+    def _submit(self, server: ServerProcess, job: _Running, requests: Job) -> None:
         channels = socket.socketpair() if len(requests) > 1 else ()
         try:
             for part, request in enumerate(requests):
@@ -149,8 +162,6 @@ class _Dispatch:
                 job.streams.append(stream)
                 job.received.append(bytearray())
                 job.open += 1
-        except OSError as error:
-            self._failed(job, f"the server does not take requests ({error})")
         finally:
             for channel in channels:
                 channel.close()
@@ -183,6 +194,7 @@ class _Dispatch:
         answers = [Answer.parse(bytes(data)) for data in job.received]
         complete = tuple(answer for answer in answers if answer is not None)
         if len(complete) < len(answers):
+            self.ready_server().settle()
             self._failed(job, "an execution ended without an answer")
             return
         broken = [answer for answer in complete if answer.how == "sandbox_error"]
@@ -207,8 +219,12 @@ class _Dispatch:
     def _drop(self, job: _Running) -> None:
         if self.running.pop(job.index, None) is None:
             return
+        self._close_streams(job)
+        self.slots.release()
+
+    def _close_streams(self, job: _Running) -> None:
         for stream in job.streams:
             if stream.fileno() >= 0:
                 self.selector.unregister(stream)
                 stream.close()
-        self.slots.release()
+        job.streams, job.received, job.open = [], [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ CONFINED = Path(__file__).with_name("confined")
 _FOREIGN: list[subprocess.Popen[bytes]] = []
 START_SECONDS = 30.0
 END_SECONDS = 5.0
+SETTLE_SECONDS = 0.25
 SEND_SECONDS = 30.0
 # No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
 ENVIRONMENT = {
@@ -55,6 +57,7 @@ class ServerProcess:
         self._scratch = tempfile.mkdtemp(prefix="egcfg-sandbox-")
         self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
         self._loaded: set[str] = set()
+        self._gone = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
@@ -97,8 +100,13 @@ class ServerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the server still runs."""
-        return self._process.poll() is None
+        """Whether the server still runs and takes requests."""
+        return not self._gone and self._process.poll() is None
+
+    def settle(self) -> None:
+        """Give a server that may just have been killed the time to be seen dead."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(SETTLE_SECONDS)
 
     def submit(self, request: dict[str, Any], channel: socket.socket | None) -> socket.socket:
         """Have a request executed; the answer comes through the socket that is returned.
@@ -119,6 +127,8 @@ class ServerProcess:
             ours.settimeout(SEND_SECONDS)
             ours.sendall(frames.pack_json(request))
         except OSError:
+            # A process that was killed closes its sockets before it can be waited for.
+            self._gone = True
             ours.close()
             raise
         return ours
@@ -146,6 +156,8 @@ class ServerProcess:
         self._control.close()
         process = getattr(self, "_process", None)
         if process is not None:
+            if self._gone:
+                process.kill()
             try:
                 process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:

@@ -65,8 +65,11 @@ class Layers:
         self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         self._enter_namespaces(folder)
         self._try("no_new_privs", linux.forbid_new_privileges)
-        self._prepare_landlock()
-        self._prepare_seccomp()
+        if self.has("no_new_privs"):
+            self._prepare_landlock()
+            self._prepare_seccomp()
+        else:
+            self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
         linux.undumpable()
 
     def _try(self, name: str, use: Callable[[], None]) -> bool:

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import io
 import os
+import random
 import socket
 import sys
 import threading
@@ -42,6 +43,8 @@ def run(
         channel: where calls come in after the program ran, until its other end closes.
         instrument: watches the program; has ``start()`` and ``stop(error)``. May be None.
     """
+    # The module seeds itself anew in every fork.
+    random.seed(0)
     main = bool(request["main"])
     stdout, stderr = open_streams()
     module = types.ModuleType("__main__" if main else "program")

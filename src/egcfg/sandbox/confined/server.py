@@ -15,7 +15,6 @@ import gc
 import importlib
 import json
 import os
-import random
 import signal
 import socket
 import sys
@@ -115,7 +114,6 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    random.seed(0)
     server = Server(stream, settings["scratch_root"])
     server.layers.enter(settings["tree_folder"], settings["disabled"])
     # The kernel reaps supervisors by itself; each sets this back for its own child.

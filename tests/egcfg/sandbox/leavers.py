@@ -1,0 +1,87 @@
+"""Runs programs that leave things behind, and prints what was left; started by a test.
+
+A process of its own: it is a subreaper, so that whatever escapes becomes its child.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+
+from egcfg.sandbox import Execution, Limits, Sandbox
+from egcfg.sandbox.confined import linux
+
+CHILDREN = (
+    "import os, subprocess, time\n"
+    "for n in range(4):\n"
+    "    try:\n"
+    "        if os.fork() == 0:\n"
+    "            os.setsid()\n"
+    "            if os.fork() == 0:\n"
+    "                open(f'left{n}', 'w').close()\n"
+    "                time.sleep(99)\n"
+    "            time.sleep(99)\n"
+    "    except OSError:\n"
+    "        pass\n"
+)
+PROGRAMS = (
+    CHILDREN,
+    CHILDREN + "os._exit(0)",
+    CHILDREN + "while True: pass",
+    CHILDREN + "raise SystemExit",
+    "import os\nos.makedirs('a/b')\nos.chmod('a', 0)\nopen('c', 'w').close()",
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(99,)).start()",
+    "x = [0] * 10**11",
+    "import os\nos.symlink('/', 'root')",
+)
+
+
+def main(disabled: list[str]) -> None:
+    """Run every program, in batches and alone, and report what is there that was not before."""
+    linux.become_subreaper()
+    limits = Limits(cpu_seconds=0.3, wall_seconds=0.6)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with Sandbox(disabled=disabled) as sandbox:
+        for main_program in (False, True):
+            sandbox.run(
+                [
+                    Execution(source=source, limits=limits, run_as_main=main_program)
+                    for source in PROGRAMS
+                ]
+            )
+        running = children(os.getpid())
+        # An answer is complete a moment before its supervisor is gone.
+        patience = time.monotonic() + 10
+        while (supervisors := children(running[0])) and time.monotonic() < patience:
+            time.sleep(0.01)
+        folder = os.listdir(tempfile.gettempdir())
+        scratch = os.listdir(os.path.join(tempfile.gettempdir(), folder[0]))
+    left = {
+        "servers": len(running),
+        "supervisors": supervisors,
+        "scratch": sorted(set(scratch) - {"tree"}),
+        "processes": children(os.getpid()),
+        "folders": os.listdir(tempfile.gettempdir()),
+        "descriptors": len(os.listdir("/proc/self/fd")) - descriptors,
+    }
+    sys.stdout.write(json.dumps(left))
+
+
+def children(parent: int) -> list[int]:
+    """Return the child processes of a process, zombies included."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                if int(file.read().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(name))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,155 @@
+"""Faults of the sandbox's own processes, and what is left once all is over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from egcfg.errors import SandboxError, UnknownNameError
+from egcfg.sandbox import LAYERS, Call, Execution, Instrument, Limits, Sandbox
+from egcfg.sandbox.server_process import ServerProcess
+
+
+@pytest.fixture
+def own_sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as service:
+        yield service
+
+
+def server_of(sandbox: Sandbox) -> ServerProcess:
+    server = sandbox._server
+    assert server is not None
+    return server
+
+
+def test_no_execution_is_lost_or_wrong_when_the_server_is_killed(own_sandbox: Sandbox) -> None:
+    own_sandbox.report()
+    first = server_of(own_sandbox).pid
+    executions = [
+        Execution(source="import time\ntime.sleep(0.005)", call=Call(f"{n} * 2")) for n in range(60)
+    ]
+    killer = threading.Timer(0.1, os.kill, (first, signal.SIGKILL))
+    killer.start()
+    results = own_sandbox.run(executions)
+    killer.join()
+    assert [result.value for result in results] == [2 * n for n in range(60)]
+    own_sandbox.run([Execution(source="")])
+    assert server_of(own_sandbox).pid != first
+
+
+def test_a_dead_server_is_replaced(own_sandbox: Sandbox) -> None:
+    own_sandbox.report()
+    for _ in range(3):
+        os.kill(server_of(own_sandbox).pid, signal.SIGKILL)
+        (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+        assert result.value == 1
+
+
+def test_a_failure_of_the_sandbox_is_retried_once_and_then_raised(
+    own_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(
+        "class Instrument:\n    def __init__(self, options, memory):\n        raise OSError('no')\n"
+    )
+    with pytest.raises(SandboxError, match=r"2 times.*OSError: no.*egcfg doctor"):
+        own_sandbox.run([Execution(source="", instrument=Instrument(path=str(path)))])
+    path.write_text("1 / 0")
+    with pytest.raises(SandboxError, match="ZeroDivisionError"):
+        own_sandbox.run([Execution(source="", instrument=Instrument(path=str(path)))])
+    (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+    assert result.value == 1
+
+
+def test_a_server_that_cannot_start_is_an_error_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("egcfg.sandbox.server_process.CONFINED", tmp_path / "missing")
+    with Sandbox() as sandbox, pytest.raises(SandboxError, match="missing"):
+        sandbox.run([Execution(source="")])
+
+
+def test_an_interrupted_batch_ends_its_programs(own_sandbox: Sandbox) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            own_sandbox.run([Execution(source="while True: pass")] * 3)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    # Every slot is free again.
+    results = own_sandbox.run([Execution(source="", call=Call("1"))] * 4)
+    assert [result.value for result in results] == [1] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    "disabled",
+    [(), ("seccomp",), ("seccomp", "pid namespace"), [n for n in LAYERS if n != "rlimits"]],
+    ids=["all layers", "no seccomp", "no pid namespace", "bare"],
+)
+def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:
+    script = Path(__file__).with_name("leavers.py")
+    done = subprocess.run(
+        [sys.executable, str(script), *disabled],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "servers": 1,
+        "supervisors": [],
+        "scratch": [],
+        "processes": [],
+        "folders": [],
+        "descriptors": 0,
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) -> None:
+    def usage() -> tuple[int, int, int]:
+        pid = server_of(own_sandbox).pid
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{pid}/fd")), pages
+
+    execution = Execution(source="x = bytes(1000)", call=Call("x"))
+    own_sandbox.run([execution] * 20)
+    ours, theirs, pages = usage()
+    own_sandbox.run([execution] * 200)
+    ours_after, theirs_after, pages_after = usage()
+    assert (ours_after, theirs_after) == (ours, theirs)
+    assert pages_after <= pages + 50
+
+
+def test_a_strict_sandbox_refuses_to_work_without_a_layer() -> None:
+    with (
+        Sandbox(strict=True, disabled=["landlock"]) as sandbox,
+        pytest.raises(SandboxError, match="landlock: switched off"),
+    ):
+        sandbox.run([Execution(source="")])
+
+
+def test_an_unknown_layer_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'seccomp'"):
+        Sandbox(disabled=["secomp"])
+
+
+def test_limits_hold_without_layers(bare_sandbox: Sandbox) -> None:
+    limits = Limits(cpu_seconds=0.3, wall_seconds=1.0)
+    sources = ("while True: pass", "import time; time.sleep(60)", "x = [0] * 10**11")
+    results = bare_sandbox.run([Execution(source=s, limits=limits) for s in sources])
+    assert [r.outcome.value for r in results] == ["timeout", "timeout", "memory"]

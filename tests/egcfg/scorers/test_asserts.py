@@ -1,0 +1,169 @@
+"""The asserts scorer: statuses, forms of asserts, setup code, wrong input."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from egcfg.errors import UsageError
+from egcfg.problem import AssertTest, Problem, StdioTest
+from egcfg.sandbox import Sandbox
+from egcfg.scorer import Score, TestStatus
+from egcfg.scorers.asserts import AssertsScorer, free_modules, split_calls
+from egcfg.scorers.judged import ScorerOptions
+
+OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0, memory_bytes=200 << 20)
+
+
+def score(sandbox: Sandbox, code: str, *tests: str, **settings: Any) -> Score:
+    problem = Problem(
+        task_id="t",
+        description="",
+        entry_point="f",
+        visible_tests=tuple(AssertTest(test) for test in tests),
+        **settings,
+    )
+    return AssertsScorer(OPTIONS).score(problem, code, sandbox)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("def f(x): return x * 2", TestStatus.PASSED, None),
+        ("def f(x): return x * 3", TestStatus.FAILED, "the assertion does not hold"),
+        ("def f(x): return x / 0", TestStatus.ERROR, "ZeroDivisionError: division by zero"),
+        ("def f(): return 4", TestStatus.ERROR, "TypeError: f() takes 0 positional"),
+        ("def g(): return 4", TestStatus.ERROR, "NameError: name 'f' is not defined"),
+        ("def f(x)", TestStatus.ERROR, "SyntaxError: expected ':' (<program>, line 1)"),
+        ("def f(x):\n    while True: pass", TestStatus.TIMEOUT, "it took too much processor time"),
+        ("def f(x): return [0] * 10**11", TestStatus.MEMORY, "MemoryError:"),
+        ("def f(x): return f", TestStatus.UNSUPPORTED, "a value of type function"),
+        ("import os\nos._exit(0)", TestStatus.ERROR, "it left by itself, exit status 0"),
+        ("while True: print('x' * 999)", TestStatus.ERROR, "it wrote too much output"),
+        ("", TestStatus.ERROR, "there is no code"),
+    ],
+)
+def test_each_end_has_its_status(
+    sandbox: Sandbox, code: str, status: TestStatus, error: str | None
+) -> None:
+    (result,) = score(sandbox, code, "assert f(2) == 4").results
+    assert (result.name, result.status) == ("assert f(2) == 4", status)
+    assert (result.error or "").startswith(error or "")
+    assert (result.error is None) == (error is None)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert f([1, 2]) == [2, 4]",
+        "assert not f([])",
+        "assert f([]) is not None and f([]) is not [] and f([]) == []",
+        "assert abs(f([1])[0] - 2.0000001) < 1e-5",
+        "assert set(f([1, 1])) == {2}",
+        "assert 4 in f([2])",
+        "assert f(f([1])) == [4]",
+        "assert f([x for x in range(2)]) == [0, 2]",
+        "assert all(f([n]) == [2 * n] for n in range(3))",
+        "for n in range(3):\n    assert f([n]) == [2 * n], n",
+        "assert list(map(f, [[1], [2]])) == [[2], [4]]",
+        "assert f(x=[1]) == f(*[[1]]) == f(**{'x': [1]})",
+        "assert (lambda g: g([3]))(f) == [6]",
+        "assert f([math.floor(1.5)]) == [2] and math.pi > 3",
+        "try:\n    f(None)\nexcept TypeError:\n    pass\nelse:\n    assert False",
+    ],
+)
+def test_asserts_come_in_many_forms(sandbox: Sandbox, test: str) -> None:
+    right = "import math\ndef f(x): return [2 * n for n in x]"
+    assert score(sandbox, right, test).passed
+    wrong = "import math, random\ndef f(x): return [n + 7 for n in x or ()] + [random.random()]"
+    assert not score(sandbox, wrong, test).passed
+
+
+def test_the_message_of_an_assertion_is_the_error(sandbox: Sandbox) -> None:
+    (result,) = score(sandbox, "def f(): pass", "assert f(), 'wants\\nmore'").results
+    assert result.error == "wants more"
+
+
+def test_an_expected_exception_passes_only_when_raised(sandbox: Sandbox) -> None:
+    test = "try:\n    f()\n    assert False\nexcept KeyError as e:\n    assert str(e) == \"'k'\""
+    own = "class E(KeyError): pass\ndef f(): raise E('k')"
+    assert not score(sandbox, "def f(): raise ValueError('k')", test).passed
+    assert not score(sandbox, "def f(): return 1", test).passed
+    loose = test.replace(" as e", "").replace("assert str(e) == \"'k'\"", "pass")
+    assert score(sandbox, own, loose).passed
+
+
+def test_a_test_that_swallows_everything_cannot_hide_an_end(sandbox: Sandbox) -> None:
+    test = "try:\n    f()\nexcept BaseException:\n    pass"
+    (result,) = score(sandbox, "import os\ndef f(): os._exit(0)", test).results
+    assert result.status is TestStatus.ERROR
+    (result,) = score(sandbox, "def f(): return f", test).results
+    assert result.status is TestStatus.UNSUPPORTED
+
+
+def test_every_test_gets_a_fresh_program(sandbox: Sandbox) -> None:
+    code = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
+    assert score(sandbox, code, "assert f(1) == 1", "assert f(2) == 1").passed
+    assert score(sandbox, code, "assert f(1) + f(1) == 3").passed
+
+
+def test_setup_code_runs_before_the_program_or_after_where_it_needs_it(sandbox: Sandbox) -> None:
+    early = score(
+        sandbox, "def f(): return BASE + 1", "assert f() == BASE + 1", setup_code="BASE=1"
+    )
+    assert early.passed
+    code = "class Node:\n    def __init__(self, v): self.v = v\ndef f(n): return n.v"
+    late = score(sandbox, code, "assert f(root) == 5", setup_code="root = Node(5)")
+    assert late.passed
+    broken = score(sandbox, "def f(n): return 1", "assert f(1) == 1", setup_code="root = Node(5)")
+    assert broken.general_error == "NameError: name 'Node' is not defined"
+
+
+def test_arguments_may_use_the_programs_classes(sandbox: Sandbox) -> None:
+    code = "class Pair:\n    def __init__(self, a): self.a = a\ndef f(ps): return [p.a for p in ps]"
+    assert score(sandbox, code, "assert f([Pair(1), Pair(2)]) == [1, 2]").passed
+
+
+def test_what_keeps_a_program_from_loading_is_the_general_error(sandbox: Sandbox) -> None:
+    result = score(sandbox, "import nowhere", "assert f(1) == 1", "assert f(2) == 2")
+    assert result.general_error == "ModuleNotFoundError: No module named 'nowhere' (line 1)"
+    assert score(sandbox, "def f(x): return 1 / 0", "assert f(1) == 1").general_error is None
+    # Not even a test that calls nothing passes on it.
+    assert not score(sandbox, "import nowhere", "assert True").passed
+
+
+def test_accuracy_is_the_share_of_tests(sandbox: Sandbox) -> None:
+    result = score(sandbox, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2")
+    assert (result.accuracy, result.passed) == (0.5, False)
+
+
+def test_only_the_call_goes_to_the_program() -> None:
+    tree = ast.parse("assert f(g(2), k=[3]) == {4: 'four'}, 'message'")
+    assert split_calls(tree, "f") == (
+        "assert __evaluate__('f(g(2), k=[3])') == {4: 'four'}, 'message'"
+    )
+    loop = "for x in [1]:\n    assert f(x) == f(2)"
+    assert split_calls(ast.parse(loop), "f") == (
+        "for x in [1]:\n    assert f(x) == __evaluate__('f(2)')"
+    )
+
+
+def test_modules_that_a_test_forgot_to_import_are_found() -> None:
+    source = "import re\nassert f(sys.maxsize) == math.pi == own.value == re.A"
+    assert free_modules(ast.parse(source)) == ("math", "sys")
+
+
+@pytest.mark.parametrize("test", ["assert f(", "assert f(1) ==\0 1"])
+def test_a_test_that_is_no_python_is_the_users_error(sandbox: Sandbox, test: str) -> None:
+    with pytest.raises(UsageError, match="task t: a test is no Python"):
+        score(sandbox, "def f(x): return 1", test)
+
+
+def test_other_kinds_of_tests_are_the_users_error(sandbox: Sandbox) -> None:
+    problem = Problem(
+        task_id="t", description="", entry_point="f", visible_tests=(StdioTest("", ""),)
+    )
+    with pytest.raises(UsageError, match="takes assert statements, not StdioTest"):
+        AssertsScorer(OPTIONS).score(problem, "x", sandbox)

@@ -1,0 +1,79 @@
+"""The stdio scorer: whole programs and solve(), comparison of lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from egcfg.problem import Problem, StdioTest
+from egcfg.sandbox import Sandbox
+from egcfg.scorer import TestResult, TestStatus
+from egcfg.scorers.judged import ScorerOptions
+from egcfg.scorers.stdio import StdioScorer
+
+OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0)
+DOUBLE = "n = int(input())\nprint(n * 2)\n"
+
+
+def judge(
+    sandbox: Sandbox, code: str, stdin: str, stdout: str, entry_point: str | None = None
+) -> TestResult:
+    problem = Problem(
+        task_id="t",
+        description="",
+        entry_point=entry_point,
+        visible_tests=(StdioTest(stdin, stdout),),
+        scorer="stdio",
+    )
+    (result,) = StdioScorer(OPTIONS).score(problem, code, sandbox).results
+    return result
+
+
+@pytest.mark.parametrize(
+    ("code", "entry_point"),
+    [
+        (DOUBLE, None),
+        (DOUBLE + "import sys\nsys.exit()", None),
+        ("if __name__ == '__main__':\n    print(int(input()) * 2, end='   ')", None),
+        ("def solve():\n    print(int(input()) * 2)\n    return 'ignored'", "solve"),
+        ("import sys\ndef solve():\n    print(int(input()) * 2)\n    sys.exit(0)", "solve"),
+    ],
+)
+def test_right_programs_pass(sandbox: Sandbox, code: str, entry_point: str | None) -> None:
+    assert judge(sandbox, code, "21\n", "42\n", entry_point).status is TestStatus.PASSED
+    wrong = judge(sandbox, code, "22\n", "42\n", entry_point)
+    assert (wrong.status, wrong.error) == (TestStatus.FAILED, "line 1 is '44', not '42'")
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "passes"),
+    [
+        ("a  \nb\n\n\n", "a\nb", True),
+        ("a\r\nb", "a\nb\n", True),
+        ("a\n\nb", "a\nb", False),
+        (" a", "a", False),
+        ("a", "a\nb", False),
+        ("", "", True),
+    ],
+)
+def test_output_is_compared_by_lines_without_trailing_blanks(
+    sandbox: Sandbox, printed: str, expected: str, passes: bool
+) -> None:
+    code = f"import sys\nsys.stdout.write({printed!r})"
+    assert (judge(sandbox, code, "", expected).status is TestStatus.PASSED) == passes
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("1 / 0", TestStatus.ERROR),
+        ("import sys; sys.exit(1)", TestStatus.ERROR),
+        ("import os; os._exit(0)", TestStatus.ERROR),
+        ("input()", TestStatus.ERROR),
+        ("while True: pass", TestStatus.TIMEOUT),
+        ("x = [0] * 10**11", TestStatus.MEMORY),
+    ],
+)
+def test_the_right_output_is_not_enough(sandbox: Sandbox, end: str, status: TestStatus) -> None:
+    result = judge(sandbox, f"print('42', flush=True)\n{end}", "", "42")
+    assert result.status is status
+    assert result.error
