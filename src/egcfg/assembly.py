@@ -20,7 +20,7 @@ from egcfg.datasets.selection import open_dataset, select
 from egcfg.engine import Engine
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
-from egcfg.plan import signal_configs
+from egcfg.plan import mbpp_examples_file, signal_configs
 from egcfg.plugins import component_class, create, registry
 from egcfg.problem import Problem
 from egcfg.sandbox import Sandbox
@@ -79,6 +79,8 @@ def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any
     options_class = component_class(kind, name).Options
     known = [option.name for option in fields(options_class) if option.init]
     values: dict[str, Any] = {}
+    if kind is Kind.PROMPT and (examples := mbpp_examples_file(config, name)) is not None:
+        values["examples_path"] = examples
     if kind is Kind.BACKEND:
         for setting in ("model", "base_url"):
             value = getattr(config, setting)

@@ -19,7 +19,7 @@ from egcfg.runs.grid import Grid
 from egcfg.runs.store import ResultsFolder
 from egcfg.settings import DecodingSettings
 
-__all__ = ["RunPlan", "base_settings", "plan_run", "signal_configs"]
+__all__ = ["RunPlan", "base_settings", "mbpp_examples_file", "plan_run", "signal_configs"]
 
 
 @frozen(kw_only=True)
@@ -99,6 +99,18 @@ def base_settings(config: RunConfig) -> DecodingSettings:
     )
 
 
+def mbpp_examples_file(config: RunConfig, prompt: str) -> Path | None:
+    """Return the MBPP file that a prompt takes its worked examples from, as the paper does.
+
+    That is the data set's own file where the run is on MBPP and the prompt can show examples.
+    """
+    if config.dataset != "mbpp" or "examples_path" in config.options_for(Kind.PROMPT, prompt):
+        return None
+    options_class = component_class(Kind.PROMPT, prompt).Options
+    shows_examples = "examples_path" in {f.name for f in fields(options_class)}
+    return config.data if shows_examples else None
+
+
 def _pins(config: RunConfig, prompt: str) -> dict[str, Any]:
     components = {
         Kind.BACKEND: config.backend,
@@ -107,10 +119,14 @@ def _pins(config: RunConfig, prompt: str) -> dict[str, Any]:
     }
     if config.scorer is not None:
         components[Kind.SCORER] = config.scorer
-    return {
+    pins: dict[str, Any] = {
         kind.value: {"name": name, **_pinned_options(config, kind, name)}
         for kind, name in components.items()
     }
+    if mbpp_examples_file(config, prompt) is not None:
+        # Not the path: the same examples may lie elsewhere tomorrow.
+        pins["prompt"]["examples"] = "MBPP 2, 3, 4"
+    return pins
 
 
 def _pinned_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:

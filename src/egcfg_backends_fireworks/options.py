@@ -23,6 +23,10 @@ class DraftPolicy(enum.StrEnum):
     LINE_ECHO = "line_echo"
 
 
+TEXT_IS_THE_SAME = {"changes_text": False}
+"""Marks an option that may differ between two parts of one run."""
+
+
 @frozen(kw_only=True)
 class EndpointOptions:
     """How an endpoint is asked. API keys are no options: they come from the environment only.
@@ -47,13 +51,19 @@ class EndpointOptions:
     model: str | None = None
     base_url: str | None = None
     top_k: int = field(default=20, validator=validators.ge(1))
-    timeout_s: float = field(default=300.0, validator=validators.gt(0))
-    attempt_timeout_s: float = field(default=60.0, validator=validators.gt(0))
-    max_attempts: int = field(default=7, validator=validators.ge(1))
-    backoff_s: float = field(default=2.0, validator=validators.ge(0))
-    max_backoff_s: float = field(default=30.0, validator=validators.ge(0))
-    max_retry_after_s: float = field(default=60.0, validator=validators.ge(0))
-    max_concurrency: int = field(default=8, validator=validators.ge(1))
+    timeout_s: float = field(default=300.0, validator=validators.gt(0), metadata=TEXT_IS_THE_SAME)
+    attempt_timeout_s: float = field(
+        default=60.0, validator=validators.gt(0), metadata=TEXT_IS_THE_SAME
+    )
+    max_attempts: int = field(default=7, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
+    backoff_s: float = field(default=2.0, validator=validators.ge(0), metadata=TEXT_IS_THE_SAME)
+    max_backoff_s: float = field(
+        default=30.0, validator=validators.ge(0), metadata=TEXT_IS_THE_SAME
+    )
+    max_retry_after_s: float = field(
+        default=60.0, validator=validators.ge(0), metadata=TEXT_IS_THE_SAME
+    )
+    max_concurrency: int = field(default=8, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
     context_length: int | None = None
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     tokenizer: str | None = None

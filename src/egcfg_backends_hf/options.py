@@ -31,5 +31,9 @@ class HFOptions:
     revision: str | None = None
     device: str = "auto"
     dtype: str = field(default="auto", validator=validators.in_(DTYPES))
-    threads: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    threads: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={"changes_text": False},
+    )
     trust_remote_code: bool = False

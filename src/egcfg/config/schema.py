@@ -174,7 +174,7 @@ class RunConfig:
         Group.GUIDANCE, "guidance strength; 0 is the plain model", (0.0, 1.0), "-g", "X"
     )
     prompt: tuple[str, ...] = _setting(
-        Group.GUIDANCE, "how problems are worded", ("deepseek_instruct",), "-p", "NAME"
+        Group.GUIDANCE, "how problems are worded", ("chat",), "-p", "NAME"
     )
     temperature: tuple[float, ...] = _setting(
         Group.GUIDANCE, "of sampled candidates", (_DECODING["temperature"],), "-t", "X"
