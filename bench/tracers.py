@@ -221,7 +221,7 @@ def report_events(programs: list[Program], peers: list[str]) -> None:
 def report_sandbox(programs: list[Program]) -> None:
     """Print what tracing adds to an execution in the sandbox."""
     tracers = {"minimal": MinimalTracer(), "full": FullTracer(), "bytecode": BytecodeTracer()}
-    print(f"\n{'in the sandbox':22} {'ms/run':>8} {'added':>7}")
+    print(f"\n{'median in the sandbox':22} {'ms/run':>8} {'added':>7}")
     with Sandbox(workers=1) as sandbox:
 
         def untraced(program: Program) -> object:
@@ -271,9 +271,7 @@ def install_peers(folder: Path) -> list[str]:
 
 def main() -> None:
     """Run everything."""
-    print(
-        f"Python {platform.python_version()}, the fastest of {ROUNDS} runs in this process, medians in the sandbox\n"
-    )
+    print(f"Python {platform.python_version()}; here the fastest of {ROUNDS} runs\n")
     with tempfile.TemporaryDirectory() as folder:
         peers = install_peers(Path(folder) / "peers")
         sources = Path(folder) / "programs"

@@ -111,7 +111,7 @@ class FullTracer(_EngineTracer):
 
     def __init__(self, options: FullOptions | None = None) -> None:
         self.options = options = options or FullOptions()
-        super().__init__(_budgets(options, "line", 0), 1 << 19, options.tail_events)
+        super().__init__(_budgets(options, "line", 0), 1 << 18, options.tail_events)
 
     def render(self, trace: Trace, max_chars: int) -> str:
         """Return `trace` as text, each line with what it changed."""
@@ -129,7 +129,7 @@ class BytecodeTracer(_EngineTracer):
     def __init__(self, options: BytecodeOptions | None = None) -> None:
         self.options = options = options or BytecodeOptions()
         budgets = _budgets(options, "op", options.op_events)
-        super().__init__(budgets, 5 << 18, options.tail_events)
+        super().__init__(budgets, 1 << 20, options.tail_events)
 
     def render(self, trace: Trace, max_chars: int) -> str:
         """Return `trace` as text, each line with what it changed; instructions if wanted."""
