@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from attrs import fields
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.terminal import printable
-from egcfg.config import EffectiveConfig
+from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
 from egcfg.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from egcfg.tracer import Tracer
 
 __all__ = ["trace_command"]
 
@@ -28,7 +33,7 @@ __all__ = ["trace_command"]
     metavar="FILE",
     help="what standard input of the program holds  [nothing]",
 )
-@click.option("--max-chars", type=click.IntRange(min=1), default=20_000, show_default=True)
+@click.option("--max-chars", type=click.IntRange(min=40), default=20_000, show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @setting_options(
     without=(
@@ -53,8 +58,7 @@ def trace_command(
     With --call the expression is evaluated after FILE ran; without, FILE runs as a program. The
     exit status says whether a trace was made, not how the program ended.
     """
-    from egcfg.assembly import open_component, open_sandbox
-    from egcfg.hookspecs import Kind
+    from egcfg.assembly import open_sandbox
     from egcfg.trace_json import to_json
     from egcfg.tracer import TraceRequest
 
@@ -67,7 +71,7 @@ def trace_command(
     request = TraceRequest(
         source=source, call=call, stdin=_read(stdin_file) if stdin_file is not None else ""
     )
-    tracer = open_component(effective.config, Kind.TRACER, effective.config.tracer)
+    tracer = _tracer_for_a_person(effective.config, max_chars)
     with open_sandbox(effective.config) as sandbox:
         (trace,) = tracer.trace([request], sandbox)
     if form == "json":
@@ -75,6 +79,21 @@ def trace_command(
         click.echo(json.dumps(to_json(trace), indent=2))
     else:
         click.echo(printable(tracer.render(trace, max_chars)).rstrip("\n"))
+
+
+def _tracer_for_a_person(config: RunConfig, max_chars: int) -> Tracer:
+    """Open the tracer so that it shows what a prompt has no room for, unless told otherwise."""
+    from egcfg.assembly import component_options
+    from egcfg.hookspecs import Kind
+    from egcfg.plugins import component_class, create
+
+    options = component_options(config, Kind.TRACER, config.tracer)
+    known = {option.name for option in fields(component_class(Kind.TRACER, config.tracer).Options)}
+    for name, value in {"max_chars": max_chars, "show_opcodes": True}.items():
+        if name in known:
+            options.setdefault(name, value)
+    tracer: Tracer = create(Kind.TRACER, config.tracer, options)
+    return tracer
 
 
 def _read(path: Path) -> str:

@@ -165,6 +165,26 @@ def test_trace_shows_a_call_as_text(egcfg: Callable[..., Any], program: str) -> 
     assert "42" in ran.out
 
 
+def test_a_bytecode_trace_shows_a_person_the_instructions(
+    egcfg: Callable[..., Any], program: str
+) -> None:
+    ran = egcfg("trace", program, "--call", "double(21)", "--tracer", "bytecode")
+    assert "RETURN_VALUE" in ran.out
+
+    asked = ("trace", program, "--call", "double(21)", "--tracer", "bytecode")
+    hidden = egcfg(*asked, "-o", "tracer.show_opcodes=false")
+    assert "RETURN_VALUE" not in hidden.out
+
+
+def test_a_person_sees_more_of_a_trace_than_fits_into_a_prompt(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines = "".join(f"    x{n} = {n}\n" for n in range(200))
+    (tmp_path / "long.py").write_text(f"def f():\n{lines}    return x0\n")
+    ran = egcfg("trace", "long.py", "--call", "f()")
+    assert all(f"x{n}={n}" in ran.out for n in range(200))
+
+
 def test_trace_as_json_has_the_canonical_form(egcfg: Callable[..., Any], program: str) -> None:
     ran = egcfg("trace", program, "--call", "double(21)", "--format", "json")
 
