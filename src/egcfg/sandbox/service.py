@@ -6,6 +6,8 @@ started before its result is returned. What this does *not* cover:
 - bugs of the kernel, and side channels (timing, caches);
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;
 - packages: programs import the standard library only;
+- processes: a program starts threads but, with seccomp, no other process; with a pid namespace it
+  is the first process in it, so that a signal which it sends itself without a handler is ignored;
 - a machine that is short of memory: the limits hold for each execution, not for all together.
 """
 

@@ -86,7 +86,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_hit_a_limit(run: Run, name: str) -> None:
     source, outcomes = BOMBS[name]
-    limits = Limits(cpu_seconds=3.0, wall_seconds=10.0, memory_bytes=200 << 20)
+    limits = Limits(cpu_seconds=2.0, wall_seconds=10.0, memory_bytes=150 << 20)
     assert run(source, limits=limits, run_as_main=True).outcome in outcomes
 
 

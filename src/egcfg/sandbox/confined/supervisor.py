@@ -184,6 +184,8 @@ def supervise(parent: socket.socket, channel: socket.socket | None, server: Any)
         "lengths": [len(section) for section in sections],
     }
     parent.sendall(frames.pack_json(header) + b"".join(sections))
+    # Closed by hand, so that the parent need not wait until this process is taken apart.
+    parent.shutdown(socket.SHUT_WR)
 
 
 def _child(
