@@ -1,0 +1,60 @@
+"""How large a carried value may be, and the errors and byte layouts that both directions share."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+__all__ = [
+    "DECIMAL_CHARS",
+    "DEFAULT",
+    "F64",
+    "FRACTION_BYTES",
+    "U32",
+    "Bounds",
+    "DecodeError",
+    "EncodeError",
+]
+
+
+class EncodeError(Exception):
+    """A value that cannot be carried over; the message says why."""
+
+
+class DecodeError(Exception):
+    """Bytes that are not one well-formed value within bounds."""
+
+
+class Bounds:
+    """How large a value may be.
+
+    Attributes:
+        size: encoded bytes.
+        nodes: values, containers included.
+        depth: containers inside containers.
+        keys: entries of sets and dicts, all together: their hashes are the sender's choice, so
+            the time to build them can grow with the square of this.
+    """
+
+    __slots__ = ("depth", "keys", "nodes", "size")
+
+    def __init__(
+        self,
+        size: int = 8 << 20,
+        nodes: int = 1_000_000,
+        depth: int = 100,
+        keys: int = 200_000,
+    ) -> None:
+        self.size = size
+        self.nodes = nodes
+        self.depth = depth
+        self.keys = keys
+
+
+DEFAULT: Final = Bounds()
+# The greatest common divisor of hostile numbers costs the square of their length.
+FRACTION_BYTES: Final = 4096
+DECIMAL_CHARS: Final = 10_000
+
+U32: Final = struct.Struct(">I")
+F64: Final = struct.Struct(">d")

@@ -1,0 +1,162 @@
+"""Bytes of a hostile process to plain values: total, and within bounds (see `codec`)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, DecodeError
+
+__all__ = ["decode"]
+
+
+def decode(data: bytes, bounds: Bounds = DEFAULT) -> Any:
+    """Return the value that `data` holds.
+
+    Raises:
+        DecodeError: `data` is anything but exactly one well-formed value within `bounds`.
+    """
+    if len(data) > bounds.size:
+        raise DecodeError(f"{len(data)} bytes exceed {bounds.size}")
+    decoder = _Decoder(data, bounds)
+    value = decoder.get(0)
+    if decoder.position != len(data):
+        raise DecodeError(f"{len(data) - decoder.position} bytes after the value")
+    return value
+
+
+class _Decoder:
+    def __init__(self, data: bytes, bounds: Bounds) -> None:
+        self.data = data
+        self.bounds = bounds
+        self.position = 0
+        self.nodes = 0
+        self.keys = 0
+
+    def get(self, depth: int) -> Any:
+        self.nodes += 1
+        if self.nodes > self.bounds.nodes:
+            raise DecodeError("too many values")
+        # One more than the encoder's: a view or a deque holds a container of its own.
+        if depth > self.bounds.depth + 1:
+            raise DecodeError("nested too deep")
+        tag = self.take(1)
+        reader = _READERS.get(tag)
+        if reader is None:
+            raise DecodeError(f"no value starts with {tag!r}")
+        try:
+            return reader(self, depth)
+        except (ValueError, TypeError, ArithmeticError, OverflowError) as error:
+            raise DecodeError(f"malformed value after {tag!r}: {type(error).__name__}") from error
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        if end > len(self.data):
+            raise DecodeError("cut off")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def count(self) -> int:
+        (number,) = U32.unpack(self.take(4))
+        return int(number)
+
+    def sized(self) -> bytes:
+        return self.take(self.count())
+
+    def items(self, depth: int) -> list[Any]:
+        count = self.count()
+        # Every value takes at least one byte, so a count beyond them is a lie.
+        if count > len(self.data) - self.position:
+            raise DecodeError("cut off")
+        return [self.get(depth + 1) for _ in range(count)]
+
+    def keyed(self, items: Iterable[Any]) -> list[Any]:
+        listed = list(items)
+        self.keys += len(listed)
+        if self.keys > self.bounds.keys:
+            raise DecodeError("too many keys")
+        return listed
+
+    def pairs(self, depth: int) -> dict[Any, Any]:
+        count = self.count()
+        self.keyed(range(min(count, self.bounds.keys + 1)))
+        return {self.get(depth + 1): self.get(depth + 1) for _ in range(count)}
+
+    def exact(self, kind: type, depth: int) -> Any:
+        value = self.get(depth + 1)
+        if type(value) is not kind:
+            raise DecodeError(f"{kind.__name__} expected")
+        return value
+
+
+def _get_int(data: _Decoder, _: int) -> int:
+    payload = data.sized()
+    if not payload:
+        raise DecodeError("an integer without digits")
+    return int.from_bytes(payload, "big", signed=True)
+
+
+def _get_deque(data: _Decoder, depth: int) -> deque[Any]:
+    maxlen = data.get(depth + 1)
+    if not (maxlen is None or type(maxlen) is int):
+        raise DecodeError("a deque's length expected")
+    return deque(data.exact(list, depth - 1), maxlen)
+
+
+def _get_fraction(data: _Decoder, depth: int) -> Fraction:
+    numerator, denominator = data.exact(int, depth), data.exact(int, depth)
+    if max(abs(numerator), abs(denominator)).bit_length() > 8 * FRACTION_BYTES:
+        raise DecodeError("a fraction is too large")
+    return Fraction(numerator, denominator)
+
+
+def _get_decimal(data: _Decoder, _: int) -> Decimal:
+    payload = data.sized()
+    if len(payload) > DECIMAL_CHARS:
+        raise DecodeError("a decimal is too long")
+    return Decimal(payload.decode("ascii"))
+
+
+def _get_range(data: _Decoder, depth: int) -> range:
+    return range(*(data.exact(int, depth) for _ in range(3)))
+
+
+def _get_timedelta(data: _Decoder, depth: int) -> timedelta:
+    days, seconds, microseconds = (data.exact(int, depth) for _ in range(3))
+    return timedelta(days=days, seconds=seconds, microseconds=microseconds)
+
+
+_READERS: Final[dict[bytes, Callable[[_Decoder, int], Any]]] = {
+    b"N": lambda _data, _depth: None,
+    b"E": lambda _data, _depth: Ellipsis,
+    b"T": lambda _data, _depth: True,
+    b"F": lambda _data, _depth: False,
+    b"i": _get_int,
+    b"f": lambda data, _: F64.unpack(data.take(8))[0],
+    b"c": lambda data, _: complex(F64.unpack(data.take(8))[0], F64.unpack(data.take(8))[0]),
+    b"s": lambda data, _: data.sized().decode("utf-8", "surrogatepass"),
+    b"b": lambda data, _: data.sized(),
+    b"B": lambda data, _: bytearray(data.sized()),
+    b"l": lambda data, depth: data.items(depth),
+    b"t": lambda data, depth: tuple(data.items(depth)),
+    b"S": lambda data, depth: set(data.keyed(data.items(depth))),
+    b"Z": lambda data, depth: frozenset(data.keyed(data.items(depth))),
+    b"q": _get_deque,
+    b"o": lambda data, depth: data.pairs(depth),
+    b"k": lambda data, depth: dict.fromkeys(data.keyed(data.items(depth))).keys(),
+    b"v": lambda data, depth: dict(enumerate(data.items(depth))).values(),
+    b"w": lambda data, depth: data.pairs(depth).items(),
+    b"I": lambda data, depth: iter(data.items(depth)),
+    b"R": _get_range,
+    b"r": _get_fraction,
+    b"m": _get_decimal,
+    b"D": lambda data, _: datetime.fromisoformat(data.sized().decode("ascii")),
+    b"Y": lambda data, _: date.fromisoformat(data.sized().decode("ascii")),
+    b"H": lambda data, _: time.fromisoformat(data.sized().decode("ascii")),
+    b"d": _get_timedelta,
+}
