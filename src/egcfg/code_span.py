@@ -17,7 +17,7 @@ from attrs import frozen
 
 from egcfg.prompt import CodeLayout
 
-__all__ = ["CodeSpan", "extract_code", "find_code"]
+__all__ = ["CodeSpan", "extract_code", "find_code", "parses"]
 
 
 @frozen
@@ -68,12 +68,12 @@ def extract_code(
     span = find_code(response, layout, entry_point, given_code)
     if layout is CodeLayout.COMPLETION:
         program = given_code + response[: span.end]
-        if _parses(program):
+        if parses(program):
             return program
         # An instruction-tuned model tends to start afresh instead of continuing.
         restart = extract_code(response, CodeLayout.FENCED, entry_point)
         afresh = entry_point is None or _definition(entry_point).search(restart)
-        return restart if restart and afresh and _parses(restart) else program
+        return restart if restart and afresh and parses(restart) else program
     if span.start is None:
         code = _bare_code(response, entry_point)
     elif span.end is None:
@@ -137,11 +137,11 @@ def _bare_code(response: str, entry_point: str | None) -> str:
         return ""
     first = _FIRST_LINE_OF_CODE.search(response)
     if first is None:
-        return response if entry_point is None and _parses(response) else ""
+        return response if entry_point is None and parses(response) else ""
     lines = response[first.start() :].splitlines(keepends=True)
     for count in range(len(lines), 0, -1):
         code = "".join(lines[:count])
-        if _parses(code) and (entry_point is None or _definition(entry_point).search(code)):
+        if parses(code) and (entry_point is None or _definition(entry_point).search(code)):
             return code
     return "".join(lines)
 
@@ -227,7 +227,8 @@ def _guidance_start(
     return match.end() if match else None
 
 
-def _parses(code: str) -> bool:
+def parses(code: str) -> bool:
+    """Return whether `code` is Python, as far as its grammar goes."""
     try:
         with warnings.catch_warnings():  # about the model's escapes: not our user's concern
             warnings.simplefilter("ignore")

@@ -19,6 +19,7 @@ DEFAULT_COMMAND = "run"
 COMMANDS = (
     "run",
     "solve",
+    "score",
     "monitor",
     "trace",
     "datasets",
@@ -32,6 +33,7 @@ EXAMPLES = (
     ("egcfg --model FOLDER --dataset humaneval -g 0 -g 1 -g 3", "one model, three strengths"),
     ("egcfg --backend fireworks --model NAME --tracer minimal", "a model behind an endpoint"),
     ('egcfg solve "Square a number" --test "assert f(3) == 9"', "one problem, code on stdout"),
+    ("egcfg score samples.jsonl --dataset humaneval", "completions of any model: pass@k"),
     ("egcfg monitor results", "the table of a results folder"),
 )
 

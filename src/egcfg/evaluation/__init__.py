@@ -1,0 +1,1 @@
+"""Judging completions that were made elsewhere: no model is involved."""
