@@ -81,7 +81,7 @@ def _sample(record: Record, tasks: dict[str, Problem]) -> Sample:
     if task_id not in tasks:
         raise record.error(
             "task_id",
-            f"no task named {task_id!r} in the data set{did_you_mean(task_id, tasks)}",
+            f"no task named {task_id!r} in this data set (--dataset){did_you_mean(task_id, tasks)}",
         )
     problem = tasks[task_id]
     if record.has("solution") or record.has("code"):

@@ -108,7 +108,7 @@ def test_a_file_holds_any_number_of_samples_per_task(tmp_path: Path, name: str) 
         ({"completion": ""}, "field 'task_id': is missing"),
         (
             {"task_id": "Sums/l", "completion": ""},
-            "'Sums/l' in the data set; did you mean 'Sums/1'",
+            "'Sums/l' in this data set (--dataset); did you mean 'Sums/1'",
         ),
         ({"task_id": "Sums/1"}, "field 'completion': is missing; give 'completion' "),
         ({"task_id": "Sums/1", "completion": 3}, "field 'completion': must be text, not a number"),
