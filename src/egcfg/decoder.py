@@ -15,7 +15,7 @@ import time
 import zlib
 from collections.abc import Generator, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from egcfg.backend import (
     Continuation,
@@ -50,6 +50,9 @@ STOPS = {
 }
 """Texts behind which nothing of a candidate is wanted."""
 
+WHOLE_PROGRAM_STOPS = ("\n```",)
+"""The same where no function is asked for, so that none can be over."""
+
 
 def candidate_params(
     settings: DecodingSettings, problem: Problem, prompt: Prompt, position: int, limit: int
@@ -65,7 +68,7 @@ def candidate_params(
         top_p=settings.top_p,
         max_tokens=room if horizon is None else min(room, LINE_TOKENS * horizon),
         max_lines=horizon,
-        stop=STOPS[prompt.layout],
+        stop=STOPS[prompt.layout] if problem.entry_point else WHOLE_PROGRAM_STOPS,
         seed=zlib.crc32(f"{settings.seed}/{problem.task_id}/{position}".encode()),
     )
 
@@ -128,6 +131,7 @@ class Decoder:
         self.finish: FinishReason | None = None
         self.usage: dict[Stage, Usage] = {}
         self.execution_seconds = 0.0
+        self.signals_cut = 0
         self.uncertain = 0
 
     def run(self) -> Generator[LineStep, None, Generation]:
@@ -137,7 +141,7 @@ class Decoder:
             BackendError: the model did not answer.
             SandboxError: the sandbox failed twice on the same program.
         """
-        index = signals = signals_cut = changed = drafted = 0
+        index = signals = changed = drafted = 0
         while self.finish is None:
             usage_before, seconds_before = dict(self.usage), self.execution_seconds
             guided = self.response.in_code and self.settings.gamma != 0.0
@@ -145,9 +149,9 @@ class Decoder:
                 self.guide = self._new_guide(index)
                 self.lines_since_refresh = 0
                 signals += 1
-                signals_cut += self.guide.signal.cut
+                self.signals_cut += self.guide.signal.cut
             text_before = len(self.response.text)
-            tokens = self._decide_line(self.guide, Stage.GUIDED if guided else Stage.PREFIX)
+            tokens = self._decide_line(Stage.GUIDED if guided else Stage.PREFIX)
             text = self.response.text[text_before:]
             # A blank line changes no program, so what its candidates would show is known already.
             self.lines_since_refresh += bool(text.strip())
@@ -172,7 +176,7 @@ class Decoder:
             usage=self.usage,
             execution_seconds=self.execution_seconds,
             signals=signals,
-            signals_cut=signals_cut,
+            signals_cut=self.signals_cut,
             tokens_changed=changed,
             tokens_drafted=drafted,
             uncertain_choices=self.uncertain,
@@ -194,7 +198,10 @@ class Decoder:
         )
         before = self.backend.usage
         query = SampleQuery(self.plain, settings.candidates, params)
-        [candidates] = self.backend.sample([query])
+        try:
+            [candidates] = self.backend.sample([query])
+        except ContextOverflowError:
+            candidates = []  # no room to look ahead, perhaps still for the line itself
         self._count(Stage.SAMPLING, before)
 
         started = time.perf_counter()
@@ -229,15 +236,20 @@ class Decoder:
 
     # --- 2. the tokens of one line -------------------------------------------------------------
 
-    def _decide_line(self, guide: _Guide | None, stage: Stage) -> list[TokenChoice]:
+    def _decide_line(self, stage: Stage) -> list[TokenChoice]:
         """Decide tokens up to the end of the line, of the unit of guidance, or of the response."""
         tokens: list[TokenChoice] = []
         was_in_code = self.response.in_code
         lines_before = self.response.text.count("\n")
         while True:
-            draft = self._draft(guide)
+            draft = self._draft()
             before = self.backend.usage
-            plain, conditional = self._score(guide, draft)
+            try:
+                plain, conditional = self._score(draft)
+            except ContextOverflowError as error:
+                if self._can_go_on(error):
+                    continue
+                return tokens
             self._count(stage, before)
             for position, distribution in enumerate(plain):
                 guided = self._guided(distribution, conditional[position] if conditional else None)
@@ -253,8 +265,29 @@ class Decoder:
                 if not accepted:
                     break  # what was scored behind another token is of no use
 
-    def _draft(self, guide: _Guide | None) -> tuple[int, ...]:
+    def _can_go_on(self, error: ContextOverflowError) -> bool:
+        """Answer a context that turned out shorter than its backend could say.
+
+        Returns:
+            True after halving the signal; False when nothing is left but to end the response.
+
+        Raises:
+            ContextOverflowError: `error`; the bare prompt does not fit.
+        """
+        if self.guide is not None and self.guide.branch is not None:
+            self.signals_cut += not self.guide.signal.cut
+            self.signal_budget = self.guide.signal.tokens // 2
+            signal = self.signals.shorten(self.guide.signal, self.signal_budget)
+            self.guide = evolve(self.guide, signal=signal, branch=self._conditional(signal))
+            return True
+        if not self.response.ids:
+            raise error
+        self.finish = FinishReason.MAX_TOKENS
+        return False
+
+    def _draft(self) -> tuple[int, ...]:
         """Return the rest of this line in the first candidate that still agrees, if any."""
+        guide = self.guide
         if guide is None or not self.settings.drafts:
             return ()
         if not self.backend.capabilities.scores_drafts:
@@ -276,11 +309,11 @@ class Decoder:
         return ids
 
     def _score(
-        self, guide: _Guide | None, draft: tuple[int, ...]
+        self, draft: tuple[int, ...]
     ) -> tuple[list[TokenLogprobs], list[TokenLogprobs] | None]:
         queries = [ScoreQuery(self.plain, draft)]
-        if guide is not None and guide.branch is not None:
-            queries.append(ScoreQuery(guide.branch, draft))
+        if self.guide is not None and self.guide.branch is not None:
+            queries.append(ScoreQuery(self.guide.branch, draft))
         scores = self.backend.score(queries)
         return scores[0], scores[1] if len(scores) > 1 else None
 

@@ -77,7 +77,11 @@ class SignalBuilder:
         ]
         return self._fit(entries, budget)
 
-    def _fit(self, entries: list[SignalEntry], budget: int) -> Signal:
+    def shorten(self, signal: Signal, budget: int) -> Signal:
+        """Word a signal again in `budget` tokens; nothing is run again."""
+        return self._fit(signal.entries, budget)
+
+    def _fit(self, entries: Sequence[SignalEntry], budget: int) -> Signal:
         """Word as much as the budget holds: first shorter traces, then fewer programs."""
         shown = len(entries)
         chars = TRACE_CHARS

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
-from egcfg.decoder import Decoder
+from egcfg.decoder import Decoder, candidate_params
 from egcfg.errors import ContextOverflowError, UnknownNameError
-from egcfg.problem import AssertTest, Problem
+from egcfg.problem import AssertTest, Problem, StdioTest
 from egcfg.prompt import CodeLayout, Prompt
 from egcfg.sandbox import Sandbox
 from egcfg.settings import DecodingSettings, GuidanceUnit
@@ -288,6 +288,38 @@ def test_a_signal_is_shortened_to_what_the_context_leaves() -> None:
 def test_a_bare_prompt_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ContextOverflowError, match="the prompt needs"):
         decode(backend(context_length=len(PROMPT.unconditional())))
+
+
+def test_a_context_that_is_not_told_beforehand_halves_the_signal_until_it_fits() -> None:
+    room = len(PROMPT.unconditional()) + len(PROMPT.signal_header) + 140
+    model = backend(context_length=room, tells_context=False, noise=0.05)
+    _, generation = decode(model, gamma=1, candidates=8, temperature=1.0)
+    assert generation.finish is FinishReason.CODE_END
+    assert generation.signals_cut > 0
+    assert generation.code.startswith("def f(x):\n")
+
+
+def test_a_context_that_fills_up_unannounced_ends_the_response() -> None:
+    room = len(PROMPT.unconditional()) + 20
+    for gamma in (0.0, 1.0):
+        model = backend(context_length=room, tells_context=False)
+        _, generation = decode(model, gamma=gamma)
+        assert generation.finish is FinishReason.MAX_TOKENS
+        assert 0 < len(generation.ids) <= 21
+
+
+def test_an_unannounced_context_that_lacks_room_for_the_bare_prompt_is_an_error() -> None:
+    model = backend(context_length=len(PROMPT.unconditional()) - 1, tells_context=False)
+    with pytest.raises(ContextOverflowError, match="the prompt needs"):
+        decode(model, gamma=1)
+
+
+def test_candidates_of_a_whole_program_are_not_cut_at_its_first_print() -> None:
+    whole = evolve(PROBLEM, entry_point=None, visible_tests=[StdioTest("1", "2")], scorer="stdio")
+    prompt = evolve(PROMPT, layout=CodeLayout.COMPLETION)
+    params = candidate_params(DecodingSettings(), whole, prompt, 0, 100)
+    assert "\nprint(" not in params.stop
+    assert "\nprint(" in candidate_params(DecodingSettings(), PROBLEM, prompt, 0, 100).stop
 
 
 def test_a_problem_without_visible_calls_is_decoded_without_a_signal() -> None:

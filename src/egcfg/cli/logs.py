@@ -14,7 +14,7 @@ from egcfg.cli.terminal import printable, printable_line
 
 __all__ = ["LOG_FLAGS", "is_debugging", "log_options", "start_logging"]
 
-LOG_FLAGS = frozenset({"-q", "--quiet", "-v", "--verbose", "--debug"})
+LOG_FLAGS = frozenset({"-q", "--quiet", "--debug"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +23,8 @@ class _StandardError(logging.Handler):
     """Writes harmless lines to whatever standard error is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = printable_line(f"{record.levelname.lower()}: {record.getMessage()}")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        line = printable_line(level + record.getMessage())
         if record.exc_info and is_debugging():
             line += "\n" + printable(logging.Formatter().formatException(record.exc_info))
         click.echo(line, err=True)
@@ -34,14 +35,14 @@ class _StandardError(logging.Handler):
 
 
 def start_logging() -> None:
-    """Log warnings to standard error; the flags of `log_options` change the level."""
+    """Say on standard error what takes long and what is odd; the flags of `log_options` decide."""
     root = logging.getLogger()
     for handler in root.handlers:
         if isinstance(handler, _StandardError):
             break
     else:
         root.addHandler(_StandardError())
-    root.setLevel(logging.WARNING)
+    root.setLevel(logging.INFO)
 
 
 def is_debugging() -> bool:
@@ -50,11 +51,10 @@ def is_debugging() -> bool:
 
 
 def log_options(function: F) -> F:
-    """Add ``--quiet``, ``--verbose`` and ``--debug`` to a command."""
+    """Add ``--quiet`` and ``--debug`` to a command."""
     for flags, level, text in reversed(
         [
             (("-q", "--quiet"), logging.ERROR, "Only results and errors."),
-            (("-v", "--verbose"), logging.INFO, "Say more about what is done."),
             (("--debug",), logging.DEBUG, "Log everything; show the traceback of an error."),
         ]
     ):

@@ -1,7 +1,7 @@
 """Judges whole programs by what they print for an input.
 
 Output is compared in the parent, which the program never was in: line by line, without trailing
-blanks, and without trailing empty lines. Where the problem's entry point is ``solve``, the program
+blanks, and without trailing empty lines. Where the problem has an entry point, the program
 defines that function, which is then called; else it runs as ``__main__``. A program that ends
 itself by ``os._exit`` or by a signal does not pass, whatever it printed.
 """
@@ -41,8 +41,9 @@ class StdioScorer(Scorer):
             tests.append(test)
         if not code.strip():
             return no_code(test.name for test in tests)
-        # What solve() returns does not matter, and must not be in the way.
-        call = Call("(solve(), None)[1]") if problem.entry_point == "solve" else None
+        # What the function returns does not matter, and must not be in the way.
+        function = problem.entry_point
+        call = None if function is None else Call(f"({function}(), None)[1]")
         results = sandbox.run(
             [
                 Execution(
@@ -76,7 +77,7 @@ def _status(test: StdioTest, result: ExecutionResult) -> tuple[TestStatus, str |
 
 
 def _exited_well(result: ExecutionResult) -> bool:
-    """Return whether solve() left by a plain sys.exit, which ends a program as well as any way."""
+    """Return whether the function left by a plain sys.exit: as good an end as any."""
     raised = result.raised
     return raised is not None and raised.type == "SystemExit" and raised.message in ("", "0")
 

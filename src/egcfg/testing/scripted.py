@@ -43,6 +43,7 @@ class ScriptedOptions:
         top_k: how many alternatives a distribution lists; None: all 128.
         scores_drafts: whether drafts are taken.
         context_length: tokens that it takes at most; None: any number.
+        tells_context: whether it says so, or just refuses what is longer, as some endpoints do.
     """
 
     script: Callable[[str], str]
@@ -50,6 +51,7 @@ class ScriptedOptions:
     top_k: int | None = None
     scores_drafts: bool = True
     context_length: int | None = None
+    tells_context: bool = True
 
 
 @define(eq=False)
@@ -78,7 +80,7 @@ class ScriptedBackend(LogprobBackend):
         return Capabilities(
             top_k=self.options.top_k,
             scores_drafts=self.options.scores_drafts,
-            context_length=self.options.context_length,
+            context_length=self.options.context_length if self.options.tells_context else None,
             chat=True,
             deterministic=True,
         )

@@ -67,7 +67,7 @@ def test_every_command_has_help_with_the_logging_flags(
 
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith(f"Usage: egcfg {name} ")
-    for flag in ("--quiet", "--verbose", "--debug"):
+    for flag in ("--quiet", "--debug"):
         assert flag in ran.out
 
 
@@ -109,7 +109,7 @@ def test_a_mistyped_command_line_is_one_line_and_status_2(
     assert ran.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("flags", [("-v",), ("--debug",), ("-q", "--debug")])
+@pytest.mark.parametrize("flags", [("--debug",), ("-q", "--debug")])
 def test_logging_flags_may_stand_before_the_command(
     egcfg: Callable[..., Any], flags: tuple[str, ...]
 ) -> None:
