@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egcfg.cli.terminal import printable_json
 from egcfg.config import RunConfig, SandboxMode, load_config
 from egcfg.config.effective import EffectiveConfig, merge
 from egcfg.config.render import to_json, to_text, to_toml
-from egcfg.config.schema import SIGNAL_AXES, settings
+from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
 from egcfg.config.secrets import looks_secret
 from egcfg.config.session import from_session, from_signals
-from egcfg.config.sources import from_environment, from_file, from_flags
+from egcfg.config.sources import Layer, from_environment, from_file, from_flags
 from egcfg.errors import ConfigError
 from egcfg.hookspecs import Kind
 from egcfg.settings import DecodingSettings, GuidanceUnit
@@ -420,6 +421,37 @@ CONFIGS = st.fixed_dictionaries(
         "unit": st.lists(st.sampled_from(GuidanceUnit), min_size=1, max_size=3),
     },
 )
+
+
+SHOWN = {"model": TEXTS, "task": st.lists(TEXTS, max_size=2)}
+
+
+@given(values=st.fixed_dictionaries({}, optional=SHOWN), component=TEXTS, name=TEXTS, value=TEXTS)
+def test_what_is_shown_reads_back_and_holds_nothing_that_drives_a_terminal(
+    values: dict[str, Any], component: str, name: str, value: str
+) -> None:
+    option = OptionValue(kind=Kind.BACKEND, component=component, name=name, value=value)
+    effective = merge([from_flags(values), Layer(options=(option,))])
+
+    as_toml, as_json = to_toml(effective), printable_json(to_json(effective))
+
+    for shown in (as_toml, as_json):
+        assert all(char == "\n" or char.isprintable() for char in shown)
+    for read, document in (
+        (lambda key: tomllib.loads(as_toml).get(key), tomllib.loads(as_toml)["backend"][component]),
+        (lambda key: json.loads(as_json)["settings"][key]["value"], {name: value}),
+    ):
+        assert document[name] == value
+        assert read("model") == effective.config.model
+        assert read("task") == list(effective.config.task)
+    assert [o["value"] for o in json.loads(as_json)["options"]] == [value]
+
+
+def test_bytes_that_are_no_text_are_spelt_out_in_toml() -> None:
+    effective = load_config({"model": "m\udcff"}, environment={})
+
+    assert tomllib.loads(to_toml(effective))["model"] == r"m\udcff"
+    assert json.loads(to_json(effective))["settings"]["model"]["value"] == "m\udcff"
 
 
 @given(values=CONFIGS)

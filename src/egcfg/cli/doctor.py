@@ -10,7 +10,7 @@ import click
 from egcfg.cli.logs import log_options
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import FAILED
-from egcfg.cli.terminal import printable_line
+from egcfg.cli.terminal import printable_json, printable_line
 from egcfg.config import EffectiveConfig
 from egcfg.config.effective import DEFAULT_ORIGIN
 from egcfg.config.schema import Group
@@ -51,7 +51,7 @@ def doctor_command(effective: EffectiveConfig, form: str) -> int:
     if any(effective.origins[name] != DEFAULT_ORIGIN for name in ("backend", "model", "base_url")):
         findings += diagnosis.look_at_backend(effective.config)
     if form == "json":
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        click.echo(printable_json(json.dumps([asdict(f) for f in findings], indent=2)))
     else:
         _print(findings)
     return FAILED if any(f.verdict is diagnosis.Verdict.PROBLEM for f in findings) else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from egcfg.cli.logs import log_options
-from egcfg.cli.terminal import console, printable, printable_line
+from egcfg.cli.terminal import console, printable, printable_json, printable_line
 
 if TYPE_CHECKING:
     from egcfg.runs.store import Record
@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 
 @click.command("monitor")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["text", "json", "csv"]), default="text")
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @log_options
@@ -52,7 +52,7 @@ def _report(folder: Path, form: str) -> str:
 
     records = scan(folder)
     if form == "json":
-        return printable(as_json(aggregate(records)).decode())
+        return printable_json(as_json(aggregate(records)))
     if form == "csv":
         return printable(as_csv(aggregate(records)))
     screen = console(sys.stdout)

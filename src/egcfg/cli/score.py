@@ -13,7 +13,7 @@ import click
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.terminal import printable
+from egcfg.cli.terminal import printable, printable_json
 from egcfg.config import EffectiveConfig
 from egcfg.config.schema import Group
 from egcfg.errors import UsageError
@@ -82,8 +82,10 @@ def score_command(
         judged = judge_samples(samples, scorers, sandbox, _progress(len(samples)))
     seconds = time.monotonic() - began
     evaluation = evaluate(judged, dataset_label(config.dataset), len(problems), ks)
-    text = as_json(evaluation).decode() if form == "json" else as_text(evaluation)
-    click.echo(printable(text), nl=False)
+    if form == "json":
+        click.echo(printable_json(as_json(evaluation).decode()), nl=False)
+    else:
+        click.echo(printable(as_text(evaluation)), nl=False)
     if logging.getLogger().level <= logging.WARNING:
         click.echo(f"judged in {seconds:.1f} s", err=True)
     if out is not None:

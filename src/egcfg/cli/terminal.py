@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "printable", "printable_line"]
+__all__ = ["console", "printable", "printable_json", "printable_line"]
 
 # Control characters drive the terminal, format characters reorder or hide text, and surrogates and
 # line separators break the output. Newline and tab are what text is made of.
@@ -33,6 +33,19 @@ def printable_line(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def printable_json(text: str) -> str:
+    """Return a JSON document that holds the same values and nothing that could drive a terminal.
+
+    Such characters stand inside of strings only, so JSON's own escapes can take their place.
+    """
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in _UNSAFE_CATEGORIES
+        else _json_escape(char)
+        for char in text
+    )
+
+
 def console(stream: TextIO | None = None) -> Console:
     """Return a console that takes text as it is, without markup; by default on standard error."""
     from rich.console import Console
@@ -44,3 +57,8 @@ def console(stream: TextIO | None = None) -> Console:
         emoji=False,
         soft_wrap=True,
     )
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -44,14 +44,14 @@ def to_json(effective: EffectiveConfig) -> str:
             for o in effective.config.options
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def to_toml(effective: EffectiveConfig) -> str:
     """Return a configuration file that gives the same configuration."""
     tables: dict[str, dict[str, Any]] = {}
     for option in effective.config.options:
-        table = ".".join(filter(None, (option.kind.value, option.component)))
+        table = ".".join(map(_key, filter(None, (option.kind.value, option.component))))
         # A table named like a setting takes that setting in as its `name`.
         tables.setdefault(option.kind.value, {})
         tables.setdefault(table, {})[option.name] = _plain(option.value)
@@ -99,8 +99,19 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    # JSON's strings and numbers are TOML's; only DEL must be escaped in TOML and is not in JSON.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # JSON's strings and numbers are TOML's. TOML has no surrogates, neither alone nor in pairs.
+    return "".join(
+        char if char.isprintable() else _escape(char)
+        for char in json.dumps(value, ensure_ascii=False)
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xD800 <= code <= 0xDFFF:
+        # A byte of the command line that is no UTF-8: no TOML text can hold it, so it is spelt out.
+        return f"\\\\u{code:04x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def _key(name: str) -> str:

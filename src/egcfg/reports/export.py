@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
-import orjson
 
 from egcfg.reports.aggregate import Report
 
@@ -47,10 +47,9 @@ def as_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def as_json(reports: Iterable[Report]) -> bytes:
-    """Return reports as a JSON array."""
-    content = [as_dict(report) for report in reports]
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def as_json(reports: Iterable[Report]) -> str:
+    """Return reports as a JSON array, in ASCII: a folder's name may hold bytes that are no text."""
+    return json.dumps([as_dict(report) for report in reports], indent=2) + "\n"
 
 
 def as_csv(reports: Iterable[Report]) -> str:

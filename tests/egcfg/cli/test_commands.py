@@ -97,6 +97,18 @@ def test_config_escapes_what_could_drive_the_terminal(
         assert "\x1b" not in egcfg("config", "--format", form).out
 
 
+def test_config_for_programs_keeps_characters_that_must_not_be_shown(
+    egcfg: Callable[..., Any],
+) -> None:
+    model = "a\u00ad\u202eb\x7f\U000e0041"
+
+    as_json = egcfg("config", "--format", "json", "--model", model).out
+    as_toml = egcfg("config", "--format", "toml", "--model", model).out
+
+    assert json.loads(as_json)["settings"]["model"]["value"] == model
+    assert tomllib.loads(as_toml)["model"] == model
+
+
 # --- plugins, datasets --------------------------------------------------------------------------
 
 
@@ -272,12 +284,22 @@ def test_names_of_files_cannot_drive_the_terminal(egcfg: Callable[..., Any], res
         assert "[bold]" in ran.out
 
 
+def test_monitor_as_json_keeps_names_that_must_not_be_shown(
+    egcfg: Callable[..., Any], results: Path
+) -> None:
+    for name in ("mbpp\u00ad\x7f", "mbpp\udcff"):
+        (folder,) = results.iterdir()
+        folder.rename(results / name)
+        (report,) = json.loads(egcfg("monitor", "results", "--format", "json").out)
+        assert report["dataset"] == name
+
+
 def test_monitor_of_nothing_says_what_to_give(egcfg: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
-    for folder in ("nowhere", "empty"):
+    for folder, status in (("nowhere", 2), ("empty", 1)):
         ran = egcfg("monitor", folder)
-        assert (ran.status, ran.out) == (1, "")
+        assert (ran.status, ran.out) == (status, "")
         assert folder in ran.err
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.cli.terminal import console, printable, printable_line
+from egcfg.cli.terminal import console, printable, printable_json, printable_line
 
 ANY_TEXT = st.text(st.characters())
 
@@ -39,6 +40,14 @@ def test_nothing_that_is_shown_is_a_control_character(text: str) -> None:
 
     assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs") for c in shown if c not in "\n\t")
     shown.encode()
+
+
+@given(ANY_TEXT, st.booleans())
+def test_json_keeps_its_values_and_drives_no_terminal(text: str, ascii_only: bool) -> None:
+    shown = printable_json(json.dumps({text: [text]}, ensure_ascii=ascii_only))
+
+    assert json.loads(shown) == {text: [text]}
+    assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs") for c in shown)
 
 
 @given(ANY_TEXT)
