@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, RunConfig, settings
+from egcfg.config.secrets import refuse_credentials
 from egcfg.config.sources import (
     CONFIG_FILE,
     Layer,
@@ -19,10 +20,13 @@ from egcfg.config.sources import (
 )
 from egcfg.config.values import convert
 from egcfg.errors import ConfigError
+from egcfg.hookspecs import Kind
 
 __all__ = ["DEFAULT_ORIGIN", "EffectiveConfig", "load_config", "merge"]
 
 DEFAULT_ORIGIN = "default"
+BACKEND_SETTINGS = ("model", "base_url")
+"""Settings that are options of whichever backend is selected."""
 
 
 @frozen(kw_only=True)
@@ -73,9 +77,15 @@ def load_config(
 def merge(layers: Iterable[Layer]) -> EffectiveConfig:
     """Merge layers; a later one wins over an earlier one.
 
+    The options ``model`` and ``base_url`` of the selected backend are the settings of these names,
+    whichever of the two ways they were given in.
+
     Raises:
-        ConfigError: a value does not fit its setting; the message names its source.
+        ConfigError: a value does not fit its setting, or holds a secret; the message names its
+            source.
     """
+    layers = list(layers)
+    backend = _selected_backend(layers)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(settings(), DEFAULT_ORIGIN)
     options: list[OptionValue] = []
@@ -86,13 +96,15 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
                 del values[axis]
                 origins[axis] = DEFAULT_ORIGIN
         for name, value in layer.values.items():
-            origin = layer.origins[name]
-            try:
-                values[name] = convert(settings()[name], value)
-            except (TypeError, ValueError) as error:
-                raise ConfigError(f"{origin}: {error}") from error
-            origins[name] = origin
-        options += layer.options
+            origins[name] = layer.origins[name]
+            values[name] = _checked(name, value, origins[name])
+        for option in layer.options:
+            if _is_setting(option, backend):
+                origins[option.name] = option.origin
+                values[option.name] = _checked(option.name, option.value, option.origin)
+            else:
+                refuse_credentials(option.name, option.value, option.origin)
+                options.append(option)
         clash = sorted(SIGNAL_AXES & values.keys())
         if clash and values.get("signal"):
             raise ConfigError(
@@ -100,3 +112,25 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
                 f"hold {clash[0]} already; give one of the two"
             )
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)
+
+
+def _selected_backend(layers: Sequence[Layer]) -> str:
+    named = [str(layer.values["backend"]) for layer in layers if "backend" in layer.values]
+    default: str = settings()["backend"].default
+    return named[-1] if named else default
+
+
+def _is_setting(option: OptionValue, backend: str) -> bool:
+    return (
+        option.kind is Kind.BACKEND
+        and option.component in ("", backend)
+        and option.name in BACKEND_SETTINGS
+    )
+
+
+def _checked(name: str, value: Any, origin: str) -> Any:
+    refuse_credentials(name, value, origin)
+    try:
+        return convert(settings()[name], value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{origin}: {error}") from error

@@ -1,15 +1,19 @@
-"""Keeps API keys out of files and flags: they come from the environment only."""
+"""Keeps API keys and passwords out of files and flags: they come from the environment only."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from egcfg.errors import ConfigError
 
-__all__ = ["looks_secret", "refuse_secret"]
+__all__ = ["looks_secret", "refuse_credentials", "refuse_secret"]
 
 # Singular on purpose: `max_tokens` counts, `hf_token` opens doors.
 _SECRET = re.compile(r"(^|[_.-])(api_?key|key|token|secret|password|passwd|credentials?)$", re.I)
+# Of an address: what stands before the "@" of its host, and the names of its query.
+_USER_INFO = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//[^/?#\s]*@", re.I)
+_QUERY_NAME = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
 
 
 def looks_secret(name: str) -> bool:
@@ -35,3 +39,35 @@ def refuse_secret(name: str, where: str, backend: str = "") -> None:
         f"{where}: keys are never read from files or flags; "
         f"set the environment variable {variable} instead"
     )
+
+
+def refuse_credentials(name: str, value: object, where: str) -> None:
+    """Raise where an address holds a user name, a password or a key.
+
+    Args:
+        name: the setting's or option's last name.
+        value: what is read; addresses may stand in lists and tables, too.
+        where: file and key, flag or variable, for the message; never the value.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            refuse_credentials(name, item, where)
+    if not isinstance(value, str):
+        return
+    # Whoever forgets the "http://" of a base_url should not see the password in the complaint.
+    address = value if "//" in value or not name.lower().endswith("url") else f"//{value.strip()}"
+    if not (_USER_INFO.match(address) or _has_secret_query(address)):
+        return
+    raise ConfigError(
+        f"{where}: an address must not hold a user name, a password or a key; set the environment "
+        "variable FIREWORKS_API_KEY or OPENAI_API_KEY instead"
+    )
+
+
+def _has_secret_query(address: str) -> bool:
+    return "//" in address and any(map(looks_secret, _QUERY_NAME.findall(address)))
