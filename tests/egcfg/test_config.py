@@ -23,6 +23,8 @@ from egcfg.config.session import from_session, from_signals
 from egcfg.config.sources import Layer, from_environment, from_file, from_flags
 from egcfg.errors import ConfigError
 from egcfg.hookspecs import Kind
+from egcfg.plan import signal_configs
+from egcfg.runs.config_string import SignalConfig
 from egcfg.settings import DecodingSettings, GuidanceUnit
 
 
@@ -320,6 +322,51 @@ def test_a_config_string_beside_its_own_axes_is_refused(axis: str) -> None:
         load_config({"signal": ("ns2t0.75d2_ln",), axis: value}, environment={})
 
 
+@pytest.mark.parametrize("source", ["file", "environment"])
+def test_a_flag_replaces_its_part_of_weaker_config_strings(tmp_path: Path, source: str) -> None:
+    strings = ("ns2t0.75d2_ln", "ns3t0.9dinf_lci_ln")
+    file = _file(tmp_path, f"signal = {list(strings)}\n" if source == "file" else "")
+    environment = {"EGCFG_SIGNAL": ",".join(strings)} if source == "environment" else {}
+    where = f"{file}: signal" if source == "file" else "environment: EGCFG_SIGNAL"
+
+    effective = load_config({"temperature": ("0.9",)}, file=file, environment=environment)
+
+    assert effective.config.signal == ("ns2t0.9d2_ln", "ns3t0.9dinf_lci_ln")
+    assert effective.origins["signal"] == f"{where}, --temperature"
+    assert [c.temperature for c in signal_configs(effective.config)] == [0.9, 0.9]
+    again = load_config(file=_file(tmp_path, to_toml(effective)), environment={})
+    assert again.config == effective.config
+
+
+@pytest.mark.parametrize("axis", sorted(SIGNAL_AXES))
+def test_every_part_of_a_config_string_can_be_replaced(tmp_path: Path, axis: str) -> None:
+    file = _file(tmp_path, "signal = 'ns2t0.75d2_ln'\n")
+    value = {"prompt": "long_code", "unit": "token", "partial": True}.get(axis, 7)
+
+    config = load_config({axis: value}, file=file, environment={}).config
+
+    (weaker,) = map(SignalConfig.parse, ("ns2t0.75d2_ln",))
+    (found,) = signal_configs(config)
+    assert found == attrs.evolve(weaker, **{axis: value})
+
+
+def test_several_values_of_a_flag_make_a_grid_of_weaker_config_strings(tmp_path: Path) -> None:
+    file = _file(tmp_path, "signal = ['ns2t0.75d2_ln', 'ns2t0.8d2_ln']\n")
+
+    config = load_config(
+        {"temperature": ("0.5", "1"), "candidates": "1"}, file=file, environment={}
+    ).config
+
+    assert config.signal == ("ns1t0.5d2_ln", "ns1t1.0d2_ln")
+
+
+def test_a_prompt_that_no_config_string_can_hold_names_its_flag(tmp_path: Path) -> None:
+    file = _file(tmp_path, "signal = 'ns2t0.75d2_ln'\n")
+
+    with pytest.raises(ConfigError, match=r"^--prompt: "):
+        load_config({"prompt": "No!"}, file=file, environment={})
+
+
 def test_session_files_stand_between_file_and_environment(tmp_path: Path) -> None:
     file = _file(tmp_path, "seed = 1\nbackend = 'hf'\n")
     session = tmp_path / "session_config.inference_endpoint.json"
@@ -430,7 +477,7 @@ SHOWN = {"model": TEXTS, "task": st.lists(TEXTS, max_size=2)}
 def test_what_is_shown_reads_back_and_holds_nothing_that_drives_a_terminal(
     values: dict[str, Any], component: str, name: str, value: str
 ) -> None:
-    option = OptionValue(kind=Kind.BACKEND, component=component, name=name, value=value)
+    option = OptionValue(kind=Kind.TRACER, component=component, name=name, value=value)
     effective = merge([from_flags(values), Layer(options=(option,))])
 
     as_toml, as_json = to_toml(effective), printable_json(to_json(effective))
@@ -438,7 +485,7 @@ def test_what_is_shown_reads_back_and_holds_nothing_that_drives_a_terminal(
     for shown in (as_toml, as_json):
         assert all(char == "\n" or char.isprintable() for char in shown)
     for read, document in (
-        (lambda key: tomllib.loads(as_toml).get(key), tomllib.loads(as_toml)["backend"][component]),
+        (lambda key: tomllib.loads(as_toml).get(key), tomllib.loads(as_toml)["tracer"][component]),
         (lambda key: json.loads(as_json)["settings"][key]["value"], {name: value}),
     ):
         assert document[name] == value

@@ -1,13 +1,19 @@
-"""Merges the sources of settings by precedence: defaults < file < session < environment < flags."""
+"""Merges the sources of settings by precedence: defaults < file < session < environment < flags.
+
+Config strings (``signal``) and the settings that they hold, too, follow the same precedence: a
+stronger source's config strings replace those settings, and a stronger source's settings replace
+their part of each config string. Only within one source the two stand against each other.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, RunConfig, settings
 from egcfg.config.secrets import refuse_credentials
@@ -21,6 +27,7 @@ from egcfg.config.sources import (
 from egcfg.config.values import convert
 from egcfg.errors import ConfigError
 from egcfg.hookspecs import Kind
+from egcfg.runs.config_string import SignalConfig
 
 __all__ = ["DEFAULT_ORIGIN", "EffectiveConfig", "load_config", "merge"]
 
@@ -90,11 +97,16 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
     origins = dict.fromkeys(settings(), DEFAULT_ORIGIN)
     options: list[OptionValue] = []
     for layer in layers:
+        axes = sorted(SIGNAL_AXES & layer.values.keys())
         if "signal" in layer.values:
+            if axes and layer.values["signal"]:
+                raise ConfigError(
+                    f"{layer.origins[axes[0]]}: stands against {layer.origins['signal']}, whose "
+                    f"config strings hold {axes[0]} already; give one of the two"
+                )
             # A config string says all of these, so it replaces what weaker sources said.
             for axis in SIGNAL_AXES & values.keys():
-                del values[axis]
-                origins[axis] = DEFAULT_ORIGIN
+                _forget(axis, values, origins)
         for name, value in layer.values.items():
             origins[name] = layer.origins[name]
             values[name] = _checked(name, value, origins[name])
@@ -105,12 +117,8 @@ def merge(layers: Iterable[Layer]) -> EffectiveConfig:
             else:
                 refuse_credentials(option.name, option.value, option.origin)
                 options.append(option)
-        clash = sorted(SIGNAL_AXES & values.keys())
-        if clash and values.get("signal"):
-            raise ConfigError(
-                f"{origins[clash[0]]}: stands against {origins['signal']}, whose config strings "
-                f"hold {clash[0]} already; give one of the two"
-            )
+        if axes and values.get("signal"):
+            _override_signals(axes, values, origins)
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)
 
 
@@ -134,3 +142,30 @@ def _checked(name: str, value: Any, origin: str) -> Any:
         return convert(settings()[name], value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{origin}: {error}") from error
+
+
+def _override_signals(axes: Sequence[str], values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Let settings of a stronger source replace their part of each config string.
+
+    Several values of a setting make several config strings, as they make a grid elsewhere.
+    """
+    choices = [
+        values[axis] if isinstance(values[axis], tuple) else (values[axis],) for axis in axes
+    ]
+    try:
+        signals = [
+            str(evolve(SignalConfig.parse(text), **dict(zip(axes, chosen, strict=True))))
+            for text in values["signal"]
+            for chosen in itertools.product(*choices)
+        ]
+    except ConfigError as error:
+        raise ConfigError(f"{origins[axes[0]]}: {error}") from error
+    values["signal"] = tuple(dict.fromkeys(signals))
+    origins["signal"] = ", ".join((origins["signal"], *(origins[axis] for axis in axes)))
+    for axis in axes:
+        _forget(axis, values, origins)
+
+
+def _forget(axis: str, values: dict[str, Any], origins: dict[str, str]) -> None:
+    del values[axis]
+    origins[axis] = DEFAULT_ORIGIN

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from egcfg.config.effective import EffectiveConfig
-from egcfg.config.schema import OptionValue, settings
+from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
 
 __all__ = ["to_json", "to_text", "to_toml"]
 
@@ -57,7 +57,9 @@ def to_toml(effective: EffectiveConfig) -> str:
         tables.setdefault(table, {})[option.name] = _plain(option.value)
     lines = []
     for name, value in _values(effective).items():
-        if value is None:
+        if effective.config.signal and name in SIGNAL_AXES:
+            lines.append(f"# {name} is part of signal")
+        elif value is None:
             lines.append(f"# {name} is not set")
         elif name in tables:
             tables[name] = {"name": value, **tables[name]}

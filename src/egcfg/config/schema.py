@@ -199,7 +199,8 @@ class RunConfig:
     )
     signal: tuple[str, ...] = _setting(
         Group.GUIDANCE,
-        "prompt, -t, -s, -d, -k, unit and partial in one string: ns2t0.75d2_ln",
+        "prompt, -t, -s, -d, -k, unit and partial in one string: ns2t0.75d2_ln; one of these flags "
+        "replaces its part of a string that stands in the file or the environment",
         (),
         metavar="STRING",
     )
