@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 from egcfg.backend import LogprobBackend
 from egcfg.engine import Engine
+from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create, make_options
 from egcfg.problem import Problem
@@ -20,6 +21,9 @@ from egcfg.tracer import Tracer
 __all__ = ["solve", "solve_steps"]
 
 Options = Mapping[str, Mapping[str, Any]]
+OPENED_KINDS: Final = tuple(
+    kind.value for kind in (Kind.BACKEND, Kind.TRACER, Kind.PROMPT, Kind.SCORER)
+)
 
 
 def solve(
@@ -42,7 +46,8 @@ def solve(
         prompt: a prompt builder or its name.
         sandbox: where programs run; None opens one for this call.
         options: per kind of component, options for those given by name, such as
-            ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``.
+            ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
+            ``"scorer"`` are for the problem's own.
         settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
 
     Returns:
@@ -86,6 +91,10 @@ def solve_steps(
     """
     decoding = make_options(DecodingSettings, settings, "solve")
     of_kind = options or {}
+    _check_options(of_kind, {Kind.BACKEND: backend, Kind.TRACER: tracer, Kind.PROMPT: prompt})
+    scorer_options = of_kind.get(Kind.SCORER, {})
+    # Only to be refused before a model is loaded: the engine opens its own.
+    create(Kind.SCORER, problem.scorer, scorer_options)
     with ExitStack() as opened:
         engine = Engine(
             # The cheap ones first: a wrong name should not wait for a model to load.
@@ -93,10 +102,29 @@ def solve_steps(
             prompt=_component(Kind.PROMPT, prompt, of_kind),
             sandbox=opened.enter_context(Sandbox()) if sandbox is None else sandbox,
             backend=_component(Kind.BACKEND, backend, of_kind),
+            scorer_options=lambda _: scorer_options,
         )
         if isinstance(backend, str):
             opened.enter_context(engine.backend)
         return (yield from engine.solve_steps(problem, decoding))
+
+
+def _check_options(options: Options, given: Mapping[Kind, object]) -> None:
+    """Refuse options that nothing would read.
+
+    Raises:
+        ConfigError: for a kind that solving opens nothing of, or a component that is open already.
+    """
+    for kind in options:
+        if kind not in OPENED_KINDS:
+            known = did_you_mean(kind, OPENED_KINDS)
+            raise ConfigError(f"solve takes no options for {kind!r}{known}")
+        component = given.get(Kind(kind), "")
+        if options[kind] and not isinstance(component, str):
+            raise ConfigError(
+                f"the {kind} is handed over as an instance, so options for it have no effect; "
+                f"give them to {type(component).__qualname__}, or pass the {kind}'s name"
+            )
 
 
 def _component(kind: Kind, given: object, options: Options) -> Any:

@@ -26,6 +26,7 @@ from egcfg import hookspecs
 from egcfg.conversion import split_list, strict_converter
 from egcfg.errors import (
     ConfigError,
+    EgcfgError,
     MissingExtraError,
     PluginError,
     UnknownNameError,
@@ -177,6 +178,10 @@ def component_class(kind: Kind, name: str) -> type[Any]:
         raise _broken(component, TypeError(f"it does not implement {lacking}"))
     if not attrs.has(getattr(cls, "Options", object)):
         raise _broken(component, TypeError("its Options is no attrs class"))
+    try:
+        attrs.resolve_types(cls.Options)
+    except Exception as error:  # an annotation may be any expression
+        raise _broken(component, error) from error
     return cls
 
 
@@ -185,10 +190,17 @@ def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> A
 
     Raises:
         ConfigError: an option is unknown or has a value of the wrong type.
-        UsageError: as `component_class`, or what the component itself refuses.
+        PluginError: its options or its constructor are broken.
+        UsageError: as `component_class`.
+        EgcfgError: what the component itself refuses.
     """
     cls = component_class(kind, name)
-    return cls(make_options(cls.Options, options or {}, f"{kind}.{name}"))
+    try:
+        return cls(make_options(cls.Options, options or {}, f"{kind}.{name}"))
+    except EgcfgError:
+        raise
+    except Exception as error:
+        raise _broken(registry().get(kind, name), error) from error
 
 
 def make_options(options_class: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -264,12 +264,26 @@ def test_a_refused_option_does_not_repeat_its_value() -> None:
 # --- secrets ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["api_key", "apikey", "API_KEY", "hf_token", "token", "password"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("api_key", "apikey", "API_KEY", "api-key", "api_keys", "openai_api_key", "access_key"),
+        *("hf_token", "token", "auth_token", "password", "client_secret", "key"),
+        *("authorization", "Authorization", "auth", "basic_auth", "credentials"),
+    ],
+)
 def test_names_of_secrets_are_recognised(name: str) -> None:
     assert looks_secret(name)
 
 
-@pytest.mark.parametrize("name", [*settings(), "max_tokens", "tokenizer", "keyboard", "top_k"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *settings(),
+        *("max_tokens", "tokenizer", "keyboard", "top_k", "author", "signal_tokens"),
+        *("eos_token", "pad_token", "bos_token", "sort_key", "cache_key", "keys", "tokens"),
+    ],
+)
 def test_names_of_other_things_are_no_secrets(name: str) -> None:
     assert not looks_secret(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -17,6 +18,7 @@ from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
 from egcfg.signal import SignalBuilder
 from egcfg.solution import FinishReason
 from egcfg.testing.reference import reference_decode
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 
 @frozen
@@ -142,6 +144,42 @@ def test_a_wrong_setting_is_told_before_a_model_is_loaded() -> None:
         egcfg.solve(problem(1), gama=1.0)
     with pytest.raises(ConfigError, match="gamma"):
         egcfg.solve(problem(1), gamma=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"options": {"bakend": {}}}, "no options for 'bakend'; did you mean 'backend'?"),
+        ({"options": {"dataset": {"path": "x"}}}, "no options for 'dataset'; choose from: backend"),
+        (
+            {"prompt": ForcedStart(), "options": {"prompt": {"opening": "x"}}},
+            "the prompt is handed over as an instance, .* give them to ForcedStart",
+        ),
+        ({"options": {"tracer": {"layuot": "paper"}}}, "did you mean 'layout'"),
+        ({"options": {"scorer": {"nope": 1}}}, "scorer.asserts has no option 'nope'"),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused_before_a_model_is_loaded(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        egcfg.solve(problem(1), backend="hf", **arguments)
+
+
+@pytest.mark.parametrize(("megabytes", "passes"), [(900, True), (200, False)])
+def test_options_of_the_scorer_reach_it(megabytes: int, passes: bool) -> None:
+    answer = " return len(bytes(400_000_000)) * 0 + x + 1\n```"
+    options = ScriptedOptions(script=lambda text: answer[len(text.rpartition("y = x\n   ")[2]) :])
+
+    solution = egcfg.solve(
+        problem(1),
+        backend=ScriptedBackend(options),
+        prompt=ForcedStart(),
+        options={"scorer": {"memory_bytes": str(megabytes * 10**6)}},
+        gamma=0,
+    )
+
+    assert solution.passed is passes, solution
 
 
 @pytest.mark.model

@@ -18,7 +18,13 @@ import attrs
 import pytest
 
 from egcfg import plugins
-from egcfg.errors import ConfigError, MissingExtraError, PluginError, UnknownNameError
+from egcfg.errors import (
+    CapabilityError,
+    ConfigError,
+    MissingExtraError,
+    PluginError,
+    UnknownNameError,
+)
 from egcfg.hookspecs import Component, Kind
 from egcfg.plugins import (
     INTERFACES,
@@ -189,6 +195,7 @@ def test_a_package_that_its_extra_brings_says_what_to_install() -> None:
         ("wrong-base", "it is no subclass of Tracer"),
         ("abstract", "it does not implement trace"),
         ("no-options", "its Options is no attrs class"),
+        ("unresolved", "NameError: name 'Path' is not defined"),
     ],
 )
 @pytest.mark.usefixtures("known")
@@ -199,6 +206,32 @@ def test_any_other_failure_is_shown_as_the_plugins_own_bug(name: str, cause: str
     assert cause in str(caught.value)
     assert "egcfg-late-failures 0.5" in str(caught.value)
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cause"),
+    [
+        ("unresolved", {}, "NameError: name 'Path' is not defined"),
+        ("unconvertible", {}, "StructureHandlerNotFoundError"),
+        ("no-arguments", {}, "TypeError: "),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_a_component_that_cannot_be_made_is_shown_as_the_plugins_own_bug(
+    name: str, options: dict[str, str], cause: str
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        create(Kind.TRACER, name, options)
+
+    assert cause in str(caught.value)
+    assert f"the tracer {name!r} of egcfg-late-failures 0.5 is broken" in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.usefixtures("known")
+def test_a_component_that_refuses_is_not_called_broken() -> None:
+    with pytest.raises(CapabilityError, match=r"^not on this machine; use another one$"):
+        create(Kind.TRACER, "refusing")
 
 
 def test_a_missing_extra_of_our_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

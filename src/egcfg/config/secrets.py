@@ -9,8 +9,16 @@ from egcfg.errors import ConfigError
 
 __all__ = ["looks_secret", "refuse_credentials", "refuse_secret"]
 
-# Singular on purpose: `max_tokens` counts, `hf_token` opens doors.
-_SECRET = re.compile(r"(^|[_.-])(api_?key|key|token|secret|password|passwd|credentials?)$", re.I)
+# Credentials by name, not by a word in it: `max_tokens` counts, `eos_token` is text.
+_SECRET = re.compile(
+    r"(^key|^token|"
+    r"(^|[_.])("
+    r"(api|access|account|auth|client|license|private|secret|service|signing|subscription)_?keys?|"
+    r"(api|access|auth|bearer|github|hf|hub|hugging_?face|id|refresh|secret|session)_?tokens?|"
+    r"auth|authorization|bearer|cookies?|credentials?|pass(word|wd|phrase)s?|secrets?"
+    r"))$",
+    re.IGNORECASE,
+)
 # Of an address: what stands before the "@" of its host, and the names of its query.
 _USER_INFO = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//[^/?#\s]*@", re.I)
 _QUERY_NAME = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")

@@ -10,6 +10,10 @@ NAMES = {
     "wrong-base": "egcfg_late_failures.classes:NoTracer",
     "abstract": "egcfg_late_failures.classes:AbstractTracer",
     "no-options": "egcfg_late_failures.classes:WithoutOptions",
+    "unresolved": "egcfg_late_failures.options:UnresolvedTracer",
+    "unconvertible": "egcfg_late_failures.options:UnconvertibleTracer",
+    "no-arguments": "egcfg_late_failures.options:ArgumentlessTracer",
+    "refusing": "egcfg_late_failures.options:RefusingTracer",
 }
 
 
