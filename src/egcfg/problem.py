@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from attrs import field, frozen, validators
+
+from egcfg.errors import UsageError
 
 __all__ = ["AssertTest", "CheckTest", "Problem", "StdioTest", "TestCase"]
 
@@ -17,11 +20,23 @@ class AssertTest:
 
     Attributes:
         source: the statement, on one or several lines.
+
+    Raises:
+        UsageError: it is not Python.
     """
 
     __test__ = False  # not a pytest class
 
-    source: str
+    source: str = field()
+
+    @source.validator
+    def _is_python(self, _: object, source: str) -> None:
+        try:
+            _parse(source.strip())
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(
+                f"syntax error in the test {source.strip()!r}: {error}; correct it"
+            ) from error
 
     @property
     def name(self) -> str:
@@ -73,7 +88,14 @@ TestCase: TypeAlias = AssertTest | CheckTest | StdioTest
 
 
 def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
-    return tuple(tests)
+    as_tuple = tuple(tests)
+    for test in as_tuple:
+        if not isinstance(test, TestCase):
+            raise UsageError(
+                f"{test!r} is no test; wrap it, as in AssertTest('assert f(2) == 4') "
+                "or StdioTest('2', '4')"
+            )
+    return as_tuple
 
 
 @frozen(kw_only=True)
@@ -93,6 +115,9 @@ class Problem:
         given_code: code that the model is to continue, such as HumanEval's signature and
             docstring; part of the prompt and of every executed program.
         scorer: name of the scorer that decides about a solution.
+
+    Raises:
+        UsageError: a test is none, or no visible assert calls the entry point.
     """
 
     task_id: str = field(validator=validators.min_len(1))
@@ -107,7 +132,18 @@ class Problem:
     @visible_tests.validator
     def _no_check_is_visible(self, _: object, tests: tuple[TestCase, ...]) -> None:
         if any(isinstance(test, CheckTest) for test in tests):
-            raise ValueError("a CheckTest cannot be visible: its source holds expected values")
+            raise UsageError(
+                "a CheckTest cannot be visible, its source holds expected values; "
+                "put it among the hidden tests"
+            )
+
+    def __attrs_post_init__(self) -> None:
+        asserts = [test for test in self.visible_tests if isinstance(test, AssertTest)]
+        if asserts and not self.visible_calls:
+            name = "an entry point" if self.entry_point is None else repr(self.entry_point)
+            raise UsageError(
+                f"task {self.task_id}: no visible test calls {name}; correct the name or the tests"
+            )
 
     @property
     def scoring_tests(self) -> tuple[TestCase, ...]:
@@ -138,7 +174,7 @@ def find_call(source: str, function: str) -> str | None:
     Raises:
         SyntaxError: `source` is not Python.
     """
-    todo: list[ast.AST] = [ast.parse(source)]
+    todo: list[ast.AST] = [_parse(source)]
     while todo:
         node = todo.pop(0)
         match node:
@@ -147,3 +183,9 @@ def find_call(source: str, function: str) -> str | None:
         # Pre-order: a call's arguments come before whatever stands to the right of the call.
         todo[:0] = ast.iter_child_nodes(node)
     return None
+
+
+def _parse(source: str) -> ast.Module:
+    with warnings.catch_warnings():  # about escapes in data that is not ours
+        warnings.simplefilter("ignore")
+        return ast.parse(source)

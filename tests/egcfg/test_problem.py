@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egcfg.errors import UsageError
 from egcfg.problem import AssertTest, CheckTest, Problem, StdioTest, find_call
 
 
@@ -55,7 +56,7 @@ def test_hidden_tests_score_and_visible_ones_only_where_none_are_hidden() -> Non
 
 
 def test_a_check_function_cannot_be_visible() -> None:
-    with pytest.raises(ValueError, match="cannot be visible"):
+    with pytest.raises(UsageError, match="cannot be visible"):
         Problem(
             task_id="1",
             description="",
@@ -73,3 +74,21 @@ def test_hidden_tests_stay_out_of_a_problems_repr() -> None:
         hidden_tests=[StdioTest("secret", "secret")],
     )
     assert "secret" not in repr(problem)
+
+
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        (["assert f(1) == 1"], "is no test; wrap it"),
+        ("assert f(1) == 1", "is no test; wrap it"),
+        ([AssertTest("assert g(1) == 1")], "no visible test calls 'f'"),
+    ],
+)
+def test_what_cannot_be_a_test_of_the_problem_is_refused(tests: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Problem(task_id="1", description="", entry_point="f", visible_tests=tests)
+
+
+def test_a_test_that_is_not_python_is_refused_where_it_is_written() -> None:
+    with pytest.raises(UsageError, match="syntax error in the test 'assert f\\(1 =='"):
+        AssertTest("assert f(1 ==")

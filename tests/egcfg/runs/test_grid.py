@@ -65,7 +65,7 @@ BASE = Problem(
     "changes",
     [
         {"description": "Return n + 1."},
-        {"entry_point": None},
+        {"entry_point": "g", "visible_tests": [AssertTest("assert f(1) == 1 or g(1)")]},
         {"visible_tests": [AssertTest("assert f(1) == 2")]},
         {"hidden_tests": [AssertTest("assert f(3) == 3")]},
         {"setup_code": "import math"},
