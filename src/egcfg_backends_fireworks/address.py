@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from egcfg.errors import ConfigError, UsageError
 
-__all__ = ["api_key", "checked_address"]
+__all__ = ["NO_KEY", "api_key", "checked_address"]
 
 NO_KEY = "none"
 """Sent to servers on this machine that want no key; the SDKs refuse to send nothing."""
@@ -34,7 +34,7 @@ def checked_address(base_url: str) -> str:
 
 
 def api_key(variable: str, base_url: str) -> str:
-    """Return the key in the environment; a stand-in for a server on this machine.
+    """Return the key in the environment; empty where a server on this machine may want none.
 
     Raises:
         UsageError: the variable is not set and the server is elsewhere.
@@ -44,7 +44,7 @@ def api_key(variable: str, base_url: str) -> str:
         return key
     host = urlsplit(base_url).hostname or ""
     if _is_loopback(host):
-        return NO_KEY
+        return ""
     raise UsageError(
         f"no API key for {host}: set the environment variable {variable} "
         "(to any word if the server wants none)"

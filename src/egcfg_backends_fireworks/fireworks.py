@@ -9,7 +9,7 @@ import fireworks
 import httpx
 from attrs import field, frozen, validators
 
-from egcfg_backends_fireworks.address import api_key, checked_address
+from egcfg_backends_fireworks.address import NO_KEY, api_key, checked_address
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.requests import Dialect
@@ -48,7 +48,7 @@ class FireworksBackend(EndpointBackend):
 
         def connect() -> SdkTransport:
             client = fireworks.AsyncFireworks(
-                api_key=key,
+                api_key=key or NO_KEY,
                 base_url=url,
                 max_retries=0,
                 timeout=self.options.attempt_timeout_s,

@@ -10,7 +10,7 @@ import httpx2
 import openai
 from attrs import frozen
 
-from egcfg_backends_fireworks.address import api_key, checked_address
+from egcfg_backends_fireworks.address import NO_KEY, api_key, checked_address
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.requests import Dialect
@@ -43,7 +43,7 @@ class OpenAIBackend(EndpointBackend):
 
         def connect() -> SdkTransport:
             client = openai.AsyncOpenAI(
-                api_key=key,
+                api_key=key or NO_KEY,
                 base_url=url,
                 max_retries=0,
                 timeout=self.options.attempt_timeout_s,

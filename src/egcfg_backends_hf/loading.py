@@ -91,7 +91,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, NotImplementedError) as error:
         raise UsageError(
-            f"the device {name!r} cannot be used: {one_line(error)}; try --device cpu"
+            f"the device {name!r} cannot be used: {one_line(error)}; try -o backend.device=cpu"
         ) from error
     return device
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import tomllib
 from pathlib import Path
@@ -422,6 +423,25 @@ def test_session_files_stand_between_file_and_environment(tmp_path: Path) -> Non
     options = {n: o.value for n, o in config.options_for(Kind.BACKEND, "openai").items()}
     assert options == {"max_attempts": 4, "top_k": 5}
     assert "sk-1234567" not in to_json(effective) + to_text(effective)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "level"), [({}, "WARNING"), ({"deployment_type": "local"}, "INFO")]
+)
+def test_what_a_session_says_to_no_endpoint_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, deployment: dict[str, str], level: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    session = tmp_path / "session_config.json"
+    session.write_text(json.dumps({"retries_count": 3, "top_probs": 5, **deployment}))
+
+    assert from_session(session).options == ()
+
+    told = {(r.levelname, key) for r in caplog.records for key in TOLD if repr(key) in r.message}
+    assert told == {(level, key) for key in TOLD}
+
+
+TOLD = ("retries_count", "top_probs")
 
 
 # --- showing ------------------------------------------------------------------------------------

@@ -249,6 +249,17 @@ def test_an_answer_that_does_not_fit_is_asked_for_again(
     assert client.client.usage.input_tokens == 3  # what could not be used is not counted twice
 
 
+def test_a_server_without_a_key_is_quoted_as_it_speaks(
+    client: Client, serve: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENAI_API_KEY", "FIREWORKS_API_KEY"):
+        monkeypatch.delenv(variable)
+    server = serve(lambda _: answer(b'{"error": {"message": "none of the models"}}', 400))
+    with pytest.raises(RejectedRequestError, match="none of the models"):
+        client.ask(server.address)
+    assert server.paths.total() == 1
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [

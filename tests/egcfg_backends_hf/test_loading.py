@@ -168,7 +168,7 @@ def test_a_model_too_large_for_the_memory_is_a_backend_error(
 
 @pytest.mark.parametrize("device", ["nonsense", "meta:x", "cuda:99"])
 def test_a_device_that_is_not_there_is_one_clear_line(tiny_llama: Path, device: str) -> None:
-    with pytest.raises(UsageError, match="--device cpu"):
+    with pytest.raises(UsageError, match=r"-o backend\.device=cpu"):
         HFBackend(HFOptions(model=str(tiny_llama), device=device))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from egcfg.config.schema import OptionValue
@@ -10,6 +11,8 @@ from egcfg.hookspecs import Kind
 from egcfg.runs.session_files import read_session_config, read_signal_configs
 
 __all__ = ["from_session", "from_signals"]
+
+logger = logging.getLogger(__name__)
 
 SETTING_OF_FIELD = {
     "backend": "backend",
@@ -25,7 +28,10 @@ SETTING_OF_FIELD = {
     "end": "end",
 }
 # For endpoints only: a local model takes no such options, and needs none.
-ENDPOINT_OPTION_OF_FIELD = {"retries": "max_attempts", "top_logprobs": "top_k"}
+ENDPOINT_OPTION_OF_FIELD = {
+    "retries": ("retries_count", "max_attempts"),
+    "top_logprobs": ("top_probs", "top_k"),
+}
 
 
 def from_session(path: Path) -> Layer:
@@ -38,9 +44,19 @@ def from_session(path: Path) -> Layer:
     given = {setting: getattr(session, name) for name, setting in SETTING_OF_FIELD.items()}
     values = {setting: value for setting, value in given.items() if value is not None}
     options = []
-    for name, option in ENDPOINT_OPTION_OF_FIELD.items():
+    for name, (key, option) in ENDPOINT_OPTION_OF_FIELD.items():
         value = getattr(session, name)
-        if value is not None and session.backend not in (None, "hf"):
+        if value is None:
+            continue
+        if session.backend is None:
+            logger.warning(
+                "%s: the key %r is not used without deployment_type; add it, or pass "
+                "-o backend.%s=N to an endpoint",
+                *(path, key, option),
+            )
+        elif session.backend == "hf":
+            logger.info("%s: the key %r has no meaning for a local model", path, key)
+        else:
             # The original counts tries after the first one.
             value = value + 1 if name == "retries" else value
             options.append(
@@ -49,7 +65,7 @@ def from_session(path: Path) -> Layer:
                     component=session.backend,
                     name=option,
                     value=value,
-                    origin=f"{path}: {name}",
+                    origin=f"{path}: {key}",
                 )
             )
     return Layer(values=values, origins=dict.fromkeys(values, str(path)), options=tuple(options))

@@ -3,11 +3,13 @@
 The fields ``code``, ``results``, ``passed``, ``accuracy``, ``general_error``,
 ``has_testcase_error`` and ``stats`` (``start_time``, ``end_time``, ``input_tokens``,
 ``output_tokens``, ``duration``) have the names and forms that published result folders use. All
-others were added. A file that an older tool wrote reads well, and what is unknown in it is kept.
+others were added. A file that an older tool wrote reads well, and what is unknown in it is kept:
+what only tells about a verdict is read as well as it can be, and no reason to lose the verdict.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -218,10 +220,7 @@ def load_result(data: bytes) -> Result:
     Raises:
         MalformedResultError: it is no JSON object, or a known field has a wrong type.
     """
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MalformedResultError(f"not JSON: {error}") from error
+    content = _parse(data)
     if not isinstance(content, dict):
         raise MalformedResultError("not a JSON object")
     rest = dict(content)
@@ -318,10 +317,35 @@ def _load_verdict(name: str, entry: object) -> TestVerdict:
         raise MalformedResultError(f"the result of {name!r} is no object")
     return TestVerdict(
         passed=_take(entry, "result", bool, False),
-        seconds=float(_take(entry, "time", (int, float), 0.0)),
-        error=_take(entry, "error", str, None),
-        status=_take(entry, "status", str, None),
+        seconds=_seconds(entry.pop("time", None)),
+        error=_one_text(entry.pop("error", None)),
+        status=_one_text(entry.pop("status", None)),
     )
+
+
+def _seconds(value: object) -> float:
+    """Return a time that can be added up; 0 where a file holds anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value)
+
+
+def _one_text(value: object) -> str | None:
+    """Return a text; older tools wrote whatever the judge gave them, such as a list of lines."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parse(data: bytes) -> object:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        # Python's own writer, which older tools used, writes NaN; here that is null.
+        try:
+            return orjson.loads(orjson.dumps(json.loads(data)))
+        except (ValueError, TypeError, RecursionError):
+            raise MalformedResultError(f"not JSON: {error}") from error
 
 
 def _take(

@@ -31,7 +31,7 @@ API_KEY = "inference_endpoint_api_key"
 LOCAL, ENDPOINT = "local", "inference_endpoint"
 # What to set instead of a key in the file, by backend.
 KEY_VARIABLES = {"fireworks": "FIREWORKS_API_KEY", "openai": "OPENAI_API_KEY"}
-WITHOUT_MEANING = frozenset({"is_prod"})
+WITHOUT_MEANING = frozenset({"debug_mode", "is_prod"})
 WITHOUT_MEANING_PREFIX = "exec_eval"
 
 
@@ -50,7 +50,6 @@ class SessionConfig:
         tracer: ``minimal`` or ``full`` (``minimal_trace``).
         stop_when_solved: whether a solved task's remaining units are skipped
             (``use_global_cache``).
-        debug: whether to log in detail (``debug_mode``).
         seed: of sampling (``random_seed``).
         retries: of a failed request (``retries_count``).
         start: position of the first task in the data set, from 0 (``start_idx``).
@@ -66,7 +65,6 @@ class SessionConfig:
     results_dir: Path | None = None
     tracer: str | None = None
     stop_when_solved: bool | None = None
-    debug: bool | None = None
     seed: int | None = None
     retries: int | None = None
     start: int | None = None
@@ -283,7 +281,6 @@ KEYS = {
     "inference_endpoint_url": _Key("base_url", _base_url, "an http(s) address"),
     "minimal_trace": _Key("tracer", _tracer, "true or false"),
     "use_global_cache": _Key("stop_when_solved", _truth, "true or false"),
-    "debug_mode": _Key("debug", _truth, "true or false"),
     "random_seed": _Key("seed", _whole, "a whole number"),
     "retries_count": _Key("retries", _whole, "a whole number"),
     "start_idx": _Key("start", _whole, "a whole number"),

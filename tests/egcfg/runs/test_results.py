@@ -160,6 +160,36 @@ def test_a_file_of_the_first_tool_reads_well():
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("time", float("nan"), TestVerdict(passed=True)),
+        ("time", "0.5 s", TestVerdict(passed=True)),
+        ("error", ["a", 1], TestVerdict(passed=True, seconds=0.002, error='["a", 1]')),
+        ("error", {"type": "ü"}, TestVerdict(passed=True, seconds=0.002, error='{"type": "ü"}')),
+        ("error", float("nan"), TestVerdict(passed=True, seconds=0.002)),
+        ("status", 3, TestVerdict(passed=True, seconds=0.002, status="3")),
+    ],
+)
+def test_what_only_tells_about_a_verdict_never_costs_the_verdict(field, value, expected):
+    (name,) = OLD["results"]
+    old = {**OLD, "results": {name: {**OLD["results"][name], field: value}}}
+    result = read(old)
+    assert result.tests == {name: expected}
+    assert (result.passed, result.code) == (True, OLD["code"])
+    assert result.stats is not None
+    assert result.stats.seconds == 3662.0
+    assert load_result(dump_result(result)) == result
+
+
+def test_numbers_that_are_none_are_as_good_as_absent():
+    stats = {**OLD["stats"], "seconds": float("inf")}
+    result = read({**OLD, "accuracy": float("nan"), "stats": stats})
+    assert result.accuracy == 1.0
+    assert result.stats is not None
+    assert result.stats.seconds == 3662.0
+
+
 def test_a_general_error_without_stats_is_a_failure():
     result = read({"general_error": "SyntaxError: invalid syntax"})
     assert not result.passed
@@ -220,11 +250,15 @@ def test_what_is_no_result_is_malformed(data):
 
 
 fields = ["code", "results", "passed", "accuracy", "stats", "global_cached", "general_error"]
+FIELDS_WITHIN = [*OLD["stats"], "usage", "result", "time", "error", "status"]
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
+    st.none() | st.booleans() | st.integers() | st.floats() | text,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(text | st.sampled_from([*OLD["stats"], "usage", "result", "time"]), inner)
+        | st.dictionaries(
+            text | st.sampled_from(FIELDS_WITHIN),
+            inner,
+        )
     ),
     max_leaves=8,
 )

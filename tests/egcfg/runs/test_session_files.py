@@ -47,12 +47,12 @@ def test_a_local_session_reads_as_it_is(write, caplog):
     assert (config.backend, config.base_url) == ("hf", None)
     assert config.gammas == (0.0, 0.5, 1.0, 3.0)
     assert (config.dataset, str(config.results_dir)) == ("mbpp", "output/trials")
-    assert (config.stop_when_solved, config.debug, config.tracer) == (True, False, "full")
+    assert (config.stop_when_solved, config.tracer) == (True, "full")
     assert (config.seed, config.retries, config.start, config.end) == (40, 2, 0, None)
     assert config.top_logprobs is None
     levels = {record.levelname for record in caplog.records}
     assert levels == {"INFO"}, "keys without a meaning are named, not warned about"
-    for key in ("is_prod", "exec_eval", "exec_eval_host_port"):
+    for key in ("debug_mode", "is_prod", "exec_eval", "exec_eval_host_port"):
         assert repr(key) in caplog.text
 
 
