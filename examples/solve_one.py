@@ -18,7 +18,7 @@ problem = egcfg.Problem(
     hidden_tests=[egcfg.AssertTest("assert double(-4) == -8")],
 )
 model = sys.argv[1] if len(sys.argv) > 1 else None
-solution = egcfg.solve(problem, options={"backend": {"model": model}}, gamma=1.0)
+solution = egcfg.solve(problem, options={"backend": {"model": model}}, gamma=1.0, max_tokens=200)
 
 print(solution.code)
 usage = solution.generation.total_usage

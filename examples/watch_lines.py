@@ -17,7 +17,7 @@ problem = egcfg.Problem(
     ],
 )
 model = sys.argv[1] if len(sys.argv) > 1 else None
-steps = egcfg.solve_steps(problem, options={"backend": {"model": model}}, gamma=1.5)
+steps = egcfg.solve_steps(problem, options={"backend": {"model": model}}, gamma=1.5, max_tokens=200)
 
 while True:
     try:
