@@ -6,22 +6,23 @@ milliseconds, not after a model was loaded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from attrs import define, evolve, field, fields
+from attrs import define, evolve, field
 
+from egcfg.component_options import component_options, lacks_mbpp_examples
 from egcfg.config import RunConfig, SandboxMode
-from egcfg.config.secrets import refuse_secret
 from egcfg.datasets.selection import open_dataset, select
 from egcfg.engine import Engine
-from egcfg.errors import ConfigError, did_you_mean
+from egcfg.guidance import guidance_rule
 from egcfg.hookspecs import Kind
-from egcfg.plan import mbpp_examples_file, signal_configs
-from egcfg.plugins import component_class, create, registry
+from egcfg.plan import signal_configs
+from egcfg.plugins import create, registry
 from egcfg.problem import Problem
 from egcfg.sandbox import Sandbox
 
@@ -29,7 +30,6 @@ __all__ = [
     "Engines",
     "check_names",
     "check_scorers",
-    "component_options",
     "model_label",
     "open_component",
     "open_engine",
@@ -37,12 +37,14 @@ __all__ = [
     "open_sandbox",
 ]
 
+logger = logging.getLogger(__name__)
+
 
 def check_names(config: RunConfig) -> None:
     """See that every component that `config` names is installed; imports none of them.
 
     Raises:
-        UnknownNameError: one is not.
+        UnknownNameError: one is not, or there is no such guidance rule.
         PluginError: the plugin that would bring it is broken.
     """
     known = registry()
@@ -55,6 +57,7 @@ def check_names(config: RunConfig) -> None:
     for option in config.options:
         if option.component:
             known.get(option.kind, option.component)
+    guidance_rule(config.rule)
 
 
 def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:
@@ -67,46 +70,14 @@ def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:
         open_component(config, Kind.SCORER, name)
 
 
-def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
-    """Return the option values of one component, with the settings that are options of it.
-
-    ``--model`` and ``--base-url`` are the options ``model`` and ``base_url`` of the backend.
-
-    Raises:
-        UsageError: the component cannot be imported (see `egcfg.plugins.component_class`).
-        ConfigError: it has no such option; the message names the source.
-    """
-    options_class = component_class(kind, name).Options
-    known = [option.name for option in fields(options_class) if option.init]
-    values: dict[str, Any] = {}
-    if kind is Kind.PROMPT and (examples := mbpp_examples_file(config, name)) is not None:
-        values["examples_path"] = examples
-    if kind is Kind.BACKEND:
-        for setting in ("model", "base_url"):
-            value = getattr(config, setting)
-            if value is None:
-                continue
-            if setting not in known:
-                flag = "--" + setting.replace("_", "-")
-                raise ConfigError(f"the backend {name!r} takes no {flag}; leave it out")
-            values[setting] = value
-    for option in config.options_for(kind, name).values():
-        if option.name not in known:
-            refuse_secret(option.name, option.origin, name if kind is Kind.BACKEND else "")
-            raise ConfigError(
-                f"{option.origin}: the {kind} {name!r} has no option "
-                f"{option.name!r}{did_you_mean(option.name, known)}"
-            )
-        values[option.name] = option.value
-    return values
-
-
 def open_component(config: RunConfig, kind: Kind, name: str) -> Any:
     """Make an instance of one component with the options that `config` has for it.
 
     Raises:
         UsageError: see `component_options` and `egcfg.plugins.create`.
     """
+    if kind is Kind.PROMPT and (data := lacks_mbpp_examples(config, name)) is not None:
+        logger.info("%s lacks tasks 2, 3 and 4 of MBPP; %s shows its own examples", data, name)
     return create(kind, name, component_options(config, kind, name))
 
 

@@ -83,7 +83,7 @@ def trace_command(
 
 def _tracer_for_a_person(config: RunConfig, max_chars: int) -> Tracer:
     """Open the tracer so that it shows what a prompt has no room for, unless told otherwise."""
-    from egcfg.assembly import component_options
+    from egcfg.component_options import component_options
     from egcfg.hookspecs import Kind
     from egcfg.plugins import component_class, create
 

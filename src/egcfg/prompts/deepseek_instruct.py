@@ -25,17 +25,21 @@ class DeepseekInstructPrompt(PromptBuilder):
         Attributes:
             examples_path: an MBPP file, whose tasks 2, 3 and 4 are the examples (as in the paper);
                 None: three examples written for this project.
+            examples_from_hub: whether they are those tasks of MBPP on the hub, where no file is
+                given.
             prefill: whether the response is made to start with the code fence and the
                 given code.
         """
 
         examples_path: Path | None = None
+        examples_from_hub: bool = False
         prefill: bool = True
 
     def __init__(self, options: Options) -> None:
         self.options = options
         path = options.examples_path
-        self.examples = OWN_EXAMPLES if path is None else mbpp_examples(path)
+        mbpp = path is not None or options.examples_from_hub
+        self.examples = mbpp_examples(path) if mbpp else OWN_EXAMPLES
 
     def build(self, problem: Problem, chat_template: ChatTemplate) -> Prompt:  # noqa: ARG002 - has its own format
         """Return the prompt; see `PromptBuilder.build`."""

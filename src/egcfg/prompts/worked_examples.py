@@ -6,13 +6,13 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.datasets.jsonlines import Record
+from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.datasets.mbpp import mbpp_records
 from egcfg.datasets.shapes import mbpp_problem
 from egcfg.errors import DataError
 from egcfg.problem import AssertTest, TestCase
 
-__all__ = ["OWN_EXAMPLES", "WorkedExample", "mbpp_examples"]
+__all__ = ["OWN_EXAMPLES", "WorkedExample", "holds_mbpp_examples", "mbpp_examples"]
 
 MBPP_EXAMPLES = (2, 3, 4)
 """Task ids of MBPP's examples in the paper."""
@@ -27,11 +27,12 @@ class WorkedExample:
     code: str
 
 
-def mbpp_examples(path: Path) -> tuple[WorkedExample, ...]:
-    """Return tasks 2, 3 and 4 of an MBPP file.
+def mbpp_examples(path: Path | None) -> tuple[WorkedExample, ...]:
+    """Return tasks 2, 3 and 4 of an MBPP file; None: of MBPP on the hub, or its local cache.
 
     Raises:
-        DataError: the file cannot be read or lacks one of them.
+        DataError: the file cannot be read or lacks one of them, or the hub cannot be reached.
+        MissingExtraError: the hub is asked, and the package ``datasets`` is not installed.
     """
     records = mbpp_records(path, MBPP_EXAMPLES)
     if len(records) < len(MBPP_EXAMPLES):
@@ -40,6 +41,16 @@ def mbpp_examples(path: Path) -> tuple[WorkedExample, ...]:
             "give the whole MBPP file or leave out prompt.examples_path"
         )
     return tuple(_example(record) for record in records)
+
+
+def holds_mbpp_examples(path: Path) -> bool:
+    """Whether a file of MBPP's shape holds the tasks that `mbpp_examples` takes, solved.
+
+    Raises:
+        DataError: it cannot be read, or is no file of JSON lines.
+    """
+    solved = {str(r.values.get("task_id")) for r in read_records(path) if r.has("code")}
+    return solved.issuperset(map(str, MBPP_EXAMPLES))
 
 
 def _example(record: Record) -> WorkedExample:
