@@ -158,7 +158,7 @@ def run(
         solver_for: gives the engine for a prompt builder's name.
         settings: what the configurations and gammas do not say (`max_tokens`, `seed`, ...).
         pins_for: whatever else determines the text with a prompt builder of that name (tracer,
-            options, dtype ...), as JSON-able values; see `ResultsFolder.pin_settings`.
+            options, dtype ...), as JSON-able values; see `ResultsFolder.write_pinned`.
         stop_when_solved: skip a task's remaining units once one of any configuration passed. The
             rows of the skipped units are then no single runs any more.
         observer: is told what happens.
@@ -171,13 +171,17 @@ def run(
         UsageError: a problem or a setting cannot be used as given.
     """
     base = settings or DecodingSettings()
-    for config in grid.configs:
-        folder.pin_settings(str(config), pinned_settings(base, pins_for(config.prompt)))
+    pins = {str(c): pinned_settings(base, pins_for(c.prompt)) for c in grid.configs}
+    for config, pinned in pins.items():
+        # A folder without results is pinned together with its first one.
+        if folder.has_results(config):
+            folder.pin_settings(config, pinned)
     with Claims(lease) as claims:
         job = _Job(
             folder=folder,
             solver_for=solver_for,
             settings=base,
+            pins=pins,
             stop_when_solved=stop_when_solved,
             observer=observer or RunObserver(),
             claims=claims,
@@ -209,6 +213,7 @@ class _Job:
     folder: ResultsFolder
     solver_for: SolverFor
     settings: DecodingSettings
+    pins: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
     observer: RunObserver
     claims: Claims
@@ -256,11 +261,10 @@ class _Job:
 
     def _skip_or_solve(self, unit: Unit) -> Result | None:
         """Return the unit's result, written; None if the model could not answer."""
-        config, task_id = str(unit.config), unit.problem.task_id
-        solved = self.folder.solved(task_id) if self.stop_when_solved else None
+        solved = self.folder.solved(unit.problem.task_id) if self.stop_when_solved else None
         if solved is not None:
             result = solved.as_cached()
-            self.folder.write(config, task_id, unit.gamma, result)
+            self._write(unit, result)
             self._count(skipped=1)
             return result
         solver = self._solver(unit.config.prompt)
@@ -273,7 +277,7 @@ class _Job:
             self._note_failure(unit, error)
             return None
         self.failures_in_a_row = 0
-        self.folder.write(config, task_id, unit.gamma, result)
+        self._write(unit, result)
         self._count(finished=1, passed=int(result.passed))
         return result
 
@@ -295,6 +299,12 @@ class _Job:
                     f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
                 )
         return Result.of_solution(solution, fingerprint)
+
+    def _write(self, unit: Unit, result: Result) -> None:
+        config = str(unit.config)
+        self.folder.write_pinned(
+            config, unit.problem.task_id, unit.gamma, result, self.pins[config]
+        )
 
     def _solver(self, prompt: str) -> Solver:
         if prompt not in self.solvers:

@@ -8,7 +8,7 @@
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
 letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
 ``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back. ``.settings.json`` pins what determines
-the text and is in no name; a run whose settings differ is refused.
+the text and is in no name; a run whose settings differ is refused as long as there are results.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import enum
 import logging
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,54 @@ class ResultsFolder:
             return None
         return result if result.passed else None
 
+    def has_results(self, config: str) -> bool:
+        """Whether a configuration's folder holds any result file that is not empty.
+
+        Raises:
+            RunError: the folder cannot be read.
+        """
+        folder = self.path / config
+        try:
+            with os.scandir(folder) as entries:
+                return any(
+                    RESULT_NAME.fullmatch(entry.name) and entry.stat().st_size > 0
+                    for entry in entries
+                )
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+
+    def write_pinned(
+        self,
+        config: str,
+        task_id: str,
+        gamma: float,
+        result: Result,
+        settings: Mapping[str, Any],
+    ) -> Path:
+        """Write the result of a unit into a folder that pins the settings that it was made with.
+
+        Raises:
+            RunError: the folder's results were made with other settings, those of a process that
+                came first among them; or the file system refused. Nothing was added.
+        """
+        self.pin_settings(config, settings)
+        path = self.write(config, task_id, gamma, result)
+        try:
+            # A process with other settings may have found no result a moment ago, and pinned its
+            # own. It looks for results after it took the old pins away, this one looks for its pins
+            # after it wrote a result: of the two, one sees the other and gives way.
+            self.pin_settings(config, settings)
+        except RunError:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
     def pin_settings(self, config: str, settings: Mapping[str, Any]) -> None:
-        """Hold the settings of a configuration's folder fixed from the first run on.
+        """Hold the settings of a configuration's folder fixed from its first result on.
+
+        Settings that were pinned by a run that came to no result are replaced.
 
         Raises:
             RunError: the folder's results were made with other settings; the message lists them.
@@ -153,20 +200,46 @@ class ResultsFolder:
         path = self.path / config / SETTINGS_NAME
         # A trip through JSON makes both sides comparable: tuples are lists, enums text.
         wanted = orjson.loads(orjson.dumps(dict(settings)))
-        if create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2)):
-            return
+        pinned = False
+        while not pinned:
+            try:
+                kept = orjson.loads(path.read_bytes())
+            except FileNotFoundError:
+                pinned = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+                continue
+            except (OSError, orjson.JSONDecodeError) as error:
+                if not self._unpin(config):
+                    raise RunError(
+                        f"cannot read {path}: {error}; delete it to vouch for the results beside "
+                        "it, or choose another --results-dir"
+                    ) from error
+                continue
+            pinned = kept == wanted
+            if not pinned and not self._unpin(config):
+                raise RunError(
+                    f"{path.parent} holds results of other settings ({_difference(kept, wanted)}); "
+                    "run with those settings, or choose another --results-dir"
+                )
+
+    def _unpin(self, config: str) -> bool:
+        """Take away the pins of a folder without results; return whether that was so."""
+        if self.has_results(config):
+            return False
+        path = self.path / config / SETTINGS_NAME
+        aside = path.with_name(f".tmp-{uuid.uuid4().hex}")
         try:
-            kept = orjson.loads(path.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            raise RunError(
-                f"cannot read {path}: {error}; delete it to vouch for the results beside it, "
-                "or choose another --results-dir"
-            ) from error
-        if kept != wanted:
-            raise RunError(
-                f"{path.parent} holds results of other settings ({_difference(kept, wanted)}); "
-                "run with those settings, or choose another --results-dir"
-            )
+            path.rename(aside)
+            if self.has_results(config):
+                # Written meanwhile, so these pins are its own.
+                create_exclusively(path, aside.read_bytes())
+                return False
+            return True
+        except FileNotFoundError:
+            return True  # another process did the same
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        finally:
+            aside.unlink(missing_ok=True)
 
     def _solved_path(self, task_id: str) -> Path:
         return self.path / SOLVED_NAME / f"{file_name(task_id)}.json"
@@ -205,7 +278,7 @@ def read_record(path: Path) -> Record:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}; check its rights") from error
+        raise _unreadable(path, error) from error
     state, result, problem = FileState.EMPTY, None, None
     if data.strip():
         try:
@@ -265,6 +338,10 @@ def file_name(task_id: str) -> str:
 def _folder_name(name: str) -> str:
     safe = name.replace("/", "_").replace("\0", "_")
     return f"_{safe}" if safe in ("", ".", "..") else safe
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot read {path}: {error.strerror}; check its rights")
 
 
 def _usefulness(record: Record) -> int:

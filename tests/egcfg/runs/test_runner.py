@@ -166,6 +166,34 @@ def test_changed_settings_are_refused_with_a_diff_before_anything_is_opened(grid
         run(grid, folder, lambda _: 1 / 0, pins_for=lambda _: {"tracer": {"name": "minimal"}})
 
 
+def test_a_run_that_came_to_no_result_pins_nothing(grid, folder, solver):
+    def interrupt(_problem, _settings):
+        raise KeyboardInterrupt
+
+    solver.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=1))
+    solver.before = lambda _problem, _settings: None
+    assert run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=2)).complete
+    with pytest.raises(RunError, match=r"decoding\.seed: 2 there, 1 now"):
+        run(grid, folder, lambda _: 1 / 0, settings=DecodingSettings(seed=1))
+
+
+def test_of_two_runs_with_other_settings_the_second_to_finish_a_unit_stops(grid, folder, solver):
+    other = type(solver)()
+
+    def the_other_is_faster(_problem, _settings):
+        solver.before = lambda _problem, _settings: None
+        run(grid, folder, lambda _: other, settings=DecodingSettings(seed=2))
+
+    solver.before = the_other_is_faster
+    with pytest.raises(RunError, match=r"decoding\.seed: 2 there, 1 now"):
+        run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=1))
+    assert len(solver.solved) == 1
+    # All but the unit that the first had claimed; nothing of the first was kept.
+    assert len(grid_records(grid, folder)) == len(other.solved) == len(grid) - 1
+
+
 def test_what_never_changes_the_text_may_change_between_runs(grid, folder, solver):
     run(grid, folder, lambda _: solver)
     base = DecodingSettings(drafts=False, gamma=9, temperature=1.5, horizon=None)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import attrs
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -140,13 +141,13 @@ def test_a_broken_solved_entry_counts_as_none_and_is_made_anew(folder, make_resu
     assert folder.solved("395") == make_result()
 
 
-def test_settings_are_pinned_by_the_first_run(folder):
+def test_settings_are_pinned_by_the_first_result(folder, make_result):
     settings = {
         "decoding": attrs.asdict(DecodingSettings(unit=GuidanceUnit.TOKEN)),
         "tracer": {"name": "full", "options": {"paths": ("a", "b")}},
     }
-    folder.pin_settings(CONFIG, settings)
-    folder.pin_settings(CONFIG, settings)
+    folder.write_pinned(CONFIG, "1", 0.0, make_result(), settings)
+    folder.write_pinned(CONFIG, "1", 1.0, make_result(), settings)
     changed = {
         "decoding": {**settings["decoding"], "seed": 1},
         "tracer": {"name": "minimal", "options": {"paths": ("a", "b")}},
@@ -163,11 +164,68 @@ def test_settings_are_pinned_by_the_first_run(folder):
     folder.pin_settings("ns3t0.7d2_ln", changed)
 
 
-def test_unreadable_pinned_settings_are_a_run_error(folder):
-    folder.pin_settings(CONFIG, {})
+def test_unreadable_pinned_settings_are_a_run_error(folder, make_result):
+    folder.write_pinned(CONFIG, "1", 0.0, make_result(), {})
     (folder.path / CONFIG / ".settings.json").write_bytes(b"{")
     with pytest.raises(RunError, match=r"cannot read .*\.settings\.json"):
         folder.pin_settings(CONFIG, {})
+
+
+@pytest.mark.parametrize("content", [b'{"seed": 1}', b"{"])
+def test_pins_without_a_result_are_replaced(folder, content):
+    path = folder.path / CONFIG / ".settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    # What a crashed tool reserved is no result.
+    folder.result_path(CONFIG, "1", 0.0).write_bytes(b"")
+    folder.pin_settings(CONFIG, {"seed": 2})
+    assert orjson.loads(path.read_bytes()) == {"seed": 2}
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        ".settings.json",
+        "task_id=1_gamma=0.0.json",
+    ]
+
+
+def test_a_folder_of_another_tool_is_pinned_by_who_adds_to_it(folder, make_result):
+    assert not folder.has_results(CONFIG)
+    folder.write(CONFIG, "1", 0.0, make_result())
+    assert folder.has_results(CONFIG)
+    folder.pin_settings(CONFIG, {"seed": 1})
+    with pytest.raises(RunError, match="seed: 1 there, 2 now"):
+        folder.write_pinned(CONFIG, "2", 0.0, make_result(), {"seed": 2})
+    assert folder.read(CONFIG, "2", 0.0) is None
+
+
+def test_who_pinned_first_and_wrote_later_gives_way(folder, make_result, monkeypatch):
+    """Another process finds no result between this one's pins and its result."""
+    write = ResultsFolder.write
+
+    def write_late(self, *args):
+        monkeypatch.setattr(ResultsFolder, "write", write)
+        folder.write_pinned(CONFIG, "2", 0.0, make_result(), {"seed": 2})
+        return write(self, *args)
+
+    monkeypatch.setattr(ResultsFolder, "write", write_late)
+    with pytest.raises(RunError, match="seed: 2 there, 1 now"):
+        folder.write_pinned(CONFIG, "1", 0.0, make_result(), {"seed": 1})
+    assert folder.read(CONFIG, "1", 0.0) is None
+    assert folder.read(CONFIG, "2", 0.0) is not None
+
+
+def test_who_takes_the_pins_of_a_result_away_puts_them_back(folder, make_result, monkeypatch):
+    """The first result is written between another process's look for results and its renaming."""
+    folder.pin_settings(CONFIG, {"seed": 1})
+    rename = Path.rename
+
+    def rename_late(self, target):
+        monkeypatch.setattr(Path, "rename", rename)
+        folder.write_pinned(CONFIG, "1", 0.0, make_result(), {"seed": 1})
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_late)
+    with pytest.raises(RunError, match="seed: 1 there, 2 now"):
+        folder.pin_settings(CONFIG, {"seed": 2})
+    folder.pin_settings(CONFIG, {"seed": 1})
 
 
 def test_results_of_other_tools_survive_being_written_again(folder):
