@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,6 +19,13 @@ PROBLEMS = [
     {"task_id": "square", "description": "Square x.", "tests": ["assert f(3) == 9"]},
     {"task_id": "double", "description": "Double x.", "tests": ["assert f(3) == 6"]},
 ]
+
+
+class Endpoint(NamedTuple):
+    """A server of completions, and the authorizations that it was shown."""
+
+    address: str
+    keys: list[str]
 
 
 @pytest.fixture
@@ -57,8 +66,8 @@ def test_running_again_decodes_nothing_again(egcfg: Callable[..., Any], tmp_path
     first = egcfg(*BASE)
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "results").rglob("task_id=*.json")}
 
-    again = egcfg(*BASE, "-o", "backend.fails=false", "-q")
-    same = egcfg(*BASE)
+    again = egcfg(*BASE, "-o", "backend.noisy=true", "-q")
+    same = egcfg(*BASE, "-o", "backend.noisy=no")
 
     assert first.status == same.status == 0
     assert again.status == 1  # an option that the folder's results were not made with
@@ -101,6 +110,7 @@ def test_stopping_when_solved_skips_the_rest_of_a_task(egcfg: Callable[..., Any]
         (("--task", "cube"), "no task named 'cube'"),
         (("--backend", "fireworks", "--model", "m"), "FIREWORKS_API_KEY"),
         (("--gamma", "x"), "--gamma: 'x' is not a number"),
+        (("--rule", "nope"), "no guidance rule named 'nope'"),
         (("--prompt", "chta"), "no prompt named 'chta'; did you mean 'chat'"),
         (("--config", "none.toml"), "none.toml: cannot be read"),
         (("--session", "none.json"), "none.json"),
@@ -193,13 +203,127 @@ def test_an_interrupted_run_says_how_to_resume_and_does(
 
 
 @pytest.mark.usefixtures("problems")
-def test_keys_are_in_no_file_that_a_run_writes(
-    egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FIREWORKS_API_KEY", "fw-9876543")
-    ran = egcfg(*BASE, "-g", "0", "--debug")
+def test_a_wrong_option_can_be_corrected(egcfg: Callable[..., Any], tmp_path: Path) -> None:
+    wrong = egcfg(*BASE, "-o", "backend.seconds_per_question=soon")
 
-    assert "fw-9876543" not in ran.out + ran.err
-    for file in tmp_path.rglob("*"):
-        if file.is_file():
-            assert b"fw-9876543" not in file.read_bytes(), file
+    assert wrong.status == 2, wrong.err
+    assert not (tmp_path / "results").exists()
+    assert egcfg(*BASE, "-o", "backend.seconds_per_question=0").status == 0
+
+
+@pytest.mark.usefixtures("problems")
+def test_a_model_that_never_answered_pins_nothing(egcfg: Callable[..., Any]) -> None:
+    failed = egcfg(*BASE, "-o", "backend.fails=true")
+
+    assert failed.status == 1
+    assert egcfg(*BASE).status == 0
+
+
+@pytest.mark.usefixtures("problems")
+def test_another_checkpoint_of_the_same_name_gets_no_results_of_the_first(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    for run_name in ("a", "b"):
+        folder = tmp_path / run_name / "ck-100"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text(run_name)
+
+    first = egcfg(*BASE, "--model", "a/ck-100", "-g", "0")
+    second = egcfg(*BASE, "-o", "backend.model=b/ck-100", "-g", "0")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = egcfg(*BASE, "--model", "moved/ck-100", "-g", "0")
+
+    assert (first.status, second.status, moved.status) == (0, 1, 0), second.err
+    assert "backend.model" in second.err
+    assert moved.err == "2 of 2 units are done already\n"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """Serve a model that writes nothing but newlines, to whoever has the key."""
+    keys: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(404, {"error": {"message": "no such route"}})
+
+        def do_POST(self) -> None:
+            keys.append(self.headers["Authorization"])
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path != "/v1/completions" or {"echo", "echo_last"} & request.keys():
+                self.answer(400, {"error": {"message": "not here"}})
+                return
+            logprobs = {
+                "tokens": ["\n"] * request["max_tokens"],
+                "token_logprobs": [-0.1] * request["max_tokens"],
+                "top_logprobs": [{"\n": -0.1, "x": -2.5}] * request["max_tokens"],
+            }
+            choice = {"text": "\n" * request["max_tokens"], "finish_reason": "length"}
+            choices = [
+                {"index": index, "logprobs": logprobs, **choice}
+                for index in range(request.get("n", 1))
+            ]
+            self.answer(200, {"choices": choices, "usage": {"prompt_tokens": 9}})
+
+        def answer(self, status: int, body: object) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", keys)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+KEY = "sk-9876543"
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+@pytest.mark.usefixtures("problems")
+def test_a_key_is_in_nothing_that_a_run_writes(
+    process: Callable[..., Any], tmp_path: Path, endpoint: Endpoint, faulty: bool
+) -> None:
+    base = ["--backend", "openai", "--model", "m", "--dataset", "mine.jsonl", "-p", "long_code"]
+    # A model's context that no problem fits: the error's way to the disk.
+    limits = ["--max-tokens", "3", *(["-o", "backend.context_length=1"] if faulty else [])]
+    ran = process(
+        *base, *limits, "--base-url", endpoint.address, "-g", "0", "--debug", OPENAI_API_KEY=KEY
+    )
+
+    assert ran.status == 0, ran.err
+    assert set(endpoint.keys) == {f"Bearer {KEY}"}
+    assert KEY not in ran.out + ran.err
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(file.name == ".settings.json" for file in files)
+    assert any(file.name.startswith("task_id=") for file in files)
+    for file in files:
+        assert KEY.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("flag", ["--base-url", "-o"])
+@pytest.mark.parametrize("command", ["run", "config"])
+@pytest.mark.usefixtures("problems")
+def test_an_address_with_a_password_is_refused_unseen(
+    egcfg: Callable[..., Any], tmp_path: Path, command: str, flag: str
+) -> None:
+    address = f"http://u:{KEY}@127.0.0.1:9/v1"
+    value = address if flag == "--base-url" else f"backend.base_url={address}"
+    ran = egcfg(
+        command, "--backend", "openai", "--model", "m", "--dataset", "mine.jsonl", flag, value
+    )
+
+    assert (ran.status, ran.out) == (2, ""), ran.err
+    assert "environment variable" in ran.err
+    assert KEY not in ran.err
+    assert not (tmp_path / "results").exists()
