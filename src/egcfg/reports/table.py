@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from attrs import frozen
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from egcfg.reports.aggregate import Report, aggregate, natural_order
+from egcfg.reports.aggregate import Report, Row, aggregate, natural_order
 from egcfg.runs.store import FileState, Record
 
-__all__ = ["accuracy_table", "report_view", "run_view", "task_table"]
+__all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
 
 UNKNOWN = "-"
+COLUMNS = (
+    *("gamma", "solved", "skipped", "unreadable", "acc %", "RSR"),
+    *("tok in", "tok out", "requests", "passes", "seconds"),
+)
+EXPENDABLE = ("passes", "requests", "tok in", "seconds", "tok out")
+"""Columns that give way on a narrow console, the first one first."""
+UNBOUND = 10_000
+"""Columns of a console that anything fits."""
 
 
 def run_view(records: Sequence[Record]) -> RenderableType:
@@ -25,7 +34,7 @@ def run_view(records: Sequence[Record]) -> RenderableType:
 
 def report_view(report: Report) -> RenderableType:
     """Return the numbers of one model on one data set, with what they mean."""
-    parts: list[RenderableType] = [accuracy_table(report)]
+    parts: list[RenderableType] = [AccuracyTable(report)]
     cost = report.cost
     union = (
         f"union of {len(report.rows)} rows {report.union_solved}/{report.tasks} = "
@@ -42,43 +51,74 @@ def report_view(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def accuracy_table(report: Report) -> Table:
-    """Return one line per configuration and gamma; it fits 80 columns."""
+@frozen
+class AccuracyTable:
+    """One line per configuration and gamma, as wide as the console lets it be.
+
+    Where that is too narrow, columns of what the rows cost give way to the configurations' names;
+    a line below says which.
+
+    Attributes:
+        report: the numbers.
+    """
+
+    report: Report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table and, if need be, the line below it."""
+        unbound = options.update(width=UNBOUND)
+        names, dropped = _columns(self.report.rows), []
+        for expendable in EXPENDABLE:
+            table = _accuracy_table(self.report, names)
+            if console.measure(table, options=unbound).maximum <= options.max_width:
+                break
+            if expendable in names:
+                names.remove(expendable)
+                dropped.append(expendable)
+        yield _accuracy_table(self.report, names)
+        if dropped:
+            left_out = ", ".join(dropped)
+            yield Text(f"too narrow for: {left_out} (--format csv has every column)")
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    requests = any(row.cost.requests for row in rows)
+    unused = {
+        *(() if any(row.skipped for row in rows) else ("skipped",)),
+        *(() if any(row.unreadable for row in rows) else ("unreadable",)),
+        "passes" if requests else "requests",
+    }
+    return [name for name in COLUMNS if name not in unused]
+
+
+def _accuracy_table(report: Report, names: Sequence[str]) -> Table:
     # Names as text of its own: rich would read brackets in a plain string as markup.
     table = _table(Text(f"{report.dataset} · {report.model}"))
     table.add_column("config", overflow="fold")
-    requests = any(row.cost.requests for row in report.rows)
-    skipped = any(row.skipped for row in report.rows)
-    unreadable = any(row.unreadable for row in report.rows)
-    for name in (
-        "gamma",
-        "solved",
-        *(["skipped"] if skipped else []),
-        *(["unreadable"] if unreadable else []),
-        "acc %",
-        "RSR",
-        "tok in",
-        "tok out",
-        "requests" if requests else "passes",
-        "seconds",
-    ):
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.rows:
-        missing = "" if row.done == row.tasks else f" of {row.tasks}"
-        table.add_row(
-            Text(row.config),
-            f"{row.gamma:g}",
-            f"{row.solved}/{row.done}{missing}",
-            *([str(row.skipped)] if skipped else []),
-            *([str(row.unreadable)] if unreadable else []),
-            _number(row.accuracy, 1),
-            _number(row.rsr, 2),
-            _count(row.cost.input_tokens),
-            _count(row.cost.output_tokens),
-            _count(row.cost.requests if requests else row.cost.forward_passes),
-            _seconds(row.cost.seconds),
-        )
+        cells = _cells(row)
+        table.add_row(Text(row.config), *(cells[name] for name in names))
     return table
+
+
+def _cells(row: Row) -> dict[str, str]:
+    missing = "" if row.done == row.tasks else f" of {row.tasks}"
+    cost = row.cost
+    return {
+        "gamma": f"{row.gamma:g}",
+        "solved": f"{row.solved}/{row.done}{missing}",
+        "skipped": str(row.skipped),
+        "unreadable": str(row.unreadable),
+        "acc %": _number(row.accuracy, 1),
+        "RSR": _number(row.rsr, 2),
+        "tok in": _count(cost.input_tokens),
+        "tok out": _count(cost.output_tokens),
+        "requests": _count(cost.requests),
+        "passes": _count(cost.forward_passes),
+        "seconds": _seconds(cost.seconds),
+    }
 
 
 def task_table(records: Iterable[Record]) -> Table:

@@ -32,6 +32,19 @@ def test_the_table_of_a_folder(mixed, render, golden):
     assert render(report_view(report), width=100) == golden("monitor.txt")
 
 
+def test_names_of_configurations_stay_whole_where_columns_are_many(mixed, render):
+    (report,) = aggregate(mixed)
+
+    narrow, wide = render(report_view(report), width=80), render(report_view(report), width=100)
+
+    for config in {record.config for record in mixed}:
+        lines = [line for line in narrow.splitlines() if line.split()[:1] == [config]]
+        assert len(lines) == sum(row.config == config for row in report.rows)
+    assert {"skipped", "unreadable", "solved"} <= set(narrow.split())
+    assert "too narrow for: passes" in narrow
+    assert "too narrow" not in wide
+
+
 def test_the_final_table_of_a_run(make_record, render, golden):
     records = [
         make_record(task, gamma, passed=gamma == 1 and task != "12")
