@@ -230,7 +230,7 @@ def test_another_checkpoint_of_the_same_name_gets_no_results_of_the_first(
         (folder / "model.safetensors").write_text(run_name)
 
     first = egcfg(*BASE, "--model", "a/ck-100", "-g", "0")
-    second = egcfg(*BASE, "-o", "backend.model=b/ck-100", "-g", "0")
+    second = egcfg(*BASE, "--model", "b/ck-100", "-g", "0")
     (tmp_path / "a").rename(tmp_path / "moved")
     moved = egcfg(*BASE, "--model", "moved/ck-100", "-g", "0")
 
