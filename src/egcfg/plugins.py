@@ -176,10 +176,11 @@ def component_class(kind: Kind, name: str) -> type[Any]:
     if inspect.isabstract(cls):
         lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         raise _broken(component, TypeError(f"it does not implement {lacking}"))
-    if not attrs.has(getattr(cls, "Options", object)):
+    options_class = getattr(cls, "Options", object)
+    if not attrs.has(options_class):
         raise _broken(component, TypeError("its Options is no attrs class"))
     try:
-        attrs.resolve_types(cls.Options)
+        attrs.resolve_types(options_class)
     except Exception as error:  # an annotation may be any expression
         raise _broken(component, error) from error
     return cls

@@ -10,17 +10,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg.cli.diagnosis import look_at_backend
+from egcfg.config import RunConfig
 from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
 from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
-from egcfg_backends_fireworks.probe import Echo
+from egcfg_backends_fireworks.probe import Echo, ServerProfile
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 PROMPT = "def add(a,b):\n"
@@ -90,6 +93,19 @@ def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, opened: Ope
     # Twenty alternatives and the further sampling parameters were refused, then left out.
     assert (profile.top_k, profile.extras, profile.multiple) == (5, False, False)
     assert (profile.token_ids, profile.prompt_ids, profile.steering_id) == (False, False, None)
+
+
+def test_doctor_tells_what_the_probe_found(tiny_endpoint: Any, serve: Any) -> None:
+    server = serve(tiny_endpoint("legacy", most_choices=1))
+    config = RunConfig(backend="openai", model="m", base_url=f"{server.address}/v1")
+    findings = {(f.subject, f.name): f.detail for f in look_at_backend(config)}
+    probed = "backend openai, as probed"
+    assert findings["backend openai", "model"] == "m"
+    assert (findings[probed, "top_k"], findings[probed, "multiple"]) == ("5", "no")
+    assert (findings[probed, "steering_id"], findings[probed, "raw"]) == ("none found", "yes")
+    assert {name for subject, name in findings if subject == probed} == {
+        field.name for field in attrs.fields(ServerProfile)
+    }
 
 
 def test_a_server_without_logprobs_is_refused(serve: Any, answer: Any) -> None:

@@ -9,9 +9,11 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, frozen, has
 
+from egcfg.backend import LogprobBackend
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.errors import EgcfgError, SandboxError
 from egcfg.plugins import describe, registry
@@ -105,8 +107,19 @@ def look_at_backend(config: RunConfig) -> Iterator[Finding]:
             yield Finding(subject, "model", backend.model_name)
             for name, value in asdict(backend.capabilities).items():
                 yield Finding(subject, name, _capability(name, value))
+            yield from _probed(backend, f"{subject}, as probed")
     except EgcfgError as error:
         yield Finding(subject, "model", str(error), Verdict.PROBLEM)
+
+
+def _probed(backend: LogprobBackend, subject: str) -> Iterator[Finding]:
+    """Say what a backend that asks its server found out, where it has a `probe` for that."""
+    probe = getattr(backend, "probe", None)
+    profile: Any = probe() if callable(probe) else None
+    if has(type(profile)):
+        for name, value in asdict(profile).items():
+            found = "none found" if value is None else _capability(name, value)
+            yield Finding(subject, name, found)
 
 
 def _capability(name: str, value: object) -> str:

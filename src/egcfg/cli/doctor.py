@@ -33,8 +33,8 @@ __all__ = ["doctor_command"]
 def doctor_command(effective: EffectiveConfig, form: str) -> int:
     """Say what is installed, how well programs are isolated, and what is broken.
 
-    With --backend, --model or --base-url the model is opened and says what it can do. The exit
-    status is 1 if there is a problem.
+    With --backend, --model or --base-url the model is opened and says what it can do; an endpoint
+    is probed for that. The exit status is 1 if there is a problem.
     """
     import json
 

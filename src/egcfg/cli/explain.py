@@ -20,12 +20,17 @@ class Explainer:
 
     Attributes:
         tracer: renders the traces as the model saw them.
+        response_prefix: the start of the response that the prompt forces, which no step decides.
     """
 
     tracer: Tracer
+    response_prefix: str = ""
 
     def __call__(self, step: LineStep) -> None:
-        """Write one step."""
+        """Write one step, behind what is forced if it is the first."""
+        if step.index == 0 and self.response_prefix:
+            lines = self.response_prefix.rstrip("\n").split("\n")
+            click.echo(printable("\n".join(f"  forced  | {line}" for line in lines)), err=True)
         click.echo(printable(explain_step(step, self.tracer)), err=True)
 
 
@@ -45,9 +50,9 @@ def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
     if not signal.entries:
         return ["  signal: no candidate could be executed"]
     cut = ", shortened to fit" if signal.cut else ""
-    lines = [f"  signal: {len(signal.entries)} programs, {signal.tokens} tokens{cut}"]
+    lines = [f"  signal: {_counted(len(signal.entries), 'program')}, {signal.tokens} tokens{cut}"]
     for number, entry in enumerate(signal.entries, start=1):
-        origin = f"{entry.samples} candidates" if entry.samples else "the solution so far"
+        origin = _counted(entry.samples, "candidate") if entry.samples else "the solution so far"
         shown = "" if entry.shown else ", not shown to the model"
         lines.append(f"  program {number} ({origin}{shown})")
         lines += [f"    | {line}" for line in entry.program.rstrip("\n").split("\n")]
@@ -57,6 +62,10 @@ def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
             text = tracer.render(trace, TRACE_CHARS).rstrip("\n")
             lines += [f"      {line}" for line in text.split("\n")]
     return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _changed(choice: TokenChoice) -> str:

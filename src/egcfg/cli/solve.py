@@ -18,6 +18,8 @@ from egcfg.config.schema import Group
 from egcfg.errors import UsageError
 
 if TYPE_CHECKING:
+    from egcfg.cli.explain import Explainer
+    from egcfg.engine import Engine
     from egcfg.problem import Problem
     from egcfg.solution import Solution
 
@@ -95,7 +97,6 @@ def _problem(description: str, tests: Sequence[str], function: str | None) -> Pr
 
 def _solve(config: RunConfig, problem: Problem, explain: bool) -> Solution:
     from egcfg.assembly import Engines, check_names, check_scorers
-    from egcfg.cli.explain import Explainer
     from egcfg.plan import base_settings, signal_configs
     from egcfg.runs.grid import Grid
 
@@ -111,12 +112,19 @@ def _solve(config: RunConfig, problem: Problem, explain: bool) -> Solution:
             solution = engine.solve(
                 problem,
                 unit.config.settings(base, gamma=unit.gamma),
-                Explainer(engine.tracer) if explain else None,
+                _explainer(engine, problem) if explain else None,
             )
             tried.append(solution)
             if solution.passed:
                 break
     return max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
+
+
+def _explainer(engine: Engine, problem: Problem) -> Explainer:
+    from egcfg.cli.explain import Explainer
+
+    prompt = engine.prompt.build(problem, engine.backend.render_chat)
+    return Explainer(engine.tracer, prompt.response_prefix)
 
 
 def _report(solution: Solution) -> None:

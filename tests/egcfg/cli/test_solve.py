@@ -46,6 +46,19 @@ def test_explain_shows_candidates_traces_and_decisions_on_standard_error(
     assert "9" in ran.err
 
 
+def test_explain_shows_what_the_prompt_forces_before_the_first_step(
+    egcfg: Callable[..., Any],
+) -> None:
+    ran = egcfg(*RIGHT, "-p", "deepseek_instruct", "-g", "1", "--explain", "-s", "1")
+
+    assert (ran.status, ran.out) == (0, SQUARE)
+    before, _, steps = ran.err.partition("--- step 0")
+    assert "forced  | ```python\n" in before
+    assert "forced  | " not in steps
+    assert "signal: 1 program, " in steps
+    assert "program 1 (1 candidate)" in steps
+
+
 def test_the_grid_is_tried_in_turn_until_a_solution_passes(egcfg: Callable[..., Any]) -> None:
     ran = egcfg(*RIGHT, *PROMPT, "-g", "0", "-g", "3", "--explain")
 
