@@ -465,6 +465,21 @@ def test_text_shows_every_setting_with_its_value_and_source() -> None:
     assert lines["backend.dtype"].endswith("# -o backend.dtype")
 
 
+def test_what_config_strings_replace_is_shown_as_not_used() -> None:
+    effective = load_config({"signal": ("ns2t0.75d2_ln",)}, environment={})
+
+    lines = {line.partition(" ")[0]: line for line in to_text(effective).splitlines()}
+    sources = {
+        name: entry["source"] for name, entry in json.loads(to_json(effective))["settings"].items()
+    }
+
+    for axis in SIGNAL_AXES:
+        assert lines[axis].endswith("# not used: part of signal")
+        assert sources[axis] == "not used: part of signal"
+    assert sources["signal"] == "--signal"
+    assert sources["gamma"] == "default"
+
+
 def test_json_shows_values_with_their_sources() -> None:
     document = json.loads(to_json(_example()))
 

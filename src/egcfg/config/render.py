@@ -15,7 +15,7 @@ __all__ = ["to_json", "to_text", "to_toml"]
 def to_text(effective: EffectiveConfig) -> str:
     """Return one aligned line per setting: name, value, source."""
     rows = [
-        (name, _toml(value), effective.origins[name]) for name, value in _values(effective).items()
+        (name, _toml(value), _source(effective, name)) for name, value in _values(effective).items()
     ]
     rows += [(_path(o), _toml(_plain(o.value)), o.origin) for o in effective.config.options]
     name_width = max(len(name) for name, _, _ in rows)
@@ -30,7 +30,7 @@ def to_json(effective: EffectiveConfig) -> str:
     """Return ``{"settings": {name: {"value", "source"}}, "options": [...]}``."""
     document = {
         "settings": {
-            name: {"value": value, "source": effective.origins[name]}
+            name: {"value": value, "source": _source(effective, name)}
             for name, value in _values(effective).items()
         },
         "options": [
@@ -57,7 +57,7 @@ def to_toml(effective: EffectiveConfig) -> str:
         tables.setdefault(table, {})[option.name] = _plain(option.value)
     lines = []
     for name, value in _values(effective).items():
-        if effective.config.signal and name in SIGNAL_AXES:
+        if _is_part_of_signal(effective, name):
             lines.append(f"# {name} is part of signal")
         elif value is None:
             lines.append(f"# {name} is not set")
@@ -75,6 +75,15 @@ def _values(effective: EffectiveConfig) -> dict[str, Any]:
     values = {name: _plain(getattr(effective.config, name)) for name in settings()}
     values["horizon"] = ["inf" if lines is None else lines for lines in values["horizon"]]
     return values
+
+
+def _source(effective: EffectiveConfig, name: str) -> str:
+    unused = _is_part_of_signal(effective, name)
+    return "not used: part of signal" if unused else effective.origins[name]
+
+
+def _is_part_of_signal(effective: EffectiveConfig, name: str) -> bool:
+    return bool(effective.config.signal) and name in SIGNAL_AXES
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What plugin authors test with: conformance suites and a scripted backend."""
+"""What plugin authors test with: a scripted backend, and a naive decoder to compare with."""
