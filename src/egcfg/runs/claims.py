@@ -240,10 +240,13 @@ def _machine() -> str:
 
 def _born(pid: int) -> int | None:
     """Return when a process started; None where it has ended or the kernel does not say."""
+    process = Path(f"/proc/{pid}")
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = (process / "stat").read_text(encoding="utf-8", errors="replace")
+        threads = len(list((process / "task").iterdir()))
     except OSError:
         return None
     # The process's own name, in parentheses, may hold anything; starttime is the 22nd field.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
+    # A zombie has ended only with its last thread: until then its files and locks are open.
+    return None if fields[0] == "Z" and threads == 1 else int(fields[19])
