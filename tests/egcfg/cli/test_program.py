@@ -121,16 +121,18 @@ def test_the_environment_can_ask_for_tracebacks(
 ) -> None:
     monkeypatch.setenv("EGCFG_DEBUG", "1")
 
-    ran = egcfg("monitor", "nowhere")
+    ran = egcfg("config", "--config", "nowhere.toml")
 
-    assert ran.status == 1
+    assert ran.status == 2
     assert "Traceback" in ran.err
-    assert ran.err.splitlines()[-1].startswith("egcfg: there is no folder nowhere")
+    assert ran.err.splitlines()[-1].startswith("egcfg: nowhere.toml: cannot be read")
 
 
-def test_statuses_are_those_of_a_real_process(process: Callable[..., Any]) -> None:
+def test_statuses_are_those_of_a_real_process(process: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     assert process("config").status == 0
-    assert process("monitor", "nowhere").status == 1
+    assert process("monitor", "empty").status == 1
+    assert process("monitor", "nowhere").status == 2
     assert process("config", "-g", "x").status == 2
 
 
