@@ -123,7 +123,13 @@ class ServerProcess:
                 descriptors = [theirs.fileno()]
                 if channel is not None:
                     descriptors.append(channel.fileno())
-                self._order({"do": "run"}, descriptors)
+                instrument = request["instrument"]
+                order = {
+                    "do": "run",
+                    "file_bytes": request["limits"]["file_bytes"],
+                    "memory_bytes": instrument["memory_bytes"] if instrument else 0,
+                }
+                self._order(order, descriptors)
             ours.settimeout(SEND_SECONDS)
             ours.sendall(frames.pack_json(request))
         except OSError:

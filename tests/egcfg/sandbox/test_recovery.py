@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,11 +20,24 @@ from egcfg.errors import SandboxError, UnknownNameError
 from egcfg.sandbox import LAYERS, Call, Execution, Instrument, Limits, Sandbox
 from egcfg.sandbox.server_process import ServerProcess
 
+T = TypeVar("T")
+
 
 @pytest.fixture
 def own_sandbox() -> Iterator[Sandbox]:
     with Sandbox() as service:
         yield service
+
+
+def eventually(look: Callable[[], T]) -> T:
+    patience = time.monotonic() + 10
+    while not (seen := look()) and time.monotonic() < patience:
+        time.sleep(0.01)
+    return seen
+
+
+def children_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
 def server_of(sandbox: Sandbox) -> ServerProcess:
@@ -120,9 +136,68 @@ def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_waiting_supervisors_die_with_a_killed_server_and_leave_an_idle_one(
+    own_sandbox: Sandbox,
+) -> None:
+    execution = Execution(source="", call=Call("1"))
+    own_sandbox.run([execution])
+    first = server_of(own_sandbox).pid
+    waiting = eventually(lambda: children_of(first).split())
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in waiting))
+    own_sandbox.run([execution])
+    assert eventually(lambda: not children_of(server_of(own_sandbox).pid))
+
+
+def test_executions_of_changing_shape_get_what_they_ask_for(
+    own_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "instrument.py"
+    path.write_text(
+        "class Instrument:\n"
+        "    def __init__(self, options, memory):\n"
+        "        memory[-1] = options['mark']\n"
+        "    def start(self): pass\n"
+        "    def stop(self, error): pass\n"
+    )
+    source = "with open('f', 'wb') as file:\n    written = file.write(bytes(3000))\n"
+    for turn in range(12):
+        room = 1 << 12 if turn % 3 else 1 << 11
+        instrument = Instrument(
+            path=str(path), options={"mark": turn + 1}, memory_bytes=4096 << turn % 4
+        )
+        (result,) = own_sandbox.run(
+            [
+                Execution(
+                    source=source,
+                    call=Call("written"),
+                    limits=Limits(file_bytes=room),
+                    instrument=instrument if turn % 2 else None,
+                )
+            ]
+        )
+        assert result.has_value == (room > 3000), result
+        if turn % 2:
+            assert (result.memory[-1], len(result.memory)) == (turn + 1, instrument.memory_bytes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_waiting_supervisor_that_was_killed_costs_no_execution(own_sandbox: Sandbox) -> None:
+    execution = Execution(source="", call=Call("1"))
+    own_sandbox.run([execution])
+    for pid in eventually(lambda: children_of(server_of(own_sandbox).pid).split()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    (result,) = own_sandbox.run([execution])
+    assert result.value == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) -> None:
     def usage() -> tuple[int, int, int]:
         pid = server_of(own_sandbox).pid
+        # Supervisors that wait for a next execution leave a server that stays idle.
+        assert eventually(lambda: not children_of(pid))
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{pid}/fd")), pages
 

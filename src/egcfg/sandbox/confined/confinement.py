@@ -35,18 +35,18 @@ class Scratch:
         self.temporary = temporary
 
 
-def prepare(layers: Layers, root: str, limits: dict[str, Any]) -> Scratch:
+def prepare(layers: Layers, root: str, file_bytes: int) -> Scratch:
     """Prepare a supervisor for the fork of its program's process, and return its scratch folder.
 
     Args:
         layers: what works here.
         root: where scratch folders are made without a mount namespace.
-        limits: of this execution.
+        file_bytes: size of any file that the program writes.
     """
     own_mount = layers.has("mount namespace")
     if layers.has("user namespace"):
         namespaces.enter_execution(
-            SCRATCH_FILES * limits["file_bytes"] if own_mount else None,
+            SCRATCH_FILES * file_bytes if own_mount else None,
             pid=layers.has("pid namespace"),
         )
     # Where there is no pid namespace, orphans come here, so that none escapes.

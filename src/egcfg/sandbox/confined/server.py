@@ -1,8 +1,9 @@
-"""The fork server: one warm process that forks a supervisor for each request, and reaps.
+"""The fork server: one warm process that has a supervisor for each request, and reaps.
 
 Control messages are single datagrams of JSON with descriptors attached:
 
-- ``{"do": "run"}`` with the execution's socket, and a channel to another execution if there is one;
+- ``{"do": "run", "file_bytes": ..., "memory_bytes": ...}`` with the execution's socket, and a
+  channel to another execution if there is one;
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
 The request itself goes through the execution's socket, straight to the supervisor: the server, of
@@ -15,14 +16,18 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import traceback
 import types
+from collections.abc import Callable
 
-from . import supervisor
+from . import confinement, supervisor
 from .layers import Layers
+from .spares import Spares
+from .staging import Shape, Staged
 
 __all__ = ["serve"]
 
@@ -34,6 +39,8 @@ re statistics string struct tempfile textwrap threading time traceback typing un
 """.split()  # noqa: SIM905 - a paragraph, not 35 lines
 MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 2
+# How long supervisors wait for an execution that may never come.
+IDLE_MILLISECONDS = 1000
 
 
 class Server:
@@ -42,6 +49,7 @@ class Server:
     Attributes:
         instruments: the ``Instrument`` class of each loaded module, by key.
         layers: the isolation layers that work here.
+        spares: the supervisors that wait.
         scratch_root: the folder in which scratch folders are made.
     """
 
@@ -50,41 +58,66 @@ class Server:
         self.instruments: dict[str, type] = {}
         self.scratch_root = scratch_root
         self.layers = Layers()
+        self.spares = Spares(self._fork, self._await_order)
 
     def loop(self) -> None:
         """Serve until the parent closes its end."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
         while True:
+            while self.spares.wanted and not poll.poll(0):
+                self.spares.add()
+            if not poll.poll(IDLE_MILLISECONDS):
+                self.spares.dismiss()
             message, descriptors, _, _ = socket.recv_fds(
                 self.control, MESSAGE_BYTES, MAX_DESCRIPTORS
             )
             if not message:
+                self.spares.end()
                 return
             order = json.loads(message)
             try:
                 if order["do"] == "run":
-                    self._fork(descriptors)
+                    self._run(Shape(order["file_bytes"], order["memory_bytes"]), descriptors)
                 else:
+                    # Those that wait are forks from before.
+                    self.spares.dismiss()
                     self._load(order["key"], descriptors[0])
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
-    def _fork(self, descriptors: list[int]) -> None:
+    def _run(self, shape: Shape, descriptors: list[int]) -> None:
+        def work() -> None:
+            _supervise(descriptors, Staged(self, shape))
+
+        if not self.spares.take(shape, descriptors):
+            self._fork(work)
+
+    def _await_order(self, orders: socket.socket, shape: Shape) -> None:
+        staged = Staged(self, shape)
+        _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
+        orders.close()
+        if descriptors:
+            _supervise(descriptors, staged)
+        else:
+            confinement.end_tree(staged.pid, staged.proc)
+
+    def _fork(self, work: Callable[[], None]) -> int | None:
+        """Do something in a fork; return its process id, None where there is no room for one."""
         try:
             pid = os.fork()
         except OSError:
-            return  # the parent sees the socket close, and tries again
+            return None  # the parent sees the socket close, and tries again
         if pid:
-            return
+            return pid
         status = 1
         try:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.control.close()
-            parent = socket.socket(fileno=os.dup(descriptors[0]))
-            channel = socket.socket(fileno=os.dup(descriptors[1])) if descriptors[1:] else None
-            for descriptor in descriptors:
-                os.close(descriptor)
-            supervisor.supervise(parent, channel, self)
+            # Else those that wait would not see the server's end.
+            self.spares.close()
+            work()
             status = 0
         except BaseException:  # noqa: BLE001 - the last frame of this process
             traceback.print_exc()
@@ -107,6 +140,14 @@ class Server:
         gc.freeze()
 
 
+def _supervise(descriptors: list[int], staged: Staged) -> None:
+    """Be the supervisor of a staged process; the descriptors are those of a request to run."""
+    parent, *channels = (socket.socket(fileno=os.dup(number)) for number in descriptors)
+    for number in descriptors:
+        os.close(number)
+    supervisor.supervise(parent, channels[0] if channels else None, staged)
+
+
 def serve(control: int) -> None:
     """Warm up, say hello to the parent, and serve."""
     stream = socket.socket(fileno=control)
@@ -116,6 +157,9 @@ def serve(control: int) -> None:
         importlib.import_module(name)
     server = Server(stream, settings["scratch_root"])
     server.layers.enter(settings["tree_folder"], settings["disabled"])
+    if server.layers.has("pid namespace") and server.layers.has("mount namespace"):
+        # Without them one that waits would hold a folder that everybody sees.
+        server.spares.count = len(os.sched_getaffinity(0))
     # The kernel reaps supervisors by itself; each sets this back for its own child.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     stream.send(json.dumps({"layers": server.layers.status}).encode())

@@ -1,18 +1,15 @@
 """Watches one execution from outside its process: its limits, its output, its end.
 
-A supervisor is a fork of the server. It reads the request from the parent, forks the program's
-process, and answers once everything that the program started is gone. It never runs a line of the
-program, and the program cannot reach it.
+A supervisor is a fork of the server. It reads the request from the parent, hands it to the
+program's process, and answers once everything that the program started is gone. It never runs a
+line of the program, and the program cannot reach it.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import select
-import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -20,7 +17,7 @@ import time
 from typing import Any
 
 from . import confinement, frames, program
-from .judge import run_judge
+from .staging import Staged
 
 __all__ = ["supervise"]
 
@@ -134,45 +131,29 @@ class Supervisor:
         return "reported", ""
 
 
-def supervise(parent: socket.socket, channel: socket.socket | None, server: Any) -> None:
+def supervise(parent: socket.socket, channel: socket.socket | None, staged: Staged) -> None:
     """Run one execution as the parent asks through `parent`, and answer there."""
-    body = frames.receive(parent)
-    if body is None:
-        return
-    request = json.loads(body)
-    memory = None
-    instrument = None
-    if request["instrument"] is not None:
-        memory = mmap.mmap(-1, request["instrument"]["memory_bytes"])
-        instrument = server.instruments[request["instrument"]["key"]]
-    stdin = _stdin_file(request["stdin"])
-    scratch = confinement.prepare(server.layers, server.scratch_root, request["limits"])
     try:
-        supervisor = Supervisor(request, parent, server.layers.proc)
-        pipes = [os.pipe() for _ in range(3)]
-        pid = os.fork()
-        if pid == 0:
-            _child(request, channel, instrument, memory, stdin, pipes, scratch, server)
-        for _, writer in pipes:
-            os.close(writer)
-        os.close(stdin)
-        if channel is not None:
-            channel.close()
-        stdout, stderr, report = (reader for reader, _ in pipes)
-        supervisor.watch(pid, stdout, stderr, report)
+        body = frames.receive(parent)
+        if body is None:
+            confinement.end_tree(staged.pid, staged.proc)
+            return
+        request = json.loads(body)
+        supervisor = Supervisor(request, parent, staged.proc)
+        staged.start(body, _stdin_file(request["stdin"]), channel)
+        supervisor.watch(staged.pid, staged.stdout, staged.stderr, staged.report)
     finally:
-        if scratch.temporary:
-            shutil.rmtree(scratch.path, ignore_errors=True)
-    answer = b"".join(supervisor.pieces[report])
+        staged.remove_scratch()
+    answer = b"".join(supervisor.pieces[staged.report])
     how, detail = supervisor.verdict(answer)
     if how == "abandoned":
         return
     sections = [
         answer[len(program.READY) + frames.HEADER.size :] if how == "reported" else b"",
-        b"".join(supervisor.pieces[stdout])[: request["limits"]["output_bytes"]],
-        b"".join(supervisor.pieces[stderr])[: request["limits"]["output_bytes"]],
+        b"".join(supervisor.pieces[staged.stdout])[: request["limits"]["output_bytes"]],
+        b"".join(supervisor.pieces[staged.stderr])[: request["limits"]["output_bytes"]],
         # Mostly untouched zeros; the parent puts them back.
-        memory[:].rstrip(b"\0") if memory is not None else b"",
+        staged.memory[:].rstrip(b"\0") if staged.memory is not None else b"",
     ]
     if how == "sandbox_error":
         detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
@@ -186,42 +167,6 @@ def supervise(parent: socket.socket, channel: socket.socket | None, server: Any)
     parent.sendall(frames.pack_json(header) + b"".join(sections))
     # Closed by hand, so that the parent need not wait until this process is taken apart.
     parent.shutdown(socket.SHUT_WR)
-
-
-def _child(
-    request: dict[str, Any],
-    channel: socket.socket | None,
-    instrument_class: Any,
-    memory: mmap.mmap | None,
-    stdin: int,
-    pipes: list[tuple[int, int]],
-    scratch: confinement.Scratch,
-    server: Any,
-) -> None:
-    """Be the program's process; never returns."""
-    status = 1
-    try:
-        os.setsid()
-        (_, stdout), (_, stderr), (_, report) = pipes
-        for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(source, target)
-        kept = {0, 1, 2, report}
-        if channel is not None:
-            kept.add(channel.fileno())
-        instrument = None
-        if instrument_class is not None and memory is not None:
-            instrument = instrument_class(request["instrument"]["options"], memoryview(memory))
-        confinement.confine(server.layers, scratch, request["limits"], kept)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if request["role"] == "judge" and channel is not None:
-            run_judge(request, report, channel)
-        else:
-            program.run(request, report, channel, instrument)
-        status = 0
-    except BaseException as error:  # noqa: BLE001 - the last frame of this process
-        os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
-    finally:
-        os._exit(status)
 
 
 def _stdin_file(text: str) -> int:
