@@ -89,6 +89,12 @@ def test_what_cannot_be_a_test_of_the_problem_is_refused(tests: object, message:
         Problem(task_id="1", description="", entry_point="f", visible_tests=tests)
 
 
+def test_a_function_may_be_handed_on_rather_than_called() -> None:
+    test = AssertTest("assert list(map(f, [1, 2])) == [2, 3]")
+    problem = Problem(task_id="1", description="", entry_point="f", visible_tests=[test])
+    assert problem.visible_calls == ()
+
+
 def test_a_test_that_is_not_python_is_refused_where_it_is_written() -> None:
     with pytest.raises(UsageError, match="syntax error in the test 'assert f\\(1 =='"):
         AssertTest("assert f(1 ==")
