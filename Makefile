@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -23,6 +23,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Every claim about speed, measured side by side on this machine.
+bench: $(INSTALLED)
+	$(BIN)/python bench/sandbox.py
+	$(BIN)/python bench/tracers.py
 
 # Written by the program, checked by a test: the command line reference.
 docs: $(INSTALLED)
