@@ -2,11 +2,14 @@
 
 A backend knows nothing about problems, programs or guidance; the decoder knows nothing about
 models. Between them stand *sequences* (a prefix of token ids with whatever state the backend keeps
-behind it) and two questions, each asked for several sequences at once so that a backend can batch:
+behind it) and two questions, each asked several times in one call so that a backend can batch:
 
 * `LogprobBackend.score`: the next-token distributions after a sequence and after each token of a
   *draft* that continues it;
 * `LogprobBackend.sample`: continuations of a sequence.
+
+A backend whose distributions are cut to the likeliest tokens may answer a third one, exactly:
+`LogprobBackend.logprobs`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "LogprobBackend",
+    "LogprobQuery",
     "SampleQuery",
     "SamplingParams",
     "ScoreQuery",
@@ -54,10 +58,12 @@ class TokenLogprobs:
         logprobs: natural log-probabilities. Dense: shape (vocab,), one per token id.
             Cut: shape (k,), in descending order, k >= 1.
         ids: None when dense; else the token ids of `logprobs`, shape (k,), without repeats.
+        unlisted: what no token that is not listed exceeds; None: the smallest listed value.
     """
 
     logprobs: FloatArray
     ids: IntArray | None = None
+    unlisted: float | None = None
 
     @property
     def dense(self) -> bool:
@@ -74,7 +80,8 @@ class TokenLogprobs:
         if self.ids is None:
             return -np.inf
         left = 1.0 - float(np.exp(self.logprobs.astype(np.float64)).sum())
-        return min(float(self.logprobs.min()), float(np.log(max(left, 0.0) + ROUNDING)))
+        least = float(self.logprobs.min()) if self.unlisted is None else self.unlisted
+        return min(least, float(np.log(max(left, 0.0) + ROUNDING)))
 
     def argmax(self) -> int:
         """The id of the likeliest token; of equally likely ones, the smallest id."""
@@ -88,6 +95,21 @@ class TokenLogprobs:
             return float(self.logprobs[token])
         found = np.flatnonzero(self.ids == token)
         return float(self.logprobs[found[0]]) if found.size else self.tail_bound
+
+    def lists(self, token: int) -> bool:
+        """Whether the log-probability of `token` is known exactly."""
+        return self.ids is None or bool((self.ids == token).any())
+
+    def with_values(self, tokens: Sequence[int], logprobs: Sequence[float]) -> TokenLogprobs:
+        """Return a cut distribution that lists `tokens` as well, none of which it listed before."""
+        if self.ids is None or not tokens:
+            return self
+        values = np.concatenate([self.logprobs, np.asarray(logprobs, self.logprobs.dtype)])
+        ids = np.concatenate([self.ids, np.asarray(tokens, self.ids.dtype)])
+        order = np.argsort(-values, kind="stable")
+        # The new values may be small, but they say nothing about the tokens that are still missing.
+        unlisted = float(self.logprobs.min()) if self.unlisted is None else self.unlisted
+        return TokenLogprobs(values[order], ids[order], unlisted)
 
 
 @frozen(kw_only=True)
@@ -160,6 +182,14 @@ class ScoreQuery:
 
 
 @frozen
+class LogprobQuery:
+    """Ask for the log-probabilities of single `tokens` after `sequence`."""
+
+    sequence: TokenSequence
+    tokens: tuple[int, ...]
+
+
+@frozen
 class SampleQuery:
     """Ask for `count` continuations of `sequence`."""
 
@@ -179,6 +209,7 @@ class Capabilities:
         context_length: tokens of prompt and answer together; None: not known.
         chat: whether `LogprobBackend.render_chat` works.
         deterministic: whether the same seed gives the same text.
+        exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends have no need of it.
     """
 
     top_k: int | None
@@ -186,6 +217,7 @@ class Capabilities:
     context_length: int | None
     chat: bool
     deterministic: bool
+    exact_logprobs: bool = False
 
 
 @frozen(kw_only=True)
@@ -290,7 +322,8 @@ class LogprobBackend(ABC):
         """Return, per query, ``len(draft) + 1`` distributions.
 
         Item ``i`` is the distribution of the token after ``sequence.ids + draft[:i]``. The
-        sequences' ids are not changed. The sequences of one call differ from one another.
+        sequences' ids are not changed. Several queries of one call may share their sequence, each
+        with a draft of its own, and drafts may begin alike.
 
         Raises:
             ContextOverflowError: a sequence and its draft do not fit the model's context.
@@ -306,6 +339,21 @@ class LogprobBackend(ABC):
             ContextOverflowError: a sequence does not fit the model's context.
             BackendError: the model did not answer.
         """
+
+    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
+        """Return, per query, the exact log-probability of each of its tokens.
+
+        For distributions that are cut to their likeliest tokens: asked only where a value that is
+        not listed could change a choice.
+
+        Raises:
+            CapabilityError: `Capabilities.exact_logprobs` is false.
+            ContextOverflowError: a sequence and one more token do not fit the model's context.
+            BackendError: the model did not answer.
+        """
+        raise CapabilityError(
+            f"{self.model_name} does not tell the log-probabilities of {len(queries)} chosen tokens"
+        )
 
     def start(self, ids: Sequence[int], role: str = "") -> TokenSequence:
         """Return a new sequence; nothing is computed until it is asked about."""

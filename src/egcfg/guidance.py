@@ -28,10 +28,13 @@ class Guided:
     Attributes:
         distribution: renormalised; dense if both inputs were, else over the union of their tokens.
         certain: False where a token that one of the lists lacks could be the true argmax.
+        doubts: tokens of either list whose missing values keep it from being certain; empty where
+            it is certain, or where no listed token is to blame.
     """
 
     distribution: TokenLogprobs
     certain: bool = True
+    doubts: tuple[int, ...] = ()
 
 
 GuidanceRule: TypeAlias = Callable[[TokenLogprobs, TokenLogprobs, float], Guided]
@@ -105,15 +108,13 @@ def _mix_cut(plain: TokenLogprobs, conditional: TokenLogprobs, gamma: float) -> 
     else:
         unlisted = (1.0 - gamma) * plain.tail_bound + gamma * conditional.tail_bound
     best = int(np.argmax(mixed))
-    rivals = np.delete(upper, best)
-    certain = (
-        bool(in_plain[best] and in_conditional[best])
-        and bool(np.all(rivals <= mixed[best]))
-        and unlisted <= mixed[best]
-    )
+    doubtful = ~(in_plain & in_conditional) & (upper > mixed[best])
+    doubtful[best] = not (in_plain[best] and in_conditional[best])
+    certain = not doubtful.any() and unlisted <= mixed[best]
     # Descending; equally likely tokens in ascending order of their ids.
     order = np.argsort(-mixed, kind="stable")
-    return Guided(TokenLogprobs(_normalise(mixed)[order], ids[order]), certain)
+    distribution = TokenLogprobs(_normalise(mixed)[order], ids[order])
+    return Guided(distribution, bool(certain), tuple(ids[doubtful].tolist()))
 
 
 def _mix(plain: FloatVector, conditional: FloatVector, gamma: float) -> FloatVector:

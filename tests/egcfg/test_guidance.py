@@ -96,6 +96,37 @@ def test_a_list_too_short_to_decide_is_reported() -> None:
     assert not classifier_free_guidance(plain, conditional, 0.5).certain
 
 
+@given(logits, logits, gammas, st.integers(1, VOCABULARY), st.integers(1, VOCABULARY))
+def test_exact_values_of_the_doubtful_tokens_settle_the_choice(
+    a: np.ndarray, b: np.ndarray, gamma: float, k_plain: int, k_conditional: int
+) -> None:
+    dense = distribution(a), distribution(b)
+    lists = [cut(dense[0], k_plain), cut(dense[1], k_conditional)]
+    guided = classifier_free_guidance(lists[0], lists[1], gamma)
+    while guided.doubts:
+        for i, exact in enumerate(dense):
+            missing = [token for token in guided.doubts if not lists[i].lists(token)]
+            lists[i] = lists[i].with_values(missing, exact.logprobs[missing].tolist())
+        guided = classifier_free_guidance(lists[0], lists[1], gamma)
+    if guided.certain and 0 < gamma <= 1:
+        best = classifier_free_guidance(*dense, gamma).distribution
+        assert best.logprobs.max() - best.logprob(guided.distribution.argmax()) < 1e-5
+
+
+@given(logits, st.integers(1, VOCABULARY), st.integers(0, VOCABULARY - 1))
+def test_values_that_were_fetched_leave_the_bound_of_the_others_alone(
+    values: np.ndarray, k: int, token: int
+) -> None:
+    dense = distribution(values)
+    short = cut(dense, k)
+    longer = short if short.lists(token) else short.with_values([token], [dense.logprob(token)])
+    assert longer.lists(token)
+    assert longer.logprob(token) == dense.logprob(token)
+    unlisted = [i for i in range(VOCABULARY) if not longer.lists(i)]
+    assert all(dense.logprob(i) <= longer.tail_bound + 1e-9 for i in unlisted)
+    assert longer.tail_bound <= short.tail_bound + 1e-6
+
+
 def test_dense_and_cut_distributions_do_not_mix() -> None:
     dense = distribution(np.zeros(VOCABULARY))
     with pytest.raises(ValueError, match="dense"):

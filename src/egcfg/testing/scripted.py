@@ -18,6 +18,7 @@ from egcfg.backend import (
     Continuation,
     FloatArray,
     LogprobBackend,
+    LogprobQuery,
     SampleQuery,
     ScoreQuery,
     TokenLogprobs,
@@ -44,6 +45,7 @@ class ScriptedOptions:
         scores_drafts: whether drafts are taken.
         context_length: tokens that it takes at most; None: any number.
         tells_context: whether it says so, or just refuses what is longer, as some endpoints do.
+        exact_logprobs: whether it tells the values that a cut distribution lacks.
     """
 
     script: Callable[[str], str]
@@ -52,6 +54,7 @@ class ScriptedOptions:
     scores_drafts: bool = True
     context_length: int | None = None
     tells_context: bool = True
+    exact_logprobs: bool = False
 
 
 @define(eq=False)
@@ -83,6 +86,7 @@ class ScriptedBackend(LogprobBackend):
             context_length=self.options.context_length if self.options.tells_context else None,
             chat=True,
             deterministic=True,
+            exact_logprobs=self.options.exact_logprobs,
         )
 
     @property
@@ -116,6 +120,17 @@ class ScriptedBackend(LogprobBackend):
             self.usage += Usage(forward_passes=1, forward_tokens=1 + len(query.draft))
         return results
 
+    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
+        """Look the tokens up in the script's distribution."""
+        if not self.options.exact_logprobs:
+            return super().logprobs(queries)
+        answers = []
+        for query in queries:
+            shares = self._shares(query.sequence.ids)
+            answers.append([float(shares[token]) for token in query.tokens])
+            self.usage += Usage(requests=1)
+        return answers
+
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """Draw from the script's distributions."""
         return [[self._draw(query, row) for row in range(query.count)] for query in queries]
@@ -147,17 +162,22 @@ class ScriptedBackend(LogprobBackend):
         return Continuation(ids=drawn, text=self.decode(drawn), finished=finished)
 
     def _distribution(self, ids: tuple[int, ...]) -> TokenLogprobs:
+        logprobs = self._shares(ids)
+        if self.options.top_k is None:
+            return TokenLogprobs(logprobs)
+        top = np.argsort(-logprobs, kind="stable")[: self.options.top_k]
+        return TokenLogprobs(logprobs[top], top)
+
+    def _shares(self, ids: tuple[int, ...]) -> FloatArray:
+        """Return the log-probability of every character after `ids`."""
         text = self.decode(ids)
         wanted = self.options.script(text)[:1]
         # The same text has the same distribution in every process, whatever the hash seed.
         seed = int.from_bytes(hashlib.blake2b(bytes(ids), digest_size=8).digest())
         shares = np.random.default_rng(seed).dirichlet(np.ones(128)) * self.options.noise
         shares[ord(wanted) if wanted else END] += 1.0 - self.options.noise
-        logprobs = np.log(shares)
-        if self.options.top_k is None:
-            return TokenLogprobs(logprobs)
-        top = np.argsort(-logprobs, kind="stable")[: self.options.top_k]
-        return TokenLogprobs(logprobs[top], top)
+        logprobs: FloatArray = np.log(shares)
+        return logprobs
 
     def _check_length(self, needed: int) -> None:
         context = self.options.context_length
