@@ -56,7 +56,7 @@ class ServerProcess:
         """
         self._scratch = tempfile.mkdtemp(prefix="egcfg-sandbox-")
         self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
-        self._loaded: set[str] = set()
+        self._loaded: dict[str, tuple[tuple[int, ...], str]] = {}
         self._gone = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -128,6 +128,7 @@ class ServerProcess:
                     "do": "run",
                     "file_bytes": request["limits"]["file_bytes"],
                     "memory_bytes": instrument["memory_bytes"] if instrument else 0,
+                    "instrument": instrument["key"] if instrument else None,
                 }
                 self._order(order, descriptors)
             ours.settimeout(SEND_SECONDS)
@@ -140,15 +141,18 @@ class ServerProcess:
         return ours
 
     def _load_instrument(self, path: str) -> str:
-        """Have the server load an instrument's module, once per content, and return its key."""
-        source = Path(path).read_bytes()
-        key = f"{path}:{hashlib.sha256(source).hexdigest()}"
-        if key not in self._loaded:
+        """Have the server load an instrument's module, once per version, and return its key."""
+        status = os.stat(path)
+        version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        loaded, key = self._loaded.get(path, ((), ""))
+        if version != loaded:
+            source = Path(path).read_bytes()
+            key = f"{path}:{hashlib.sha256(source).hexdigest()}"
             with tempfile.TemporaryFile(dir=self._scratch) as file:
                 file.write(source)
                 file.seek(0)
                 self._order({"do": "load", "key": key}, [file.fileno()])
-            self._loaded.add(key)
+            self._loaded[path] = version, key
         return key
 
     def log_tail(self) -> str:

@@ -50,14 +50,11 @@ def pack_limits(limits: Limits) -> dict[str, Any]:
 
 def to_result(execution: Execution, answer: Answer) -> ExecutionResult:
     """Return what came of an execution."""
-    memory = b""
-    if execution.instrument is not None:
-        memory = answer.memory.ljust(execution.instrument.memory_bytes, b"\0")
     result = ExecutionResult(
         outcome=Outcome.OK,
         stdout=answer.stdout.decode("utf-8", "backslashreplace"),
         stderr=answer.stderr.decode("utf-8", "backslashreplace"),
-        memory=memory,
+        memory=answer.memory,
         seconds=answer.seconds,
         cpu_seconds=answer.cpu_seconds,
         detail=answer.detail,

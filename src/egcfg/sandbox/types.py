@@ -57,13 +57,18 @@ class Call:
 class Instrument:
     """Code of ours that watches a program from inside its process, such as a tracing engine.
 
-    The module is loaded in the child by its file, so it may import the standard library only. It
-    defines::
+    The module is loaded by its file in the process that children are forked from, so it may import
+    the standard library only. It defines::
 
         class Instrument:
             def __init__(self, options: dict, memory: memoryview): ...
             def start(self) -> None: ...   # right before the program's first line
             def stop(self, error: BaseException | None) -> None: ...   # right after its last
+
+        def rehearse() -> None: ...   # optional: run ahead of time, so that the rest runs faster
+
+    `rehearse` is called once when the module is loaded, and once in each process that waits for a
+    program.
 
     `memory` is shared with the parent and survives the child's death: whatever was written to it is
     in `ExecutionResult.memory`. It comes from the judged program's process, so it is untrusted
@@ -130,7 +135,8 @@ class ExecutionResult:
         raised: the exception that ended the program.
         stdout: standard output, decoded as UTF-8 with backslash escapes for what is not.
         stderr: the same for standard error.
-        memory: the instrument's shared memory; empty without an instrument.
+        memory: the instrument's shared memory without its trailing zeros; empty without an
+            instrument.
         seconds: wall time from start to end of the child.
         cpu_seconds: processor time that it took.
         detail: for `Outcome.SANDBOX_ERROR` and `Outcome.KILLED`, what happened.

@@ -217,8 +217,8 @@ def instrument(tmp_path: Path) -> Instrument:
 
 def test_an_instrument_watches_the_program(run: Run, instrument: Instrument) -> None:
     result = run("x = 1\ny = 2", "x + y", instrument=instrument)
-    assert (result.value, len(result.memory)) == (3, 4096)
-    assert result.memory[:4] == bytes([7, 4, 8, 0])  # call, two lines, return
+    assert result.value == 3
+    assert result.memory == bytes([7, 4, 8])  # call, two lines, return
 
 
 def test_an_instrument_hears_of_the_exception(run: Run, instrument: Instrument) -> None:
@@ -231,7 +231,7 @@ def test_an_instruments_memory_survives_a_kill(
     result = run("while True: pass", instrument=instrument, limits=short)
     assert result.outcome is Outcome.TIMEOUT
     assert result.memory[0] == 7
-    assert result.memory[2] == 0
+    assert len(result.memory) == 2  # it never came to an end
 
 
 def test_an_instrument_that_changed_is_loaded_anew(run: Run, instrument: Instrument) -> None:

@@ -2,8 +2,8 @@
 
 Control messages are single datagrams of JSON with descriptors attached:
 
-- ``{"do": "run", "file_bytes": ..., "memory_bytes": ...}`` with the execution's socket, and a
-  channel to another execution if there is one;
+- ``{"do": "run", "file_bytes": ..., "memory_bytes": ..., "instrument": ...}`` with the execution's
+  socket, and a channel to another execution if there is one;
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
 The request itself goes through the execution's socket, straight to the supervisor: the server, of
@@ -47,7 +47,7 @@ class Server:
     """The server's state, which every supervisor inherits a copy of.
 
     Attributes:
-        instruments: the ``Instrument`` class of each loaded module, by key.
+        instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
         spares: the supervisors that wait.
         scratch_root: the folder in which scratch folders are made.
@@ -55,7 +55,7 @@ class Server:
 
     def __init__(self, control: socket.socket, scratch_root: str) -> None:
         self.control = control
-        self.instruments: dict[str, type] = {}
+        self.instruments: dict[str, types.ModuleType] = {}
         self.scratch_root = scratch_root
         self.layers = Layers()
         self.spares = Spares(self._fork, self._await_order)
@@ -78,7 +78,8 @@ class Server:
             order = json.loads(message)
             try:
                 if order["do"] == "run":
-                    self._run(Shape(order["file_bytes"], order["memory_bytes"]), descriptors)
+                    del order["do"]
+                    self._run(Shape(**order), descriptors)
                 else:
                     # Those that wait are forks from before.
                     self.spares.dismiss()
@@ -134,7 +135,9 @@ class Server:
         sys.modules[module.__name__] = module
         try:
             exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-            self.instruments[key] = module.Instrument
+            if hasattr(module, "rehearse"):
+                module.rehearse()
+            self.instruments[key] = module
         except Exception:  # noqa: BLE001 - executions that use it fail, and show this log
             traceback.print_exc()
         gc.freeze()

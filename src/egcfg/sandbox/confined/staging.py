@@ -28,11 +28,13 @@ class Shape:
     Attributes:
         file_bytes: size of any file it writes.
         memory_bytes: size of its instrument's memory; 0 without an instrument.
+        instrument: key of its instrument; None without one.
     """
 
-    def __init__(self, file_bytes: int, memory_bytes: int) -> None:
+    def __init__(self, file_bytes: int, memory_bytes: int, instrument: str | None) -> None:
         self.file_bytes = file_bytes
         self.memory_bytes = memory_bytes
+        self.instrument = instrument
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shape) and vars(self) == vars(other)
@@ -63,7 +65,7 @@ class Staged:
         if self.pid == 0:
             # Else it would not see its supervisor's death.
             self._orders.close()
-            self._wait(theirs, writers, server)
+            self._wait(theirs, writers, server, server.instruments.get(shape.instrument))
         theirs.close()
         for writer in writers:
             os.close(writer)
@@ -88,11 +90,15 @@ class Staged:
         if self.scratch.temporary:
             shutil.rmtree(self.scratch.path, ignore_errors=True)
 
-    def _wait(self, orders: socket.socket, writers: list[int], server: Any) -> None:
+    def _wait(
+        self, orders: socket.socket, writers: list[int], server: Any, instrument: Any
+    ) -> None:
         """Be the program's process; never returns."""
         status = 1
         try:
             os.setsid()
+            if hasattr(instrument, "rehearse"):
+                instrument.rehearse()
             _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
             body = frames.receive(orders)
             if body is not None:
@@ -113,8 +119,9 @@ class Staged:
         channel = socket.socket(fileno=channels[0]) if channels else None
         instrument = None
         if request["instrument"] is not None and self.memory is not None:
-            make = server.instruments[request["instrument"]["key"]]
-            instrument = make(request["instrument"]["options"], memoryview(self.memory))
+            module = server.instruments[request["instrument"]["key"]]
+            options = request["instrument"]["options"]
+            instrument = module.Instrument(options, memoryview(self.memory))
         kept = {0, 1, 2, report, *channels}
         confinement.confine(server.layers, self.scratch, request["limits"], kept)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ line of the program, and the program cannot reach it.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import socket
@@ -16,7 +17,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import confinement, frames, program
+from . import confinement, frames, linux, program
 from .staging import Staged
 
 __all__ = ["supervise"]
@@ -152,8 +153,7 @@ def supervise(parent: socket.socket, channel: socket.socket | None, staged: Stag
         answer[len(program.READY) + frames.HEADER.size :] if how == "reported" else b"",
         b"".join(supervisor.pieces[staged.stdout])[: request["limits"]["output_bytes"]],
         b"".join(supervisor.pieces[staged.stderr])[: request["limits"]["output_bytes"]],
-        # Mostly untouched zeros; the parent puts them back.
-        staged.memory[:].rstrip(b"\0") if staged.memory is not None else b"",
+        _used(staged.memory) if staged.memory is not None else b"",
     ]
     if how == "sandbox_error":
         detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
@@ -167,6 +167,14 @@ def supervise(parent: socket.socket, channel: socket.socket | None, staged: Stag
     parent.sendall(frames.pack_json(header) + b"".join(sections))
     # Closed by hand, so that the parent need not wait until this process is taken apart.
     parent.shutdown(socket.SHUT_WR)
+
+
+def _used(memory: mmap.mmap) -> bytes:
+    """Return a shared memory without its trailing zeros.
+
+    Pages that nobody has touched are not looked at: that would make the kernel provide them.
+    """
+    return memory[: linux.touched_bytes(memory)].rstrip(b"\0")
 
 
 def _stdin_file(text: str) -> int:
