@@ -94,7 +94,7 @@ def solve_steps(
     _check_options(of_kind, {Kind.BACKEND: backend, Kind.TRACER: tracer, Kind.PROMPT: prompt})
     scorer_options = of_kind.get(Kind.SCORER, {})
     # Only to be refused before a model is loaded: the engine opens its own.
-    create(Kind.SCORER, problem.scorer, scorer_options)
+    create(Kind.SCORER, problem.scorer, scorer_options).check(problem)
     with ExitStack() as opened:
         engine = Engine(
             # The cheap ones first: a wrong name should not wait for a model to load.

@@ -21,16 +21,19 @@ from egcfg.datasets.selection import open_dataset, select
 from egcfg.engine import Engine
 from egcfg.guidance import guidance_rule
 from egcfg.hookspecs import Kind
+from egcfg.offline_model import OfflineModel
 from egcfg.plan import signal_configs
-from egcfg.plugins import create, registry
+from egcfg.plugins import create, make_options, offline_class, options_class, registry
 from egcfg.problem import Problem
 from egcfg.sandbox import Sandbox
+from egcfg.scorer import Scorer
 
 __all__ = [
     "Engines",
     "check_names",
     "check_scorers",
     "model_label",
+    "offline_model",
     "open_component",
     "open_engine",
     "open_problems",
@@ -61,13 +64,17 @@ def check_names(config: RunConfig) -> None:
 
 
 def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:
-    """See that the scorers of `problems` can be had with the options that `config` has for them.
+    """See that each of `problems` has a scorer that can judge by its tests.
 
     Raises:
-        UsageError: one cannot; see `component_options` and `egcfg.plugins.create`.
+        UsageError: one has none with the options that `config` has for it (see `component_options`
+            and `egcfg.plugins.create`), or its tests do not fit its scorer.
     """
-    for name in sorted({problem.scorer for problem in problems}):
-        open_component(config, Kind.SCORER, name)
+    problems = list(problems)
+    names = sorted({problem.scorer for problem in problems})
+    scorers: dict[str, Scorer] = {n: open_component(config, Kind.SCORER, n) for n in names}
+    for problem in problems:
+        scorers[problem.scorer].check(problem)
 
 
 def open_component(config: RunConfig, kind: Kind, name: str) -> Any:
@@ -100,15 +107,35 @@ def model_label(config: RunConfig) -> str | None:
     """Return the model's name in results without opening it; None where only the backend knows.
 
     A local file or folder is named as it is called, wherever it lies.
+
+    Raises:
+        UsageError: the backend's options are wrong, or its default model is not installed.
     """
     options = config.options_for(Kind.BACKEND, config.backend)
     model = options["model"].value if "model" in options else config.model
     if model is None:
-        return None
+        offline = offline_model(config)
+        return None if offline is None else offline.model_name
     path = Path(str(model)).expanduser()
     if path.is_dir():
         return path.resolve().name
     return path.stem if path.is_file() else str(model)
+
+
+def offline_model(config: RunConfig) -> OfflineModel | None:
+    """Return what is known of the model without opening it; None: the backend has no such thing.
+
+    Raises:
+        UsageError: see `component_options` and `egcfg.plugins.offline_class`.
+    """
+    cls = offline_class(config.backend)
+    if cls is None:
+        return None
+    values = component_options(config, Kind.BACKEND, config.backend)
+    options = make_options(
+        options_class(Kind.BACKEND, config.backend), values, f"{Kind.BACKEND}.{config.backend}"
+    )
+    return cls(options)
 
 
 def open_engine(config: RunConfig, prompt: str | None = None) -> Engine:

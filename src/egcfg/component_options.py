@@ -11,7 +11,7 @@ from egcfg.config import RunConfig
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
-from egcfg.plugins import component_class
+from egcfg.plugins import options_class
 from egcfg.prompts.worked_examples import holds_mbpp_examples
 
 __all__ = ["component_options", "lacks_mbpp_examples"]
@@ -27,7 +27,7 @@ def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any
     MBPP a prompt that shows worked examples takes MBPP's own, as the paper does.
 
     Raises:
-        UsageError: the component cannot be imported (see `egcfg.plugins.component_class`).
+        UsageError: its options cannot be imported (see `egcfg.plugins.options_class`).
         ConfigError: it has no such option; the message names the source.
         DataError: the data set's file, which may hold the examples, cannot be read.
     """
@@ -93,4 +93,4 @@ def _data_file(config: RunConfig) -> Path | None:
 
 
 def _option_names(kind: Kind, name: str) -> set[str]:
-    return {option.name for option in fields(component_class(kind, name).Options) if option.init}
+    return {option.name for option in fields(options_class(kind, name)) if option.init}

@@ -64,6 +64,7 @@ class Engine:
         """
         # Before the model works for minutes, see that a verdict can be had at all.
         scorer: Scorer = create(Kind.SCORER, problem.scorer, self.scorer_options(problem.scorer))
+        scorer.check(problem)
         started = datetime.now(UTC)
         generation = yield from self.steps(problem, settings)
         score = scorer.score(problem, generation.code, self.sandbox)

@@ -36,6 +36,11 @@ class Component:
             subclass of the kind's interface, has an attrs class ``Options``, and is constructed
             with one instance of it.
         summary: one line for listings.
+        options: the class ``Options`` of the target, as ``"package.module:Class"``, where it can
+            be imported without what the target imports: reading options then loads no model's
+            library. None: it is taken from the target.
+        offline: of a backend, its `egcfg.offline_model.OfflineModel`, likewise; None: only the
+            opened backend knows its model.
         extra: what to install where the target's import lacks a package, such as ``"egcfg[hf]"``.
     """
 
@@ -43,6 +48,8 @@ class Component:
     name: str
     target: str
     summary: str
+    options: str | None = None
+    offline: str | None = None
     extra: str | None = None
 
 

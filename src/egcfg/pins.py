@@ -13,7 +13,7 @@ from egcfg.component_options import EXAMPLE_OPTIONS, component_options
 from egcfg.config import RunConfig
 from egcfg.hookspecs import Kind
 from egcfg.model_files import model_fingerprint
-from egcfg.plugins import component_class, make_options
+from egcfg.plugins import make_options, options_class
 
 __all__ = ["component_pins"]
 
@@ -40,7 +40,7 @@ def component_pins(config: RunConfig, prompt: str) -> dict[str, Any]:
 
 def _pins(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
     values = component_options(config, kind, name)
-    options = make_options(component_class(kind, name).Options, values, f"{kind}.{name}")
+    options = make_options(options_class(kind, name), values, f"{kind}.{name}")
     apart = UNPINNED.get(kind, frozenset())
     pinned = attrs.asdict(
         options,

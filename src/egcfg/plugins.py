@@ -33,6 +33,7 @@ from egcfg.errors import (
     did_you_mean,
 )
 from egcfg.hookspecs import Component, Kind
+from egcfg.offline_model import OfflineModel
 
 __all__ = [
     "PluginReport",
@@ -41,6 +42,8 @@ __all__ = [
     "create",
     "load_registry",
     "make_options",
+    "offline_class",
+    "options_class",
     "registry",
 ]
 
@@ -157,33 +160,48 @@ def component_class(kind: Kind, name: str) -> type[Any]:
         PluginError: its plugin or the class itself is broken.
     """
     component = registry().get(kind, name)
-    module_name, _, class_name = component.target.partition(":")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if component.extra and missing and missing != module_name.partition(".")[0]:
-            raise MissingExtraError(
-                f"the {kind} {name!r} needs the package {missing!r}; "
-                f"run: pip install '{component.extra}'"
-            ) from error
-        raise _broken(component, error) from error
-    except Exception as error:
-        raise _broken(component, error) from error
+    cls: type[Any] = _imported(component, component.target)
     interface = _interface(kind)
-    if not (inspect.isclass(cls) and issubclass(cls, interface)):
-        raise _broken(component, TypeError(f"it is no subclass of {interface.__qualname__}"))
-    if inspect.isabstract(cls):
-        lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-        raise _broken(component, TypeError(f"it does not implement {lacking}"))
-    options_class = getattr(cls, "Options", object)
-    if not attrs.has(options_class):
-        raise _broken(component, TypeError("its Options is no attrs class"))
-    try:
-        attrs.resolve_types(options_class)
-    except Exception as error:  # an annotation may be any expression
-        raise _broken(component, error) from error
+    _check_subclass(component, component.target, cls, interface)
+    own_options = getattr(cls, "Options", object)
+    _check_options(component, component.target, own_options)
+    if component.options is not None and options_class(kind, name) is not own_options:
+        raise _broken(
+            component,
+            TypeError(f"its Options is another class than {component.options}"),
+            component.target,
+        )
     return cls
+
+
+def options_class(kind: Kind, name: str) -> type[Any]:
+    """Import and return the options class of a component, without the component where it can be.
+
+    Raises:
+        UsageError: as `component_class`.
+    """
+    component = registry().get(kind, name)
+    if component.options is None:
+        own: type[Any] = component_class(kind, name).Options
+        return own
+    separate: type[Any] = _imported(component, component.options)
+    _check_options(component, component.options, separate)
+    return separate
+
+
+def offline_class(name: str) -> type[OfflineModel] | None:
+    """Import and return what knows a backend's model without opening it; None: nothing does.
+
+    Raises:
+        UsageError: as `component_class`.
+    """
+    component = registry().get(Kind.BACKEND, name)
+    if component.offline is None:
+        return None
+    cls = _imported(component, component.offline)
+    _check_subclass(component, component.offline, cls, OfflineModel)
+    found: type[OfflineModel] = cls
+    return found
 
 
 def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -201,7 +219,8 @@ def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> A
     except EgcfgError:
         raise
     except Exception as error:
-        raise _broken(registry().get(kind, name), error) from error
+        component = registry().get(kind, name)
+        raise _broken(component, error, component.target) from error
 
 
 def make_options(options_class: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -290,11 +309,13 @@ def _check(
         raise TypeError(f"egcfg_components gave {type(component).__name__}, not Component")
     if not isinstance(component.kind, Kind):
         raise TypeError(f"the kind of {component.name!r} must be a Kind, not {component.kind!r}")
-    if not re.fullmatch(r"[\w.]+:\w+", component.target):
-        raise ValueError(
-            f"the target of the {component.kind} {component.name!r} must be 'module:Class', "
-            f"not {component.target!r}"
-        )
+    for part in ("target", "options", "offline"):
+        target = getattr(component, part)
+        if target is not None and not re.fullmatch(r"[\w.]+:\w+", target):
+            raise ValueError(
+                f"the {part} of the {component.kind} {component.name!r} must be 'module:Class', "
+                f"not {target!r}"
+            )
     if (component.kind, component.name) in own:
         raise ValueError(f"it registers the {component.kind} {component.name!r} twice")
     owner = taken.get((component.kind, component.name))
@@ -312,11 +333,53 @@ def _broken_plugin(report: PluginReport) -> str:
     )
 
 
-def _broken(component: Component, error: BaseException) -> PluginError:
+def _imported(component: Component, target: str) -> Any:
+    """Import what one of a component's targets names.
+
+    Raises:
+        MissingExtraError: an optional dependency of it is not installed.
+        PluginError: it cannot be imported for another reason.
+    """
+    module_name, _, class_name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if component.extra and missing and missing != module_name.partition(".")[0]:
+            raise MissingExtraError(
+                f"the {component.kind} {component.name!r} needs the package {missing!r}; "
+                f"run: pip install '{component.extra}'"
+            ) from error
+        raise _broken(component, error, target) from error
+    except Exception as error:
+        raise _broken(component, error, target) from error
+
+
+def _check_subclass(component: Component, target: str, cls: Any, interface: type[Any]) -> None:
+    """See that an imported class implements its interface."""
+    if not (inspect.isclass(cls) and issubclass(cls, interface)):
+        wrong = TypeError(f"it is no subclass of {interface.__qualname__}")
+        raise _broken(component, wrong, target)
+    if inspect.isabstract(cls):
+        lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise _broken(component, TypeError(f"it does not implement {lacking}"), target)
+
+
+def _check_options(component: Component, target: str, options: Any) -> None:
+    """See that an options class is one of attrs whose annotations can be read."""
+    if not (inspect.isclass(options) and attrs.has(options)):
+        raise _broken(component, TypeError("its Options is no attrs class"), target)
+    try:
+        attrs.resolve_types(options)
+    except Exception as error:  # an annotation may be any expression
+        raise _broken(component, error, target) from error
+
+
+def _broken(component: Component, error: BaseException, target: str) -> PluginError:
     owner = next(r for r in registry().reports if component in r.components)
     problem = PluginError(
         f"the {component.kind} {component.name!r} of {owner.distribution} {owner.version} "
-        f"is broken ({component.target}): {describe(error)}"
+        f"is broken ({target}): {describe(error)}"
     )
     problem.__cause__ = error
     return problem

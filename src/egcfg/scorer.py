@@ -91,6 +91,15 @@ class Scorer(ABC):
     Options: ClassVar[type]
     """The attrs class of this scorer's options."""
 
+    def check(self, problem: Problem) -> None:  # noqa: B027 - a scorer may take any test
+        """See that this scorer can judge by the tests of `problem`; runs nothing.
+
+        Asked before the model is loaded, so that nobody decodes for hours what cannot be judged.
+
+        Raises:
+            UsageError: a test is of a kind that this scorer does not know, or is broken itself.
+        """
+
     @abstractmethod
     def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` (the whole program, given code included) by `Problem.scoring_tests`.

@@ -14,6 +14,7 @@ def egcfg_components() -> list[Component]:
             name="fireworks",
             target="egcfg_backends_fireworks.fireworks:FireworksBackend",
             summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
+            offline="egcfg_backends_fireworks.offline:OfflineEndpointModel",
             extra="egcfg[fireworks]",
         ),
         Component(
@@ -21,6 +22,7 @@ def egcfg_components() -> list[Component]:
             name="openai",
             target="egcfg_backends_fireworks.openai:OpenAIBackend",
             summary="any OpenAI-compatible completions server with log-probabilities",
+            offline="egcfg_backends_fireworks.offline:OfflineEndpointModel",
             extra="egcfg[fireworks]",
         ),
     ]

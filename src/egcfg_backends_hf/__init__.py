@@ -22,6 +22,8 @@ def egcfg_components() -> list[Component]:
             name="hf",
             target="egcfg_backends_hf.backend:HFBackend",
             summary="a local model: hub id, folder or .gguf file (transformers)",
+            options="egcfg_backends_hf.options:HFOptions",
+            offline="egcfg_backends_hf.offline:OfflineHFModel",
             extra="egcfg[hf]",
         ),
     ]

@@ -28,7 +28,7 @@ from egcfg_backends_hf.cache_folder import CACHE_VARIABLE, models_folder
 from egcfg_backends_hf.causes import one_line
 from egcfg_backends_hf.quiet import quiet_transformers
 
-__all__ = ["CONVERTER_VERSION", "converted_folder", "is_gguf"]
+__all__ = ["CONVERTER_VERSION", "converted_folder", "is_gguf", "kept_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,13 @@ def is_gguf(path: Path) -> bool:
     """Whether the file starts as GGUF files do."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
+
+
+def kept_folder(file: Path, cache: Path | None = None) -> Path:
+    """Return the folder that `file` is converted to; it exists once that has been done."""
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return (models_folder() if cache is None else cache) / f"{digest[:32]}-v{CONVERTER_VERSION}"
 
 
 def converted_folder(
@@ -60,10 +67,8 @@ def converted_folder(
     """
     if not is_gguf(file):
         raise UsageError(f"{file} is no GGUF file; pass a .gguf model, a model folder or a hub id")
-    cache = models_folder() if cache is None else cache
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache / f"{digest[:32]}-v{CONVERTER_VERSION}"
+    folder = kept_folder(file, cache)
+    cache = folder.parent
     if folder.is_dir():
         return folder
     try:

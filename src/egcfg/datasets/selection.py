@@ -11,7 +11,7 @@ import attrs
 from egcfg.dataset import Dataset
 from egcfg.errors import UnknownNameError, UsageError
 from egcfg.hookspecs import Kind
-from egcfg.plugins import component_class, create
+from egcfg.plugins import create, options_class
 from egcfg.problem import Problem
 
 __all__ = ["dataset_label", "open_dataset", "select"]
@@ -46,8 +46,8 @@ def open_dataset(
             )
         name, data = "jsonl", Path(name_or_path)
     if data is not None:
-        options_class = component_class(Kind.DATASET, name).Options
-        if "path" not in {option.name for option in attrs.fields(options_class)}:
+        fields = attrs.fields(options_class(Kind.DATASET, name))
+        if "path" not in {option.name for option in fields}:
             raise UsageError(f"the data set {name!r} reads no file; leave out --data")
         values["path"] = data
     dataset: Dataset = create(Kind.DATASET, name, values)

@@ -32,13 +32,25 @@ class AssertsScorer(Scorer):
     def __init__(self, options: ScorerOptions) -> None:
         self.options = options
 
+    def check(self, problem: Problem) -> None:
+        """See that every test is an assert about the problem's function.
+
+        Raises:
+            UsageError: the problem names no function, or a test is no assert or no Python.
+        """
+        self._judgements(problem, code="")
+
     def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each assert, every one with a fresh process of the program.
 
         Raises:
             SandboxError: the sandbox failed twice on the same test.
-            UsageError: the problem names no function, or a test is no assert or no Python.
+            UsageError: as `check`.
         """
+        judgements = self._judgements(problem, code)
+        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+
+    def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
         if problem.entry_point is None:
             raise UsageError(
                 f"task {problem.task_id}: asserts need a function's name; set its entry_point"
@@ -57,7 +69,7 @@ class AssertsScorer(Scorer):
                 modules=free_modules(tree),
                 limits=self.options.limits,
             )
-        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+        return judgements
 
 
 def parse_test(source: str, problem: Problem) -> ast.Module:

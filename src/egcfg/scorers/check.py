@@ -27,13 +27,25 @@ class CheckScorer(Scorer):
     def __init__(self, options: ScorerOptions) -> None:
         self.options = options
 
+    def check(self, problem: Problem) -> None:
+        """See that every test is a check function.
+
+        Raises:
+            UsageError: a test is no `CheckTest`, or no Python.
+        """
+        self._judgements(problem, code="")
+
     def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each check function.
 
         Raises:
             SandboxError: the sandbox failed twice on the same test.
-            UsageError: a test is no `CheckTest`, or no Python.
+            UsageError: as `check`.
         """
+        judgements = self._judgements(problem, code)
+        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+
+    def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
         judgements = {}
         for test in problem.scoring_tests:
             if not isinstance(test, CheckTest):
@@ -48,4 +60,4 @@ class CheckScorer(Scorer):
                 modules=free_modules(parse_test(test.source, problem)),
                 limits=self.options.limits,
             )
-        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+        return judgements

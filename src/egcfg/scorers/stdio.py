@@ -27,18 +27,22 @@ class StdioScorer(Scorer):
     def __init__(self, options: ScorerOptions) -> None:
         self.options = options
 
+    def check(self, problem: Problem) -> None:
+        """See that every test is a pair of input and output.
+
+        Raises:
+            UsageError: one is no `StdioTest`.
+        """
+        self._tests(problem)
+
     def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each pair of input and output.
 
         Raises:
             SandboxError: the sandbox failed twice on the same test.
-            UsageError: a test is no `StdioTest`.
+            UsageError: as `check`.
         """
-        tests = []
-        for test in problem.scoring_tests:
-            if not isinstance(test, StdioTest):
-                raise wrong_kind(problem, test, "stdio", "pairs of input and output")
-            tests.append(test)
+        tests = self._tests(problem)
         if not code.strip():
             return no_code(test.name for test in tests)
         # What the function returns does not matter, and must not be in the way.
@@ -57,6 +61,14 @@ class StdioScorer(Scorer):
             ]
         )
         return Score(results=[_judge(*pair) for pair in zip(tests, results, strict=True)])
+
+    def _tests(self, problem: Problem) -> list[StdioTest]:
+        tests = []
+        for test in problem.scoring_tests:
+            if not isinstance(test, StdioTest):
+                raise wrong_kind(problem, test, "stdio", "pairs of input and output")
+            tests.append(test)
+        return tests
 
 
 def _judge(test: StdioTest, result: ExecutionResult) -> TestResult:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,6 +162,24 @@ def test_a_real_model_runs_the_main_job(
     files = list((tmp_path / "out" / "mine" / tiny_llama.name).rglob("task_id=*.json"))
     assert len(files) == 2
     assert all(json.loads(file.read_text())["stats"]["output_tokens"] > 0 for file in files)
+
+
+@pytest.mark.usefixtures("problems")
+def test_looking_at_a_finished_run_of_a_local_model_loads_no_torch(
+    egcfg: Callable[..., Any], tmp_path: Path, tiny_llama: Path
+) -> None:
+    arguments = ["run", "--model", str(tiny_llama), "--dataset", "mine.jsonl", "-g", "0"]
+    arguments += ["-p", "long_code", "--limit", "1", "--max-tokens", "4", "-o", "backend.threads=1"]
+    assert egcfg(*arguments).status == 0
+    code = (
+        "import sys; from egcfg.cli.program import invoke; status = invoke(sys.argv[1:]); "
+        'sys.exit(f\'{status} {sorted({"torch", "transformers"} & sys.modules.keys())}\')'
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert again.stderr == "1 of 1 units are done already\n0 []\n"
 
 
 def _wait_for(condition: Callable[[], object]) -> None:
