@@ -1,16 +1,15 @@
 """A local model as a `LogprobBackend`: every prefix is computed once.
 
-A sequence's state holds the keys and values of the tokens that it was last asked about. Each
-question compares them with the tokens asked about now and runs those that differ, so that a draft
-that was scored and then accepted costs nothing further, and a new signal costs what stands behind
-its first changed token.
+All prompts, branches, candidates and drafts of a call stand in one token tree, whose missing tokens
+run in one pass: both branches of guidance, each with several drafts, or all candidates' next
+tokens. What was scored and then accepted costs nothing further, and a new signal costs what stands
+behind its first changed token.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 from weakref import WeakSet
@@ -21,7 +20,6 @@ from egcfg.backend import (
     Capabilities,
     ChatMessage,
     Continuation,
-    FloatArray,
     LogprobBackend,
     SampleQuery,
     ScoreQuery,
@@ -32,26 +30,20 @@ from egcfg.backend import (
 from egcfg.errors import BackendError, ContextOverflowError
 from egcfg_backends_hf.causal_model import CausalModel
 from egcfg_backends_hf.drawing import Row
+from egcfg_backends_hf.evaluator import Question, evaluator_for
 from egcfg_backends_hf.loading import load_model
 from egcfg_backends_hf.memory import is_out_of_memory
 from egcfg_backends_hf.options import HFOptions
-from egcfg_backends_hf.prefix_cache import PrefixState, common_length, copy_cache, select_rows
 from egcfg_backends_hf.text import TextCodec
 
 __all__ = ["HFBackend"]
 
-logger = logging.getLogger(__name__)
-
 SCORES_BUDGET = 256 * 2**20
-"""Bytes of distributions that the continuations of one query may keep; above, they keep none."""
+"""Bytes of distributions that the continuations of one call may carry; above, they carry none."""
 
 
 class HFBackend(LogprobBackend):
-    """A model that transformers runs in this process.
-
-    Distributions are dense. Queries are answered one after the other, each with its own cache: on
-    a CPU a batch of several sequences takes as long as the sequences one by one. The continuations
-    of one query are sampled as a batch.
+    """A model that transformers runs in this process. Distributions are dense.
 
     Args:
         options: which model, on which device.
@@ -66,11 +58,12 @@ class HFBackend(LogprobBackend):
     def __init__(self, options: HFOptions) -> None:
         loaded = load_model(options)
         self._name = loaded.name
-        self._model = CausalModel(loaded.model, loaded.name)
+        self._model = CausalModel(loaded.model)
+        self._evaluator = evaluator_for(self._model, loaded.name)
         self._text = TextCodec(loaded.tokenizer)
         self._end_ids = self._text.end_ids() | _end_ids_of(loaded.model)
-        self._states: WeakSet[PrefixState] = WeakSet()
-        self._batch_limit: int | None = None
+        self._living: WeakSet[TokenSequence] = WeakSet()
+        self._sampled: list[tuple[int, ...]] = []
         self.usage = Usage()
 
     @property
@@ -121,165 +114,105 @@ class HFBackend(LogprobBackend):
             BackendError: a sequence is empty, or memory runs out.
         """
         with self._counting():
-            answers = []
+            questions: list[Question] = []
             for query in queries:
-                answers.append(self._distributions(query.sequence, query.draft))
-                self._count(written=len(query.draft) + 1)
+                ids = query.sequence.ids + query.draft
+                self._check_fits(ids, room=0)
+                questions.append((ids, len(query.sequence.ids)))
+            self._see(query.sequence for query in queries)
+            before = self._model.tokens
+            answers = self._ask(questions)
+            self._count(
+                read=sum(len(ids) for ids, _ in questions),
+                ran=self._model.tokens - before,
+                written=sum(map(len, answers)),
+            )
             return answers
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """Return, per query, its continuations, see `LogprobBackend.sample`.
 
-        The i-th continuation has random numbers of its own, from the seed and i: it does not
-        depend on how many others there are (beyond rounding, where the batch changes the order in
-        which the device adds). They carry their distributions unless these take more than
-        `SCORES_BUDGET`.
+        The i-th continuation of a query has random numbers of its own, from the seed and i: it does
+        not depend on what else is sampled (beyond rounding, where the others change the order in
+        which the device adds). Continuations of all queries are sampled side by side, and while
+        they agree they are one. They carry the distributions that they were drawn from.
 
         Raises:
             ContextOverflowError: a sequence fills the model's context.
             BackendError: a sequence is empty, or memory runs out even with one row.
         """
         with self._counting():
-            return [self._sample(query) for query in queries]
+            total = sum(query.count for query in queries)
+            drawn = [self._rows(query, SCORES_BUDGET // max(1, total)) for query in queries]
+            self._see(query.sequence for query in queries)
+            self._sampled = []
+            self._forget_the_dead()
+            rows = [row for of_query in drawn for row in of_query]
+            self._draw(rows, read=sum(len(query.sequence.ids) for query in queries))
+            self._sampled = [row.prefix + row.ids for row in rows]
+            return [[row.continuation() for row in of_query] for of_query in drawn]
 
     def close(self) -> None:
         """Free the model and every cache; closing again does nothing."""
-        for state in list(self._states):
-            _forget(state)
-        if hasattr(self, "_model"):
-            del self._model
+        for name in ("_evaluator", "_model"):
+            if hasattr(self, name):
+                delattr(self, name)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    # --- cached prefixes ---------------------------------------------------------------------
+    # --- asking --------------------------------------------------------------------------------
 
-    def _distributions(
-        self, sequence: TokenSequence, draft: tuple[int, ...]
-    ) -> list[TokenLogprobs]:
-        start = len(sequence.ids)
-        ids = sequence.ids + draft
-        self._check_fits(ids, room=0)
-        state = self._state_of(sequence)
-        known = state.scores_after(ids, start)[: len(draft) + 1]
-        missing = len(draft) + 1 - len(known)
-        reused = len(ids)
-        if missing:
-            # The distribution after a token comes from running that token.
-            reused = min(common_length(state.ids, ids), len(ids) - missing)
-            new = self._extend(state, ids, reused, keep=missing)
-            known = known + [TokenLogprobs(row) for row in new]
-        state.scores, state.first = known, start
-        self._count(read=len(ids), reused=reused)
-        return known
-
-    def _extend(
-        self, state: PrefixState, ids: tuple[int, ...], reused: int, keep: int
-    ) -> FloatArray:
-        """Make `state` that of `ids`, of which it shares `reused`; return the last distributions.
-
-        Returns:
-            Shape (keep, vocab).
-        """
-        cache = copy_cache(state.cache, reused) if self._model.cached else None
-        # A pass that fails half-way leaves a cache with which nothing can be done.
-        _forget(state)
+    def _ask(self, questions: Sequence[Question]) -> list[list[TokenLogprobs]]:
         try:
-            logprobs = self._model.run([ids if cache is None else ids[reused:]], cache, keep)
+            return self._evaluator.distributions(questions)
         except RuntimeError as error:
             if is_out_of_memory(error):
-                raise self._memory_error(len(ids)) from error
+                raise self._memory_error(max(len(ids) for ids, _ in questions)) from error
             raise
-        if cache is not None:
-            state.cache, state.ids = cache, ids
-        last: FloatArray = logprobs[0]
-        return last
 
-    def _state_of(self, sequence: TokenSequence) -> PrefixState:
-        if not isinstance(sequence.state, PrefixState):
-            sequence.state = self._state_from_others(sequence.ids)
-            self._states.add(sequence.state)
-        return sequence.state
+    def _see(self, sequences: Iterable[TokenSequence]) -> None:
+        """Note what the sequences are now; where one has changed, forget what it was."""
+        changed = False
+        for sequence in sequences:
+            before = sequence.state or ()
+            changed |= sequence.ids[: len(before)] != before
+            sequence.state = sequence.ids
+            self._living.add(sequence)
+        if changed:
+            self._forget_the_dead()
 
-    def _state_from_others(self, ids: tuple[int, ...]) -> PrefixState:
-        """Return a new state, on the longest prefix of `ids` that a living sequence knows."""
-        state = PrefixState()
-        best = max(self._states, key=lambda s: common_length(s.ids, ids), default=state)
-        shared = common_length(best.ids, ids)
-        state.ids, state.cache = ids[:shared], copy_cache(best.cache, shared)
-        return state
+    def _forget_the_dead(self) -> None:
+        """Forget what neither a living sequence nor a candidate of the last call needs."""
+        self._evaluator.keep([*(sequence.ids for sequence in self._living), *self._sampled])
 
     # --- sample ------------------------------------------------------------------------------
 
-    def _sample(self, query: SampleQuery) -> list[Continuation]:
-        sequence, params = query.sequence, query.params
-        self._check_fits(sequence.ids, room=1)
+    def _rows(self, query: SampleQuery, budget: int) -> list[Row]:
+        prefix, params = query.sequence.ids, query.params
+        self._check_fits(prefix, room=1)
         context = self._model.context_length
         limit = params.max_tokens
         if context is not None:
-            limit = min(limit, context - len(sequence.ids))
-        [first] = self._distributions(sequence, ())
-        keep_scores = query.count * limit * first.logprobs.nbytes <= SCORES_BUDGET
-        continuations: list[Continuation] = []
-        while len(continuations) < query.count:
-            left = range(len(continuations), query.count)
-            rows = [
-                Row(n, params, limit, self._end_ids, self.decode, keep_scores=keep_scores)
-                for n in left[: self._batch_limit]
-            ]
-            try:
-                self._sample_rows(sequence, rows, first)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink_batches(len(rows), len(sequence.ids), error)
-                continue
-            continuations += [row.continuation() for row in rows]
-            self._count(written=sum(row.drawn for row in rows))
-        return continuations
+            limit = min(limit, context - len(prefix))
+        return [
+            Row(prefix, number, params, limit, self._end_ids, self.decode, budget)
+            for number in range(query.count)
+        ]
 
-    def _sample_rows(
-        self, sequence: TokenSequence, rows: Sequence[Row], first: TokenLogprobs
-    ) -> None:
+    def _draw(self, rows: Sequence[Row], read: int) -> None:
         """Sample `rows` to their ends, all at once; rows that end leave the batch."""
-        for row in rows:
-            if not row.done:
-                row.extend(first.logprobs)
-        state = self._state_of(sequence)
-        cache = None
-        if self._model.cached:
-            cache = copy_cache(state.cache, len(sequence.ids), len(rows))
-        live = list(rows)
-        while True:
-            left = [index for index, row in enumerate(live) if not row.done]
-            if not left:
-                return
-            if cache is not None and len(left) < len(live):
-                select_rows(cache, left)
-            live = [live[index] for index in left]
-            if cache is not None:
-                new: list[Sequence[int]] = [(row.last,) for row in live]
-            else:
-                new = [sequence.ids + row.ids for row in live]
-            logprobs = self._model.run(new, cache, keep=1)  # (rows, 1, vocab)
-            for row, distribution in zip(live, logprobs[:, 0], strict=True):
+        live = [row for row in rows if not row.done]
+        while live:
+            before = self._model.tokens
+            prefixes = [row.prefix + row.ids for row in live]
+            answers = self._ask([(prefix, len(prefix)) for prefix in prefixes])
+            for row, [distribution] in zip(live, answers, strict=True):
                 row.extend(distribution)
-
-    def _shrink_batches(self, rows: int, prefix: int, error: RuntimeError) -> None:
-        """Halve the batches from here on.
-
-        Raises:
-            BackendError: the batch was a single row.
-        """
-        if rows == 1:
-            raise self._memory_error(prefix) from error
-        self._batch_limit = rows // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        logger.warning(
-            "out of memory with %d candidates at once; sampling %d at a time from here on",
-            rows,
-            self._batch_limit,
-        )
+            if read:
+                self._count(read=read, ran=self._model.tokens - before)
+                read = 0  # the prompts are read once, however many tokens follow
+            live = [row for row in live if not row.done]
+        self._count(written=sum(row.drawn for row in rows))
 
     # --- limits and counters -----------------------------------------------------------------
 
@@ -310,15 +243,9 @@ class HFBackend(LogprobBackend):
                 seconds=time.perf_counter() - started,
             )
 
-    def _count(self, *, read: int = 0, reused: int = 0, written: int = 0) -> None:
-        self.usage += Usage(input_tokens=read, cached_tokens=reused, output_tokens=written)
-
-
-def _forget(state: PrefixState) -> None:
-    """Empty a state in place: its sequence keeps pointing to it."""
-    empty = PrefixState()
-    state.ids, state.cache = empty.ids, empty.cache
-    state.scores, state.first = empty.scores, empty.first
+    def _count(self, *, read: int = 0, ran: int = 0, written: int = 0) -> None:
+        cached = max(0, read - ran)
+        self.usage += Usage(input_tokens=read, cached_tokens=cached, output_tokens=written)
 
 
 def _end_ids_of(model: torch.nn.Module) -> frozenset[int]:

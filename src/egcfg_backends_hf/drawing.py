@@ -43,60 +43,60 @@ class Row:
     """One continuation while it is being sampled.
 
     Args:
+        prefix: the tokens that it continues.
         number: its place among the continuations of its query; with the seed it fixes its random
             numbers, whatever the other rows do.
         params: how it is drawn and when it stops.
         limit: tokens at most, no more than ``params.max_tokens``.
         end_ids: tokens that end it.
         decode: gives the text of ids.
-        keep_scores: whether to remember the distributions.
+        budget: bytes of distributions that it may carry; above, it carries none.
     """
 
     def __init__(
         self,
+        prefix: tuple[int, ...],
         number: int,
         params: SamplingParams,
         limit: int,
         end_ids: frozenset[int],
         decode: Callable[[Sequence[int]], str],
-        *,
-        keep_scores: bool,
+        budget: int,
     ) -> None:
+        self.prefix = prefix
         self._params = params
         self._limit = limit
         self._end_ids = end_ids
         self._decode = decode
         self._random = np.random.default_rng([params.seed, number])
         self._ids: list[int] = []
-        self._scores: list[TokenLogprobs] | None = [] if keep_scores else None
+        self._scores: list[TokenLogprobs] | None = []
+        self._budget = budget
         self._text = ""
         self._finished = False
         self.done = limit < 1
         self.drawn = 0
 
     @property
-    def last(self) -> int:
-        """The token drawn last."""
-        return self._ids[-1]
-
-    @property
     def ids(self) -> tuple[int, ...]:
         """The tokens so far, an end token not included."""
         return tuple(self._ids)
 
-    def extend(self, logprobs: FloatArray) -> None:
-        """Draw the next token from `logprobs`, shape (vocab,), and see whether that was the last.
+    def extend(self, distribution: TokenLogprobs) -> None:
+        """Draw the next token from a dense distribution and see whether that was the last.
 
         Sets `done`, and counts in `drawn` every token drawn, an end token included.
         """
-        token = draw_token(logprobs, self._params, self._random)
+        token = draw_token(distribution.logprobs, self._params, self._random)
         self.drawn += 1
         if token in self._end_ids:
             self._finished = self.done = True
             return
         self._ids.append(token)
         if self._scores is not None:
-            self._scores.append(TokenLogprobs(logprobs))
+            self._scores.append(distribution)
+            if len(self._ids) * distribution.logprobs.nbytes > self._budget:
+                self._scores = None
         self._text = self._decode(self._ids)
         self.done = self._is_complete()
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs, Usage
 from egcfg.errors import BackendError, ContextOverflowError
 from egcfg_backends_hf import backend as backend_module
+from egcfg_backends_hf import causal_model
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.evaluator import TreeEvaluator, WholePrefixEvaluator
+from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.testing import CONTEXT_LENGTH
 
 Naive = Callable[[Sequence[int]], NDArray[np.float64]]
@@ -137,8 +141,8 @@ def test_sampling_reads_the_prefix_once_and_leaves_it_cached(backend: HFBackend)
     before = backend.usage
     [found] = backend.sample([SampleQuery(sequence, 3, greedy(5))])
     assert [len(c.ids) for c in found] == [5, 5, 5]
-    # The last token of each row is drawn but never run.
-    assert cost(before, backend.usage) == (1 + 4, 20 + 3 * 4, 20, 0, 15)
+    # Rows that agree are one row, and the last token is drawn but never run.
+    assert cost(before, backend.usage) == (1 + 4, 20 + 4, 20, 0, 15)
     before = backend.usage
     backend.score([ScoreQuery(sequence, (40,))])
     assert cost(before, backend.usage) == (1, 1, 21, 20, 2)
@@ -153,7 +157,8 @@ def test_rows_leave_the_batch_as_they_end(backend: HFBackend) -> None:
     assert len(set(drawn)) > 1
     spent = backend.usage - before
     assert spent.forward_passes == max(drawn)
-    assert spent.forward_tokens == len(sequence.ids) + sum(n - 1 for n in drawn)
+    prefixes = {c.ids[:end] for c in found for end in range(1, len(c.ids) + c.finished)}
+    assert spent.forward_tokens == len(sequence.ids) + len(prefixes)
     assert spent.output_tokens == sum(drawn)
 
 
@@ -193,7 +198,6 @@ def test_closing_frees_the_model_and_may_be_repeated(backend: HFBackend) -> None
     backend.close()
     gc.collect()
     assert model() is None
-    assert not list(sequence.state.cache)
     backend.close()
 
 
@@ -317,36 +321,125 @@ def _raise(error: BaseException) -> Callable[..., Any]:
     return forward
 
 
-def _limit_rows(backend: HFBackend, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = backend._model.run
+def _limit_tokens(backend: HFBackend, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = backend._model.run_tree
 
-    def limited(rows: Sequence[Sequence[int]], *more: Any, **named: Any) -> Any:
-        if len(rows) > limit:
+    def limited(nodes: Sequence[Any], *more: Any) -> Any:
+        if len(nodes) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(rows, *more, **named)
+        return run(nodes, *more)
 
-    monkeypatch.setattr(backend._model, "run", limited)
+    monkeypatch.setattr(backend._model, "run_tree", limited)
 
 
-def test_out_of_memory_samples_in_smaller_batches_and_says_so(
+def test_out_of_memory_runs_smaller_passes_and_says_so(
     backend: HFBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ids = backend.encode(PROMPT)
     params = SamplingParams(temperature=1.0, max_tokens=8, seed=1)
     [expected] = backend.sample([SampleQuery(backend.start(ids), 5, params)])
-    _limit_rows(backend, 2, monkeypatch)
+    backend._forget_the_dead()
+    _limit_tokens(backend, 2, monkeypatch)
     with caplog.at_level(logging.WARNING):
         [found] = backend.sample([SampleQuery(backend.start(ids), 5, params)])
     assert [c.text for c in found] == [c.text for c in expected]
-    assert "sampling 2 at a time" in caplog.text
+    assert "running 2 at a time" in caplog.text or "running 1 at a time" in caplog.text
 
 
-def test_out_of_memory_with_a_single_row_is_an_error(
+def test_out_of_memory_with_a_single_token_is_an_error(
     backend: HFBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sequence = backend.start(backend.encode(PROMPT))
-    _limit_rows(backend, 0, monkeypatch)
+    _limit_tokens(backend, 0, monkeypatch)
     with pytest.raises(BackendError, match="out of memory"):
         backend.sample([SampleQuery(sequence, 2, greedy(4))])
     with pytest.raises(BackendError, match="out of memory"):
         backend.score([ScoreQuery(sequence)])
+
+
+# --- token trees --------------------------------------------------------------------------------
+
+
+def test_both_branches_and_all_their_drafts_run_in_one_pass(
+    backend: HFBackend, naive_logprobs: Naive
+) -> None:
+    plain, conditional = (backend.start(backend.encode(t)) for t in (PROMPT, "# hint\n" + PROMPT))
+    backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    drafts = [(5, 6, 7), (5, 6, 8, 9), (10,)]
+    queries = [ScoreQuery(s, draft) for s in (plain, conditional) for draft in drafts]
+    before = backend.usage
+    answers = backend.score(queries)
+    spent = backend.usage - before
+    assert (spent.forward_passes, spent.forward_tokens) == (1, 2 * 6)  # shared beginnings run once
+    for query, scores in zip(queries, answers, strict=True):
+        assert len(scores) == len(query.draft) + 1
+        assert_same(scores, naive_logprobs, query.sequence.ids + query.draft)
+
+
+def test_a_candidate_of_the_last_call_costs_nothing_again(backend: HFBackend) -> None:
+    sequence = backend.start(backend.encode(PROMPT))
+    params = SamplingParams(temperature=1.0, max_tokens=8, seed=1)
+    [found] = backend.sample([SampleQuery(sequence, 3, params)])
+    before = backend.usage
+    backend.score([ScoreQuery(sequence, candidate.ids[:-1]) for candidate in found])
+    assert (backend.usage - before).forward_tokens == 0
+    # Its last token was drawn, but nothing was asked behind it.
+    backend.score([ScoreQuery(sequence, found[0].ids)])
+    assert (backend.usage - before).forward_tokens == 1
+
+
+def test_continuations_of_several_queries_are_sampled_side_by_side(backend: HFBackend) -> None:
+    prompts = [backend.encode(PROMPT), backend.encode("x = 1\n")]
+    params = SamplingParams(temperature=1.0, max_tokens=6, seed=5)
+    alone = [backend.sample([SampleQuery(backend.start(p), 2, params)])[0] for p in prompts]
+    before = backend.usage
+    together = backend.sample([SampleQuery(backend.start(p), 2, params) for p in prompts])
+    assert (backend.usage - before).forward_passes == max(
+        len(c.ids) + c.finished for found in alone for c in found
+    )
+    assert [[c.ids for c in found] for found in together] == [
+        [c.ids for c in found] for found in alone
+    ]
+
+
+def test_what_no_living_sequence_needs_is_forgotten(backend: HFBackend) -> None:
+    evaluator = backend._evaluator
+    assert isinstance(evaluator, TreeEvaluator)
+    sequence = backend.start(backend.encode(PROMPT))
+    backend.score([ScoreQuery(sequence)])
+    gone = backend.start((50,) * 900)
+    backend.score([ScoreQuery(gone)])
+    large = evaluator.cache_bytes
+    del gone
+    backend.sample([SampleQuery(sequence, 2, greedy(3))])
+    assert evaluator._tree.used == len(sequence.ids) + 2
+    assert evaluator.cache_bytes < large / 2
+    sequence.ids = sequence.ids[:3]
+    backend.score([ScoreQuery(sequence)])
+    backend.sample([SampleQuery(sequence, 1, greedy(1))])
+    assert evaluator._tree.used == 3
+
+
+def test_a_long_prompt_runs_in_bounded_passes(backend: HFBackend, naive_logprobs: Naive) -> None:
+    backend._evaluator._most = 16
+    ids = backend.encode(PROMPT) * 7
+    before = backend.usage
+    [scores] = backend.score([ScoreQuery(backend.start(ids[:50]), ids[50:60])])
+    assert (backend.usage - before).forward_passes == 4
+    assert_same(scores, naive_logprobs, ids[:60])
+
+
+def test_a_model_that_ignores_masks_runs_whole_prefixes_instead(
+    tiny_llama: Path, naive_logprobs: Naive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        everything = lambda nodes, used: np.ones((len(nodes), used), dtype=bool)  # noqa: E731
+        patch.setattr(causal_model, "visibility", everything)
+        backend = HFBackend(HFOptions(model=str(tiny_llama), device="cpu"))
+    assert isinstance(backend._evaluator, WholePrefixEvaluator)
+    sequence = backend.start(backend.encode(PROMPT))
+    [first, second] = backend.score([ScoreQuery(sequence, (5, 6)), ScoreQuery(sequence, (7, 8))])
+    assert_same(first, naive_logprobs, (*sequence.ids, 5, 6))
+    assert_same(second, naive_logprobs, (*sequence.ids, 7, 8))
+    [found] = backend.sample([SampleQuery(sequence, 2, greedy(4))])
+    assert found[0].ids == found[1].ids
