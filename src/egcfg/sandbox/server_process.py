@@ -123,14 +123,7 @@ class ServerProcess:
                 descriptors = [theirs.fileno()]
                 if channel is not None:
                     descriptors.append(channel.fileno())
-                instrument = request["instrument"]
-                order = {
-                    "do": "run",
-                    "file_bytes": request["limits"]["file_bytes"],
-                    "memory_bytes": instrument["memory_bytes"] if instrument else 0,
-                    "instrument": instrument["key"] if instrument else None,
-                }
-                self._order(order, descriptors)
+                self._order({"do": "run", "shape": _shape(request)}, descriptors)
             ours.settimeout(SEND_SECONDS)
             ours.sendall(frames.pack_json(request))
         except OSError:
@@ -185,3 +178,16 @@ class ServerProcess:
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
         self._control.settimeout(SEND_SECONDS)
         socket.send_fds(self._control, [json.dumps(order).encode()], descriptors)
+
+
+def _shape(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what the server must know of an execution ahead of its request."""
+    limits, instrument = request["limits"], request["instrument"]
+    return {
+        "cpu_seconds": limits["cpu_seconds"],
+        "memory_bytes": limits["memory_bytes"],
+        "file_bytes": limits["file_bytes"],
+        "has_stdin": bool(request["stdin"]),
+        "instrument": instrument["key"] if instrument else None,
+        "instrument_bytes": instrument["memory_bytes"] if instrument else 0,
+    }

@@ -78,7 +78,7 @@ def children(parent: int) -> list[int]:
             with open(f"/proc/{name}/stat") as file:
                 if int(file.read().rpartition(")")[2].split()[1]) == parent:
                     found.append(int(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # gone meanwhile
             continue
     return found
 

@@ -9,17 +9,31 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
 from . import linux, namespaces
 from .layers import Layers
 
-__all__ = ["Scratch", "confine", "end_tree", "prepare"]
+__all__ = ["Scratch", "confine", "end_tree", "kill_tree", "prepare"]
 
 OPEN_FILES = 64
 PROCESSES = 64
 # The scratch folder holds a few files of the largest size.
 SCRATCH_FILES = 4
+
+
+class Limits(Protocol):
+    """What a process may use, as far as the kernel counts it.
+
+    Attributes:
+        cpu_seconds: processor time.
+        memory_bytes: address space.
+        file_bytes: size of any file it writes.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
+    file_bytes: int
 
 
 class Scratch:
@@ -56,13 +70,13 @@ def prepare(layers: Layers, root: str, file_bytes: int) -> Scratch:
     return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
 
 
-def confine(layers: Layers, scratch: Scratch, limits: dict[str, Any], kept: set[int]) -> None:
+def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) -> None:
     """Lock this process in, for good.
 
     Args:
         layers: what works here; each must work now as well.
         scratch: the program's folder.
-        limits: of this execution.
+        limits: what this process may use.
         kept: the descriptors that stay open.
 
     Raises:
@@ -93,15 +107,15 @@ def _close_others(kept: set[int]) -> None:
     os.closerange(low, max(os.sysconf("SC_OPEN_MAX"), 1 << 16))
 
 
-def _set_limits(limits: dict[str, Any], *, own_count: bool) -> None:
+def _set_limits(limits: Limits, *, own_count: bool) -> None:
     """Set the kernel's limits, soft and hard, so that the program cannot raise them again."""
     # The supervisor counts fractions; this is for what it cannot see, and hard because the first
     # process of a pid namespace ignores the soft limit's signal.
-    cpu = int(limits["cpu_seconds"]) + 2
+    cpu = int(limits.cpu_seconds) + 2
     values = {
         resource.RLIMIT_CPU: cpu,
-        resource.RLIMIT_AS: limits["memory_bytes"],
-        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
@@ -114,6 +128,18 @@ def _set_limits(limits: dict[str, Any], *, own_count: bool) -> None:
         resource.setrlimit(number, (limit, limit))
 
 
+def kill_tree(pid: int) -> None:
+    """Kill a child of this process that was not waited for yet, and its process group.
+
+    The first process of a pid namespace takes all others in there with it.
+    """
+    # Before it is waited for, its number still names it and its process group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def end_tree(pid: int, proc: int | None) -> tuple[int, resource.struct_rusage]:
     """Kill a process and everything that it started; return its wait status and resource usage.
 
@@ -121,11 +147,7 @@ def end_tree(pid: int, proc: int | None) -> tuple[int, resource.struct_rusage]:
         pid: a child of this process that was not waited for yet.
         proc: descriptor of /proc, which is out of sight by now; None where there is none.
     """
-    # Before it is waited for, its number still names it and its process group.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    kill_tree(pid)
     _, status, usage = os.wait4(pid, 0)
     _kill_orphans(proc)
     return status, usage

@@ -2,8 +2,8 @@
 
 Control messages are single datagrams of JSON with descriptors attached:
 
-- ``{"do": "run", "file_bytes": ..., "memory_bytes": ..., "instrument": ...}`` with the execution's
-  socket, and a channel to another execution if there is one;
+- ``{"do": "run", "shape": ...}``, with what a `Shape` is made of, and with the execution's socket,
+  and a channel to another execution if there is one;
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
 The request itself goes through the execution's socket, straight to the supervisor: the server, of
@@ -78,8 +78,8 @@ class Server:
             order = json.loads(message)
             try:
                 if order["do"] == "run":
-                    del order["do"]
-                    self._run(Shape(**order), descriptors)
+                    shape = Shape(**order["shape"], has_channel=len(descriptors) > 1)
+                    self._run(shape, descriptors)
                 else:
                     # Those that wait are forks from before.
                     self.spares.dismiss()

@@ -1,17 +1,21 @@
-"""The program's process, forked ahead of its request: it waits, and is confined once it has it.
+"""The program's process, forked ahead of its request: confined, it waits.
 
-What takes longest (the forks, the namespaces, the scratch mount) needs no program, so it can be
-done before one comes. The process stays outside the other layers until then: it runs our code only.
+What takes longest (the forks, the namespaces, the scratch mount, the other layers) needs no
+program, so it is done before one comes. Only a process that is to get a channel must have that
+before the last layers: no program can receive descriptors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
 import shutil
 import signal
 import socket
+import sys
+import tempfile
 from typing import Any
 
 from . import confinement, frames, program
@@ -19,22 +23,38 @@ from .judge import run_judge
 
 __all__ = ["Shape", "Staged"]
 
-MAX_DESCRIPTORS = 2
-
 
 class Shape:
     """What must be known of an execution before its request.
 
     Attributes:
-        file_bytes: size of any file it writes.
-        memory_bytes: size of its instrument's memory; 0 without an instrument.
+        cpu_seconds: processor time, as in its limits.
+        memory_bytes: address space, as in its limits.
+        file_bytes: size of any file it writes, as in its limits.
+        has_stdin: whether there is something on its standard input.
+        has_channel: whether it talks to another execution.
         instrument: key of its instrument; None without one.
+        instrument_bytes: size of its instrument's memory.
     """
 
-    def __init__(self, file_bytes: int, memory_bytes: int, instrument: str | None) -> None:
-        self.file_bytes = file_bytes
+    def __init__(
+        self,
+        *,
+        cpu_seconds: float,
+        memory_bytes: int,
+        file_bytes: int,
+        has_stdin: bool,
+        has_channel: bool,
+        instrument: str | None,
+        instrument_bytes: int,
+    ) -> None:
+        self.cpu_seconds = cpu_seconds
         self.memory_bytes = memory_bytes
+        self.file_bytes = file_bytes
+        self.has_stdin = has_stdin
+        self.has_channel = has_channel
         self.instrument = instrument
+        self.instrument_bytes = instrument_bytes
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shape) and vars(self) == vars(other)
@@ -47,16 +67,21 @@ class Staged:
 
     Attributes:
         pid: its process id, as its supervisor sees it.
+        ends_at_once: whether killing it ends everything that it started, and leaves no file.
         memory: what it shares with its supervisor, for an instrument; None without one.
-        scratch: its scratch folder.
         proc: descriptor of /proc; None where there is none.
         stdout, stderr, report: descriptors to read what it writes from.
     """
 
     def __init__(self, server: Any, shape: Shape) -> None:
         """Fork the process; the caller's own namespaces change."""
-        self.memory = mmap.mmap(-1, shape.memory_bytes) if shape.memory_bytes else None
-        self.scratch = confinement.prepare(server.layers, server.scratch_root, shape.file_bytes)
+        self._server = server
+        self._shape = shape
+        self._scratch = confinement.prepare(server.layers, server.scratch_root, shape.file_bytes)
+        self.ends_at_once = server.layers.has("pid namespace") and not self._scratch.temporary
+        self.memory = mmap.mmap(-1, shape.instrument_bytes) if shape.instrument_bytes else None
+        # What is on it is written when the request comes.
+        self._stdin = _nameless_file() if shape.has_stdin else os.open(os.devnull, os.O_RDONLY)
         pipes = [os.pipe() for _ in range(3)]
         writers = [writer for _, writer in pipes]
         self._orders, theirs = socket.socketpair()
@@ -65,67 +90,85 @@ class Staged:
         if self.pid == 0:
             # Else it would not see its supervisor's death.
             self._orders.close()
-            self._wait(theirs, writers, server, server.instruments.get(shape.instrument))
+            self._wait(theirs, writers)
         theirs.close()
         for writer in writers:
             os.close(writer)
         self.stdout, self.stderr, self.report = (reader for reader, _ in pipes)
 
-    def start(self, body: bytes, stdin: int, channel: socket.socket | None) -> None:
+    def start(self, body: bytes, stdin: str, channel: socket.socket | None) -> None:
         """Hand the request over, and close what came with it.
 
-        Raises:
-            OSError: the process is gone.
+        A process that is gone is let be: what it left behind says why.
         """
-        descriptors = [stdin] if channel is None else [stdin, channel.fileno()]
-        socket.send_fds(self._orders, [b"\0"], descriptors)
-        frames.send(self._orders, body)
+        if stdin:
+            with open(self._stdin, "wb", closefd=False) as file:
+                file.write(stdin.encode("utf-8", "surrogatepass"))
+            # The process reads through the same open file.
+            os.lseek(self._stdin, 0, os.SEEK_SET)
+        os.close(self._stdin)
+        with contextlib.suppress(OSError):
+            if channel is not None:
+                socket.send_fds(self._orders, [b"\0"], [channel.fileno()])
+            frames.send(self._orders, body)
         self._orders.close()
-        os.close(stdin)
         if channel is not None:
             channel.close()
 
     def remove_scratch(self) -> None:
         """Remove the scratch folder, where it is no mount that ends with its processes."""
-        if self.scratch.temporary:
-            shutil.rmtree(self.scratch.path, ignore_errors=True)
+        if self._scratch.temporary:
+            shutil.rmtree(self._scratch.path, ignore_errors=True)
 
-    def _wait(
-        self, orders: socket.socket, writers: list[int], server: Any, instrument: Any
-    ) -> None:
+    def _wait(self, orders: socket.socket, writers: list[int]) -> None:
         """Be the program's process; never returns."""
         status = 1
         try:
             os.setsid()
-            if hasattr(instrument, "rehearse"):
-                instrument.rehearse()
-            _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
+            stdout, stderr, report = writers
+            for source, target in ((self._stdin, 0), (stdout, 1), (stderr, 2)):
+                os.dup2(source, target)
+            program.prepare()
+            rehearse = getattr(
+                self._server.instruments.get(self._shape.instrument), "rehearse", None
+            )
+            if rehearse is not None:
+                rehearse()
+            kept = {0, 1, 2, report, orders.fileno()}
+            channel = None
+            if self._shape.has_channel:
+                _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
+                channel = socket.socket(fileno=descriptors[0])
+                kept.add(channel.fileno())
+            confinement.confine(self._server.layers, self._scratch, self._shape, kept)
             body = frames.receive(orders)
+            orders.close()
             if body is not None:
-                self._run(json.loads(body), descriptors, writers, server)
+                self._run(json.loads(body), report, channel)
             status = 0
         except BaseException as error:  # noqa: BLE001 - the last frame of this process
             os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
 
-    def _run(
-        self, request: dict[str, Any], descriptors: list[int], writers: list[int], server: Any
-    ) -> None:
-        stdin, *channels = descriptors
-        stdout, stderr, report = writers
-        for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(source, target)
-        channel = socket.socket(fileno=channels[0]) if channels else None
+    def _run(self, request: dict[str, Any], report: int, channel: socket.socket | None) -> None:
         instrument = None
         if request["instrument"] is not None and self.memory is not None:
-            module = server.instruments[request["instrument"]["key"]]
+            module = self._server.instruments[request["instrument"]["key"]]
             options = request["instrument"]["options"]
             instrument = module.Instrument(options, memoryview(self.memory))
-        kept = {0, 1, 2, report, *channels}
-        confinement.confine(server.layers, self.scratch, request["limits"], kept)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if request["role"] == "judge" and channel is not None:
             run_judge(request, report, channel)
         else:
             program.run(request, report, channel, instrument)
+
+
+def _nameless_file() -> int:
+    """Return a descriptor of an empty file that is in no folder."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("stdin")
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    return descriptor

@@ -1,8 +1,8 @@
 """Watches one execution from outside its process: its limits, its output, its end.
 
 A supervisor is a fork of the server. It reads the request from the parent, hands it to the
-program's process, and answers once everything that the program started is gone. It never runs a
-line of the program, and the program cannot reach it.
+program's process, and answers once that is killed and nothing that it started can run any more. It
+never runs a line of the program, and the program cannot reach it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -24,58 +23,92 @@ __all__ = ["supervise"]
 
 PIPE_CHUNK = 1 << 16
 REPORT_ROOM = 16 << 20
+REPORT_START = len(program.READY) + frames.HEADER.size
 
 
 class Supervisor:
-    """One execution: the program's process, the pipes from it, and the verdict on its end."""
+    """One execution: the program's process, the pipes from it, and the verdict on its end.
 
-    def __init__(self, request: dict[str, Any], parent: socket.socket, proc: int | None) -> None:
-        self.proc = proc
+    Attributes:
+        reaped: whether the process is gone and was waited for.
+        status: its wait status, once it was.
+        cpu_seconds: processor time that it took.
+        seconds: wall time from its request to its end, or to the end of its report.
+    """
+
+    def __init__(self, request: dict[str, Any], parent: socket.socket, staged: Staged) -> None:
         self.parent = parent
+        self.staged = staged
         self.limits = request["limits"]
-        self.pid = 0
         self.ended: str | None = None
         self.detail = ""
         self.output = 0
-        self.pieces: dict[int, list[bytes]] = {}
-        self.report_size = 0
+        self.report = bytearray()
+        self.stdout: list[bytes] = []
+        self.stderr: list[bytes] = []
+        self.reaped = False
+        self.status = 0
+        self.cpu_seconds = 0.0
 
-    def watch(self, pid: int, stdout: int, stderr: int, report: int) -> None:
-        """Collect what the process writes until it ends, or is ended for a limit."""
-        self.pid = pid
-        self.report_fd = report
-        self.pieces = {stdout: [], stderr: [], report: []}
-        self.open = {stdout, stderr, report}
+    def watch(self) -> None:
+        """Collect what the process writes until its report is complete or it ends; kill it then.
+
+        A report that is complete is all that is wanted of a process: how it would have ended makes
+        no difference to the answer, so it is not waited for where killing it is enough.
+        """
+        staged = self.staged
+        self.open = {staged.stdout, staged.stderr, staged.report}
         self.started = time.monotonic()
         poll = select.poll()
         for descriptor in self.open:
             os.set_blocking(descriptor, False)
             poll.register(descriptor, select.POLLIN)
         poll.register(self.parent, select.POLLIN)
-        exit_fd = _watch_exit(pid, poll)
-        try:
-            while True:
-                events = dict(poll.poll(self._patience(exit_fd is None)))
-                for descriptor in self.open & events.keys():
-                    self._read(descriptor, poll)
-                if self.parent.fileno() in events:
-                    self._end("abandoned", "the parent is gone")
-                if self.ended is None:
-                    self._check_limits()
-                if self.ended is not None or exit_fd in events or _is_zombie(pid):
-                    break
-        finally:
-            if exit_fd is not None:
-                os.close(exit_fd)
+        exit_fd = _watch_exit(staged.pid, poll)
+        while True:
+            events = dict(poll.poll(self._patience(exit_fd is None)))
+            for descriptor in self.open & events.keys():
+                self._read(descriptor, poll)
+            if self.complete:
+                break
+            if self.parent.fileno() in events:
+                self._end("abandoned", "the parent is gone")
+            if self.ended is None:
+                self._check_limits()
+            if self.ended is not None or exit_fd in events or _is_zombie(staged.pid):
+                break
+        if exit_fd is not None:
+            os.close(exit_fd)
         self.seconds = time.monotonic() - self.started
-        self.status, self.usage = confinement.end_tree(pid, self.proc)
+        if self.complete and staged.ends_at_once:
+            self.cpu_seconds = _cpu_seconds(staged.pid)
+            confinement.kill_tree(staged.pid)
+        else:
+            self.reap()
         for descriptor in list(self.open):
             self._read(descriptor, poll)
+
+    def reap(self) -> None:
+        """Wait until everything that the process started is gone; it is killed first."""
+        self.status, usage = confinement.end_tree(self.staged.pid, self.staged.proc)
+        self.reaped = True
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole report is there."""
+        if len(self.report) < REPORT_START or not self.report.startswith(program.READY):
+            return False
+        return len(self.report) >= self._report_end()
+
+    def _report_end(self) -> int:
+        (length,) = frames.HEADER.unpack_from(self.report, len(program.READY))
+        return REPORT_START + int(length)
 
     def _patience(self, polling: bool) -> float:
         """Return how many milliseconds may pass before a limit can be hit."""
         wall = self.started + self.limits["wall_seconds"] - time.monotonic()
-        cpu = self.limits["cpu_seconds"] - _cpu_seconds(self.pid)
+        cpu = self.limits["cpu_seconds"] - _cpu_seconds(self.staged.pid)
         # Without a descriptor for the process's end, look for it often.
         longest = 0.002 if polling else 60.0
         return float(max(0.0, min(wall, cpu, longest)) * 1000 + 1)
@@ -83,11 +116,11 @@ class Supervisor:
     def _check_limits(self) -> None:
         if time.monotonic() - self.started >= self.limits["wall_seconds"]:
             self._end("timeout", "it took too much wall time")
-        elif _cpu_seconds(self.pid) >= self.limits["cpu_seconds"]:
+        elif _cpu_seconds(self.staged.pid) >= self.limits["cpu_seconds"]:
             self._end("timeout", "it took too much processor time")
         elif self.output > self.limits["output_bytes"]:
             self._end("output", "it wrote too much output")
-        elif self.report_size > REPORT_ROOM:
+        elif len(self.report) > REPORT_ROOM:
             self._end("killed", "its report is too long")
 
     def _end(self, how: str, detail: str) -> None:
@@ -103,70 +136,75 @@ class Supervisor:
                 self.open.discard(descriptor)
                 poll.unregister(descriptor)
                 return
-            if descriptor == self.report_fd:
-                self.report_size += len(piece)
-                if self.report_size > REPORT_ROOM:
+            if descriptor == self.staged.report:
+                self.report += piece
+                if len(self.report) > REPORT_ROOM or self.complete:
                     return
             else:
                 self.output += len(piece)
+                (self.stdout if descriptor == self.staged.stdout else self.stderr).append(piece)
                 if self.output > self.limits["output_bytes"]:
-                    self.pieces[descriptor].append(piece)
                     return
-            self.pieces[descriptor].append(piece)
 
-    def verdict(self, report: bytes) -> tuple[str, str]:
-        """Return (how, detail): a forced end first, then the kernel's account of the end."""
-        if not report.startswith(program.READY):
+    def verdict(self) -> tuple[str, str]:
+        """Return (how, detail): a forced end first, then the report, then the kernel's account."""
+        if not self.report.startswith(program.READY):
             return "sandbox_error", self.detail or _status_text(self.status)
         if self.output > self.limits["output_bytes"]:
             return "output", "it wrote too much output"
         if self.ended is not None:
             return self.ended, self.detail
+        if self.complete:
+            return "reported", ""
         if os.WIFSIGNALED(self.status):
-            used = self.usage.ru_utime + self.usage.ru_stime
-            if used >= self.limits["cpu_seconds"]:
+            if self.cpu_seconds >= self.limits["cpu_seconds"]:
                 return "timeout", "it took too much processor time"
             return "killed", _status_text(self.status)
-        if len(report) == len(program.READY):
+        if len(self.report) == len(program.READY):
             return "killed", f"it left by itself, {_status_text(self.status)}"
-        return "reported", ""
+        return "killed", "its report is cut off"
+
+    def answer(self) -> bytes:
+        """Return what the parent is told."""
+        how, detail = self.verdict()
+        memory = self.staged.memory
+        sections = [
+            bytes(self.report[REPORT_START : self._report_end()]) if how == "reported" else b"",
+            b"".join(self.stdout)[: self.limits["output_bytes"]],
+            b"".join(self.stderr)[: self.limits["output_bytes"]],
+            _used(memory) if memory is not None else b"",
+        ]
+        if how == "sandbox_error":
+            detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
+        header = {
+            "how": how,
+            "detail": detail,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "lengths": [len(section) for section in sections],
+        }
+        return frames.pack_json(header) + b"".join(sections)
 
 
 def supervise(parent: socket.socket, channel: socket.socket | None, staged: Staged) -> None:
     """Run one execution as the parent asks through `parent`, and answer there."""
+    supervisor = None
     try:
         body = frames.receive(parent)
         if body is None:
-            confinement.end_tree(staged.pid, staged.proc)
             return
         request = json.loads(body)
-        supervisor = Supervisor(request, parent, staged.proc)
-        staged.start(body, _stdin_file(request["stdin"]), channel)
-        supervisor.watch(staged.pid, staged.stdout, staged.stderr, staged.report)
+        supervisor = Supervisor(request, parent, staged)
+        staged.start(body, request["stdin"], channel)
+        supervisor.watch()
+        if supervisor.ended != "abandoned":
+            parent.sendall(supervisor.answer())
+            # Closed by hand: the parent need not wait until two processes are taken apart.
+            parent.shutdown(socket.SHUT_WR)
     finally:
+        if supervisor is None or not supervisor.reaped:
+            confinement.end_tree(staged.pid, staged.proc)
         staged.remove_scratch()
-    answer = b"".join(supervisor.pieces[staged.report])
-    how, detail = supervisor.verdict(answer)
-    if how == "abandoned":
-        return
-    sections = [
-        answer[len(program.READY) + frames.HEADER.size :] if how == "reported" else b"",
-        b"".join(supervisor.pieces[staged.stdout])[: request["limits"]["output_bytes"]],
-        b"".join(supervisor.pieces[staged.stderr])[: request["limits"]["output_bytes"]],
-        _used(staged.memory) if staged.memory is not None else b"",
-    ]
-    if how == "sandbox_error":
-        detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
-    header = {
-        "how": how,
-        "detail": detail,
-        "seconds": supervisor.seconds,
-        "cpu_seconds": supervisor.usage.ru_utime + supervisor.usage.ru_stime,
-        "lengths": [len(section) for section in sections],
-    }
-    parent.sendall(frames.pack_json(header) + b"".join(sections))
-    # Closed by hand, so that the parent need not wait until this process is taken apart.
-    parent.shutdown(socket.SHUT_WR)
 
 
 def _used(memory: mmap.mmap) -> bytes:
@@ -175,20 +213,6 @@ def _used(memory: mmap.mmap) -> bytes:
     Pages that nobody has touched are not looked at: that would make the kernel provide them.
     """
     return memory[: linux.touched_bytes(memory)].rstrip(b"\0")
-
-
-def _stdin_file(text: str) -> int:
-    if not text:
-        return os.open(os.devnull, os.O_RDONLY)
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("stdin")
-    else:
-        descriptor, path = tempfile.mkstemp()
-        os.unlink(path)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(text.encode("utf-8", "surrogatepass"))
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def _watch_exit(pid: int, poll: select.poll) -> int | None:
