@@ -8,10 +8,19 @@ from pathlib import Path
 
 __all__ = ["engine_file"]
 
-_MODULES = ("values", "journal", "variables", "engine")  # each may import those before it
+# Each may import those before it.
+_MODULES = (
+    "values",
+    "journal",
+    "variables",
+    "codes",
+    "engine",
+    "rehearsal",
+)
+
 _PACKAGE = "egcfg_tracers"
 _TEMPLATE = '''\
-"""Joined by egcfg_tracers.bundle; defines Instrument."""
+"""Joined by egcfg_tracers.bundle; defines Instrument and rehearse."""
 import sys, types
 package = sys.modules[{package!r}] = types.ModuleType({package!r})
 package.__path__ = []
@@ -24,14 +33,14 @@ for name in list(sys.modules):  # the program is not to find them by accident
     if name.startswith("{package}."):
         del sys.modules[name]
 del sys.modules[{package!r}]
-Instrument = module.Instrument
+Instrument, rehearse = module.Instrument, module.rehearse
 '''
 
 
 def engine_file() -> Path:
-    """Return the path of a file that defines `Instrument` and imports the standard library only.
+    """Return the path of a file that defines `Instrument` and `rehearse`.
 
-    It lives as long as this process, in its temporary folder.
+    It imports the standard library only. It lives as long as this process, in its temporary folder.
     """
     folder = Path(_folder().name)
     path = folder / "engine.py"

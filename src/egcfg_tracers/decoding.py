@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from attrs import frozen
@@ -65,27 +64,35 @@ class _Record(NamedTuple):
     text: str
 
 
-def decode(memory: bytes, tail_events: int) -> Recording:
-    """Return the events in `memory`, of the ring only the last `tail_events`."""
-    if len(memory) < 4096:
+def decode(memory: bytes, size: int, tail_events: int) -> Recording:
+    """Return the events that a memory holds.
+
+    Args:
+        memory: its content; the zeros at its end may be missing.
+        size: its length in the watched process, in bytes.
+        tail_events: how many events of the ring to return: the last ones.
+    """
+    memory = memory.ljust(8 * journal.HEAD_START, b"\0")
+    words = struct.unpack_from(f"={journal.HEAD_START}Q", memory)
+    if words[journal.Word.MAGIC] != journal.MAGIC or size < 4096:
         return Recording(lost=True)
-    words = struct.unpack_from("<8Q", memory)
-    if words[journal.Word.MAGIC] != journal.MAGIC:
-        return Recording(lost=True)
-    layout = journal.Layout.of(len(memory))
-    codes = _read_codes(memory, layout, words[journal.Word.CODES])
-    head = list(_read_records(memory, layout.head, min(words[journal.Word.HEAD], layout.ring)))
-    ring = _read_ring(
-        memory, layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
-    )
-    records = [*head, *ring]
+    layout = journal.Layout.of(size)
+    has_tail = words[journal.Word.LAST] or words[journal.Word.SAMPLE]
+    reader = _Reader(memory.ljust(size if has_tail else -(-len(memory) // 8) * 8, b"\0"))
+    records = reader.read_head(layout)
+    if words[journal.Word.LAST]:
+        records += reader.read_ring(
+            layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
+        )
     indices = [record.number for record in records]
     if any(a >= b for a, b in itertools.pairwise(indices)):  # only the program can have done that
         return Recording(lost=True)
     flags = words[journal.Word.FLAGS]
     seen = indices[-1] + 1 if indices else 0
     # An older sample tells nothing that later events do not.
-    sample = [record for record in _read_sample(memory, layout, words) if record.number >= seen]
+    sample = reader.read_sample(layout, words[journal.Word.SAMPLE])
+    sample = [record for record in sample if record.number >= seen]
+    codes = reader.codes
     return Recording(
         events=tuple(_event(record, codes) for record in records),
         last_seen=tuple(
@@ -98,23 +105,111 @@ def decode(memory: bytes, tail_events: int) -> Recording:
     )
 
 
-def _read_codes(memory: bytes, layout: journal.Layout, end: int) -> dict[int, _Code]:
-    codes = {}
-    position = layout.codes
-    end = min(end, layout.head)
-    while position + journal.CODE.size <= end:
-        size, number = journal.CODE.unpack_from(memory, position)
-        stop = position + size
-        if stop <= position or stop > end:
-            break
-        name, *rows = _text(memory[position + journal.CODE.size : stop]).split(ROW)
+class _Reader:
+    """Reads records; `codes` are the code objects that it came across."""
+
+    def __init__(self, memory: bytes) -> None:
+        self._memory = memory
+        self._words = memoryview(memory).cast("Q")
+        self.codes: dict[int, _Code] = {}
+
+    def read_head(self, layout: journal.Layout) -> list[_Record]:
+        records: list[_Record] = []
+        places: dict[int, tuple[int, int]] = {}  # activation -> depth, code
+        at = journal.HEAD_START
+        end = min(layout.ring, len(self._words))
+        while at < end and (first := self._words[at]):
+            size = first & 0xFFFF
+            if size == 1:
+                activation = first >> 32
+                depth, code = places.get(activation, (0, 0))
+                is_line, number = first >> 16 & 1, first >> 17 & 0x7FFF
+                kind = journal.Kind.LINE if is_line else journal.Kind.OPCODE
+                number = number if is_line else 2 * number
+                records.append(_Record(kind, 0, depth, len(records), activation, code, number, ""))
+            elif size < 2 or at + size > end:
+                break
+            elif first >> 16 & 0xFF == journal.Kind.CODE:
+                self._enter_code(self._words[at + 1], self._payload(at + 2, at + size))
+            else:
+                record = self._read(at, size, 2)
+                if record is None:
+                    break
+                record = record._replace(number=len(records))
+                places[record.activation] = record.depth, record.code
+                records.append(record)
+            at += size
+        return records
+
+    def read_ring(
+        self, layout: journal.Layout, reserved: int, last: int, limit: int
+    ) -> list[_Record]:
+        """Walk back from the last record to what has been overwritten, or to `limit` records."""
+        length = layout.first_sample - layout.ring
+        records: list[_Record] = []
+        position = last - 1
+        while position >= 0 and position >= reserved - length and len(records) < limit:
+            at = layout.ring + position % length
+            size = self._words[at] & 0xFFFF
+            if size < 3 or at + size > layout.first_sample:
+                break
+            record = self._read(at, size, 3)
+            if record is None:
+                break
+            records.append(record)
+            back = self._words[at + 2] >> 32
+            if back == 0:
+                break
+            position -= back
+        return records[::-1]
+
+    def read_sample(self, layout: journal.Layout, sample: int) -> list[_Record]:
+        if not sample:
+            return []
+        turn = sample >> 32 & 1
+        at, end = (
+            (layout.second_sample, layout.end)
+            if turn
+            else (layout.first_sample, layout.second_sample)
+        )
+        end = min(at + (sample & 0xFFFFFFFF), end)
+        records = []
+        while at < end:
+            size = self._words[at] & 0xFFFF
+            record = self._read(at, size, 3) if size >= 3 and at + size <= end else None
+            if record is None:
+                break
+            records.append(record)
+            at += size
+        return records
+
+    def _read(self, at: int, size: int, header: int) -> _Record | None:
+        first, second = self._words[at], self._words[at + 1]
+        kind = first >> 16 & 0xFF
+        if kind >= len(journal.KINDS):
+            return None
+        return _Record(
+            kind=kind,
+            has=first >> 24 & 0xFF,
+            depth=first >> 32 & 0xFFFF,
+            number=self._words[at + 2] & 0xFFFFFFFF if header == 3 else 0,
+            activation=second & 0xFFFFFFFF,
+            code=first >> 48,
+            line=second >> 32,
+            text=self._payload(at + header, at + size),
+        )
+
+    def _payload(self, start: int, end: int) -> str:
+        data = self._memory[8 * start : 8 * end]
+        return data.rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+    def _enter_code(self, number: int, text: str) -> None:
+        name, *rows = text.split(ROW)
         instructions = (_instruction(row) for row in rows)
-        codes[number] = _Code(
+        self.codes[number] = _Code(
             clean(name, _MAX_NAME) or _UNKNOWN,
             {item.opcode.offset: item for item in instructions if item is not None},
         )
-        position = stop
-    return codes
 
 
 def _instruction(row: str) -> _Instruction | None:
@@ -131,61 +226,6 @@ def _instruction(row: str) -> _Instruction | None:
         )
     except ValueError:
         return None
-
-
-def _read_records(memory: bytes, start: int, end: int) -> Iterator[_Record]:
-    """Yield the records that lie one after another between `start` and `end`."""
-    while start + journal.RECORD.size <= end:
-        size, _back, record = _read_record(memory, start, end)
-        if record is None:
-            return
-        yield record
-        start += size
-
-
-def _read_record(memory: bytes, start: int, end: int) -> tuple[int, int, _Record | None]:
-    size, back, kind, has, depth, index, activation, code, line = journal.RECORD.unpack_from(
-        memory, start
-    )
-    stop = start + size
-    if size < journal.RECORD.size or stop > end or kind >= len(journal.KINDS):
-        return size, back, None
-    text = _text(memory[start + journal.RECORD.size : stop])
-    return size, back, _Record(kind, has, depth, index, activation, code, line, text)
-
-
-def _read_ring(
-    memory: bytes, layout: journal.Layout, reserved: int, last: int, limit: int
-) -> list[_Record]:
-    """Walk back from the last record to what has been overwritten, or to `limit` records."""
-    size = layout.first_sample - layout.ring
-    records: list[_Record] = []
-    position = last - 1
-    while position >= 0 and position >= reserved - size and len(records) < limit:
-        start = layout.ring + position % size
-        if start + journal.RECORD.size > layout.first_sample:
-            break
-        _size, back, record = _read_record(memory, start, layout.first_sample)
-        if record is None:
-            break
-        records.append(record)
-        if back == 0:
-            break
-        position -= back
-    return records[::-1]
-
-
-def _read_sample(
-    memory: bytes, layout: journal.Layout, words: tuple[int, ...]
-) -> Iterator[_Record]:
-    sample = words[journal.Word.SAMPLE]
-    if not sample:
-        return iter(())
-    turn = sample >> 32 & 1
-    start, end = (
-        (layout.second_sample, layout.end) if turn else (layout.first_sample, layout.second_sample)
-    )
-    return _read_records(memory, start, min(start + (sample & 0xFFFFFFFF), end))
 
 
 def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
@@ -233,7 +273,3 @@ def _raised(row: str, has: int) -> RaisedValue:
         message=clean(message),
         first=bool(has & journal.Has.FIRST),
     )
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")

@@ -2,8 +2,8 @@
 
 Goes into the sandbox together with `egcfg_tracers.variables` (what changed) and
 `egcfg_tracers.journal` (memory that survives), joined to one file by `egcfg_tracers.bundle`, so it
-may import these and the standard library. Only frames of the program itself are watched. How
-closely depends on the level and on what is spent:
+may import what is joined there and the standard library. Only frames of the program itself are
+watched. How closely depends on the level and on what is spent:
 
 - *head* and *ring*: every call, line, return and exception (at level ``op``, every instruction
   while there is room), with the local variables that changed;
@@ -19,8 +19,6 @@ and puts it back is not noticed.
 from __future__ import annotations
 
 import builtins
-import dis
-import opcode
 import os
 import signal
 import sys
@@ -29,6 +27,7 @@ import types
 from typing import Any
 
 from egcfg_tracers import journal, values
+from egcfg_tracers.codes import ITERATES, Code
 from egcfg_tracers.variables import Variables, snapshot
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
@@ -38,8 +37,6 @@ __all__ = ["PROGRAM_FILE", "Instrument"]
 
 PROGRAM_FILE = "<program>"
 HEADROOM = 60  # levels of the stack for the engine's own calls
-MAX_ARGUMENT = 40  # characters of an instruction's argument
-MAX_DEPTH = 0xFFFF
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
 TICK_SECONDS = 0.1  # processor time between two samples
 TICKS_UNTIL_OFF = 5
@@ -52,18 +49,10 @@ _settrace, _gettrace = sys.settrace, sys.gettrace
 _describe = values.describe
 _Kind, _Has = journal.Kind, journal.Has
 _LINE = _Kind.LINE
-_SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
+_SECTION, _FIELD = journal.SECTION, values.FIELD
+_CUT = journal.Flag.CUT
+_place_of = journal.place_of
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
-
-
-def _numbers(*names: str) -> frozenset[int]:
-    return frozenset(opcode.opmap[name] for name in names if name in opcode.opmap)
-
-
-_RETURNS = _numbers("RETURN_VALUE", "RETURN_CONST")
-_YIELDS = _numbers("YIELD_VALUE")
-_RESUMES = _numbers("RESUME")  # from 3.13 on, a yield is reported at the instruction after it
-_ITERATES = _numbers("FOR_ITER", "SEND", "END_ASYNC_FOR", "END_SEND")
 
 
 class Instrument:
@@ -82,15 +71,17 @@ class Instrument:
             raise ValueError(f"level must be one of {', '.join(_LEVELS)}, not {level!r}")
         self.final = level == "final"
         opcodes = options["op_events"] if level == "op" else 0
-        self.journal = journal.Journal(memory, options["head_events"], opcodes)
-        self._events_left = options["watched_events"]
-        self._codes: dict[int, _Code] = {}
+        head_events = options["head_events"]
+        stages = [(QUIET_RECORDS, self._on_quiet_spent)]
+        if not self.final:
+            stages.insert(0, (options["watched_events"] - head_events, self._on_watched))
+        self.journal = journal.Journal(memory, head_events, opcodes, stages)
+        self._codes: dict[int, Code] = {}
         self._activations = 0
         self._ticks = 0
-        self.quiet_left = QUIET_RECORDS
         self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
         self.mode = _QUIET if self.final else _WATCHING
-        self._callback = self._on_call  # one object, so that `stop` can recognise it
+        self.callback = self._on_call  # one object, so that `stop` can recognise it
 
     def start(self) -> None:
         """Watch this thread and those that it starts, from the next call on."""
@@ -98,14 +89,14 @@ class Instrument:
         os.register_at_fork(after_in_child=self._turn_off)
         signal.signal(signal.SIGVTALRM, self._on_tick)
         signal.setitimer(signal.ITIMER_VIRTUAL, TICK_SECONDS, TICK_SECONDS)
-        threading.settrace(self._callback)
+        threading.settrace(self.callback)
         if self.journal.wants_opcodes:  # 3.12 looks for this at `settrace` only
             sys._getframe().f_trace_opcodes = True
-        _settrace(self._callback)
+        _settrace(self.callback)
 
     def stop(self, error: BaseException | None) -> None:
         """End; note what of an uncaught `error` was not seen as it happened."""
-        lost = self.mode != _OFF and _gettrace() is not self._callback
+        lost = self.mode != _OFF and _gettrace() is not self.callback
         unseen = lost or self.mode == _OFF
         self._turn_off()
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -114,23 +105,14 @@ class Instrument:
         if error is not None and unseen:
             self.record_origin(error, _traceback_of(error))
 
-    def record(
-        self, kind: int, activation: _Activation, line: int | None, has: int = 0, text: str = ""
-    ) -> None:
-        """Write an event of `activation` and keep the budgets."""
-        code = activation.code.number
-        self.journal.add(kind, activation.depth, activation.number, code, line or 0, has, text)
-        if self.mode == _WATCHING:
-            self._events_left -= 1
-            if self._events_left <= 0:
-                self.mode = _QUIET
-                self._ticks = 0
-                self.journal.flag(journal.Flag.CUT)
-        elif not self.journal.in_head:
-            self.quiet_left -= 1
-            if self.quiet_left <= 0 and self.quiet_depth > 1:
-                self.quiet_depth = 1
-                self.journal.flag(journal.Flag.CUT)
+    def _on_watched(self) -> None:
+        self.mode = _QUIET
+        self._ticks = 0
+        self.journal.flag(journal.Flag.CUT)
+
+    def _on_quiet_spent(self) -> None:
+        self.quiet_depth = 1
+        self.journal.flag(journal.Flag.CUT)
 
     def _on_call(self, frame: types.FrameType, _event: str, _arg: Any) -> Any:
         """Trace function of every new or resumed frame."""
@@ -140,27 +122,25 @@ class Instrument:
         activation = _activation_of(frame)
         kind = _Kind.RESUME
         if activation is None:
-            depth = min(self._depth(frame), MAX_DEPTH)
+            depth = self._depth(frame)
             if self.mode != _WATCHING and depth > self.quiet_depth:
                 return None
             kind = _Kind.CALL
             self._activations += 1
             activation = _Activation(self, self._activations, self._code(code), depth)
             # 3.13 needs the trace function in place before opcode events can be asked for.
-            frame.f_trace = activation.on_event
-            if self.journal.wants_opcodes:
+            frame.f_trace = activation.callback
+            if self.journal.wants_opcodes and activation.code.has_short_offsets:
                 frame.f_trace_opcodes = True
         elif self.mode == _WATCHING:
-            activation.depth = min(self._depth(frame), MAX_DEPTH)
+            activation.move(self._depth(frame))
         activation.raised_at = -1
         if self.mode == _QUIET:
             frame.f_trace_lines = False
             if not self.final:
-                return activation.on_event
-        self.record(
-            kind, activation, frame.f_lineno, 0, activation.variables.changes(frame.f_locals)
-        )
-        return activation.on_event
+                return activation.callback
+        activation.record(kind, frame.f_lineno, 0, activation.changes(frame.f_locals))
+        return activation.callback
 
     def _depth(self, frame: types.FrameType) -> int:
         """Return how many frames of the program are on the stack; the module counts as one."""
@@ -171,10 +151,10 @@ class Instrument:
         # A frame without an activation was left alone because it is deep already.
         return activation.depth + 1 if activation is not None else len(_stack(frame))
 
-    def _code(self, code: types.CodeType) -> _Code:
+    def _code(self, code: types.CodeType) -> Code:
         known = self._codes.get(id(code))
         if known is None:
-            known = self._codes[id(code)] = _Code(code, len(self._codes) + 1)
+            known = self._codes[id(code)] = Code(code, len(self._codes) + 1)
             self.journal.add_code(known.number, known.text(with_rows=self.journal.wants_opcodes))
         return known
 
@@ -199,17 +179,12 @@ class Instrument:
 
     def _frame_record(
         self, frame: types.FrameType, depth: int, line: int | None = None
-    ) -> tuple[int, int, int, int, str]:
+    ) -> tuple[int, int, int, str]:
         activation = _activation_of(frame)
         number = activation.number if activation is not None else 0
         text = f"{_SECTION}{snapshot(frame.f_locals)}"
-        return (
-            min(depth, MAX_DEPTH),
-            number,
-            self._code(frame.f_code).number,
-            line or frame.f_lineno or 0,
-            text,
-        )
+        place = _place_of(depth, self._code(frame.f_code).number)
+        return place, number, line or frame.f_lineno or 0, text
 
     def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
         """Note the program's innermost frame in `traceback` as where `error` was raised.
@@ -230,7 +205,8 @@ class Instrument:
             return
         at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno)
         text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
-        self.journal.add(_Kind.EXCEPTION, *at[:-1], _Has.FULL | _Has.RAISED | _Has.FIRST, text)
+        has = _Has.FULL | _Has.RAISED | _Has.FIRST
+        self.journal.add(_Kind.EXCEPTION, *at[:-1], has, text)
 
     def _turn_off(self) -> None:
         """Stop watching this process: at the end, and in children that the program forks."""
@@ -239,89 +215,73 @@ class Instrument:
         _settrace(None)
 
 
-class _Code:
-    """A code object of the program and what the records need to know about it."""
-
-    __slots__ = ("bytecode", "code", "number")
-
-    def __init__(self, code: types.CodeType, number: int) -> None:
-        self.code = code  # keeps its id from being used again
-        self.number = number
-        self.bytecode = code.co_code
-
-    def text(self, *, with_rows: bool) -> str:
-        """Return the name and, if wanted, a row per instruction."""
-        rows = [values.clean(self.code.co_name)]
-        if with_rows:
-            line = self.code.co_firstlineno
-            for at in dis.get_instructions(self.code):
-                line = at.positions.lineno or line if at.positions else line
-                shown = at.argrepr
-                if not shown.isprintable() or len(shown) > MAX_ARGUMENT or " at 0x" in shown:
-                    code = type(at.argval) is types.CodeType
-                    shown = "<code>" if code else values.clean(shown, MAX_ARGUMENT)
-                argument = "" if at.arg is None else at.arg
-                rows.append(
-                    f"{at.offset}{_FIELD}{line}{_FIELD}{at.opname}{_FIELD}{argument}{_FIELD}{shown}"
-                )
-        return _ROW.join(rows)
-
-    def exit_kind(self, offset: int) -> int:
-        """Return how a frame whose last instruction is at `offset` is left."""
-        number = self.bytecode[offset]
-        if number in _RETURNS:
-            return _Kind.RETURN
-        if number in _YIELDS or (number in _RESUMES and self.bytecode[offset - 2] in _YIELDS):
-            return _Kind.YIELD
-        return _Kind.UNWIND
-
-
 class _Activation:
     """One call of a function of the program: its frame's trace function, and what it has shown."""
 
     __slots__ = (
-        "_add_opcode",
-        "_code_number",
+        "_journal",
+        "_opcode_word",
+        "_place",
+        "callback",
+        "changes",
         "code",
         "depth",
         "engine",
         "number",
         "raised",
         "raised_at",
-        "variables",
     )
 
-    def __init__(self, engine: Instrument, number: int, code: _Code, depth: int) -> None:
+    def __init__(self, engine: Instrument, number: int, code: Code, depth: int) -> None:
         self.engine = engine
         self.number = number
         self.code = code
-        self._code_number = code.number
-        self._add_opcode = engine.journal.add_opcode
-        self.depth = depth
         self.raised = ""
         self.raised_at = -1  # offset of the instruction that an exception has just come from
-        self.variables = Variables()
+        self.changes = Variables().changes
+        self.callback = self.on_event  # made once, as every event returns it
+        self._journal = engine.journal
+        self._opcode_word = 1 | number << 32
+        self.move(depth)
+
+    def move(self, depth: int) -> None:
+        """Note how many frames of the program are on the stack now."""
+        self.depth = depth
+        self._place = _place_of(depth, self.code.number)
+
+    def record(self, kind: int, line: int | None, has: int = 0, text: str = "") -> None:
+        """Write an event."""
+        self._journal.add(kind, self._place, self.number, line or 0, has, text)
 
     def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """Trace function of the frame."""
         if event == "opcode":
-            if not self._add_opcode(self.depth, self.number, self._code_number, frame.f_lasti):
+            # As `Journal.add_line` does it; a call would take as long as all of this.
+            journal = self._journal
+            word = self._opcode_word | frame.f_lasti << 16
+            at = journal.at
+            if at < journal.op_stop:
+                journal.at = at + 1
+                journal.words[at] = word
+            else:
                 frame.f_trace_opcodes = False
-            return self.on_event
-        engine = self.engine
-        if event == "line":
-            if engine.mode == _WATCHING:
+                journal.flag(_CUT)
+        elif event == "line":
+            if self.engine.mode == _WATCHING:
                 self.raised_at = -1
-                engine.record(
-                    _LINE, self, frame.f_lineno, 0, self.variables.changes(frame.f_locals)
-                )
+                text = self.changes(frame.f_locals)
+                line = frame.f_lineno or 0
+                if text:
+                    self._journal.add(_LINE, self._place, self.number, line, 0, text)
+                else:
+                    self._journal.add_line(self._place, self.number, line)
             else:
                 frame.f_trace_lines = frame.f_trace_opcodes = False
         elif event == "return":
             self._on_exit(frame, arg)
         elif event == "exception":
             self._on_exception(frame, *arg)
-        return self.on_event
+        return self.callback
 
     def _on_exit(self, frame: types.FrameType, value: Any) -> None:
         kind = self.code.exit_kind(frame.f_lasti)
@@ -335,24 +295,24 @@ class _Activation:
             has, raised = _Has.RAISED, self.raised
         else:
             has, shown = _Has.VALUE, _describe(value)
-        delta = self.variables.changes(frame.f_locals)
+        delta = self.changes(frame.f_locals)
         if self.depth <= 2 and kind != _Kind.YIELD:
             has |= _Has.FULL
             full = snapshot(frame.f_locals)
         text = _SECTION.join((delta, full, shown, raised))
-        self.engine.record(kind, self, frame.f_lineno, has, text)
+        self.record(kind, frame.f_lineno, has, text)
 
     def _on_exception(
         self, frame: types.FrameType, kind: type, error: BaseException, traceback: Any
     ) -> None:
         self.raised_at = frame.f_lasti
         ends_loop = kind is StopIteration or kind is StopAsyncIteration
-        if ends_loop and self.code.bytecode[frame.f_lasti] in _ITERATES:
+        if ends_loop and self.code.bytecode[frame.f_lasti] in ITERATES:
             return
         self.raised = _raised(error)
         inner = traceback.tb_next if traceback is not None else None
         if self.engine.mode != _WATCHING:
-            if self.depth > 2 or self.engine.quiet_left <= 0:
+            if self.depth > 2 or self.engine.quiet_depth < 2:
                 return
             if self.depth == self.engine.quiet_depth:
                 self.engine.record_origin(error, inner, self.depth)
@@ -362,8 +322,8 @@ class _Activation:
         if inner is None:
             has |= _Has.FIRST | _Has.FULL
             full = snapshot(frame.f_locals)
-        text = _SECTION.join((self.variables.changes(frame.f_locals), full, "", self.raised))
-        self.engine.record(_Kind.EXCEPTION, self, frame.f_lineno, has, text)
+        text = _SECTION.join((self.changes(frame.f_locals), full, "", self.raised))
+        self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
 
 
 def _raised(error: Any) -> str:

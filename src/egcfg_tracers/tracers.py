@@ -99,11 +99,7 @@ class _EngineTracer(Tracer):
         )
         results = sandbox.run([_execution(request, instrument) for request in requests])
         return [
-            _assemble(
-                request,
-                result,
-                decode(result.memory.ljust(self._memory_bytes, b"\0"), self._tail_events),
-            )
+            _assemble(request, result, decode(result.memory, self._memory_bytes, self._tail_events))
             for request, result in zip(requests, results, strict=True)
         ]
 
