@@ -17,6 +17,7 @@ from egcfg.backend import LogprobBackend
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.errors import EgcfgError, SandboxError
 from egcfg.plugins import describe, registry
+from egcfg.sandbox import Pace
 
 __all__ = [
     "Finding",
@@ -154,5 +155,15 @@ def look_at_sandbox(config: RunConfig) -> Iterator[Finding]:
                 yield Finding("sandbox", layer, state, verdict)
             sandbox.canary()
             yield Finding("sandbox", "verdicts", "known programs are judged right")
+            yield Finding("sandbox", "pace", _pace(sandbox.pace))
     except SandboxError as error:
         yield Finding("sandbox", "isolation", str(error), Verdict.PROBLEM)
+
+
+def _pace(pace: Pace) -> str:
+    if pace == Pace():
+        return "limits of time hold as they are set"
+    return (
+        "a slow or busy machine: limits are stretched, "
+        f"processor time {pace.cpu} times, real time {pace.wall} times"
+    )

@@ -11,6 +11,7 @@ from egcfg.sandbox.types import (
     Instrument,
     Limits,
     Outcome,
+    Pace,
     Raised,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "Level",
     "Limits",
     "Outcome",
+    "Pace",
     "Raised",
     "Sandbox",
     "SandboxReport",

@@ -1,4 +1,8 @@
-"""Programs whose verdicts are known: if the sandbox errs about them, no verdict of it counts."""
+"""Programs of which all is known: what verdict is right, and how long a usual machine takes.
+
+If the sandbox errs about a verdict, none of it counts. If programs take long here, limits of time
+that were meant for a usual machine would change scores: they are stretched.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,22 @@ from attrs import frozen
 from egcfg.errors import SandboxError
 from egcfg.problem import AssertTest, Problem
 from egcfg.sandbox.service import Sandbox
+from egcfg.sandbox.types import Execution, Outcome, Pace
 from egcfg.scorer import TestStatus
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.judged import ScorerOptions
 
-__all__ = ["check_verdicts"]
+__all__ = ["check_verdicts", "measure_pace"]
+
+# What a core of a usual server takes for the work below, in processor time.
+USUAL_SECONDS = 0.025
+WORK = """
+found = {}
+for number in range(60_000):
+    key = str(number % 97)
+    found[key] = found.get(key, 0) + number * number % 7
+"""
+MAX_STRETCH = 20
 
 PROBLEM = Problem(
     task_id="canary",
@@ -61,3 +76,26 @@ def check_verdicts(sandbox: Sandbox) -> None:
                 f" ({result.error or 'no error'}); no verdict here can be trusted: "
                 "run `egcfg doctor`"
             )
+
+
+def measure_pace(sandbox: Sandbox) -> Pace:
+    """Run known work on every worker at once, and return how slow this machine is at it.
+
+    Raises:
+        SandboxError: the work does not get done.
+    """
+    results = sandbox.run([Execution(source=WORK)] * sandbox.workers)
+    for result in results:
+        if result.outcome is not Outcome.OK:
+            raise SandboxError(
+                f"the sandbox does not get a known program done: {result.outcome}"
+                f" {result.detail}; run `egcfg doctor`"
+            )
+    cpu = min(result.cpu_seconds for result in results)
+    wall = min(result.seconds for result in results)
+    return Pace(cpu=_stretch(cpu / USUAL_SECONDS), wall=_stretch(max(cpu, wall) / USUAL_SECONDS))
+
+
+def _stretch(slowness: float) -> int:
+    # In whole steps: the limits are to be the same in every run on the same machine.
+    return max(1, min(MAX_STRETCH, round(slowness)))

@@ -24,14 +24,16 @@ from egcfg.sandbox.dispatch import dispatch
 from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
 from egcfg.sandbox.report import LAYERS, SandboxReport
 from egcfg.sandbox.server_process import ServerProcess
-from egcfg.sandbox.translate import to_request, to_result
-from egcfg.sandbox.types import Execution, ExecutionResult
+from egcfg.sandbox.translate import stretch, to_request, to_result
+from egcfg.sandbox.types import Execution, ExecutionResult, Pace
 
 __all__ = ["Sandbox"]
 
 
 class Sandbox:
     """Runs programs in fresh, limited processes. Starts lazily; a context manager ends it.
+
+    Before the first program, known ones are judged and timed (see `canary`).
 
     Safe to use from several threads. After a fork, the child process gets a server of its own.
     """
@@ -64,14 +66,20 @@ class Sandbox:
         self._lock = threading.Lock()
         self._server: ServerProcess | None = None
         self._owner = os.getpid()
+        # Reentrant: known programs are run by the same methods as all others.
+        self._trial = threading.RLock()
+        self._trying = False
+        self._tried = False
+        self._pace = Pace()
 
     def run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         """Run every execution in a process of its own; results are in the order of the requests.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same execution.
+            SandboxError: the sandbox failed twice on the same execution; or as `canary`.
         """
-        jobs = [(to_request(execution),) for execution in executions]
+        self.canary()
+        jobs = [(stretch(to_request(execution), self._pace),) for execution in executions]
         answers = dispatch(jobs, self._slots, self._ready_server)
         return [
             to_result(execution, answer)
@@ -82,12 +90,15 @@ class Sandbox:
         """Decide about programs by tests that run in other processes than they do.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same judgement.
+            SandboxError: the sandbox failed twice on the same judgement; or as `canary`.
         """
+        self.canary()
         jobs = [
             (
-                {**to_request(judgement.execution()), "setup": judgement.setup},
-                judgement.judge_request(),
+                stretch(
+                    {**to_request(judgement.execution()), "setup": judgement.setup}, self._pace
+                ),
+                stretch(judgement.judge_request(), self._pace),
             )
             for judgement in judgements
         ]
@@ -106,15 +117,37 @@ class Sandbox:
         return SandboxReport(self._ready_server().layers)
 
     def canary(self) -> None:
-        """Judge programs whose verdicts are known.
+        """Time and judge known programs: once, before the first other program at the latest.
 
         Raises:
-            SandboxError: a verdict is wrong: no other one here can be trusted.
+            SandboxError: a verdict is wrong: no other one here can be trusted. Or a known program
+                cannot be run.
         """
+        if self._tried:
+            return
         # It judges through a scorer, and scorers import this module.
-        from egcfg.sandbox.canary import check_verdicts
+        from egcfg.sandbox.canary import check_verdicts, measure_pace
 
-        check_verdicts(self)
+        with self._trial:
+            if self._tried or self._trying:
+                return
+            self._trying = True
+            try:
+                self._pace = measure_pace(self)
+                check_verdicts(self)
+                self._tried = True
+            finally:
+                self._trying = False
+
+    @property
+    def pace(self) -> Pace:
+        """How far limits of time are stretched; runs the canary.
+
+        Raises:
+            SandboxError: as `canary`.
+        """
+        self.canary()
+        return self._pace
 
     def close(self) -> None:
         """End the service and everything that it started."""

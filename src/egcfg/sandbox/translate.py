@@ -8,9 +8,9 @@ import attrs
 
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.dispatch import Answer
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Raised
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
 
-__all__ = ["decode_report", "to_request", "to_result"]
+__all__ = ["decode_report", "stretch", "to_request", "to_result"]
 
 # Values are decoded in the parent here, so keep what a hostile one can cost it below seconds.
 BOUNDS = codec.Bounds(size=16 << 20, nodes=500_000, keys=10_000)
@@ -46,6 +46,16 @@ def to_request(execution: Execution) -> dict[str, Any]:
 def pack_limits(limits: Limits) -> dict[str, Any]:
     """Return limits as plain data."""
     return attrs.asdict(limits)
+
+
+def stretch(request: dict[str, Any], pace: Pace) -> dict[str, Any]:
+    """Return a request with its limits of time as this machine needs them."""
+    limits = request["limits"]
+    times = {
+        "cpu_seconds": limits["cpu_seconds"] * pace.cpu,
+        "wall_seconds": limits["wall_seconds"] * pace.wall,
+    }
+    return {**request, "limits": {**limits, **times}}
 
 
 def to_result(execution: Execution, answer: Answer) -> ExecutionResult:

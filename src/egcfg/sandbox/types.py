@@ -8,7 +8,16 @@ from typing import Any
 
 from attrs import field, frozen
 
-__all__ = ["Call", "Execution", "ExecutionResult", "Instrument", "Limits", "Outcome", "Raised"]
+__all__ = [
+    "Call",
+    "Execution",
+    "ExecutionResult",
+    "Instrument",
+    "Limits",
+    "Outcome",
+    "Pace",
+    "Raised",
+]
 
 
 class Outcome(enum.StrEnum):
@@ -25,7 +34,7 @@ class Outcome(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Limits:
-    """What one execution may use.
+    """What one execution may use. Times are those of a usual machine, stretched on slower ones.
 
     Attributes:
         cpu_seconds: processor time; the limit that decides on a loaded machine.
@@ -40,6 +49,19 @@ class Limits:
     memory_bytes: int = 1 << 30
     output_bytes: int = 1 << 20
     file_bytes: int = 16 << 20
+
+
+@frozen(kw_only=True)
+class Pace:
+    """How much slower than a usual machine this one is, in whole multiples; never below 1.
+
+    Attributes:
+        cpu: in processor time.
+        wall: in real time, with every worker of the sandbox at work and whatever else runs here.
+    """
+
+    cpu: int = 1
+    wall: int = 1
 
 
 @frozen
