@@ -19,6 +19,7 @@ and puts it back is not noticed.
 from __future__ import annotations
 
 import builtins
+import inspect
 import os
 import signal
 import sys
@@ -230,6 +231,7 @@ class _Activation:
         "number",
         "raised",
         "raised_at",
+        "variables",
     )
 
     def __init__(self, engine: Instrument, number: int, code: Code, depth: int) -> None:
@@ -238,7 +240,9 @@ class _Activation:
         self.code = code
         self.raised = ""
         self.raised_at = -1  # offset of the instruction that an exception has just come from
-        self.changes = Variables().changes
+        self.variables = Variables()
+        plain = code.code.co_flags & inspect.CO_OPTIMIZED  # a function's names are plain strings
+        self.changes = self.variables.changes if plain else self.variables.changes_of_any
         self.callback = self.on_event  # made once, as every event returns it
         self._journal = engine.journal
         self._opcode_word = 1 | number << 32
@@ -298,7 +302,7 @@ class _Activation:
         delta = self.changes(frame.f_locals)
         if self.depth <= 2 and kind != _Kind.YIELD:
             has |= _Has.FULL
-            full = snapshot(frame.f_locals)
+            full = self.variables.all()
         text = _SECTION.join((delta, full, shown, raised))
         self.record(kind, frame.f_lineno, has, text)
 
@@ -318,11 +322,12 @@ class _Activation:
                 self.engine.record_origin(error, inner, self.depth)
         while inner is not None and inner.tb_frame.f_code.co_filename != PROGRAM_FILE:
             inner = inner.tb_next
+        delta = self.changes(frame.f_locals)
         has, full = _Has.RAISED, ""
         if inner is None:
             has |= _Has.FIRST | _Has.FULL
-            full = snapshot(frame.f_locals)
-        text = _SECTION.join((self.changes(frame.f_locals), full, "", self.raised))
+            full = self.variables.all()
+        text = _SECTION.join((delta, full, "", self.raised))
         self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
 
 

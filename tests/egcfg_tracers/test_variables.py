@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import array
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from egcfg_tracers.journal import ROW
-from egcfg_tracers.values import FIELD
+from egcfg_tracers.values import FIELD, describe
 from egcfg_tracers.variables import MAX_NAMES, Variables, snapshot
 
 
@@ -71,3 +75,56 @@ def test_odd_names_and_more_than_the_limit_are_left_out():
     assert len(told(Variables().changes({**odd, **crowd}))) == MAX_NAMES
     assert len(told(snapshot({**odd, **crowd}))) == MAX_NAMES
     assert told(Variables().changes(odd)) == {}
+
+
+class Name(str):
+    """A name that objects to being looked up."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        if self.armed:
+            raise AssertionError("the program's own code was run")
+        return 1
+
+    armed = False
+
+
+def test_names_that_are_objects_of_the_program_are_never_hashed():
+    variables = {Name("a"): 1, "b": 2}
+    Name.armed = True
+    looker = Variables()
+    assert told(looker.changes_of_any(variables)) == {"b": "2"}
+    assert told(looker.all()) == {"b": "2"}
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.complex_numbers()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+    | st.sets(st.integers(), max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_a_text_from_the_serialised_form_is_the_one_that_any_other_way_gives(value):
+    name, _, described = Variables().changes({"v": value}).partition(FIELD)
+    assert (name, described) == ("v", describe(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[array.array("i", [1])], {"a": bytearray(b"x")}, [StopIteration], [(lambda: 1).__code__]],
+)
+def test_what_is_serialised_as_something_else_is_told_as_what_it_is(value):
+    assert Variables().changes({"v": value}).partition(FIELD)[2] == describe(value)
