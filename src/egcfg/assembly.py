@@ -7,7 +7,7 @@ milliseconds, not after a model was loaded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from attrs import define, evolve, field
 
+from egcfg.budget import Meter, MeteredBackend
 from egcfg.component_options import component_options, lacks_mbpp_examples
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.datasets.selection import open_dataset, select
@@ -193,6 +194,15 @@ class Engines:
                 else evolve(shared, prompt=open_component(self.config, Kind.PROMPT, prompt))
             )
         return self._by_prompt[prompt]
+
+    def metered(self, meter: Meter) -> Callable[[str], Engine]:
+        """Return what gives the same engines with a backend that `meter` counts and stops."""
+
+        def engine(prompt: str) -> Engine:
+            opened = self(prompt)
+            return evolve(opened, backend=MeteredBackend(opened.backend, meter))
+
+        return engine
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ EgcfgError
 ├── BackendError              the model could not answer
 │   ├── CapabilityError       the backend lacks what was asked of it
 │   └── ContextOverflowError  the prompt does not fit the model's context
+├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
 └── RunError                  a results folder that cannot be used as asked
 ```
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BackendError",
+    "BudgetError",
     "CapabilityError",
     "ConfigError",
     "ContextOverflowError",
@@ -104,6 +106,18 @@ class ContextOverflowError(BackendError):
             f"the prompt needs {needed} tokens, the model's context holds {available}; "
             "shorten the problem or use a model with a longer context"
         )
+
+
+class BudgetError(EgcfgError):
+    """The work came to the end of a budget; nothing is wrong with it.
+
+    Attributes:
+        flag: the flag that sets the limit, such as ``"--max-requests"``.
+    """
+
+    def __init__(self, reached: str, flag: str) -> None:
+        self.flag = flag
+        super().__init__(f"{reached}; run again with a larger {flag} to go on")
 
 
 class SandboxError(EgcfgError):

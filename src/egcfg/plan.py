@@ -9,8 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
+from egcfg.budget import Budget
 from egcfg.config import RunConfig
 from egcfg.datasets.selection import dataset_label
+from egcfg.errors import ConfigError
 from egcfg.pins import component_pins
 from egcfg.problem import Problem
 from egcfg.runs.config_string import SignalConfig
@@ -18,7 +20,7 @@ from egcfg.runs.grid import Grid
 from egcfg.runs.store import ResultsFolder
 from egcfg.settings import DecodingSettings
 
-__all__ = ["RunPlan", "base_settings", "plan_run", "signal_configs"]
+__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run", "signal_configs"]
 
 
 @frozen(kw_only=True)
@@ -31,12 +33,14 @@ class RunPlan:
         settings: what configurations and gammas do not say.
         pins_for: what else determines the text with a prompt builder of that name; see
             `egcfg.pins.component_pins`.
+        budget: what the work may cost.
     """
 
     grid: Grid
     folder: ResultsFolder
     settings: DecodingSettings
     pins_for: Callable[[str], Mapping[str, Any]]
+    budget: Budget
 
 
 def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunPlan:
@@ -48,7 +52,8 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         model: the model's name in results.
 
     Raises:
-        ConfigError: the grid is empty, or a prompt's name cannot stand in a config string.
+        ConfigError: the grid is empty, a prompt's name cannot stand in a config string, or there
+            is a limit on the cost without prices.
     """
     return RunPlan(
         grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma),
@@ -56,6 +61,7 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         settings=base_settings(config),
         # Once per prompt: a fingerprint reads the model's files.
         pins_for=cache(partial(component_pins, config)),
+        budget=model_budget(config, model),
     )
 
 
@@ -85,6 +91,27 @@ def signal_configs(config: RunConfig) -> tuple[SignalConfig, ...]:
             config.horizon,
             config.refresh,
         )
+    )
+
+
+def model_budget(config: RunConfig, model: str) -> Budget:
+    """Return what the work with a model of that name may cost.
+
+    Raises:
+        ConfigError: there is a limit on the cost, and no prices for this model.
+    """
+    prices = None if config.prices is None else config.prices.of(model)
+    if config.max_cost is not None and prices is None and config.prices is not None:
+        raise ConfigError(
+            f"--max-cost needs prices, and there are none for the model {model!r}; add the table "
+            f'[prices."{model}"] to egcfg.toml, or give prices for all models: '
+            "--prices input=0.2,output=0.6"
+        )
+    return Budget(
+        max_requests=config.max_requests,
+        max_tokens=config.max_tokens_total,
+        max_cost=config.max_cost,
+        prices=prices,
     )
 
 

@@ -18,7 +18,7 @@ SHOWN_BY_DEFAULT = 5
 @click.command("datasets", cls=SettingCommand)
 @click.argument("name", required=False)
 @setting_options(
-    without=(Group.MODEL, Group.GUIDANCE, Group.EXECUTION, "dataset", "scorer"),
+    without=(Group.MODEL, Group.GUIDANCE, Group.EXECUTION, Group.BUDGET, "dataset", "scorer"),
 )
 @log_options
 def datasets_command(effective: EffectiveConfig, name: str | None) -> None:

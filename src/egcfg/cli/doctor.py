@@ -25,7 +25,7 @@ __all__ = ["doctor_command"]
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @setting_options(
     without=(
-        *(Group.PROBLEMS, Group.GUIDANCE),
+        *(Group.PROBLEMS, Group.GUIDANCE, Group.BUDGET),
         *("max_tokens", "seed", "results_dir", "stop_when_solved"),
     )
 )

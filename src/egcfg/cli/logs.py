@@ -12,7 +12,7 @@ import click
 
 from egcfg.cli.terminal import printable, printable_line
 
-__all__ = ["LOG_FLAGS", "is_debugging", "log_options", "start_logging"]
+__all__ = ["LOG_FLAGS", "is_debugging", "is_quiet", "log_options", "start_logging"]
 
 LOG_FLAGS = frozenset({"-q", "--quiet", "--debug"})
 
@@ -48,6 +48,11 @@ def start_logging() -> None:
 def is_debugging() -> bool:
     """Whether tracebacks are wanted: ``--debug`` or ``EGCFG_DEBUG=1``."""
     return os.environ.get("EGCFG_DEBUG") == "1" or logging.getLogger().level == logging.DEBUG
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are wanted: ``--quiet``."""
+    return logging.getLogger().level > logging.WARNING
 
 
 def log_options(function: F) -> F:

@@ -12,11 +12,14 @@ import click
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.terminal import console, printable, printable_json, printable_line
+from egcfg.config import load_config
 
 if TYPE_CHECKING:
+    from egcfg.config.prices import PriceTable
+    from egcfg.reports.aggregate import PricesOf
     from egcfg.runs.store import Record
 
-__all__ = ["harmless", "monitor_command"]
+__all__ = ["harmless", "monitor_command", "prices_of"]
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -25,16 +28,33 @@ SECONDS_BETWEEN_LOOKS = 2.0
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["text", "json", "csv"]), default="text")
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@click.option(
+    "--prices",
+    metavar="PRICES",
+    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
+    "[as egcfg.toml or EGCFG_PRICES says]",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="read the prices from this file  [egcfg.toml of the working directory, if there]",
+)
 @log_options
-def monitor_command(folder: Path, form: str, watch: bool) -> None:
+def monitor_command(
+    folder: Path, form: str, watch: bool, prices: str | None, config_file: Path | None
+) -> None:
     """Print the table of a results folder, or of any part of one.
 
     Accuracy is of single runs: one configuration, one gamma. The union counts what any of them
     solved, so an oracle over the tests picks. RSR is the share of what the unguided model left
-    unsolved.
+    unsolved. The cost stands beside them where prices are known.
     """
+    given = {} if prices is None else {"prices": prices}
+    table = load_config(given, file=config_file).config.prices
     while True:
-        text = _report(folder, form)
+        text = _report(folder, form, prices_of(table))
         if watch and form == "text" and sys.stdout.isatty():
             click.clear()
         click.echo(text, nl=False)
@@ -44,7 +64,7 @@ def monitor_command(folder: Path, form: str, watch: bool) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _report(folder: Path, form: str) -> str:
+def _report(folder: Path, form: str, prices: PricesOf) -> str:
     from egcfg.reports.aggregate import aggregate
     from egcfg.reports.export import as_csv, as_json
     from egcfg.reports.table import report_view
@@ -52,14 +72,21 @@ def _report(folder: Path, form: str) -> str:
 
     records = scan(folder)
     if form == "json":
-        return printable_json(as_json(aggregate(records)))
+        return printable_json(as_json(aggregate(records, prices)))
     if form == "csv":
-        return printable(as_csv(aggregate(records)))
+        return printable(as_csv(aggregate(records, prices)))
     screen = console(sys.stdout)
     with screen.capture() as capture:
-        for report in aggregate(harmless(records)):
+        for report in aggregate(harmless(records), prices):
             screen.print(report_view(report))
     return capture.get()
+
+
+def prices_of(table: PriceTable | None) -> PricesOf:
+    """Return what gives the prices of a model: those of `table`, if there is one."""
+    from egcfg.reports.aggregate import no_prices
+
+    return no_prices if table is None else table.of
 
 
 def harmless(records: Sequence[Record]) -> list[Record]:

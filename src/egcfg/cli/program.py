@@ -13,9 +13,16 @@ import click
 
 from egcfg.cli.commands import CommandGroup
 from egcfg.cli.logs import is_debugging, start_logging
-from egcfg.cli.status import FAILED, INTERRUPTED, TERMINATED, WRONG_USAGE, Interrupted
+from egcfg.cli.status import (
+    BUDGET_USED_UP,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    WRONG_USAGE,
+    Interrupted,
+)
 from egcfg.cli.terminal import printable
-from egcfg.errors import EgcfgError, UsageError
+from egcfg.errors import BudgetError, EgcfgError, UsageError
 
 __all__ = ["egcfg", "invoke", "main"]
 
@@ -45,6 +52,8 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(error, f"{error.format_message()} (see {path} --help)", WRONG_USAGE)
     except UsageError as error:
         return _fail(error, str(error), WRONG_USAGE)
+    except BudgetError as error:
+        return _fail(error, str(error), BUDGET_USED_UP)
     except EgcfgError as error:
         return _fail(error, str(error), FAILED)
     except Interrupted as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 
+from egcfg.budget import Meter, count_text
+from egcfg.cli.logs import is_quiet
 from egcfg.cli.terminal import console, printable_line
 from egcfg.errors import BackendError
 from egcfg.runs.grid import Unit
@@ -25,11 +26,16 @@ CODE_SHOWN = 48
 
 
 class PlainProgress(RunObserver):
-    """One line per finished unit; a context manager, so that it can stand for `LiveProgress`."""
+    """One line per finished unit; a context manager, so that it can stand for `LiveProgress`.
+
+    Attributes:
+        meter: says what things cost, and what is spent; set once the model's name is known.
+    """
 
     def __init__(self) -> None:
         self.total = 0
         self.done = 0
+        self.meter = Meter()
 
     def run_started(self, total: int, done: int) -> None:
         """Say how much there is to do."""
@@ -40,7 +46,7 @@ class PlainProgress(RunObserver):
     def unit_finished(self, unit: Unit, result: Result) -> None:
         """Say how a unit ended."""
         self.done += 1
-        self.say(f"[{self.done}/{self.total}] {unit}: {_verdict(result)}{_cost(result)}")
+        self.say(f"[{self.done}/{self.total}] {unit}: {_verdict(result)}{self._cost(result)}")
 
     def unit_failed(self, unit: Unit, error: BackendError) -> None:
         """Say that a unit stays undone."""
@@ -48,8 +54,16 @@ class PlainProgress(RunObserver):
 
     def say(self, line: str) -> None:
         """Write one line."""
-        if logging.getLogger().level <= logging.WARNING:
+        if not is_quiet():
             click.echo(printable_line(line), err=True)
+
+    def _cost(self, result: Result) -> str:
+        if result.stats is None:
+            return ""
+        said = f"{result.stats.output_tokens} tokens, {result.stats.seconds:.1f} s"
+        if (prices := self.meter.budget.prices) is not None:
+            said += f", cost {count_text(prices.cost(result.stats.total_usage))}"
+        return f" ({said})"
 
     def __enter__(self) -> Self:
         return self
@@ -111,9 +125,10 @@ class LiveProgress(PlainProgress):
         """Show the line that was decided last."""
         self.tokens += len(step.tokens)
         line = printable_line(step.text.strip())[:CODE_SHOWN]
-        self.progress.update(
-            self.bar, description=f"{printable_line(str(unit))}: {self.tokens} tokens  {line}"
-        )
+        said = f"{printable_line(str(unit))}: {self.tokens} tokens  {line}"
+        if self.meter.budget.limited:
+            said = f"{self.meter.budget.describe(self.meter.spending.total)}; {said}"
+        self.progress.update(self.bar, description=said)
 
     def unit_finished(self, unit: Unit, result: Result) -> None:
         """Say how a unit ended and move the bar."""
@@ -144,7 +159,7 @@ class LiveProgress(PlainProgress):
 
 def run_progress() -> PlainProgress:
     """Return the view that suits standard error; ``--quiet`` silences it."""
-    if logging.getLogger().level <= logging.WARNING and sys.stderr.isatty():
+    if not is_quiet() and sys.stderr.isatty():
         return LiveProgress()
     return PlainProgress()
 
@@ -153,9 +168,3 @@ def _verdict(result: Result) -> str:
     if result.global_cached:
         return "skipped, its task is solved"
     return "passed" if result.passed else "not passed"
-
-
-def _cost(result: Result) -> str:
-    if result.stats is None:
-        return ""
-    return f" ({result.stats.output_tokens} tokens, {result.stats.seconds:.1f} s)"

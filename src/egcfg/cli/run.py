@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
-from egcfg.cli.logs import log_options
-from egcfg.cli.monitor import harmless
+from egcfg.cli.logs import is_quiet, log_options
+from egcfg.cli.monitor import harmless, prices_of
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.status import FAILED, Interrupted
+from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
 
 if TYPE_CHECKING:
+    from egcfg.budget import Spending
+    from egcfg.plan import RunPlan
     from egcfg.problem import Problem
     from egcfg.runs.runner import RunSummary
     from egcfg.runs.store import Record
@@ -32,6 +35,9 @@ def run_command(effective: EffectiveConfig) -> int:
     Results are written one file per task, configuration and gamma. Running the same command again
     goes on where it stopped; any number of processes may share a results folder. The table at the
     end goes to standard output, everything else to standard error.
+
+    A budget is held against everything that was spent on the results of this model and data set:
+    by all processes together, by earlier runs, and on units that came to no result.
     """
     from egcfg.assembly import check_names, check_scorers, open_problems
     from egcfg.plan import signal_configs
@@ -44,20 +50,24 @@ def run_command(effective: EffectiveConfig) -> int:
     problems = open_problems(config)
     check_scorers(config, problems)
     try:
-        summary, records = _work(config, problems)
+        summary, plan, records = _work(config, problems)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    console(sys.stdout).print(run_view(harmless(records)))
-    return _closing_words(summary)
+    console(sys.stdout).print(run_view(harmless(records), prices_of(config.prices)))
+    return _closing_words(summary, plan)
 
 
-def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, list[Record]]:
+def _work(
+    config: RunConfig, problems: Sequence[Problem]
+) -> tuple[RunSummary, RunPlan, list[Record]]:
     from egcfg.assembly import Engines, model_label
+    from egcfg.budget import Meter
     from egcfg.cli.progress import run_progress
     from egcfg.plan import plan_run, signal_configs
+    from egcfg.runs.ledger import FolderLedger
     from egcfg.runs.runner import grid_records, run
 
     with Engines(config) as engines, run_progress() as progress:
@@ -65,23 +75,40 @@ def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, l
         if model is None:
             model = engines(signal_configs(config)[0].prompt).backend.model_name
         plan = plan_run(config, problems, model)
+        meter = progress.meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
         summary = run(
             plan.grid,
             plan.folder,
-            engines,
+            engines.metered(meter),
             settings=plan.settings,
             pins_for=plan.pins_for,
             stop_when_solved=config.stop_when_solved,
             observer=progress,
+            meter=meter,
         )
-    return summary, grid_records(plan.grid, plan.folder)
+    return summary, plan, grid_records(plan.grid, plan.folder)
 
 
-def _closing_words(summary: RunSummary) -> int:
+def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
     if summary.in_flight_elsewhere:
         click.echo(f"{summary.in_flight_elsewhere} units are at work in other processes", err=True)
     for unit, reason in summary.failures:
         click.echo(printable_line(f"left undone: {unit}: {reason}"), err=True)
     if summary.failures:
         click.echo("run the same command again to try them again", err=True)
+    _say_what_was_spent(summary.spending, plan)
+    if summary.budget is not None:
+        click.echo(f"{summary.done} of {summary.total} units are done; {summary.budget}", err=True)
+        return BUDGET_USED_UP
     return FAILED if summary.failures else 0
+
+
+def _say_what_was_spent(spending: Spending, plan: RunPlan) -> None:
+    """Say what a budget is held against: everything spent on the folder; and this run's part."""
+    budget, total = plan.budget, spending.total
+    if is_quiet() or not (budget.limited or budget.prices is not None or total.requests):
+        return
+    click.echo(printable_line(f"spent on {plan.folder.path}: {budget.describe(total)}"), err=True)
+    if total != spending.here:
+        here = evolve(budget, max_requests=None, max_tokens=None, max_cost=None)
+        click.echo(f"  in this run: {here.describe(spending.here)}", err=True)

@@ -42,6 +42,7 @@ __all__ = ["score_command"]
     without=(
         Group.MODEL,
         Group.GUIDANCE,
+        Group.BUDGET,
         *("task", "start", "end", "limit", "results_dir", "stop_when_solved"),
     )
 )

@@ -11,11 +11,11 @@ import click
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.status import NOT_SOLVED
+from egcfg.cli.status import BUDGET_USED_UP, NOT_SOLVED
 from egcfg.cli.terminal import printable
 from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
-from egcfg.errors import UsageError
+from egcfg.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from egcfg.cli.explain import Explainer
@@ -55,17 +55,21 @@ def solve_command(
 
     Tries the settings of the grid in turn (by default gamma 0, then gamma 1) until a solution
     passes every test. Standard output holds the code and nothing else, also where no test passed:
-    the exit status is 0 if it is solved, 1 if not, 2 for wrong usage.
+    the exit status is 0 if it is solved, 1 if not, 2 for wrong usage, 3 where a budget ended the
+    work first (it then holds the best code so far). Each call has its budget to itself.
     """
     problem = _problem(description, tests, function)
     # Whatever a library prints while it works is no code.
     with redirect_stdout(sys.stderr):
-        best = _solve(effective.config, problem, explain)
+        best, spent, ended_by = _solve(effective.config, problem, explain)
     code = best.code.rstrip("\n")
     if code:
         # A pipe gets the code as it is: click would drop what looks like colour.
         click.echo(printable(code) if sys.stdout.isatty() else code, color=True)
-    _report(best)
+    _report(best, spent)
+    if ended_by is not None:
+        click.echo(str(ended_by), err=True)
+        return BUDGET_USED_UP
     return 0 if best.passed else NOT_SOLVED
 
 
@@ -95,29 +99,46 @@ def _problem(description: str, tests: Sequence[str], function: str | None) -> Pr
     )
 
 
-def _solve(config: RunConfig, problem: Problem, explain: bool) -> Solution:
-    from egcfg.assembly import Engines, check_names, check_scorers
-    from egcfg.plan import base_settings, signal_configs
+def _solve(
+    config: RunConfig, problem: Problem, explain: bool
+) -> tuple[Solution, str, BudgetError | None]:
+    """Return the best solution, what all of them cost, and the budget that ended the work."""
+    from egcfg.assembly import Engines, check_names, check_scorers, model_label
+    from egcfg.budget import Meter
+    from egcfg.plan import base_settings, model_budget, signal_configs
     from egcfg.runs.grid import Grid
 
     check_names(config)
     check_scorers(config, [problem])
     tried: list[Solution] = []
-    base = base_settings(config)
+    ended_by = None
+    base, configs = base_settings(config), signal_configs(config)
     with Engines(config) as engines:
-        for unit in Grid(problems=(problem,), configs=signal_configs(config), gammas=config.gamma):
-            engine = engines(unit.config.prompt)
+        model = model_label(config) or engines(configs[0].prompt).backend.model_name
+        meter = Meter(model_budget(config, model))
+        engine_for = engines.metered(meter)
+        for unit in Grid(problems=(problem,), configs=configs, gammas=config.gamma):
+            engine = engine_for(unit.config.prompt)
             if explain:
                 click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
-            solution = engine.solve(
-                problem,
-                unit.config.settings(base, gamma=unit.gamma),
-                _explainer(engine, problem) if explain else None,
-            )
+            try:
+                solution = engine.solve(
+                    problem,
+                    unit.config.settings(base, gamma=unit.gamma),
+                    _explainer(engine, problem) if explain else None,
+                )
+            except BudgetError as error:
+                if not tried:
+                    raise
+                ended_by = error
+                break
             tried.append(solution)
             if solution.passed:
                 break
-    return max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
+    budget = meter.budget
+    shown = budget.limited or budget.prices is not None
+    best = max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
+    return best, budget.describe(meter.spending.total) if shown else "", ended_by
 
 
 def _explainer(engine: Engine, problem: Problem) -> Explainer:
@@ -127,7 +148,7 @@ def _explainer(engine: Engine, problem: Problem) -> Explainer:
     return Explainer(engine.tracer, prompt.response_prefix)
 
 
-def _report(solution: Solution) -> None:
+def _report(solution: Solution, spent: str) -> None:
     usage, settings = solution.generation.total_usage, solution.settings
     seconds = (solution.ended - solution.started).total_seconds()
     for result in solution.score.results:
@@ -139,3 +160,5 @@ def _report(solution: Solution) -> None:
         f"{verdict} (gamma {settings.gamma:g}, {usage.output_tokens} tokens, {seconds:.1f} s)",
         err=True,
     )
+    if spent:
+        click.echo(f"spent: {spent}", err=True)

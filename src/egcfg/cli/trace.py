@@ -39,6 +39,7 @@ __all__ = ["trace_command"]
     without=(
         Group.MODEL,
         Group.PROBLEMS,
+        Group.BUDGET,
         *("prompt", "gamma", "temperature", "candidates", "horizon", "refresh", "unit"),
         *("partial", "top_p", "signal_tokens", "rule", "drafts"),
         *("results_dir", "stop_when_solved"),

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from egcfg.config.effective import EffectiveConfig
+from egcfg.config.prices import PriceTable
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
 
 __all__ = ["to_json", "to_text", "to_toml"]
@@ -91,6 +92,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, PriceTable):
+        return value.as_table()
     if value is None or type(value) in (bool, int, float, str):
         return value
     return str(value)

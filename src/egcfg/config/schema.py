@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 from attrs import field, frozen
 
+from egcfg.config.prices import PriceTable
 from egcfg.hookspecs import Kind
 from egcfg.settings import DecodingSettings, GuidanceUnit
 
@@ -56,6 +57,9 @@ class Group(enum.StrEnum):
     PROBLEMS = "Problems"
     GUIDANCE = "Guidance (several values of a repeatable flag make a grid)"
     EXECUTION = "Execution and results"
+    BUDGET = (
+        "Budgets (the run stops cleanly at one, with exit status 3, and goes on with a larger one)"
+    )
 
 
 @frozen(kw_only=True)
@@ -226,6 +230,24 @@ class RunConfig:
         "strict: refuse to run with an isolation layer missing",
         SandboxMode.AUTO,
         metavar="auto|strict",
+    )
+
+    max_requests: int | None = _setting(
+        Group.BUDGET, "requests to an endpoint at most, retries included", None, metavar="N"
+    )
+    max_tokens_total: int | None = _setting(
+        Group.BUDGET,
+        "tokens at most, sent (cached ones included) and generated ones together",
+        None,
+        metavar="N",
+    )
+    max_cost: float | None = _setting(Group.BUDGET, "cost at most; needs prices", None, metavar="X")
+    prices: PriceTable | None = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.BUDGET,
+        "what a million tokens cost: input=0.2,cached_input=0.1,output=0.6; shows the cost "
+        "everywhere; one table per model: [prices.NAME] in the file",
+        None,
+        metavar="PRICES",
     )
 
     options: tuple[OptionValue, ...] = ()

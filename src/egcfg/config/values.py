@@ -11,6 +11,7 @@ from typing import Any
 
 import cattrs
 
+from egcfg.config.prices import PriceTable
 from egcfg.config.schema import Horizon, Setting
 from egcfg.conversion import strict_converter, to_int
 from egcfg.errors import UsageError
@@ -19,7 +20,8 @@ from egcfg.settings import DecodingSettings
 
 __all__ = ["convert"]
 
-_AT_LEAST = {"start": 0, "end": 0, "limit": 1}
+_AT_LEAST = {"start": 0, "end": 0, "limit": 1, "max_requests": 1, "max_tokens_total": 1}
+_ABOVE = {"max_cost": 0}
 
 
 def convert(setting: Setting, value: object) -> Any:
@@ -46,6 +48,8 @@ def convert(setting: Setting, value: object) -> Any:
 def _check_range(name: str, value: Any) -> None:
     if name in _AT_LEAST and value is not None and value < _AT_LEAST[name]:
         raise ValueError(f"must be at least {_AT_LEAST[name]}, not {value}")
+    if name in _ABOVE and value is not None and value <= _ABOVE[name]:
+        raise ValueError(f"must be above {_ABOVE[name]}, not {value:g}")
     if name == "signal":
         try:
             SignalConfig.parse(value)
@@ -65,6 +69,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda wanted: wanted == Horizon, lambda value, _: _to_horizon(value)
     )
+    converter.register_structure_hook(PriceTable, lambda value, _: PriceTable.read(value))
     return converter
 
 

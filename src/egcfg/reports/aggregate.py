@@ -10,16 +10,36 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
 from egcfg.backend import Usage
 from egcfg.errors import ConfigError
+from egcfg.prices import Prices
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.store import FileState, Record
 
-__all__ = ["Cost", "Report", "Row", "aggregate", "natural_order", "relative_success_rate"]
+__all__ = [
+    "Cost",
+    "PricesOf",
+    "Report",
+    "Row",
+    "aggregate",
+    "natural_order",
+    "no_prices",
+    "relative_success_rate",
+    "unit_price",
+]
+
+PricesOf: TypeAlias = Callable[[str], Prices | None]
+"""Gives what tokens of a model cost, by the name of its folder; None: nobody said."""
+
+
+def no_prices(_model: str) -> Prices | None:
+    """Know no prices."""
+    return None
 
 
 @frozen(kw_only=True)
@@ -33,6 +53,8 @@ class Cost:
         forward_passes: passes through a local model.
         forward_tokens: tokens run through a local model.
         requests: requests sent to an endpoint.
+        cached_tokens: prompt tokens that a cache answered, of all that were sent or processed.
+        price: what the tokens cost; None: there are no prices for the model.
     """
 
     input_tokens: int = 0
@@ -41,6 +63,8 @@ class Cost:
     forward_passes: int = 0
     forward_tokens: int = 0
     requests: int = 0
+    cached_tokens: int = 0
+    price: float | None = None
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -50,6 +74,8 @@ class Cost:
             forward_passes=self.forward_passes + other.forward_passes,
             forward_tokens=self.forward_tokens + other.forward_tokens,
             requests=self.requests + other.requests,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            price=_sum_of_known(self.price, other.price),
         )
 
 
@@ -145,12 +171,29 @@ def relative_success_rate(accuracy: float, base: float) -> float | None:
     return None if base >= 100 else 100 * (accuracy - base) / (100 - base)
 
 
-def aggregate(records: Iterable[Record]) -> list[Report]:
-    """Return one report per data set and model, in order of their names."""
+def aggregate(records: Iterable[Record], prices_of: PricesOf = no_prices) -> list[Report]:
+    """Return one report per data set and model, in order of their names.
+
+    Args:
+        records: what to report on.
+        prices_of: what tokens of a model cost, by the name of its folder.
+    """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.dataset, record.model].append(record)
-    return [_report(*names, groups[names]) for names in sorted(groups)]
+    return [_report(*names, groups[names], prices_of(names[1])) for names in sorted(groups)]
+
+
+def unit_price(record: Record, prices: Prices | None) -> float | None:
+    """Return what one unit cost; None where that cannot be known."""
+    stats = record.result.stats if record.result is not None else None
+    if stats is None or prices is None:
+        return None
+    # Files of older tools count tokens in all, not by stage.
+    counted = evolve(
+        stats.total_usage, input_tokens=stats.input_tokens, output_tokens=stats.output_tokens
+    )
+    return prices.cost(counted)
 
 
 def natural_order(text: str) -> tuple[tuple[int, str], ...]:
@@ -160,13 +203,13 @@ def natural_order(text: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _report(dataset: str, model: str, records: Sequence[Record]) -> Report:
+def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices | None) -> Report:
     tasks = {record.task_id for record in records}
     groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config, record.gamma].append(record)
     plain = [
-        _row(config, gamma, groups[config, gamma], len(tasks))
+        _row(config, gamma, groups[config, gamma], len(tasks), prices)
         for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
     ]
     solved = {r.task_id for r in records if r.result is not None and r.result.passed}
@@ -183,7 +226,9 @@ def _report(dataset: str, model: str, records: Sequence[Record]) -> Report:
     )
 
 
-def _row(config: str, gamma: float, records: Sequence[Record], tasks: int) -> Row:
+def _row(
+    config: str, gamma: float, records: Sequence[Record], tasks: int, prices: Prices | None
+) -> Row:
     verdicts: dict[str, bool] = {}
     skipped = unreadable = 0
     cost = Cost()
@@ -194,7 +239,7 @@ def _row(config: str, gamma: float, records: Sequence[Record], tasks: int) -> Ro
             skipped += 1
         else:
             verdicts[record.task_id] = record.result.passed
-            cost += _cost(record)
+            cost += _cost(record, prices)
     return Row(
         config=config,
         gamma=gamma,
@@ -206,7 +251,7 @@ def _row(config: str, gamma: float, records: Sequence[Record], tasks: int) -> Ro
     )
 
 
-def _cost(record: Record) -> Cost:
+def _cost(record: Record, prices: Prices | None) -> Cost:
     stats = record.result.stats if record.result is not None else None
     if stats is None:
         return Cost()
@@ -218,7 +263,13 @@ def _cost(record: Record) -> Cost:
         forward_passes=usage.forward_passes,
         forward_tokens=usage.forward_tokens,
         requests=usage.requests,
+        cached_tokens=usage.cached_tokens,
+        price=unit_price(record, prices),
     )
+
+
+def _sum_of_known(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
 
 
 def _rsr_of_row(row: Row, bases: Sequence[Row]) -> float | None:

@@ -10,7 +10,16 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from egcfg.reports.aggregate import Report, Row, aggregate, natural_order
+from egcfg.budget import count_text
+from egcfg.reports.aggregate import (
+    PricesOf,
+    Report,
+    Row,
+    aggregate,
+    natural_order,
+    no_prices,
+    unit_price,
+)
 from egcfg.runs.store import FileState, Record
 
 __all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
@@ -18,18 +27,19 @@ __all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
 UNKNOWN = "-"
 COLUMNS = (
     *("gamma", "solved", "skipped", "unreadable", "acc %", "RSR"),
-    *("tok in", "tok out", "requests", "passes", "seconds"),
+    *("tok in", "cached", "tok out", "requests", "passes", "seconds", "cost"),
 )
-EXPENDABLE = ("passes", "requests", "tok in", "seconds", "tok out")
+EXPENDABLE = ("passes", "cached", "requests", "tok in", "seconds", "tok out", "cost")
 """Columns that give way on a narrow console, the first one first."""
 UNBOUND = 10_000
 """Columns of a console that anything fits."""
 
 
-def run_view(records: Sequence[Record]) -> RenderableType:
+def run_view(records: Sequence[Record], prices_of: PricesOf = no_prices) -> RenderableType:
     """Return the final tables of a run: every unit, then the numbers."""
-    reports = [part for report in aggregate(records) for part in (Text(), report_view(report))]
-    return Group(task_table(records), *reports)
+    reports = aggregate(records, prices_of)
+    views = [part for report in reports for part in (Text(), report_view(report))]
+    return Group(task_table(records, prices_of), *views)
 
 
 def report_view(report: Report) -> RenderableType:
@@ -39,8 +49,9 @@ def report_view(report: Report) -> RenderableType:
     union = (
         f"union of {len(report.rows)} rows {report.union_solved}/{report.tasks} = "
         f"{report.union_accuracy:.1f} %, RSR {_number(report.union_rsr, 2)}, for "
-        f"{_count(cost.output_tokens)} tokens out in {_seconds(cost.seconds)} s: an oracle over "
-        "the tests picks, so this is not the accuracy of any single run"
+        f"{_count(cost.output_tokens)} tokens out in {_seconds(cost.seconds)} s"
+        f"{'' if cost.price is None else f' at a cost of {count_text(cost.price)}'}: an oracle "
+        "over the tests picks, so this is not the accuracy of any single run"
     )
     parts.append(Text(union))
     if any(row.skipped for row in report.rows):
@@ -86,7 +97,9 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     unused = {
         *(() if any(row.skipped for row in rows) else ("skipped",)),
         *(() if any(row.unreadable for row in rows) else ("unreadable",)),
-        "passes" if requests else "requests",
+        # What a local model keeps is no matter of money.
+        *(("passes",) if requests else ("requests", "cached")),
+        *(() if any(row.cost.price is not None for row in rows) else ("cost",)),
     }
     return [name for name in COLUMNS if name not in unused]
 
@@ -114,24 +127,29 @@ def _cells(row: Row) -> dict[str, str]:
         "acc %": _number(row.accuracy, 1),
         "RSR": _number(row.rsr, 2),
         "tok in": _count(cost.input_tokens),
+        "cached": _count(cost.cached_tokens),
         "tok out": _count(cost.output_tokens),
         "requests": _count(cost.requests),
         "passes": _count(cost.forward_passes),
         "seconds": _seconds(cost.seconds),
+        "cost": UNKNOWN if cost.price is None else count_text(cost.price),
     }
 
 
-def task_table(records: Iterable[Record]) -> Table:
-    """Return one line per unit, task by task."""
+def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Table:
+    """Return one line per unit, task by task; the cost where prices are known."""
     ordered = sorted(records, key=lambda r: (natural_order(r.task_id), r.config, r.gamma))
     configs = len({record.config for record in ordered}) > 1
     table = _table()
     table.add_column("task", overflow="fold")
     if configs:
         table.add_column("config", overflow="fold")
-    for name in ("gamma", "passed", "tokens", "seconds"):
+    prices = {record.model: prices_of(record.model) for record in ordered}
+    priced = any(prices.values())
+    for name in ("gamma", "passed", "tokens", "seconds", *(["cost"] if priced else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for record in ordered:
+        price = unit_price(record, prices[record.model])
         stats = record.result.stats if record.result is not None else None
         table.add_row(
             Text(record.task_id),
@@ -140,6 +158,7 @@ def task_table(records: Iterable[Record]) -> Table:
             _verdict(record),
             UNKNOWN if stats is None else str(stats.output_tokens),
             UNKNOWN if stats is None else _seconds(stats.seconds),
+            *([UNKNOWN if price is None else count_text(price)] if priced else []),
         )
     return table
 

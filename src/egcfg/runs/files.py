@@ -12,16 +12,22 @@ from egcfg.errors import RunError
 __all__ = ["create_exclusively", "write_atomically"]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` as a whole: readers see the old content or the new one, also after a crash.
+
+    Args:
+        path: the file.
+        data: its new content.
+        durable: whether it must be on the disk at return, so that a loss of power keeps it.
 
     Raises:
         RunError: the file system refused; `path` is as it was.
     """
-    temporary = _write_beside(path, data)
+    temporary = _write_beside(path, data, durable=durable)
     try:
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _refused(path, error) from error
@@ -63,15 +69,16 @@ def _create_and_write(path: Path, data: bytes) -> bool:
     return True
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes, *, durable: bool = True) -> Path:
     # Hidden, so that no scan of the folder takes it for a result.
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()

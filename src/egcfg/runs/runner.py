@@ -8,7 +8,9 @@ means is decided here:
   again would give the same;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
   in a row stop the run; a `CapabilityError` stops it at once;
-* a `SandboxError` stops the run: it says nothing about the solution.
+* a `SandboxError` stops the run: it says nothing about the solution;
+* a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that
+  is an end as good as any, so it is told in the summary.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 from attrs import define, field, frozen
 
+from egcfg.budget import Meter, Spending
 from egcfg.errors import (
     BackendError,
+    BudgetError,
     CapabilityError,
     ContextOverflowError,
     RunError,
@@ -115,6 +119,8 @@ class RunSummary:
         done_elsewhere: units that other processes did meanwhile.
         in_flight_elsewhere: units that live processes are still working on.
         failures: units left undone because the model could not answer, with the reason.
+        budget: why it ended early, where it came to the end of a budget.
+        spending: what the meter says.
         seconds: wall time of the run.
     """
 
@@ -126,6 +132,8 @@ class RunSummary:
     done_elsewhere: int = 0
     in_flight_elsewhere: int = 0
     failures: tuple[tuple[Unit, str], ...] = ()
+    budget: BudgetError | None = None
+    spending: Spending = field(factory=Spending)
     seconds: float = 0.0
 
     @property
@@ -148,6 +156,7 @@ def run(
     pins_for: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop_when_solved: bool = False,
     observer: RunObserver | None = None,
+    meter: Meter | None = None,
     lease: float = 120.0,
 ) -> RunSummary:
     """Solve every unit of `grid` that is not done yet and that no other process works on.
@@ -162,6 +171,8 @@ def run(
         stop_when_solved: skip a task's remaining units once one of any configuration passed. The
             rows of the skipped units are then no single runs any more.
         observer: is told what happens.
+        meter: looked at before each unit; it is up to `solver_for` to give engines whose backends
+            it counts and stops (`egcfg.assembly.Engines.metered`). None: there is no budget.
         lease: seconds after which the claim of a silent process on another machine is taken over.
 
     Raises:
@@ -184,6 +195,7 @@ def run(
             pins=pins,
             stop_when_solved=stop_when_solved,
             observer=observer or RunObserver(),
+            meter=meter or Meter(),
             claims=claims,
             summary=RunSummary(total=len(grid)),
         )
@@ -216,6 +228,7 @@ class _Job:
     pins: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
     observer: RunObserver
+    meter: Meter
     claims: Claims
     summary: RunSummary
     solvers: dict[str, Solver] = field(factory=dict)
@@ -231,8 +244,12 @@ class _Job:
             for _ in range(2):
                 todo = [unit for unit in todo if not self._attempt(unit)]
             self._count(in_flight_elsewhere=len(todo))
+        except BudgetError as error:
+            self.summary = attrs.evolve(self.summary, budget=error)
         finally:
             self._count(seconds=time.monotonic() - started)
+            self.meter.settle()
+            self.summary = attrs.evolve(self.summary, spending=self.meter.spending)
             self.observer.run_finished(self.summary)
         return self.summary
 
@@ -267,6 +284,8 @@ class _Job:
             self._write(unit, result)
             self._count(skipped=1)
             return result
+        # Before the model is loaded, too.
+        self.meter.check()
         solver = self._solver(unit.config.prompt)
         self.observer.unit_started(unit)
         try:
@@ -278,6 +297,7 @@ class _Job:
             return None
         self.failures_in_a_row = 0
         self._write(unit, result)
+        self.meter.settle()
         self._count(finished=1, passed=int(result.passed))
         return result
 

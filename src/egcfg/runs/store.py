@@ -4,6 +4,7 @@
     <results_dir>/<dataset>/<model>/<config string>/.settings.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
+    <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.runs.ledger`
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
 letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
@@ -39,6 +40,7 @@ RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>[0-9]+(?:\.[0-9]
 SETTINGS_NAME = ".settings.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
+SPENT_NAME = ".spent"
 LONGEST_NAME = 200  # bytes; common file systems take 255, claims and suffixes need some
 
 
@@ -95,6 +97,11 @@ class ResultsFolder:
     def path(self) -> Path:
         """The folder of this model's results."""
         return self.results_dir / _folder_name(self.dataset) / _folder_name(self.model)
+
+    @property
+    def spent_path(self) -> Path:
+        """The folder of what was spent on this model's results; see `egcfg.runs.ledger`."""
+        return self.path / SPENT_NAME
 
     def result_path(self, config: str, task_id: str, gamma: float) -> Path:
         """Return the file of one unit.

@@ -75,6 +75,7 @@ def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None
         "sandbox": "strict",
         "signal": None,
         "signal_tokens": "64",
+        "prices": "input=1,output=2",
     }
     flags: list[str] = []
     for setting in settings().values():

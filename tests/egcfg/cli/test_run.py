@@ -7,34 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-
-PROBLEMS = [
-    {"task_id": "square", "description": "Square x.", "tests": ["assert f(3) == 9"]},
-    {"task_id": "double", "description": "Double x.", "tests": ["assert f(3) == 6"]},
-]
-
-
-class Endpoint(NamedTuple):
-    """A server of completions, and the authorizations that it was shown."""
-
-    address: str
-    keys: list[str]
-
-
-@pytest.fixture
-def problems(tmp_path: Path) -> Path:
-    file = tmp_path / "mine.jsonl"
-    file.write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
-    return file
-
 
 BASE = ("--backend", "scripted", "--dataset", "mine.jsonl", "-p", "chat", "--model", "scripted")
 
@@ -258,60 +236,13 @@ def test_another_checkpoint_of_the_same_name_gets_no_results_of_the_first(
     assert moved.err == "2 of 2 units are done already\n"
 
 
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """Serve a model that writes nothing but newlines, to whoever has the key."""
-    keys: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(404, {"error": {"message": "no such route"}})
-
-        def do_POST(self) -> None:
-            keys.append(self.headers["Authorization"])
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path != "/v1/completions" or {"echo", "echo_last"} & request.keys():
-                self.answer(400, {"error": {"message": "not here"}})
-                return
-            logprobs = {
-                "tokens": ["\n"] * request["max_tokens"],
-                "token_logprobs": [-0.1] * request["max_tokens"],
-                "top_logprobs": [{"\n": -0.1, "x": -2.5}] * request["max_tokens"],
-            }
-            choice = {"text": "\n" * request["max_tokens"], "finish_reason": "length"}
-            choices = [
-                {"index": index, "logprobs": logprobs, **choice}
-                for index in range(request.get("n", 1))
-            ]
-            self.answer(200, {"choices": choices, "usage": {"prompt_tokens": 9}})
-
-        def answer(self, status: int, body: object) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", keys)
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 KEY = "sk-9876543"
 
 
 @pytest.mark.parametrize("faulty", [False, True])
 @pytest.mark.usefixtures("problems")
 def test_a_key_is_in_nothing_that_a_run_writes(
-    process: Callable[..., Any], tmp_path: Path, endpoint: Endpoint, faulty: bool
+    process: Callable[..., Any], tmp_path: Path, endpoint: Any, faulty: bool
 ) -> None:
     base = ["--backend", "openai", "--model", "m", "--dataset", "mine.jsonl", "-p", "long_code"]
     # A model's context that no problem fits: the error's way to the disk.

@@ -16,6 +16,8 @@ def test_json_holds_every_number_by_name(make_record):
         "forward_passes": 30,
         "forward_tokens": 400,
         "requests": 0,
+        "cached_tokens": 0,
+        "price": None,
     }
     counts = {"done": 1, "tasks": 1, "skipped": 0, "unreadable": 0}
     base = {"config": "ns2t0.75d2_ln", "gamma": 0.0, "solved": 0, "accuracy": 0.0, "rsr": None}

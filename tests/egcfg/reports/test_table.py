@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from egcfg.backend import Usage
+from egcfg.prices import Prices
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.table import report_view, run_view, task_table
 
@@ -60,6 +61,33 @@ def test_an_endpoints_table_shows_requests(make_record, render):
     assert "requests" in shown
     assert "passes" not in shown
     assert "12.3k" in shown
+    assert "cost" not in shown
+
+
+def test_known_prices_show_the_cost_of_cached_and_other_tokens(make_record, render):
+    usage = Usage(requests=3, cached_tokens=400)
+    records = [make_record("1", usage=usage), make_record("1", model="org_other", usage=usage)]
+    prices = {"org_tiny": Prices(input=100, cached_input=10, output=1000)}
+    (other, priced) = aggregate(records, prices.get)
+    # 600 fresh and 400 cached tokens in, 100 out.
+    assert priced.cost.price == pytest.approx(0.06 + 0.004 + 0.1)
+    assert other.cost.price is None
+    header, _, row = render(report_view(priced), width=120).splitlines()[1:4]
+    assert header.split()[-8:] == [
+        "tok",
+        "in",
+        "cached",
+        "tok",
+        "out",
+        "requests",
+        "seconds",
+        "cost",
+    ]
+    assert row.split()[-6:] == ["1000", "400", "100", "3", "2.5", "0.164"]
+    assert "at a cost of 0.164: an oracle" in render(report_view(priced), width=300)
+    assert "cost" not in render(report_view(other))
+    tasks = render(task_table(records, prices.get)).splitlines()
+    assert [line.split()[-1] for line in tasks if line.startswith("1 ")] == ["0.164", "-"]
 
 
 def test_names_with_brackets_are_shown_as_they_are(make_record, render):

@@ -1,8 +1,11 @@
 import attrs
 import pytest
 
+from egcfg.backend import Usage
+from egcfg.budget import Budget, Meter
 from egcfg.errors import (
     BackendError,
+    BudgetError,
     CapabilityError,
     ContextOverflowError,
     RunError,
@@ -11,6 +14,7 @@ from egcfg.errors import (
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
+from egcfg.runs.ledger import FolderLedger
 from egcfg.runs.runner import RunObserver, grid_records, run
 from egcfg.runs.store import FileState, scan
 from egcfg.scorer import TestStatus
@@ -393,3 +397,38 @@ class TestSharedFolder:
         summary = run(grid, folder, lambda _: solver)
         assert solver.solved == []
         assert (summary.done_elsewhere, summary.complete) == (4, True)
+
+
+def test_no_unit_begins_behind_the_end_of_a_budget_and_no_model_is_opened(grid, folder):
+    FolderLedger(folder.spent_path).note(Usage(requests=5), at_once=True)
+    log = Log()
+
+    def no_model(_):
+        raise AssertionError("nothing is left to spend on it")
+
+    meter = Meter(Budget(max_requests=5), FolderLedger(folder.spent_path))
+    summary = run(grid, folder, no_model, observer=log, meter=meter)
+    assert str(summary.budget).startswith("the budget --max-requests 5 is used up: 5 spent")
+    assert (summary.done, summary.total, summary.complete) == (0, 4, False)
+    assert summary.spending.before == Usage(requests=5)
+    assert log.events == [("run_started", 4, 0), ("run_finished", 0)]
+
+
+def test_a_unit_that_meets_the_end_of_a_budget_stays_undone_and_free(grid, folder, solver):
+    solver.before = failing(BudgetError("the budget is used up", "--max-cost"), tasks={"2"})
+    summary = run(grid, folder, lambda _: solver)
+    assert (summary.finished, summary.failures, summary.complete) == (2, (), False)
+    assert summary.budget is not None
+    assert len(grid_records(grid, folder)) == 2
+    solver.before = lambda *_: None
+    assert run(grid, folder, lambda _: solver).complete
+    assert len(solver.solved) == len(set(solver.solved)) == 4
+
+
+def test_a_skipped_unit_needs_no_budget(make_problem, folder, solver):
+    grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[0, 1])
+    run(Grid(problems=grid.problems, configs=[CONFIG], gammas=[0]), folder, lambda _: solver)
+    FolderLedger(folder.spent_path).note(Usage(requests=5), at_once=True)
+    meter = Meter(Budget(max_requests=1), FolderLedger(folder.spent_path))
+    summary = run(grid, folder, lambda _: solver, stop_when_solved=True, meter=meter)
+    assert (summary.skipped, summary.budget, summary.complete) == (1, None, True)
