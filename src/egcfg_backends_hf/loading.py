@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from egcfg.errors import BackendError, UsageError
 from egcfg_backends_hf.causes import one_line
+from egcfg_backends_hf.linear_layers import pack_linear_layers
 from egcfg_backends_hf.memory import is_out_of_memory
 from egcfg_backends_hf.model_source import find_model
 from egcfg_backends_hf.options import HFOptions
@@ -37,11 +38,14 @@ def load_model(options: HFOptions) -> LoadedModel:
     """Load what `options` name.
 
     Raises:
-        UsageError: no such model or device, or the model cannot be read.
+        UsageError: no such model or device, the model cannot be read, or its weights cannot be kept
+            as `options` ask.
         MissingExtraError: the embedded model is asked for and not installed.
         BackendError: the model does not fit the device's memory.
     """
     device = _device(options.device)
+    plain = options.device_map is not None or device.type != "cpu"
+    _check_together(options, plain=plain)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     source = find_model(options.model, options.revision)
@@ -58,17 +62,16 @@ def load_model(options: HFOptions) -> LoadedModel:
                 source.location,
                 config=config,
                 dtype=_dtype(options.dtype, device, config.dtype),
+                device_map=options.device_map,
                 output_loading_info=True,
                 **shared,
             )
             model, report = loaded
-            model.to(device)
+            if options.device_map is None:
+                model.to(device)
         except Exception as error:
             if is_out_of_memory(error):
-                raise BackendError(
-                    f"the model {source.name} does not fit the memory of {device}; "
-                    "choose a smaller one, or -o backend.dtype=bfloat16"
-                ) from error
+                raise _too_large(source.name, device) from error
             # Broken files fail in any way, inside any of several libraries.
             raise UsageError(
                 f"cannot load the model {source.location}: {one_line(error)}; "
@@ -80,7 +83,39 @@ def load_model(options: HFOptions) -> LoadedModel:
             f"the model {source.name} is incomplete: it lacks {len(lacking)} weights, "
             f"such as {lacking[0]}; download it again"
         )
+    if not plain:
+        try:
+            pack_linear_layers(model, options.weights, model.dtype)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise _too_large(source.name, device) from error
+            raise
     return LoadedModel(source.name, model.eval(), tokenizer)
+
+
+def _check_together(options: HFOptions, *, plain: bool) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        UsageError: there are such options.
+    """
+    if options.device_map is not None and options.device != "auto":
+        raise UsageError(
+            f"backend.device_map={options.device_map} chooses the devices itself; "
+            f"leave out backend.device={options.device}"
+        )
+    if plain and options.weights not in ("auto", "plain"):
+        raise UsageError(
+            f"backend.weights={options.weights} is for models on the CPU alone; "
+            "leave it out, or add -o backend.device=cpu and no backend.device_map"
+        )
+
+
+def _too_large(name: str, device: torch.device) -> BackendError:
+    return BackendError(
+        f"the model {name} does not fit the memory of {device}; "
+        "choose a smaller one, or -o backend.dtype=bfloat16"
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
-__all__ = ["DTYPES", "HFOptions"]
+__all__ = ["DEVICE_MAPS", "DTYPES", "WEIGHTS", "HFOptions"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+WEIGHTS = ("auto", "plain", "packed", "float16", "int8")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @frozen(kw_only=True)
@@ -19,10 +21,18 @@ class HFOptions:
         revision: branch, tag or commit of a hub model.
         device: ``"auto"`` (the first CUDA device, else the CPU) or a torch device such as
             ``"cuda:1"``.
+        device_map: spreads a model over all devices, for one that is larger than each of them: one
+            of `DEVICE_MAPS`, as accelerate means them; None: the whole model on `device`.
         dtype: one of `DTYPES`. ``"auto"``: bfloat16 (float16 on older ones) on a GPU; on the CPU
             float32, or float64 if the model was saved so. bfloat16 is faster on CPUs that have
             instructions for it, but so coarse that a draft and single steps may choose different
             tokens where two are nearly as likely.
+        weights: how the CPU keeps the weights of linear layers, one of `WEIGHTS`. ``"packed"``: the
+            same numbers in the order in which oneDNN reads them, two to three times as fast where
+            several tokens run at once. ``"float16"``: rounded to float16, computed with in float32:
+            faster still and half the memory; exact for models saved in float16. ``"int8"``: rounded
+            to 8 bits, with ``dtype=bfloat16`` only: a quarter of float32's memory, another text.
+            ``"auto"``: packed where that is supported; on other devices plain.
         threads: CPU threads of torch, for the whole process; None: torch's own choice.
         trust_remote_code: whether code that comes with a hub model may run in this process.
     """
@@ -30,7 +40,13 @@ class HFOptions:
     model: str | None = None
     revision: str | None = None
     device: str = "auto"
+    device_map: str | None = field(
+        default=None,
+        validator=validators.optional(validators.in_(DEVICE_MAPS)),
+        metadata={"changes_text": False},
+    )
     dtype: str = field(default="auto", validator=validators.in_(DTYPES))
+    weights: str = field(default="auto", validator=validators.in_(WEIGHTS))
     threads: int | None = field(
         default=None,
         validator=validators.optional(validators.ge(1)),

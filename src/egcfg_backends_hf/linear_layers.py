@@ -1,0 +1,147 @@
+"""Linear layers for the CPU with weights packed once, in the order in which its kernels read them.
+
+torch's own float32 layers reorder nothing and pay for it as soon as more than one token runs: on
+two AVX-512 cores eight tokens take two to three times as long as with packed weights. The layers
+here wrap kernels of torch that are otherwise reached through its compiler and its quantisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from egcfg.errors import UsageError
+from egcfg_backends_hf.causes import one_line
+from egcfg_backends_hf.memory import is_out_of_memory
+
+__all__ = ["HalfLinear", "Int8Linear", "PackedLinear", "pack_linear_layers"]
+
+TYPICAL_ROWS = 16
+"""Packing asks for a number of rows; from 8 on the answer is the same."""
+
+LARGEST_HALF = torch.finfo(torch.float16).max
+
+
+class PackedLinear(nn.Module):
+    """The same numbers in oneDNN's own order: results differ by the order of sums alone.
+
+    Args:
+        layer: float32, or bfloat16 where oneDNN supports it; not kept.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        # Not buffers: whoever moves or saves a model cannot handle the packed layout.
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), TYPICAL_ROWS)
+        self.bias = layer.bias
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output, shape (..., outputs) for rows of shape (..., inputs)."""
+        output: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows, self.weight, self.bias, "none", [], ""
+        )
+        return output
+
+
+class HalfLinear(nn.Module):
+    """Weights rounded to float16; inputs, sums and outputs stay float32 (FBGEMM).
+
+    A row's result does not depend on how many other rows run with it, to the last bit.
+
+    Args:
+        layer: float32; not kept.
+
+    Raises:
+        ValueError: a weight is too large for float16.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        weight = layer.weight.detach()
+        largest = float(weight.abs().max())
+        if not largest <= LARGEST_HALF:
+            raise ValueError(f"a weight of {largest:g} does not fit float16")
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, layer.bias)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output, see `PackedLinear.forward`."""
+        output: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)
+        return output
+
+
+class Int8Linear(nn.Module):
+    """Weights rounded to 255 steps per output; inputs and outputs stay bfloat16.
+
+    Args:
+        layer: bfloat16; not kept.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        weight = layer.weight.detach().float()  # (outputs, inputs)
+        steps = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+        self.register_buffer("weight", (weight / steps[:, None]).round().to(torch.int8))
+        self.register_buffer("steps", steps.to(layer.weight.dtype))
+        self.bias = layer.bias
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output, see `PackedLinear.forward`."""
+        flat = rows.reshape(-1, rows.shape[-1])
+        output: torch.Tensor = torch.ops.aten._weight_int8pack_mm(flat, self.weight, self.steps)
+        output = output.reshape(*rows.shape[:-1], output.shape[-1])
+        return output if self.bias is None else output + self.bias
+
+
+KINDS: dict[str, tuple[type[nn.Module], tuple[torch.dtype, ...]]] = {
+    "packed": (PackedLinear, (torch.float32, torch.bfloat16)),
+    "float16": (HalfLinear, (torch.float32,)),
+    "int8": (Int8Linear, (torch.bfloat16,)),
+}
+"""Per way of keeping weights: its layer, and which types of numbers it computes with."""
+
+
+def pack_linear_layers(model: nn.Module, weights: str, dtype: torch.dtype) -> None:
+    """Replace the linear layers of a model on the CPU, one after the other.
+
+    Args:
+        model: in evaluation mode.
+        weights: ``"plain"``: nothing is replaced; ``"auto"``: ``"packed"`` where that is supported;
+            or one of `KINDS`.
+        dtype: the model's.
+
+    Raises:
+        UsageError: this way cannot be had with these numbers, or on this machine.
+        RuntimeError: out of memory.
+    """
+    if weights == "auto":
+        weights = "packed" if _can_pack(dtype) else "plain"
+    if weights == "plain":
+        return
+    kind, dtypes = KINDS[weights]
+    if dtype not in dtypes:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise UsageError(
+            f"backend.weights={weights} computes with {names}; add -o backend.dtype={names}"
+        )
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is not nn.Linear:  # what derives from it may use its weight otherwise
+                continue
+            try:
+                with torch.no_grad():
+                    setattr(parent, name, kind(layer))
+            except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+                if is_out_of_memory(error):
+                    raise
+                raise UsageError(
+                    f"backend.weights={weights} cannot be had here: {one_line(error)}; "
+                    "use -o backend.weights=plain"
+                ) from error
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from egcfg.backend import ScoreQuery
+from egcfg.errors import UsageError
+from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.linear_layers import (
+    HalfLinear,
+    Int8Linear,
+    PackedLinear,
+    pack_linear_layers,
+)
+from egcfg_backends_hf.options import HFOptions
+
+SHAPES = [(576, 64), (1536, 576), (48, 100)]
+
+
+def linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    generator = torch.Generator().manual_seed(inputs + outputs)
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.05, generator=generator)
+    return layer.requires_grad_(requires_grad=False)
+
+
+def rows(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
+
+
+def open_folder(folder: Path, **options: Any) -> HFBackend:
+    return HFBackend(HFOptions(model=str(folder), **options))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_packed_layers_give_the_same_numbers(inputs: int, outputs: int, bias: bool) -> None:
+    layer = linear(inputs, outputs, bias=bias)
+    packed = PackedLinear(layer)
+    for given in (rows(1, 1, inputs), rows(2, 5, inputs), rows(3, 9, inputs)[:, -2:]):
+        torch.testing.assert_close(packed(given), layer(given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_half_layers_round_the_weights_and_nothing_else(
+    inputs: int, outputs: int, bias: bool
+) -> None:
+    layer = linear(inputs, outputs, bias=bias)
+    half = HalfLinear(layer)
+    rounded = layer.weight.half().float()
+    for given in (rows(1, 1, inputs), rows(2, 5, inputs), rows(3, 9, inputs)[:, -2:]):
+        expected = functional.linear(given, rounded, layer.bias)
+        torch.testing.assert_close(half(given), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_of_a_half_layer_does_not_depend_on_the_other_rows() -> None:
+    half = HalfLinear(linear(1536, 576, bias=False))
+    given = rows(40, 1536)
+    alone = torch.cat([half(given[i : i + 1]) for i in range(len(given))])
+    for count in (2, 3, 6, 8, 13, 40):
+        assert torch.equal(half(given[:count]), alone[:count])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_int8_layers_stay_within_a_step_of_each_weight(bias: bool) -> None:
+    layer = linear(64, 48, bias=bias).bfloat16()
+    each = torch.eye(64, dtype=torch.bfloat16)[None]  # picks the weights one by one
+    steps = layer.weight.float().abs().amax(dim=1) / 127
+    difference = (Int8Linear(layer)(each) - layer(each)).abs().float()
+    assert bool((difference <= steps * 1.5).all())
+
+
+@pytest.mark.parametrize(
+    ("weights", "dtype", "close"),
+    [
+        ("auto", "float32", 1e-4),
+        ("packed", "float32", 1e-4),
+        ("float16", "float32", 0.05),
+        ("packed", "bfloat16", 0.5),
+        ("int8", "bfloat16", 0.8),
+    ],
+)
+def test_models_score_alike_however_their_weights_are_kept(
+    tiny_llama: Path, weights: str, dtype: str, close: float
+) -> None:
+    def scores(weights: str) -> torch.Tensor:
+        with open_folder(tiny_llama, weights=weights, dtype=dtype) as backend:
+            query = ScoreQuery(backend.start(tuple(range(5, 25))))
+            found: Any = backend.score([query])
+            while isinstance(found, list):
+                found = found[0]
+            return torch.from_numpy(found.logprobs)
+
+    assert float((scores(weights) - scores("plain")).abs().mean()) < close
+
+
+def test_float64_models_stay_as_they_are(tiny_llama: Path) -> None:
+    with open_folder(tiny_llama) as backend:
+        kinds = {type(module) for module in backend._model._model.modules()}
+    assert nn.Linear in kinds
+    assert not kinds & {PackedLinear, HalfLinear, Int8Linear}
+
+
+@pytest.mark.parametrize(
+    ("weights", "dtype", "kind"),
+    [
+        ("auto", "float32", PackedLinear),
+        ("float16", "float32", HalfLinear),
+        ("int8", "bfloat16", Int8Linear),
+        ("plain", "float32", nn.Linear),
+    ],
+)
+def test_every_linear_layer_is_kept_as_the_option_says(
+    tiny_llama: Path, weights: str, dtype: str, kind: type[nn.Module]
+) -> None:
+    with open_folder(tiny_llama, weights=weights, dtype=dtype) as backend:
+        kinds = {type(module) for module in backend._model._model.modules()}
+    assert kinds & {nn.Linear, PackedLinear, HalfLinear, Int8Linear} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "int8", "dtype": "float32"}, r"add -o backend\.dtype=bfloat16"),
+        ({"weights": "float16", "dtype": "bfloat16"}, r"add -o backend\.dtype=float32"),
+        ({"weights": "packed"}, r"float32 or bfloat16"),  # the model was saved in float64
+        ({"weights": "packed", "device_map": "auto"}, "on the CPU alone"),
+        ({"device_map": "auto", "device": "cpu"}, r"leave out backend\.device=cpu"),
+    ],
+)
+def test_options_that_exclude_each_other_are_one_clear_line(
+    tiny_llama: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_folder(tiny_llama, **options)
+
+
+def test_weights_that_float16_cannot_hold_are_refused() -> None:
+    model = nn.Sequential(linear(8, 8, bias=False))
+    model[0].weight.data[3, 3] = 1e5
+    with pytest.raises(UsageError, match="100000 does not fit float16"):
+        pack_linear_layers(model, "float16", torch.float32)
+
+
+def test_a_device_map_gives_the_same_model(tiny_llama: Path) -> None:
+    def scores(**options: Any) -> torch.Tensor:
+        with open_folder(tiny_llama, **options) as backend:
+            found: Any = backend.score([ScoreQuery(backend.start((5, 6, 7)))])
+            while isinstance(found, list):
+                found = found[0]
+            return torch.from_numpy(found.logprobs)
+
+    mapped = scores(device_map="auto")
+    if not torch.cuda.is_available():  # elsewhere in another type of numbers
+        assert torch.equal(mapped, scores())
