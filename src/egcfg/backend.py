@@ -191,11 +191,20 @@ class LogprobQuery:
 
 @frozen
 class SampleQuery:
-    """Ask for `count` continuations of `sequence`."""
+    """Ask for `count` continuations of `sequence`.
+
+    Attributes:
+        sequence: what they continue.
+        count: how many.
+        params: how they are drawn.
+        lookup: tokens among which a backend may look for what comes next, to try several tokens at
+            once; changes the cost, never what is drawn.
+    """
 
     sequence: TokenSequence
     count: int
     params: SamplingParams
+    lookup: tuple[int, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -3,7 +3,7 @@
 Knows nothing about models (it speaks token ids to a `LogprobBackend`) nor about how programs are
 run or worded. The stages of one line:
 
-1. refresh the signal: sample candidates from the unconditional branch, run them, fill the slot;
+1. refresh the signal: bring the candidates up to date, run them, fill the slot;
 2. decide the line's tokens by the guidance rule, with the candidates as free drafts;
 3. see whether the response has reached its code, or its end.
 """
@@ -12,65 +12,38 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Generator, Sequence
+from typing import Final
 
 from attrs import evolve, frozen
 
 from egcfg.backend import (
-    Continuation,
     LogprobBackend,
-    SampleQuery,
-    SamplingParams,
     ScoreQuery,
     TokenLogprobs,
     TokenSequence,
     Usage,
 )
+from egcfg.candidates import CandidatePool
+from egcfg.choice import TokenChooser
+from egcfg.doubts import settle
 from egcfg.errors import ContextOverflowError
 from egcfg.guidance import Guided, guidance_rule
+from egcfg.lookahead import Lookahead, line_drafts, repeated_run
 from egcfg.problem import Problem
 from egcfg.programs import Program, distinct_programs
-from egcfg.prompt import CodeLayout, Prompt
+from egcfg.prompt import Prompt
 from egcfg.response import Response
 from egcfg.settings import DecodingSettings, GuidanceUnit
 from egcfg.signal import SignalBuilder
 from egcfg.solution import FinishReason, Generation, LineStep, Signal, Stage, TokenChoice
 
-__all__ = ["Decoder", "candidate_params"]
+__all__ = ["Decoder"]
 
 logger = logging.getLogger(__name__)
 
-LINE_TOKENS = 96
-"""Room for one line of a candidate; a longer line is cut there, which only shortens its program."""
-
-STOPS = {
-    CodeLayout.FENCED: ("\n```",),
-    CodeLayout.COMPLETION: ("\ndef ", "\nclass ", "\nif __name__", "\nprint(", "\n```"),
-}
-"""Texts behind which nothing of a candidate is wanted."""
-
-WHOLE_PROGRAM_STOPS = ("\n```",)
-"""The same where no function is asked for, so that none can be over."""
-
-
-def candidate_params(
-    settings: DecodingSettings, problem: Problem, prompt: Prompt, position: int, limit: int
-) -> SamplingParams:
-    """Return how the candidates behind `position` of at most `limit` response tokens are drawn.
-
-    Their seed is one of its own for every task and position, the same in every run and process.
-    """
-    room = limit - position
-    horizon = settings.horizon
-    return SamplingParams(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=room if horizon is None else min(room, LINE_TOKENS * horizon),
-        max_lines=horizon,
-        stop=STOPS[prompt.layout] if problem.entry_point else WHOLE_PROGRAM_STOPS,
-        seed=zlib.crc32(f"{settings.seed}/{problem.task_id}/{position}".encode()),
-    )
+REPEATED: Final = 4
+"""Tokens of a draft that only repeats what followed the same words before."""
 
 
 @frozen
@@ -80,15 +53,11 @@ class _Guide:
     Attributes:
         signal: the signal behind it.
         branch: the conditional branch; None where the signal is empty, so that both are the same.
-        drafts: the sampled candidates, as token ids behind the response at the refresh.
-        start: how many response tokens there were at the refresh.
         fresh_for: index of the step that it was made for.
     """
 
     signal: Signal
     branch: TokenSequence | None
-    drafts: tuple[tuple[int, ...], ...]
-    start: int
     fresh_for: int
 
 
@@ -121,12 +90,18 @@ class Decoder:
         self.prompt = prompt
         self.settings = settings
         self.rule = guidance_rule(settings.rule)
+        self.chooser = TokenChooser(settings.guided_temperature, settings.seed, problem.task_id)
         self.prompt_ids = backend.encode(prompt.unconditional())
         self.plain = backend.start(self.prompt_ids, "unconditional")
+        self.plain_ahead = Lookahead()
+        self.conditional_ahead = Lookahead()
+        self.drafts: list[tuple[int, ...]] = []
         self.response = Response(backend, problem, prompt)
         self.limit = self._token_limit()
+        self.pool = CandidatePool(backend, problem, prompt, settings, self.limit)
         self.signal_budget = self._signal_budget() if settings.gamma != 0.0 else 0
         self.guide: _Guide | None = None
+        self.signal_is_read = True
         self.lines_since_refresh = 0
         self.finish: FinishReason | None = None
         self.usage: dict[Stage, Usage] = {}
@@ -192,43 +167,48 @@ class Decoder:
         return self.lines_since_refresh >= self.settings.refresh
 
     def _new_guide(self, index: int) -> _Guide:
-        settings, response = self.settings, self.response
-        params = candidate_params(
-            settings, self.problem, self.prompt, len(response.ids), self.limit
-        )
         before = self.backend.usage
-        query = SampleQuery(self.plain, settings.candidates, params)
+        branch = self.guide.branch if self.guide else None
+        lookup = branch.ids if branch is not None and self.settings.drafts else ()
         try:
-            [candidates] = self.backend.sample([query])
+            self.pool.refresh(self.plain, self.response.ids, self.response.text, lookup)
         except ContextOverflowError:
-            candidates = []  # no room to look ahead, perhaps still for the line itself
-        self._count(Stage.SAMPLING, before)
+            pass  # no room to look ahead, perhaps still for the line itself
+        finally:
+            self._count(Stage.SAMPLING, before)
+        candidates = self.pool.candidates
+        self.drafts = [candidate.ids for candidate in candidates]
+        for candidate in candidates:
+            self.plain_ahead.learn(candidate.ids, candidate.scores, candidate.scored_from)
 
         started = time.perf_counter()
-        signal = self.signals.build(self.problem, self._programs(candidates), self.signal_budget)
+        known = self.guide.signal.entries if self.guide else ()
+        programs = self._programs([candidate.text for candidate in candidates])
+        signal = self.signals.build(self.problem, programs, self.signal_budget, known)
         self.execution_seconds += time.perf_counter() - started
-        drafts = tuple(dict.fromkeys(c.ids for c in candidates if c.ids))
-        return _Guide(signal, self._conditional(signal), drafts, len(response.ids), index)
+        return _Guide(signal, self._conditional(signal), index)
 
-    def _programs(self, candidates: Sequence[Continuation]) -> list[Program]:
-        response = self.response
-        programs = distinct_programs(
-            (response.program(c.text) for c in candidates),
-            self.problem.entry_point,
-        )
+    def _programs(self, candidates: Sequence[str]) -> list[Program]:
+        response, entry_point = self.response, self.problem.entry_point
+        programs = distinct_programs((response.program(text) for text in candidates), entry_point)
         if not self.settings.partial:
             return programs
-        so_far = distinct_programs([response.program()], self.problem.entry_point)
+        so_far = distinct_programs([response.program()], entry_point)
         return [Program(p.source, samples=0) for p in so_far] + [
             p for p in programs if all(p.source != s.source for s in so_far)
         ]
 
     def _conditional(self, signal: Signal) -> TokenSequence | None:
-        """Return the conditional branch for `signal`, on the state of the previous one."""
-        if not signal.text:
-            return None
-        ids = self.backend.encode(self.prompt.conditional(signal.text)) + self.response.ids
+        """Return the conditional branch for `signal`: the previous one, with other tokens."""
         branch = self.guide.branch if self.guide else None
+        ids: tuple[int, ...] = ()
+        if signal.text:
+            ids = self.backend.encode(self.prompt.conditional(signal.text)) + self.response.ids
+        if branch is None or branch.ids != ids:
+            self.conditional_ahead.forget()
+            self.signal_is_read = False
+        if not ids:
+            return None
         if branch is None:
             return self.backend.start(ids, "conditional")
         branch.ids = ids
@@ -242,28 +222,77 @@ class Decoder:
         was_in_code = self.response.in_code
         lines_before = self.response.text.count("\n")
         while True:
-            draft = self._draft()
-            before = self.backend.usage
             try:
-                plain, conditional = self._score(draft)
+                plain, guided = self._next(stage)
             except ContextOverflowError as error:
                 if self._can_go_on(error):
                     continue
                 return tokens
-            self._count(stage, before)
-            for position, distribution in enumerate(plain):
-                guided = self._guided(distribution, conditional[position] if conditional else None)
-                token = guided.distribution.argmax()
-                if token in self.backend.end_ids:
-                    self.finish = FinishReason.END_OF_SEQUENCE
-                    return tokens
-                self.uncertain += not guided.certain
-                accepted = position < len(draft) and draft[position] == token
-                tokens.append(self._choose(token, distribution, guided, drafted=accepted))
-                if self._line_is_over(lines_before, was_in_code=was_in_code):
-                    return tokens
-                if not accepted:
-                    break  # what was scored behind another token is of no use
+            token = self.chooser.choose(guided.distribution, len(self.response.ids))
+            if token in self.backend.end_ids:
+                self.finish = FinishReason.END_OF_SEQUENCE
+                return tokens
+            self.uncertain += not guided.certain
+            tokens.append(self._take(token, plain, guided))
+            if self._line_is_over(lines_before, was_in_code=was_in_code):
+                return tokens
+
+    def _next(self, stage: Stage) -> tuple[TokenLogprobs, Guided]:
+        """Return the next token's unconditional and guided distributions."""
+        branch = self.guide.branch if self.guide is not None else None
+        if self.plain_ahead.here is None or (
+            branch is not None and self.conditional_ahead.here is None
+        ):
+            self._ask(branch, stage)
+        plain, conditional = self.plain_ahead.here, self.conditional_ahead.here
+        assert plain is not None  # asked for just now at the latest
+        if branch is None or conditional is None:
+            return plain, Guided(plain)
+        guided = self.rule(plain, conditional, self.settings.gamma)
+        if guided.doubts and self.backend.capabilities.exact_logprobs:
+            before = self.backend.usage
+            guided = settle(
+                self.backend,
+                self.rule,
+                self.settings.gamma,
+                (self.plain, branch),
+                (plain, conditional),
+            )
+            self._count(Stage.GUIDED, before)
+        return plain, guided
+
+    def _ask(self, branch: TokenSequence | None, stage: Stage) -> None:
+        """Ask for what is missing here, and for what drafts lead to, on both branches at once."""
+        asked = [(self.plain, self.plain_ahead)]
+        if branch is not None:
+            asked.append((branch, self.conditional_ahead))
+        drafts = self._drafts(asked[-1][0].ids) or [()]
+        questions = [
+            (ahead, ScoreQuery(sequence, draft))
+            for sequence, ahead in asked
+            for draft in drafts
+            if not ahead.knows(draft)
+        ]
+        before = self.backend.usage
+        try:
+            answers = self.backend.score([query for _, query in questions])
+        finally:
+            self._count(
+                Stage.SIGNAL if branch is not None and not self.signal_is_read else stage, before
+            )
+        self.signal_is_read = True
+        for (ahead, query), distributions in zip(questions, answers, strict=True):
+            ahead.learn(query.draft, distributions)
+
+    def _drafts(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Return what may come next: lines of candidates that still agree, or a repetition."""
+        if not self.settings.drafts or not self.backend.capabilities.scores_drafts:
+            return []
+        room = self.limit - len(self.response.ids) - 1
+        if drafts := line_drafts(self.drafts, self.backend.decode, room):
+            return drafts
+        repeated = repeated_run(ids, min(REPEATED, room))
+        return [repeated] if repeated else []
 
     def _can_go_on(self, error: ContextOverflowError) -> bool:
         """Answer a context that turned out shorter than its backend could say.
@@ -285,53 +314,19 @@ class Decoder:
         self.finish = FinishReason.MAX_TOKENS
         return False
 
-    def _draft(self) -> tuple[int, ...]:
-        """Return the rest of this line in the first candidate that still agrees, if any."""
-        guide = self.guide
-        if guide is None or not self.settings.drafts:
-            return ()
-        if not self.backend.capabilities.scores_drafts:
-            return ()
-        decided = self.response.ids[guide.start :]
-        room = self.limit - len(self.response.ids) - 1
-        for draft in guide.drafts:
-            if draft[: len(decided)] == decided:
-                rest = self._to_line_end(draft[len(decided) :][: max(0, room)])
-                if rest:
-                    return rest
-        return ()
-
-    def _to_line_end(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        lines = self.response.text.count("\n")
-        for end in range(1, len(ids) + 1):
-            if self.response.text_with(ids[:end]).count("\n") > lines:
-                return ids[:end]
-        return ids
-
-    def _score(
-        self, draft: tuple[int, ...]
-    ) -> tuple[list[TokenLogprobs], list[TokenLogprobs] | None]:
-        queries = [ScoreQuery(self.plain, draft)]
-        if self.guide is not None and self.guide.branch is not None:
-            queries.append(ScoreQuery(self.guide.branch, draft))
-        scores = self.backend.score(queries)
-        return scores[0], scores[1] if len(scores) > 1 else None
-
-    def _guided(self, plain: TokenLogprobs, conditional: TokenLogprobs | None) -> Guided:
-        if conditional is None:
-            return Guided(plain)
-        return self.rule(plain, conditional, self.settings.gamma)
-
-    def _choose(
-        self, token: int, plain: TokenLogprobs, guided: Guided, *, drafted: bool
-    ) -> TokenChoice:
+    def _take(self, token: int, plain: TokenLogprobs, guided: Guided) -> TokenChoice:
         """Take `token` into the response and into both branches."""
         preferred = plain.argmax()
         preferred_text = self.response.text_with((preferred,))[len(self.response.text) :]
         text = self.response.append(token)
         self.plain.ids += (token,)
+        self.plain_ahead.advance(token)
+        last_asked = self.plain_ahead
         if self.guide is not None and self.guide.branch is not None:
             self.guide.branch.ids += (token,)
+            self.conditional_ahead.advance(token)
+            last_asked = self.conditional_ahead
+        self.drafts = [draft[1:] for draft in self.drafts if draft[:1] == (token,)]
         return TokenChoice(
             id=token,
             text=text,
@@ -339,7 +334,7 @@ class Decoder:
             plain_text=preferred_text,
             logprob_plain=plain.logprob(token),
             logprob_guided=guided.distribution.logprob(token),
-            drafted=drafted,
+            drafted=last_asked.here is not None,
         )
 
     # --- 3. where the response stands ------------------------------------------------------------

@@ -40,6 +40,10 @@ class DecodingSettings:
         signal_tokens: token budget of the rendered signal.
         seed: of the sampled candidates.
         rule: name of the guidance rule (`egcfg.guidance.RULES`).
+        guided_temperature: of the guided choice itself: 0 takes the likeliest token, else one is
+            drawn.
+        reuse_candidates: whether candidates that the response follows live on, instead of all being
+            sampled anew for each signal (`egcfg.candidates` tells what that changes).
         drafts: whether candidates serve as drafts for the guided line; never changes the text.
     """
 
@@ -55,6 +59,10 @@ class DecodingSettings:
     signal_tokens: int = field(default=1500, validator=validators.ge(64))
     seed: int = 0
     rule: str = "cfg"
+    guided_temperature: float = field(
+        default=0.0, converter=float, validator=[_finite, validators.ge(0)]
+    )
+    reuse_candidates: bool = True
     drafts: bool = True
 
     @horizon.validator

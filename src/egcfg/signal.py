@@ -49,13 +49,22 @@ class SignalBuilder:
     sandbox: Sandbox
     count_tokens: Callable[[str], int]
 
-    def build(self, problem: Problem, programs: Sequence[Program], budget: int) -> Signal:
+    def build(
+        self,
+        problem: Problem,
+        programs: Sequence[Program],
+        budget: int,
+        known: Sequence[SignalEntry] = (),
+    ) -> Signal:
         """Run every program on every visible call or input, all side by side.
 
         Args:
             problem: whose visible tests to run.
             programs: what to run, the likeliest first.
             budget: tokens that the text may take.
+            known: the previous signal's entries. What is among them is not run again, and comes
+                first, in their order: so much of the text stays as it was, and what a model has
+                read already need not be read again.
 
         Returns:
             The signal; its text is empty where there is nothing to run or no room to show it.
@@ -63,17 +72,22 @@ class SignalBuilder:
         Raises:
             SandboxError: the sandbox failed twice on the same program.
         """
-        requests = [trace_requests(problem, program.source) for program in programs]
-        flat = [request for group in requests for request in group]
-        traces = iter(self.tracer.trace(flat, self.sandbox) if flat else ())
+        traces = {entry.program: entry.traces for entry in known}
+        places = {source: place for place, source in enumerate(traces)}
+        programs = sorted(programs, key=lambda p: places.get(p.source, len(places)))
+        requests = {
+            program.source: trace_requests(problem, program.source)
+            for program in programs
+            if program.source not in traces
+        }
+        flat = [request for group in requests.values() for request in group]
+        results = iter(self.tracer.trace(flat, self.sandbox) if flat else ())
+        for source, group in requests.items():
+            traces[source] = tuple(next(results) for _ in group)
         entries = [
-            SignalEntry(
-                program=program.source,
-                samples=program.samples,
-                traces=tuple(next(traces) for _ in group),
-            )
-            for program, group in zip(programs, requests, strict=True)
-            if group
+            SignalEntry(program=p.source, samples=p.samples, traces=traces[p.source])
+            for p in programs
+            if traces[p.source]
         ]
         return self._fit(entries, budget)
 
@@ -107,9 +121,12 @@ class SignalBuilder:
         )
 
     def _trace_text(self, trace: Trace, chars: int) -> str:
+        text = self.tracer.render(trace, chars).rstrip()
+        if trace.call and not trace.stdin and text.startswith(trace.call):
+            return f"{text}\n"  # it says itself what was called
         head = f"Execution of {trace.call}" if trace.call else "Execution of the program"
         given = f" with input {trace.stdin!r}" if trace.stdin else ""
-        return f"{head}{given}:\n{self.tracer.render(trace, chars).rstrip()}\n"
+        return f"{head}{given}:\n{text}\n"
 
 
 def _program_text(number: int, entry: SignalEntry) -> str:

@@ -26,10 +26,15 @@ __all__ = [
 
 
 class Stage(enum.StrEnum):
-    """Where model work goes."""
+    """Where model work goes.
+
+    ``PREFIX``: tokens that nothing guides; ``SAMPLING``: candidates; ``SIGNAL``: the first question
+    behind a new signal, which reads it and scores the first drafts; ``GUIDED``: the others.
+    """
 
     PREFIX = "prefix"
     SAMPLING = "sampling"
+    SIGNAL = "signal"
     GUIDED = "guided"
 
 

@@ -188,14 +188,14 @@ class HFBackend(LogprobBackend):
     # --- sample ------------------------------------------------------------------------------
 
     def _rows(self, query: SampleQuery, budget: int) -> list[Row]:
-        prefix, params = query.sequence.ids, query.params
+        prefix = query.sequence.ids
         self._check_fits(prefix, room=1)
         context = self._model.context_length
-        limit = params.max_tokens
+        limit = query.params.max_tokens
         if context is not None:
             limit = min(limit, context - len(prefix))
         return [
-            Row(prefix, number, params, limit, self._end_ids, self.decode, budget)
+            Row(query, number, limit, self._end_ids, self.decode, budget)
             for number in range(query.count)
         ]
 
@@ -204,10 +204,15 @@ class HFBackend(LogprobBackend):
         live = [row for row in rows if not row.done]
         while live:
             before = self._model.tokens
-            prefixes = [row.prefix + row.ids for row in live]
-            answers = self._ask([(prefix, len(prefix)) for prefix in prefixes])
-            for row, [distribution] in zip(live, answers, strict=True):
-                row.extend(distribution)
+            tried = [row.expected() for row in live]
+            answers = self._ask(
+                [
+                    (row.prefix + row.ids + run, len(row.prefix + row.ids))
+                    for row, run in zip(live, tried, strict=True)
+                ]
+            )
+            for row, run, distributions in zip(live, tried, answers, strict=True):
+                row.extend(run, distributions)
             if read:
                 self._count(read=read, ran=self._model.tokens - before)
                 read = 0  # the prompts are read once, however many tokens follow

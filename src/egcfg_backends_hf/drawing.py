@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from egcfg.backend import Continuation, FloatArray, SamplingParams, TokenLogprobs
+from egcfg.backend import Continuation, FloatArray, SampleQuery, SamplingParams, TokenLogprobs
+from egcfg.lookahead import repeated_run
 
 __all__ = ["Row", "draw_token"]
+
+TRIED = 4
+"""Tokens of a row that are tried ahead at most."""
 
 
 def draw_token(logprobs: FloatArray, params: SamplingParams, random: np.random.Generator) -> int:
@@ -43,11 +47,10 @@ class Row:
     """One continuation while it is being sampled.
 
     Args:
-        prefix: the tokens that it continues.
+        query: what it continues, how it is drawn and when it stops.
         number: its place among the continuations of its query; with the seed it fixes its random
             numbers, whatever the other rows do.
-        params: how it is drawn and when it stops.
-        limit: tokens at most, no more than ``params.max_tokens``.
+        limit: tokens at most, no more than the query says.
         end_ids: tokens that end it.
         decode: gives the text of ids.
         budget: bytes of distributions that it may carry; above, it carries none.
@@ -55,20 +58,20 @@ class Row:
 
     def __init__(
         self,
-        prefix: tuple[int, ...],
+        query: SampleQuery,
         number: int,
-        params: SamplingParams,
         limit: int,
         end_ids: frozenset[int],
         decode: Callable[[Sequence[int]], str],
         budget: int,
     ) -> None:
-        self.prefix = prefix
-        self._params = params
+        self.prefix = query.sequence.ids
+        self._params = query.params
+        self._lookup = query.lookup
         self._limit = limit
         self._end_ids = end_ids
         self._decode = decode
-        self._random = np.random.default_rng([params.seed, number])
+        self._random = np.random.default_rng([query.params.seed, number])
         self._ids: list[int] = []
         self._scores: list[TokenLogprobs] | None = []
         self._budget = budget
@@ -82,16 +85,35 @@ class Row:
         """The tokens so far, an end token not included."""
         return tuple(self._ids)
 
-    def extend(self, distribution: TokenLogprobs) -> None:
-        """Draw the next token from a dense distribution and see whether that was the last.
+    def expected(self) -> tuple[int, ...]:
+        """Return tokens that may be drawn next, because they followed the same ones before."""
+        room = min(TRIED, self._limit - len(self._ids) - 1)
+        if not self._lookup or room < 1:
+            return ()
+        return repeated_run((*self._lookup, *self.prefix, *self._ids), room)
 
-        Sets `done`, and counts in `drawn` every token drawn, an end token included.
+    def extend(self, run: Sequence[int], distributions: Sequence[TokenLogprobs]) -> None:
+        """Draw tokens for as long as their distributions are known.
+
+        Sets `done` behind the last token, and counts in `drawn` every token drawn, an end token
+        included.
+
+        Args:
+            run: tokens that were tried.
+            distributions: dense; the first is that of the next token, the others stand after each
+                token of `run`.
         """
+        for index, distribution in enumerate(distributions):
+            token = self._draw(distribution)
+            if self.done or index == len(run) or token != run[index]:
+                return
+
+    def _draw(self, distribution: TokenLogprobs) -> int:
         token = draw_token(distribution.logprobs, self._params, self._random)
         self.drawn += 1
         if token in self._end_ids:
             self._finished = self.done = True
-            return
+            return token
         self._ids.append(token)
         if self._scores is not None:
             self._scores.append(distribution)
@@ -99,6 +121,7 @@ class Row:
                 self._scores = None
         self._text = self._decode(self._ids)
         self.done = self._is_complete()
+        return token
 
     def continuation(self) -> Continuation:
         """Return what was sampled."""

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Question: TypeAlias = tuple[tuple[int, ...], int]
 """(token ids, first): asks after ``ids[:first]``, ``ids[:first + 1]``, ..., ``ids``."""
 
-PASS_TOKENS = 512
+PASS_TOKENS = 1024
 """Tokens in one pass at most: bounds the memory of a prefill at no loss of speed."""
 
 SCORES_BUDGET = 64 * 2**20

@@ -12,10 +12,10 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
-from egcfg.decoder import Decoder, candidate_params
+from egcfg.backend import Continuation, SampleQuery, SamplingParams, ScoreQuery
+from egcfg.decoder import Decoder
 from egcfg.errors import ContextOverflowError, UnknownNameError
-from egcfg.problem import AssertTest, Problem, StdioTest
+from egcfg.problem import AssertTest, Problem
 from egcfg.prompt import CodeLayout, Prompt
 from egcfg.sandbox import Sandbox
 from egcfg.settings import DecodingSettings, GuidanceUnit
@@ -123,6 +123,9 @@ def test_gamma_1_is_greedy_decoding_of_the_conditional_prompt() -> None:
         {"unit": GuidanceUnit.TOKEN, "max_tokens": 40},
         {"temperature": 2.0, "candidates": 5},
         {"max_tokens": 33},
+        {"reuse_candidates": False},
+        {"guided_temperature": 0.7},
+        {"refresh": 2, "reuse_candidates": False, "guided_temperature": 1.2},
     ],
     ids=str,
 )
@@ -175,6 +178,47 @@ def test_top_k_lists_decide_as_dense_ones_where_they_are_certain() -> None:
     _, cut = decode(backend(noise=0.05, top_k=5), gamma=0.5)
     assert cut.uncertain_choices > 0 or cut.ids == dense.ids
     assert cut.finish is FinishReason.CODE_END
+
+
+@pytest.mark.parametrize("gamma", [0.3, 0.8])
+def test_exact_values_make_short_lists_decide_as_dense_distributions_do(gamma: float) -> None:
+    _, dense = decode(backend(noise=0.4), gamma=gamma)
+    _, cut = decode(backend(noise=0.4, top_k=3, exact_logprobs=True), gamma=gamma)
+    _, short = decode(backend(noise=0.4, top_k=3), gamma=gamma)
+    assert short.uncertain_choices > 0
+    assert cut.uncertain_choices < short.uncertain_choices
+    assert cut.ids == dense.ids
+    assert cut.total_usage.requests > 0
+
+
+def test_a_candidate_whose_distributions_are_known_is_scored_on_one_branch_only() -> None:
+    model = backend(noise=0.02)
+    model_sample = model.sample
+
+    def with_scores(queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
+        return [
+            [
+                evolve(
+                    c,
+                    scores=tuple(
+                        model._distribution(q.sequence.ids + c.ids[:n]) for n in range(len(c.ids))
+                    ),
+                )
+                for c in found
+            ]
+            for q, found in zip(queries, model_sample(queries), strict=True)
+        ]
+
+    model.sample = with_scores  # type: ignore[method-assign]
+    _, known = decode(model, gamma=0.5)
+    plain = backend(noise=0.02)
+    _, asked = decode(plain, gamma=0.5)
+    assert known.ids == asked.ids
+    few, many = (
+        sum(len(query.draft) for query in m.scored if query.sequence.role == "unconditional")
+        for m in (model, plain)
+    )
+    assert few < many / 2
 
 
 def test_each_line_has_its_own_signal_and_every_token_its_account() -> None:
@@ -312,14 +356,6 @@ def test_an_unannounced_context_that_lacks_room_for_the_bare_prompt_is_an_error(
     model = backend(context_length=len(PROMPT.unconditional()) - 1, tells_context=False)
     with pytest.raises(ContextOverflowError, match="the prompt needs"):
         decode(model, gamma=1)
-
-
-def test_candidates_of_a_whole_program_are_not_cut_at_its_first_print() -> None:
-    whole = evolve(PROBLEM, entry_point=None, visible_tests=[StdioTest("1", "2")], scorer="stdio")
-    prompt = evolve(PROMPT, layout=CodeLayout.COMPLETION)
-    params = candidate_params(DecodingSettings(), whole, prompt, 0, 100)
-    assert "\nprint(" not in params.stop
-    assert "\nprint(" in candidate_params(DecodingSettings(), PROBLEM, prompt, 0, 100).stop
 
 
 def test_a_problem_without_visible_calls_is_decoded_without_a_signal() -> None:

@@ -6,15 +6,17 @@ prompt and settings must give the same tokens from both.
 
 from __future__ import annotations
 
-from egcfg.backend import LogprobBackend, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg.backend import LogprobBackend, ScoreQuery, TokenLogprobs
+from egcfg.candidates import CandidatePool
+from egcfg.choice import TokenChooser
 from egcfg.code_span import extract_code, find_code
-from egcfg.decoder import candidate_params
 from egcfg.guidance import guidance_rule
 from egcfg.problem import Problem
 from egcfg.programs import distinct_programs
 from egcfg.prompt import Prompt
 from egcfg.settings import DecodingSettings, GuidanceUnit
 from egcfg.signal import SignalBuilder
+from egcfg.solution import SignalEntry
 
 __all__ = ["reference_decode"]
 
@@ -29,7 +31,8 @@ def reference_decode(
     """Return the response's token ids.
 
     Every distribution comes from a sequence made for it alone, so that no state of the backend is
-    shared between two tokens or two branches. For models without a limit on the context, and
+    shared between two tokens or two branches. The candidates come from the same pool as the
+    decoder's: they are part of what is compared, not of how fast it is had. For models without a limit on the context, and
     without `DecodingSettings.partial`.
 
     Raises:
@@ -37,12 +40,15 @@ def reference_decode(
         SandboxError: the sandbox failed twice on the same program.
     """
     rule = guidance_rule(settings.rule)
+    chooser = TokenChooser(settings.guided_temperature, settings.seed, problem.task_id)
+    pool = CandidatePool(backend, problem, prompt, settings, settings.max_tokens)
     plain_prompt = backend.encode(prompt.unconditional())
     conditional_prompt: tuple[int, ...] | None = None
     ids: tuple[int, ...] = ()
     line = ""
     lines_since_refresh = 0
     started = False
+    shown: tuple[SignalEntry, ...] = ()
     while len(ids) < settings.max_tokens:
         text = prompt.response_prefix + backend.decode(ids)
         span = find_code(text, prompt.layout, problem.entry_point, prompt.given_code)
@@ -59,9 +65,7 @@ def reference_decode(
         )
         if guided and due:
             started, line, lines_since_refresh = True, "", 0
-            params = candidate_params(settings, problem, prompt, len(ids), settings.max_tokens)
-            sequence = backend.start(plain_prompt + ids)
-            [candidates] = backend.sample([SampleQuery(sequence, settings.candidates, params)])
+            pool.refresh(backend.start(plain_prompt + ids), ids, text)
             programs = distinct_programs(
                 (
                     extract_code(
@@ -70,18 +74,19 @@ def reference_decode(
                         problem.entry_point,
                         prompt.given_code,
                     )
-                    for candidate in candidates
+                    for candidate in pool.candidates
                 ),
                 problem.entry_point,
             )
-            signal = signals.build(problem, programs, settings.signal_tokens)
+            signal = signals.build(problem, programs, settings.signal_tokens, shown)
+            shown = signal.entries
             conditional_prompt = backend.encode(prompt.conditional(signal.text))
 
         distribution = _next(backend, plain_prompt + ids)
         if guided and conditional_prompt is not None:
             conditional = _next(backend, conditional_prompt + ids)
             distribution = rule(distribution, conditional, settings.gamma).distribution
-        token = distribution.argmax()
+        token = chooser.choose(distribution, len(ids))
         if token in backend.end_ids:
             break
         ids += (token,)
