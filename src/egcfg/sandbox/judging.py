@@ -94,6 +94,7 @@ class Verdict:
 
 _JUDGE_ENDS = {
     "timeout": Finding.TIMEOUT,
+    "memory": Finding.MEMORY,
     "output": Finding.ERROR,
     "killed": Finding.ERROR,
 }

@@ -13,6 +13,7 @@ ACTIVE = "active"
 LAYERS = (
     "clean environment",
     "rlimits",
+    "memory limit",
     "user namespace",
     "network namespace",
     "ipc namespace",
@@ -59,7 +60,7 @@ class SandboxReport:
         """How much holds in all."""
         if not self.missing:
             return Level.FULL
-        if not self._has("rlimits"):
+        if not (self._has("rlimits") and self._has("memory limit")):
             return Level.NONE
         files = self._has("mount namespace") or (self._has("landlock") and self._has("seccomp"))
         network = self._has("network namespace") or self._has("seccomp")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
@@ -58,7 +59,8 @@ class ServerProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
         self._loaded: dict[str, tuple[tuple[int, ...], str]] = {}
         self._gone = False
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sending = threading.Lock()
+        self._control, theirs = socket.socketpair()
         try:
             with theirs:
                 # -P and -s keep the user's modules away, -S the site's; not -I, which would
@@ -73,7 +75,6 @@ class ServerProcess:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
-            self._control.settimeout(START_SECONDS)
             tree_folder = os.path.join(self._scratch, "tree")
             os.mkdir(tree_folder)
             settings = {
@@ -81,11 +82,12 @@ class ServerProcess:
                 "tree_folder": tree_folder,
                 "disabled": sorted(disabled),
             }
-            self._control.send(json.dumps(settings).encode())
-            hello = self._control.recv(1 << 16)
-            if not hello:
+            self._order(settings, [])
+            self._control.settimeout(START_SECONDS)
+            hello = frames.receive(self._control)
+            if hello is None:
                 raise ConnectionError("it ended")
-        except OSError as error:
+        except (OSError, frames.FrameError) as error:
             cause = self.log_tail() or str(error)
             self.close()
             raise SandboxError(
@@ -176,8 +178,11 @@ class ServerProcess:
         _FOREIGN.append(self._process)
 
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
-        self._control.settimeout(SEND_SECONDS)
-        socket.send_fds(self._control, [json.dumps(order).encode()], descriptors)
+        frame = frames.pack_json(order)
+        with self._sending:
+            self._control.settimeout(SEND_SECONDS)
+            sent = socket.send_fds(self._control, [frame], descriptors)
+            self._control.sendall(frame[sent:])
 
 
 def _shape(request: dict[str, Any]) -> dict[str, Any]:

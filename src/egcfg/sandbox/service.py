@@ -5,6 +5,7 @@ started before its result is returned. What this does *not* cover:
 
 - bugs of the kernel, and side channels (timing, caches);
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;
+- macOS: programs are limited and cannot forge verdicts there, but reach files and the network;
 - packages: programs import the standard library only;
 - processes: a program starts threads but, with seccomp, no other process; with a pid namespace it
   is the first process in it, so that a signal which it sends itself without a handler is ignored;

@@ -18,6 +18,7 @@ REPORT_BOUNDS = codec.Bounds(size=17 << 20, nodes=100, depth=4, keys=20)
 
 _OUTCOMES = {
     "timeout": Outcome.TIMEOUT,
+    "memory": Outcome.MEMORY,
     "output": Outcome.OUTPUT,
     "killed": Outcome.KILLED,
 }

@@ -112,7 +112,12 @@ def test_an_interrupted_batch_ends_its_programs(own_sandbox: Sandbox) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(
     "disabled",
-    [(), ("seccomp",), ("seccomp", "pid namespace"), [n for n in LAYERS if n != "rlimits"]],
+    [
+        (),
+        ("seccomp",),
+        ("seccomp", "pid namespace"),
+        [n for n in LAYERS if n not in ("rlimits", "memory limit")],
+    ],
     ids=["all layers", "no seccomp", "no pid namespace", "bare"],
 )
 def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:

@@ -32,6 +32,7 @@ ALL = dict.fromkeys(LAYERS, "active")
         (("mount namespace", "landlock"), Level.BASIC),
         (("seccomp", "network namespace"), Level.BASIC),
         (("rlimits",), Level.NONE),
+        (("memory limit",), Level.NONE),
     ],
 )
 def test_the_level_follows_from_the_layers(missing: tuple[str, ...], level: Level) -> None:

@@ -6,12 +6,12 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from . import linux, namespaces
 from .layers import Layers
 
 __all__ = ["Scratch", "confine", "end_tree", "kill_tree", "prepare"]
@@ -57,16 +57,9 @@ def prepare(layers: Layers, root: str, file_bytes: int) -> Scratch:
         root: where scratch folders are made without a mount namespace.
         file_bytes: size of any file that the program writes.
     """
-    own_mount = layers.has("mount namespace")
-    if layers.has("user namespace"):
-        namespaces.enter_execution(
-            SCRATCH_FILES * file_bytes if own_mount else None,
-            pid=layers.has("pid namespace"),
-        )
-    # Where there is no pid namespace, orphans come here, so that none escapes.
-    linux.become_subreaper()
-    if own_mount:
-        return Scratch(namespaces.SCRATCH, temporary=False)
+    layers.separate(SCRATCH_FILES * file_bytes)
+    if layers.scratch is not None:
+        return Scratch(layers.scratch, temporary=False)
     return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
 
 
@@ -85,17 +78,10 @@ def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) ->
     os.chdir(scratch.path)
     os.environ["TMPDIR"] = scratch.path
     tempfile.tempdir = None
-    if layers.has("rlimits"):
-        _set_limits(limits, own_count=layers.has("pid namespace"))
-    if layers.has("user namespace"):
-        linux.drop_capabilities()
-    if layers.has("no_new_privs"):
-        linux.forbid_new_privileges()
-    if layers.landlock is not None:
-        layers.landlock.apply(scratch.path)
+    _set_limits(layers, limits)
+    layers.lock(scratch.path)
     _close_others(kept)
-    if layers.seccomp is not None:
-        layers.seccomp.apply()
+    layers.filter_calls()
 
 
 def _close_others(kept: set[int]) -> None:
@@ -107,21 +93,26 @@ def _close_others(kept: set[int]) -> None:
     os.closerange(low, max(os.sysconf("SC_OPEN_MAX"), 1 << 16))
 
 
-def _set_limits(limits: Limits, *, own_count: bool) -> None:
+def _set_limits(layers: Layers, limits: Limits) -> None:
     """Set the kernel's limits, soft and hard, so that the program cannot raise them again."""
-    # The supervisor counts fractions; this is for what it cannot see, and hard because the first
-    # process of a pid namespace ignores the soft limit's signal.
-    cpu = int(limits.cpu_seconds) + 2
-    values = {
-        resource.RLIMIT_CPU: cpu,
-        resource.RLIMIT_AS: limits.memory_bytes,
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
-    }
-    if own_count:
-        # Counted by user and user namespace: without an own one, the user's other work counts.
-        values[resource.RLIMIT_NPROC] = PROCESSES
+    values: dict[int, int] = {}
+    if layers.has("rlimits"):
+        values |= {
+            # The supervisor counts fractions; this is for what it cannot see, and hard because the
+            # first process of a pid namespace ignores the soft limit's signal.
+            resource.RLIMIT_CPU: int(limits.cpu_seconds) + 2,
+            resource.RLIMIT_FSIZE: limits.file_bytes,
+            resource.RLIMIT_NOFILE: OPEN_FILES,
+            resource.RLIMIT_CORE: 0,
+        }
+        if layers.has("pid namespace"):
+            # Counted by user and user namespace: without an own one, the user's other work counts.
+            values[resource.RLIMIT_NPROC] = PROCESSES
+        elif sys.platform == "darwin":
+            # Where threads do not count, and nothing else keeps children from getting away.
+            values[resource.RLIMIT_NPROC] = 0
+    if layers.has("memory limit") and layers.memory_used is None:
+        values[resource.RLIMIT_AS] = limits.memory_bytes
     for number, value in values.items():
         _, hard = resource.getrlimit(number)
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)

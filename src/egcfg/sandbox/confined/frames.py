@@ -7,7 +7,15 @@ import socket
 import struct
 from typing import Any
 
-__all__ = ["HEADER", "MAX_FRAME", "FrameError", "pack_json", "receive", "send"]
+__all__ = [
+    "HEADER",
+    "MAX_FRAME",
+    "FrameError",
+    "pack_json",
+    "receive",
+    "receive_with_descriptors",
+    "send",
+]
 
 HEADER = struct.Struct(">Q")
 MAX_FRAME = 64 << 20
@@ -35,8 +43,10 @@ def receive(stream: socket.socket, limit: int = MAX_FRAME) -> bytes | None:
         FrameError: the stream ends within a frame, or the frame is longer than `limit`.
     """
     header = _exactly(stream, HEADER.size)
-    if not header:
-        return None
+    return _body(stream, header, limit) if header else None
+
+
+def _body(stream: socket.socket, header: bytes, limit: int) -> bytes:
     if len(header) < HEADER.size:
         raise FrameError("the stream ends within a header")
     (length,) = HEADER.unpack(header)
@@ -46,6 +56,20 @@ def receive(stream: socket.socket, limit: int = MAX_FRAME) -> bytes | None:
     if len(body) < length:
         raise FrameError("the stream ends within a frame")
     return body
+
+
+def receive_with_descriptors(stream: socket.socket, count: int) -> tuple[bytes | None, list[int]]:
+    """Return the next frame, None where the stream ends, and the descriptors that came with it.
+
+    Raises:
+        FrameError: as `receive`.
+    """
+    # They come with the first byte of a message, and reading its header reads no further.
+    header, descriptors, _, _ = socket.recv_fds(stream, HEADER.size, count)
+    if not header:
+        return None, descriptors
+    header += _exactly(stream, HEADER.size - len(header))
+    return _body(stream, header, MAX_FRAME), descriptors
 
 
 def _exactly(stream: socket.socket, count: int) -> bytes:

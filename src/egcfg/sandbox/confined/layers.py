@@ -6,41 +6,50 @@ a program that runs with less protection.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
 import resource
-import socket
+import signal
 import sys
-import threading
+import tempfile
 from collections.abc import Callable, Collection
-from functools import partial
 
-from . import landlock, linux, namespaces, seccomp
+__all__ = ["PROBE_BYTES", "Layers", "open_layers", "reason"]
 
-__all__ = ["Layers"]
-
-NAMESPACES = ("network", "ipc", "uts", "mount")
 WORKS = "active"
 PROBE_BYTES = 64 << 20
+PROBE_SECONDS = 60
+LINUX_ONLY = (
+    "user namespace",
+    "network namespace",
+    "ipc namespace",
+    "uts namespace",
+    "mount namespace",
+    "pid namespace",
+    "no_new_privs",
+    "landlock",
+    "seccomp",
+)
 
 
 class Layers:
-    """The layers of one server.
+    """The layers of one server, as far as every system has them.
 
     Attributes:
         status: layer -> "active", or why it is not.
-        landlock: the rules to apply; None without that layer.
-        seccomp: the filter to install; None without that layer.
         proc: descriptor of /proc, for supervisors; None where there is none.
+        scratch: the folder that each program finds empty, as a mount of its own; None where a
+            folder has to be made for it.
+        memory_used: tells how many bytes of memory a process has, where supervisors are to see to
+            its limit; None where the kernel does, or nobody.
     """
 
     def __init__(self) -> None:
         self.status: dict[str, str] = {}
-        self.landlock: landlock.Landlock | None = None
-        self.seccomp: seccomp.Seccomp | None = None
         self.proc: int | None = None
+        self.scratch: str | None = None
+        self.memory_used: Callable[[int], int] | None = None
 
     def has(self, name: str) -> bool:
         """Return whether a layer is active."""
@@ -55,24 +64,28 @@ class Layers:
         """
         self._disabled = disabled
         self.status["clean environment"] = WORKS
-        self._try("rlimits", _probe_rlimits)
-        if sys.platform != "linux":
-            for name in ("user namespace", *(f"{name} namespace" for name in NAMESPACES)):
-                self.status[name] = f"{sys.platform} has none"
-            for name in ("pid namespace", "no_new_privs", "landlock", "seccomp"):
-                self.status[name] = f"{sys.platform} has none"
-            return
-        self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        self._enter_namespaces(folder)
-        self._try("no_new_privs", linux.forbid_new_privileges)
-        if self.has("no_new_privs"):
-            self._prepare_landlock()
-            self._prepare_seccomp()
-        else:
-            self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
-        linux.undumpable()
+        self.attempt("rlimits", _probe_rlimits)
+        self.attempt("memory limit", _probe_memory_limit)
+        self.enter_more(folder)
 
-    def _try(self, name: str, use: Callable[[], None]) -> bool:
+    def enter_more(self, folder: str) -> None:  # noqa: ARG002 - for those that override it
+        """Do the same for the layers that only some systems have."""
+        self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
+
+    def separate(self, scratch_bytes: int) -> None:
+        """Prepare a supervisor: its next child is to be apart from all other processes."""
+
+    def lock(self, scratch: str) -> None:
+        """Take from this process what its program must not have, but for system calls."""
+
+    def filter_calls(self) -> None:
+        """Take the system calls away from this process that its program must not make."""
+
+    def touched_bytes(self, memory: mmap.mmap) -> int:
+        """Return how far into a shared memory anything may have been written."""
+        return len(memory)
+
+    def attempt(self, name: str, use: Callable[[], None]) -> bool:
         """Use a layer in a process of its own, and note whether that worked."""
         if name in self._disabled:
             self.status[name] = "switched off"
@@ -80,81 +93,42 @@ class Layers:
             self.status[name] = _in_fork(use) or WORKS
         return self.has(name)
 
-    def _enter_namespaces(self, folder: str) -> None:
-        def enter_all(names: list[str]) -> None:
-            namespaces.enter_user()
-            for name in names:
-                namespaces.enter(name, folder)
 
-        entered: list[str] = []
-        others = [f"{name} namespace" for name in (*NAMESPACES, "pid")]
-        if not self._try("user namespace", namespaces.enter_user):
-            self.status.update(dict.fromkeys(others, "needs a user namespace"))
-            return
-        for name in NAMESPACES:
-            if self._try(f"{name} namespace", partial(enter_all, [*entered, name])):
-                entered.append(name)
-        enter_all(entered)
-        self._try("pid namespace", _probe_pid_namespace)
+def open_layers() -> Layers:
+    """Return the layers of this system, not entered yet."""
+    if sys.platform == "linux":
+        # Its modules look functions up that other systems lack.
+        from .linux_layers import LinuxLayers
 
-    def _prepare_landlock(self) -> None:
-        def use() -> None:
-            linux.forbid_new_privileges()
-            rules.apply(probe_folder)
-            try:
-                os.listdir("/")
-            except PermissionError:
-                return
-            raise OSError("it lets programs read other folders")
+        layers: Layers = LinuxLayers()
+    else:
+        from .mac_layers import MacLayers
 
-        probe_folder = namespaces.SCRATCH if self.has("mount namespace") else "/var"
-        try:
-            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
-        except OSError as error:
-            self.status["landlock"] = _reason(error)
-            return
-        if self._try("landlock", use):
-            self.landlock = rules
-
-    def _prepare_seccomp(self) -> None:
-        def use() -> None:
-            linux.forbid_new_privileges()
-            rules.apply()
-            # What a program needs must go on working.
-            thread = threading.Thread(target=int)
-            thread.start()
-            thread.join()
-            with contextlib.suppress(PermissionError):
-                socket.socket()
-                raise OSError("it lets programs open sockets")
-
-        try:
-            rules = seccomp.Seccomp(
-                own_files=self.has("mount namespace"), own_processes=self.has("pid namespace")
-            )
-        except OSError as error:
-            self.status["seccomp"] = _reason(error)
-            return
-        if self._try("seccomp", use):
-            self.seccomp = rules
+        layers = MacLayers()
+    return layers
 
 
 def _probe_rlimits() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (PROBE_SECONDS, PROBE_SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+    with tempfile.TemporaryFile(buffering=0) as file:
+        try:
+            file.write(b"..")
+            file.write(b"..")
+        except OSError:
+            return
+    raise OSError("files are not limited")
+
+
+def _probe_memory_limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (PROBE_BYTES, PROBE_BYTES))
     try:
         mmap.mmap(-1, 4 * PROBE_BYTES)
     except (OSError, MemoryError):
         return
     raise OSError("memory is not limited")
-
-
-def _probe_pid_namespace() -> None:
-    namespaces.enter_execution(None, pid=True)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if os.getpid() == 1 else 1)
-    if os.waitpid(pid, 0)[1]:
-        raise OSError("the first process in it is not number 1")
 
 
 def _in_fork(use: Callable[[], None]) -> str | None:
@@ -167,19 +141,20 @@ def _in_fork(use: Callable[[], None]) -> str | None:
             use()
             status = 0
         except BaseException as error:  # noqa: BLE001 - the last frame of this process
-            os.write(writer, _reason(error).encode())
+            os.write(writer, reason(error).encode())
         finally:
             os._exit(status)
     os.close(writer)
     with open(reader, "rb") as pipe:
-        reason = pipe.read().decode("utf-8", "replace")
+        text = pipe.read().decode("utf-8", "replace")
     _, status = os.waitpid(pid, 0)
     if status == 0:
         return None
-    return reason or f"its trial ended with status {os.waitstatus_to_exitcode(status)}"
+    return text or f"its trial ended with status {os.waitstatus_to_exitcode(status)}"
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return why a layer does not work, for people."""
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
         return f"not permitted to ordinary users here ({error})"
     return str(error) or type(error).__name__

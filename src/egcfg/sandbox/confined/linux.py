@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import sys
 from typing import Final
 
 __all__ = [
@@ -121,8 +120,7 @@ def forbid_new_privileges() -> None:
 
 def become_subreaper() -> None:
     """Have orphaned descendants become children of this process."""
-    if sys.platform == "linux":
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def undumpable() -> None:
@@ -142,8 +140,6 @@ def touched_bytes(memory: mmap.mmap) -> int:
 
     Where the system does not tell, that is its whole length.
     """
-    if sys.platform != "linux":
-        return len(memory)
     pages = -(-len(memory) // mmap.PAGESIZE)
     resident = (ctypes.c_ubyte * pages)()
     start = ctypes.c_char.from_buffer(memory)

@@ -1,6 +1,6 @@
 """The fork server: one warm process that has a supervisor for each request, and reaps.
 
-Control messages are single datagrams of JSON with descriptors attached:
+Control messages are frames of JSON with descriptors attached:
 
 - ``{"do": "run", "shape": ...}``, with what a `Shape` is made of, and with the execution's socket,
   and a channel to another execution if there is one;
@@ -24,8 +24,8 @@ import traceback
 import types
 from collections.abc import Callable
 
-from . import confinement, supervisor
-from .layers import Layers
+from . import confinement, frames, supervisor
+from .layers import open_layers
 from .spares import Spares
 from .staging import Shape, Staged
 
@@ -37,7 +37,6 @@ abc array asyncio bisect cmath collections contextlib copy dataclasses datetime 
 fractions functools hashlib heapq inspect io itertools json linecache math operator queue random
 re statistics string struct tempfile textwrap threading time traceback typing unicodedata
 """.split()  # noqa: SIM905 - a paragraph, not 35 lines
-MESSAGE_BYTES = 1 << 16
 MAX_DESCRIPTORS = 2
 # How long supervisors wait for an execution that may never come.
 IDLE_MILLISECONDS = 1000
@@ -57,7 +56,7 @@ class Server:
         self.control = control
         self.instruments: dict[str, types.ModuleType] = {}
         self.scratch_root = scratch_root
-        self.layers = Layers()
+        self.layers = open_layers()
         self.spares = Spares(self._fork, self._await_order)
 
     def loop(self) -> None:
@@ -69,10 +68,8 @@ class Server:
                 self.spares.add()
             if not poll.poll(IDLE_MILLISECONDS):
                 self.spares.dismiss()
-            message, descriptors, _, _ = socket.recv_fds(
-                self.control, MESSAGE_BYTES, MAX_DESCRIPTORS
-            )
-            if not message:
+            message, descriptors = frames.receive_with_descriptors(self.control, MAX_DESCRIPTORS)
+            if message is None:
                 self.spares.end()
                 return
             order = json.loads(message)
@@ -154,7 +151,10 @@ def _supervise(descriptors: list[int], staged: Staged) -> None:
 def serve(control: int) -> None:
     """Warm up, say hello to the parent, and serve."""
     stream = socket.socket(fileno=control)
-    settings = json.loads(stream.recv(MESSAGE_BYTES))
+    message = frames.receive(stream)
+    if message is None:
+        return
+    settings = json.loads(message)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
@@ -165,7 +165,7 @@ def serve(control: int) -> None:
         server.spares.count = len(os.sched_getaffinity(0))
     # The kernel reaps supervisors by itself; each sets this back for its own child.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    stream.send(json.dumps({"layers": server.layers.status}).encode())
+    stream.sendall(frames.pack_json({"layers": server.layers.status}))
     # What exists now is never garbage: collecting it would only copy shared pages.
     gc.collect()
     gc.freeze()

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from . import confinement, frames, program
@@ -69,6 +70,7 @@ class Staged:
         pid: its process id, as its supervisor sees it.
         ends_at_once: whether killing it ends everything that it started, and leaves no file.
         memory: what it shares with its supervisor, for an instrument; None without one.
+        memory_used: tells how many bytes of memory a process has, where that is to be watched.
         proc: descriptor of /proc; None where there is none.
         stdout, stderr, report: descriptors to read what it writes from.
     """
@@ -85,6 +87,7 @@ class Staged:
         pipes = [os.pipe() for _ in range(3)]
         writers = [writer for _, writer in pipes]
         self._orders, theirs = socket.socketpair()
+        self.memory_used: Callable[[int], int] | None = server.layers.memory_used
         self.proc: int | None = server.layers.proc
         self.pid = os.fork()
         if self.pid == 0:
@@ -114,6 +117,12 @@ class Staged:
         self._orders.close()
         if channel is not None:
             channel.close()
+
+    def used_memory(self) -> bytes:
+        """Return the shared memory without its trailing zeros."""
+        if self.memory is None:
+            return b""
+        return self.memory[: self._server.layers.touched_bytes(self.memory)].rstrip(b"\0")
 
     def remove_scratch(self) -> None:
         """Remove the scratch folder, where it is no mount that ends with its processes."""

@@ -8,7 +8,6 @@ never runs a line of the program, and the program cannot reach it.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import select
 import socket
@@ -16,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from . import confinement, frames, linux, program
+from . import confinement, frames, program
 from .staging import Staged
 
 __all__ = ["supervise"]
@@ -66,7 +65,7 @@ class Supervisor:
         poll.register(self.parent, select.POLLIN)
         exit_fd = _watch_exit(staged.pid, poll)
         while True:
-            events = dict(poll.poll(self._patience(exit_fd is None)))
+            events = dict(poll.poll(self._patience()))
             for descriptor in self.open & events.keys():
                 self._read(descriptor, poll)
             if self.complete:
@@ -75,7 +74,8 @@ class Supervisor:
                 self._end("abandoned", "the parent is gone")
             if self.ended is None:
                 self._check_limits()
-            if self.ended is not None or exit_fd in events or _is_zombie(staged.pid):
+            # Without a report to write to, it has nothing left to say.
+            if self.ended is not None or exit_fd in events or staged.report not in self.open:
                 break
         if exit_fd is not None:
             os.close(exit_fd)
@@ -105,12 +105,11 @@ class Supervisor:
         (length,) = frames.HEADER.unpack_from(self.report, len(program.READY))
         return REPORT_START + int(length)
 
-    def _patience(self, polling: bool) -> float:
+    def _patience(self) -> float:
         """Return how many milliseconds may pass before a limit can be hit."""
         wall = self.started + self.limits["wall_seconds"] - time.monotonic()
         cpu = self.limits["cpu_seconds"] - _cpu_seconds(self.staged.pid)
-        # Without a descriptor for the process's end, look for it often.
-        longest = 0.002 if polling else 60.0
+        longest = 60.0 if self.staged.memory_used is None else 0.02
         return float(max(0.0, min(wall, cpu, longest)) * 1000 + 1)
 
     def _check_limits(self) -> None:
@@ -118,10 +117,21 @@ class Supervisor:
             self._end("timeout", "it took too much wall time")
         elif _cpu_seconds(self.staged.pid) >= self.limits["cpu_seconds"]:
             self._end("timeout", "it took too much processor time")
+        elif self._memory_used() > self.limits["memory_bytes"]:
+            self._end("memory", "it took too much memory")
         elif self.output > self.limits["output_bytes"]:
             self._end("output", "it wrote too much output")
         elif len(self.report) > REPORT_ROOM:
             self._end("killed", "its report is too long")
+
+    def _memory_used(self) -> int:
+        """Return how much memory the process has, 0 where the kernel looks after that."""
+        if self.staged.memory_used is None:
+            return 0
+        try:
+            return self.staged.memory_used(self.staged.pid)
+        except OSError:
+            return 0  # it has just ended
 
     def _end(self, how: str, detail: str) -> None:
         self.ended, self.detail = how, detail
@@ -167,12 +177,12 @@ class Supervisor:
     def answer(self) -> bytes:
         """Return what the parent is told."""
         how, detail = self.verdict()
-        memory = self.staged.memory
+        staged = self.staged
         sections = [
             bytes(self.report[REPORT_START : self._report_end()]) if how == "reported" else b"",
             b"".join(self.stdout)[: self.limits["output_bytes"]],
             b"".join(self.stderr)[: self.limits["output_bytes"]],
-            _used(memory) if memory is not None else b"",
+            staged.used_memory(),
         ]
         if how == "sandbox_error":
             detail = f"{detail}: {sections[2].decode('utf-8', 'replace')[-2000:]}"
@@ -207,14 +217,6 @@ def supervise(parent: socket.socket, channel: socket.socket | None, staged: Stag
         staged.remove_scratch()
 
 
-def _used(memory: mmap.mmap) -> bytes:
-    """Return a shared memory without its trailing zeros.
-
-    Pages that nobody has touched are not looked at: that would make the kernel provide them.
-    """
-    return memory[: linux.touched_bytes(memory)].rstrip(b"\0")
-
-
 def _watch_exit(pid: int, poll: select.poll) -> int | None:
     try:
         descriptor = os.pidfd_open(pid)
@@ -222,10 +224,6 @@ def _watch_exit(pid: int, poll: select.poll) -> int | None:
         return None
     poll.register(descriptor, select.POLLIN)
     return descriptor
-
-
-def _is_zombie(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _cpu_seconds(pid: int) -> float:

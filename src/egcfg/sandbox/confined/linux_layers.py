@@ -1,0 +1,140 @@
+"""The layers that Linux adds: namespaces, Landlock, seccomp."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import socket
+import threading
+from functools import partial
+
+from . import landlock, linux, namespaces, seccomp
+from .layers import Layers, reason
+
+__all__ = ["LinuxLayers"]
+
+NAMESPACES = ("network", "ipc", "uts", "mount")
+
+
+class LinuxLayers(Layers):
+    """All layers that there are.
+
+    Attributes:
+        landlock: the rules to apply; None without that layer.
+        seccomp: the filter to install; None without that layer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.landlock: landlock.Landlock | None = None
+        self.seccomp: seccomp.Seccomp | None = None
+
+    def enter_more(self, folder: str) -> None:
+        """Enter the namespaces, and prepare what each program's process applies to itself."""
+        self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        self._enter_namespaces(folder)
+        if self.has("mount namespace"):
+            self.scratch = namespaces.SCRATCH
+        self.attempt("no_new_privs", linux.forbid_new_privileges)
+        if self.has("no_new_privs"):
+            self._prepare_landlock()
+            self._prepare_seccomp()
+        else:
+            self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
+        linux.undumpable()
+
+    def separate(self, scratch_bytes: int) -> None:
+        """Enter what each execution has for itself: a scratch mount, the first process's place."""
+        if self.has("user namespace"):
+            namespaces.enter_execution(
+                scratch_bytes if self.scratch is not None else None,
+                pid=self.has("pid namespace"),
+            )
+        # Where there is no pid namespace, orphans come here, so that none escapes.
+        linux.become_subreaper()
+
+    def lock(self, scratch: str) -> None:
+        """Give up all capabilities and new privileges, and the files outside of `scratch`."""
+        if self.has("user namespace"):
+            linux.drop_capabilities()
+        if self.has("no_new_privs"):
+            linux.forbid_new_privileges()
+        if self.landlock is not None:
+            self.landlock.apply(scratch)
+
+    def filter_calls(self) -> None:
+        """Install the seccomp filter."""
+        if self.seccomp is not None:
+            self.seccomp.apply()
+
+    def touched_bytes(self, memory: mmap.mmap) -> int:
+        """Return how far into a shared memory there is any page."""
+        return linux.touched_bytes(memory)
+
+    def _enter_namespaces(self, folder: str) -> None:
+        def enter_all(names: list[str]) -> None:
+            namespaces.enter_user()
+            for name in names:
+                namespaces.enter(name, folder)
+
+        entered: list[str] = []
+        others = [f"{name} namespace" for name in (*NAMESPACES, "pid")]
+        if not self.attempt("user namespace", namespaces.enter_user):
+            self.status.update(dict.fromkeys(others, "needs a user namespace"))
+            return
+        for name in NAMESPACES:
+            if self.attempt(f"{name} namespace", partial(enter_all, [*entered, name])):
+                entered.append(name)
+        enter_all(entered)
+        self.attempt("pid namespace", _probe_pid_namespace)
+
+    def _prepare_landlock(self) -> None:
+        def use() -> None:
+            linux.forbid_new_privileges()
+            rules.apply(probe_folder)
+            try:
+                os.listdir("/")
+            except PermissionError:
+                return
+            raise OSError("it lets programs read other folders")
+
+        probe_folder = namespaces.SCRATCH if self.has("mount namespace") else "/var"
+        try:
+            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
+        except OSError as error:
+            self.status["landlock"] = reason(error)
+            return
+        if self.attempt("landlock", use):
+            self.landlock = rules
+
+    def _prepare_seccomp(self) -> None:
+        def use() -> None:
+            linux.forbid_new_privileges()
+            rules.apply()
+            # What a program needs must go on working.
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+            with contextlib.suppress(PermissionError):
+                socket.socket()
+                raise OSError("it lets programs open sockets")
+
+        try:
+            rules = seccomp.Seccomp(
+                own_files=self.has("mount namespace"), own_processes=self.has("pid namespace")
+            )
+        except OSError as error:
+            self.status["seccomp"] = reason(error)
+            return
+        if self.attempt("seccomp", use):
+            self.seccomp = rules
+
+
+def _probe_pid_namespace() -> None:
+    namespaces.enter_execution(None, pid=True)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if os.getpid() == 1 else 1)
+    if os.waitpid(pid, 0)[1]:
+        raise OSError("the first process in it is not number 1")
