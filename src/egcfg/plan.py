@@ -123,5 +123,7 @@ def base_settings(config: RunConfig) -> DecodingSettings:
         signal_tokens=config.signal_tokens,
         seed=config.seed,
         rule=config.rule,
+        guided_temperature=config.guided_temperature,
+        reuse_candidates=config.reuse_candidates,
         drafts=config.drafts,
     )

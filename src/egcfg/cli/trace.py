@@ -42,6 +42,7 @@ __all__ = ["trace_command"]
         Group.BUDGET,
         *("prompt", "gamma", "temperature", "candidates", "horizon", "refresh", "unit"),
         *("partial", "top_p", "signal_tokens", "rule", "drafts"),
+        *("guided_temperature", "reuse_candidates"),
         *("results_dir", "stop_when_solved"),
     )
 )

@@ -215,6 +215,17 @@ class RunConfig:
         Group.GUIDANCE, "token budget of a signal", _DECODING["signal_tokens"], metavar="N"
     )
     rule: str = _setting(Group.GUIDANCE, "guidance rule", _DECODING["rule"], metavar="NAME")
+    guided_temperature: float = _setting(
+        Group.GUIDANCE,
+        "draw guided tokens at this temperature; 0 takes the likeliest",
+        _DECODING["guided_temperature"],
+        metavar="X",
+    )
+    reuse_candidates: bool = _setting(
+        Group.GUIDANCE,
+        "candidates that the response follows live on; off: all are sampled for each signal",
+        _DECODING["reuse_candidates"],
+    )
     drafts: bool = _setting(
         Group.GUIDANCE, "use candidates as drafts; never changes the text", _DECODING["drafts"]
     )
