@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from egcfg.backend import ChatMessage
 
@@ -34,6 +34,9 @@ class OfflineModel(ABC):
 
     Making one reads no weights and asks no server.
     """
+
+    remote: ClassVar[bool]
+    """Whether the backend sends requests to a server, rather than running the model here."""
 
     @abstractmethod
     def __init__(self, options: Any) -> None: ...

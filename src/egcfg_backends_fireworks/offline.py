@@ -18,6 +18,8 @@ __all__ = ["OfflineEndpointModel"]
 class OfflineEndpointModel(OfflineModel):
     """The model that the options name, as the service knows it."""
 
+    remote = True
+
     def __init__(self, options: EndpointOptions) -> None:
         self.options = options
 

@@ -24,6 +24,8 @@ __all__ = ["OfflineHFModel"]
 class OfflineHFModel(OfflineModel):
     """The model that the options name, on disk."""
 
+    remote = False
+
     def __init__(self, options: HFOptions) -> None:
         self.options = options
 

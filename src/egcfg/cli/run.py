@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve
 
+from egcfg.cli.dry_run import dry_run
 from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.monitor import harmless, prices_of
 from egcfg.cli.settings import SettingCommand, setting_options
@@ -27,9 +28,15 @@ __all__ = ["run_command"]
 
 
 @click.command("run", cls=SettingCommand)
+@click.option(
+    "--dry-run",
+    "only_estimate",
+    is_flag=True,
+    help="Show the first prompts and what the run may take and cost; ask no model.",
+)
 @setting_options()
 @log_options
-def run_command(effective: EffectiveConfig) -> int:
+def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     """Solve the problems of a data set over a grid of settings, and judge the solutions.
 
     Results are written one file per task, configuration and gamma. Running the same command again
@@ -49,6 +56,9 @@ def run_command(effective: EffectiveConfig) -> int:
     check_names(config)
     problems = open_problems(config)
     check_scorers(config, problems)
+    if only_estimate:
+        dry_run(config, problems)
+        return 0
     try:
         summary, plan, records = _work(config, problems)
     except KeyboardInterrupt as error:

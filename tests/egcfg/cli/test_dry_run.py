@@ -1,0 +1,95 @@
+"""``--dry-run``: what a run would ask, without asking."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.options import HFOptions
+
+HIDDEN = {
+    "task_id": "third",
+    "description": "Third of x.",
+    "tests": ["assert f(3) == 1"],
+    "hidden_tests": ["assert f(987654) == 329218"],
+}
+
+
+@pytest.fixture(autouse=True)
+def hidden(problems: Path) -> None:
+    with problems.open("a") as file:
+        file.write(json.dumps(HIDDEN) + "\n")
+
+
+def test_a_dry_run_asks_no_server_and_writes_nothing(
+    egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
+) -> None:
+    model = ("--backend", "openai", "--model", "m", "--base-url", endpoint.address)
+    base = (*model, "--dataset", "mine.jsonl", "-p", "chat", "-p", "long_code")
+    # No key is set: nothing that would need one is made.
+    ran = egcfg(*base, "--dry-run", "--prices", "input=100,output=100", "--max-requests", "9")
+
+    assert ran.status == 0, ran.err
+    assert endpoint.keys == []
+    assert not (tmp_path / "results").exists()
+    titles = re.findall(r"^=== (.*)$", ran.out, re.M)
+    assert [title.partition(" (")[0] for title in titles] == [
+        f"task {task}, prompt {prompt}: {branch}"
+        for task in ("square", "double")
+        for prompt in ("chat", "long_code")
+        for branch in ("unconditional", "conditional")
+    ]
+    assert ran.out.count("[... the signal: candidates and what happened when they ran") == 4
+    assert "Square x." in ran.out
+    assert "987654" not in ran.out
+    assert "prompt tokens are estimated from lengths" in ran.out
+    assert "chat template is not at hand" in ran.out
+    assert "12 units, 0 of them done; the other 12 may take about" in ran.out
+    ways = re.findall(
+        r"  where .*: (\d+) requests, (\d+) tokens in, (\d+) tokens out, cost (.*) \(", ran.out
+    )
+    assert len(ways) == 2
+    for _, sent, generated, cost in ways:
+        assert float(cost) == pytest.approx((int(sent) + int(generated)) / 10_000, rel=0.01)
+    assert int(ways[0][0]) < int(ways[1][0]), "an echo saves requests"
+    assert "0 of 9 requests" in ran.out
+
+
+def test_a_local_tokenizer_counts_exactly(egcfg: Callable[..., Any], tiny_llama: Path) -> None:
+    ran = egcfg(
+        "--dataset", "mine.jsonl", "--model", str(tiny_llama), "-p", "long_code", "--dry-run"
+    )
+
+    assert ran.status == 0, ran.err
+    assert "prompt tokens are counted by the model's tokenizer" in ran.out
+    assert re.search(r"  on this machine: \d+ tokens in, \d+ tokens out", ran.out)
+    assert "for the cost give prices: --prices" in ran.out
+    title, text = re.findall(r"^=== (.*?)\n(.*?)\n(?==== )", ran.out, re.M | re.S)[0]
+    with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as backend:
+        # One line end is put behind a prompt that has none.
+        counts = {backend.count_tokens(text), backend.count_tokens(text.removesuffix("\n"))}
+    assert int(title.partition(" (")[2].partition(" tokens")[0]) in counts
+
+
+def test_what_is_done_is_not_expected_again(egcfg: Callable[..., Any]) -> None:
+    base = ("--backend", "scripted", "--model", "scripted", "--dataset", "mine.jsonl", "-p", "chat")
+    assert egcfg(*base, "--task", "square").status == 0
+    ran = egcfg(*base, "--dry-run")
+    assert "6 units, 2 of them done; the other 4 may take about" in ran.out
+    assert re.search(r"spent on results/mine/scripted so far: \d+ tokens", ran.out)
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(egcfg: Callable[..., Any]) -> None:
+    base = ("--backend", "scripted", "--dataset", "mine.jsonl", "--dry-run")
+    unnamed = egcfg(*base)
+    assert (unnamed.status, unnamed.out) == (2, "")
+    assert "name the model with --model" in unnamed.err
+    wrong = egcfg(*base, "--model", "m", "--scorer", "check")
+    assert wrong.status == 2
+    assert "choose the scorer that fits the tests" in wrong.err
