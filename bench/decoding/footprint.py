@@ -1,0 +1,177 @@
+"""Memory: the peak beside what the live branches need, and whether it grows over many problems.
+
+The need is computed: one set of keys and values for every distinct token of the prefixes that the
+decoder asked about last (both branches, their drafts) and of the living candidates. The peak holds
+in addition what a pass works with, distributions, and programs' traces. The second table runs a
+tiny random model over many problems: everything that is kept from one to the next would show.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from attrs import evolve
+from tables import Report
+from transformers import AutoConfig
+from workbench import Workbench, model_options
+
+from egcfg.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.model_source import find_model
+from egcfg_backends_hf.options import HFOptions
+from egcfg_backends_hf.testing import build_tiny_llama
+
+__all__ = ["add_arguments", "run"]
+
+MIB = 2**20
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--problems", type=int, default=100, help="of the tiny model")
+
+
+class WatchedBackend(HFBackend):
+    """egcfg's backend, with a look at what it is asked about.
+
+    Attributes:
+        most: the most distinct tokens whose keys and values were needed at once.
+    """
+
+    most = 0
+    _candidates: tuple[tuple[int, ...], ...] = ()
+
+    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
+        """See `HFBackend.score`."""
+        self._need(query.sequence.ids + query.draft for query in queries)
+        return super().score(queries)
+
+    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
+        """See `HFBackend.sample`."""
+        found = super().sample(queries)
+        self._candidates = tuple(
+            query.sequence.ids + continuation.ids
+            for query, continuations in zip(queries, found, strict=True)
+            for continuation in continuations
+        )
+        self._need(query.sequence.ids for query in queries)
+        return found
+
+    def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
+        self.most = max(self.most, tree_size([*prefixes, *self._candidates]))
+
+
+def tree_size(prefixes: Iterable[Sequence[int]]) -> int:
+    """Return how many tokens there are, those of common beginnings counted once."""
+    size, last = 0, ()
+    for prefix in sorted(prefixes):  # neighbours have the longest beginnings in common
+        pairs = zip(last, prefix, strict=False)
+        shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(last), len(prefix)))
+        size += len(prefix) - shared
+        last = prefix
+    return size
+
+
+def run(options: Namespace, report: Report) -> None:
+    """Measure."""
+    _peak(options, report)
+    _growth(options, report)
+
+
+def _peak(options: Namespace, report: Report) -> None:
+    settings = HFOptions(**model_options(options))
+    config = AutoConfig.from_pretrained(find_model(settings.model).location).get_text_config()
+    before = resident()
+    backend = WatchedBackend(settings)
+    with Workbench.opened(options, backend) as bench:
+        gc.collect()
+        loaded = resident()
+        rows = []
+        heads = config.num_key_value_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        each = 2 * config.num_hidden_layers * heads * size * number_size(settings)
+        for problem in bench.problems:
+            backend.most = 0
+            start_peak()
+            bench.decode(problem)
+            above, need = peak() - loaded, backend.most * each
+            rows.append(
+                (
+                    problem.task_id,
+                    backend.most,
+                    need / MIB,
+                    above / MIB,
+                    above / need,
+                    resident() / MIB,
+                )
+            )
+    report.say(f"loading took {(loaded - before) / MIB:,.0f} MiB, keys and values {each} B a token")
+    report.table(
+        "peak above the loaded model",
+        (
+            "task",
+            "live tokens",
+            "their cache, MiB",
+            "peak, MiB",
+            "peak : cache",
+            "after, MiB in all",
+        ),
+        rows,
+    )
+
+
+def number_size(settings: HFOptions) -> int:
+    """Return how many bytes one number of the model takes."""
+    if settings.dtype != "auto":
+        return torch.empty(0, dtype=getattr(torch, settings.dtype)).element_size()
+    return 2 if torch.cuda.is_available() and settings.device != "cpu" else 4
+
+
+def _growth(options: Namespace, report: Report) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = Namespace(**vars(options))
+        tiny.model = str(build_tiny_llama(Path(folder), dtype="float32"))
+        tiny.data, tiny.max_tokens = None, min(options.max_tokens, 60)
+        rows = []
+        with Workbench.opened(tiny) as bench:
+            for number in range(options.problems):
+                problem = bench.problems[number % len(bench.problems)]
+                bench.decode(evolve(problem, task_id=f"{problem.task_id}/{number}"))
+                if (number + 1) % max(1, options.problems // 5) == 0:
+                    gc.collect()
+                    rows.append((number + 1, resident() / MIB))
+    report.table("memory in use, tiny model", ("problems", "MiB"), rows)
+
+
+def resident() -> int:
+    """Return the bytes in use: allocated on the GPU, or resident in memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated()
+    return _status("VmRSS")
+
+
+def start_peak() -> None:
+    """Forget earlier peaks."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Return the most bytes in use since `start_peak`."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)

@@ -1,0 +1,229 @@
+"""Time beside the reference loop, plain ``generate`` and transformers' own guidance.
+
+All contestants take their turn on each task, so that a busy moment hits them alike; what counts is
+the median of the tasks' ratios. ``generate`` is forced to the guided text's tokens, or free where
+its greedy text must be egcfg's own at gamma 0. The reference loop would take hours: of its passes
+one in ``--reference-every`` is run and timed, and the rest is taken to cost the same per token.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+from counts import reference
+from naive import BareModel, NaiveBackend
+from peers import generate
+from tables import Report, spread
+from workbench import Decoded, Stopwatch, Workbench, model_options
+
+from egcfg.problem import Problem
+from egcfg.settings import GuidanceUnit
+from egcfg.signal import SignalBuilder
+from egcfg.solution import Signal, Stage
+from egcfg_backends_hf.options import HFOptions
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--lines", type=int, default=30, help="guided lines to reach")
+    parser.add_argument(
+        "--baseline-weights",
+        nargs="+",
+        default=["plain", "packed"],
+        help="how the weights are kept for generate; the first also for the reference loop and "
+        "transformers' guidance",
+    )
+    parser.add_argument("--reference-every", type=int, default=20, help="0: leave it out")
+    parser.add_argument("--no-guidance-peer", action="store_true")
+
+
+@frozen
+class FixedSignal(SignalBuilder):
+    """Shows the same signal whatever the candidates are; runs nothing."""
+
+    signal: Signal
+
+    def build(self, *_: Any, **__: Any) -> Signal:
+        """Return the fixed signal."""
+        return self.signal
+
+
+class Ratios:
+    """Ratios of two times by name, one per task."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[float, float]]] = {}
+
+    def add(self, name: str, one: float, other: float) -> None:
+        """Add the seconds of the two in one task."""
+        self._found.setdefault(name, []).append((one, other))
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return name, tasks, median of the ratios, least, largest, median seconds of both."""
+        return [
+            (
+                name,
+                len(pairs),
+                *spread([one / other for one, other in pairs]),
+                spread([one for one, _ in pairs])[0],
+                spread([other for _, other in pairs])[0],
+            )
+            for name, pairs in self._found.items()
+        ]
+
+
+def run(options: Namespace, report: Report) -> None:
+    """Measure."""
+    with Workbench.opened(options) as bench:
+        names = list(dict.fromkeys(options.baseline_weights))
+        device = str(options.device)
+        models = {}
+        for weights in names:
+            of_peer = {} if device.startswith("cuda") else {"weights": weights}
+            models[weights] = BareModel(HFOptions(**model_options(options, **of_peer)))
+        ratios, notes = Ratios(), Same()
+        seconds: dict[str, float] = dict.fromkeys([*Stage, "execution", "the rest"], 0.0)
+        lines = tokens = 0
+        warm_up(bench, models)
+        for problem in bench.problems:
+            guided = bench.decode(problem)
+            _plain_peers(bench, models, problem, guided, ratios, notes)
+            signal = next((s.signal for s in guided.steps if s.signal and s.signal.text), None)
+            first = models[names[0]]
+            if signal and not options.no_guidance_peer and options.gamma not in (0.0, 1.0):
+                _guidance_peer(bench, first, problem, signal, ratios, notes)
+            if options.reference_every:
+                took = _reference_seconds(bench, first, problem, options.reference_every)
+                ratios.add("reference loop : egcfg", took, guided.seconds)
+            for name, spent in _by_stage(guided).items():
+                seconds[name] += spent
+            lines += guided.guided_lines
+            tokens += guided.guided_tokens
+            if lines >= options.lines:
+                break
+        report.say(f"{lines} guided lines, {tokens} guided tokens")
+        report.table(
+            "ratios of times, per task",
+            ("what", "tasks", "median", "least", "largest", "one, s", "other, s"),
+            ratios.rows(),
+        )
+        whole = sum(seconds.values())
+        report.table(
+            "where the time of guided decoding goes",
+            ("stage", "seconds", "ms per guided token", "share, %"),
+            [
+                (name, spent, spent / max(1, tokens) * 1e3, 100 * spent / whole)
+                for name, spent in seconds.items()
+            ],
+        )
+        for line in notes.lines():
+            report.say(line)
+
+
+def warm_up(bench: Workbench, models: dict[str, BareModel]) -> None:
+    """Let everyone run once: kernels, memory and the sandbox's server are made on first use."""
+    decoded = bench.decode(bench.problems[0], max_tokens=24)
+    ids = bench.backend.encode(decoded.prompt.unconditional())
+    for bare in models.values():
+        generate(bare.model, ids, 4)
+
+
+class Same:
+    """Notes where two ways gave the same text, and where they parted."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, name: str, task: str, one: Sequence[int], other: Sequence[int]) -> None:
+        """Compare two texts' ids."""
+        where = "" if tuple(one) == tuple(other) else f"{task} from token {_parting(one, other)}"
+        self._found.setdefault(name, []).append(where)
+
+    def lines(self) -> list[str]:
+        """Return one line per comparison."""
+        found = []
+        for name, wheres in self._found.items():
+            parted = [where for where in wheres if where]
+            text = f"{name}: the same ids in {len(wheres) - len(parted)} of {len(wheres)} tasks"
+            found.append(text + (f"; not in {', '.join(parted)}" if parted else ""))
+        return found
+
+
+def _parting(one: Sequence[int], other: Sequence[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _plain_peers(
+    bench: Workbench,
+    models: dict[str, BareModel],
+    problem: Problem,
+    guided: Decoded,
+    ratios: Ratios,
+    same: Same,
+) -> None:
+    prompt = bench.backend.encode(guided.prompt.unconditional())
+    ids = guided.generation.ids
+    unguided = bench.decode(problem, gamma=0.0)
+    for weights, bare in models.items():
+        _, took = generate(bare.model, prompt, len(ids), forced=ids)
+        ratios.add(f"egcfg guided : generate ({weights}), same text", guided.seconds, took)
+        greedy, took = generate(bare.model, prompt, len(unguided.generation.ids))
+        ratios.add(f"egcfg gamma 0 : generate ({weights})", unguided.seconds, took)
+        same.add(
+            f"gamma 0 and generate ({weights})", problem.task_id, unguided.generation.ids, greedy
+        )
+
+
+def _guidance_peer(
+    bench: Workbench,
+    bare: BareModel,
+    problem: Problem,
+    signal: Signal,
+    ratios: Ratios,
+    same: Same,
+) -> None:
+    """Both decode with one fixed signal: one conditional prompt for the whole text."""
+    fixed = FixedSignal(bench.tracer, bench.sandbox, bench.backend.count_tokens, signal)
+    ours = bench.decode(problem, signals=fixed, unit=GuidanceUnit.PREFIX)
+    ids = ours.generation.ids
+    start = sum(len(step.tokens) for step in ours.steps if step.signal is None)
+    plain = bench.backend.encode(ours.prompt.unconditional())
+    conditional = bench.backend.encode(ours.prompt.conditional(signal.text))
+    before = 0.0
+    if start:  # up to the code nothing guides
+        _, before = generate(bare.model, plain, start, forced=ids[:start])
+    found, took = generate(
+        bare.model,
+        conditional + ids[:start],
+        len(ids) - start,
+        guidance=(bench.settings.gamma, plain + ids[:start]),
+    )
+    ratios.add("transformers' guidance : egcfg, fixed signal", before + took, ours.seconds)
+    same.add("egcfg and transformers' guidance", problem.task_id, ids[start:], found)
+
+
+def _reference_seconds(bench: Workbench, bare: BareModel, problem: Problem, every: int) -> float:
+    """Return what the reference loop takes, by one in `every` of its calls to the model."""
+    naive = NaiveBackend(bench.backend, bare, every)
+    bare.seconds, answering = 0.0, bench.backend.usage.seconds
+    watch = Stopwatch()
+    with watch.running():
+        reference(bench, naive, problem)
+    answering = bench.backend.usage.seconds - answering
+    rest = watch.seconds - bare.seconds - answering  # running candidates, and the loop itself
+    return rest + bare.seconds * naive.tokens / max(1, naive.worked_tokens)
+
+
+def _by_stage(decoded: Decoded) -> dict[str, float]:
+    spent: dict[str, float] = {
+        stage: usage.seconds for stage, usage in decoded.generation.usage.items()
+    }
+    spent["execution"] = decoded.generation.execution_seconds
+    spent["the rest"] = decoded.seconds - sum(spent.values())
+    return spent

@@ -1,0 +1,231 @@
+"""Opens what every measurement needs, decodes one problem, and describes the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from attrs import evolve, frozen
+
+from egcfg.backend import LogprobBackend
+from egcfg.datasets.selection import open_dataset
+from egcfg.decoder import Decoder
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create
+from egcfg.problem import Problem
+from egcfg.prompt import Prompt, PromptBuilder
+from egcfg.sandbox import Sandbox
+from egcfg.settings import DecodingSettings
+from egcfg.signal import SignalBuilder
+from egcfg.solution import Generation, LineStep
+from egcfg.tracer import Tracer
+
+__all__ = ["Decoded", "Stopwatch", "Workbench", "add_options", "machine"]
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that every measurement takes."""
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", help="hub id, folder or .gguf file (default: the embedded one)")
+    model.add_argument("--device", default="auto")
+    model.add_argument("--dtype", default="auto")
+    model.add_argument("--weights", default="auto", help="of egcfg's backend (backend.weights)")
+    model.add_argument("--threads", type=int)
+    tasks = parser.add_argument_group("problems")
+    tasks.add_argument("--data", type=Path, help="mbpp.jsonl[.gz] (default: the quickstart set)")
+    tasks.add_argument("--tasks", type=int, default=6, help="how many, from the first")
+    guidance = parser.add_argument_group("guidance")
+    guidance.add_argument("--prompt", default="chat")
+    guidance.add_argument("--tracer", default="full")
+    guidance.add_argument("--gamma", type=float, default=1.5)
+    guidance.add_argument("-s", "--candidates", type=int, default=3)
+    guidance.add_argument("-d", "--horizon", type=int, default=2)
+    guidance.add_argument("-t", "--temperature", type=float, default=0.7)
+    guidance.add_argument("--max-tokens", type=int, default=120)
+    guidance.add_argument("--no-reuse", action="store_true", help="sample every candidate anew")
+
+
+class Stopwatch:
+    """Seconds of one piece of work: CUDA events on a GPU, the clock elsewhere.
+
+    Attributes:
+        seconds: set once the work is over.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Measure what happens inside."""
+        if torch.cuda.is_available():
+            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize()
+            first.record()
+            yield
+            last.record()
+            torch.cuda.synchronize()
+            self.seconds = first.elapsed_time(last) / 1e3
+        else:
+            started = time.perf_counter()
+            yield
+            self.seconds = time.perf_counter() - started
+
+
+@frozen
+class Decoded:
+    """One decoding, and how long it took from the prompt's text on."""
+
+    prompt: Prompt
+    steps: tuple[LineStep, ...]
+    generation: Generation
+    seconds: float
+
+    @property
+    def guided_lines(self) -> int:
+        """Lines that a signal guided."""
+        return sum(step.signal is not None for step in self.steps)
+
+    @property
+    def guided_tokens(self) -> int:
+        """Their tokens."""
+        return sum(len(step.tokens) for step in self.steps if step.signal is not None)
+
+
+@frozen
+class Workbench:
+    """A model and everything around it.
+
+    Attributes:
+        backend: egcfg's own.
+        sandbox: where candidates run.
+        tracer: watches them.
+        prompts: words the problems.
+        problems: what is solved.
+        settings: how.
+    """
+
+    backend: LogprobBackend
+    sandbox: Sandbox
+    tracer: Tracer
+    prompts: PromptBuilder
+    problems: tuple[Problem, ...]
+    settings: DecodingSettings
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, options: Namespace, backend: LogprobBackend | None = None
+    ) -> Iterator[Workbench]:
+        """Open what `options` (see `add_options`) name, and close it afterwards.
+
+        Args:
+            options: the command's.
+            backend: the model; None: what `options` name.
+        """
+        data = open_dataset("mbpp" if options.data else "quickstart", options.data, {})
+        settings = DecodingSettings(
+            gamma=options.gamma,
+            candidates=options.candidates,
+            horizon=options.horizon,
+            temperature=options.temperature,
+            max_tokens=options.max_tokens,
+            reuse_candidates=not options.no_reuse,
+        )
+        backend = backend or create(Kind.BACKEND, "hf", model_options(options))
+        with backend, Sandbox() as sandbox:
+            yield cls(
+                backend=backend,
+                sandbox=sandbox,
+                tracer=create(Kind.TRACER, options.tracer),
+                prompts=create(Kind.PROMPT, options.prompt),
+                problems=tuple(data.problems()[: options.tasks]),
+                settings=settings,
+            )
+
+    def wording(self, problem: Problem) -> Prompt:
+        """Return the prompt of a problem."""
+        return self.prompts.build(problem, self.backend.render_chat)
+
+    def signals(self) -> SignalBuilder:
+        """Return what runs candidates and words what happened."""
+        return SignalBuilder(self.tracer, self.sandbox, self.backend.count_tokens)
+
+    def decode(
+        self,
+        problem: Problem,
+        *,
+        prompt: Prompt | None = None,
+        signals: SignalBuilder | None = None,
+        backend: LogprobBackend | None = None,
+        on_step: Callable[[LineStep], None] | None = None,
+        **changes: Any,
+    ) -> Decoded:
+        """Decode a problem.
+
+        Args:
+            problem: what is asked.
+            prompt: its wording; None: as the prompt builder words it.
+            signals: what makes the signals; None: the real ones.
+            backend: the model; None: the workbench's.
+            on_step: sees each line, while the clock runs.
+            changes: to the settings.
+        """
+        settings = evolve(self.settings, **changes)
+        prompt = prompt or self.wording(problem)
+        watch, steps = Stopwatch(), []
+        with watch.running():
+            running = Decoder(
+                backend or self.backend, signals or self.signals(), problem, prompt, settings
+            ).run()
+            while True:
+                try:
+                    step = next(running)
+                except StopIteration as stop:
+                    generation: Generation = stop.value
+                    break
+                steps.append(step)
+                if on_step is not None:
+                    on_step(step)
+        return Decoded(prompt, tuple(steps), generation, watch.seconds)
+
+
+def model_options(options: Namespace, **changes: Any) -> dict[str, Any]:
+    """Return the options of the backend ``hf``."""
+    names = ("model", "device", "dtype", "weights", "threads")
+    return {name: getattr(options, name) for name in names} | changes
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on, besides the command."""
+    found: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "load before": [round(load, 1) for load in os.getloadavg()],
+        "torch": torch.__version__,
+        "torch threads": torch.get_num_threads(),
+        "transformers": transformers.__version__,
+        "Python": platform.python_version(),
+    }
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
