@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from egcfg.backend import TokenLogprobs as TokenLogprobs
     from egcfg.backend import TokenSequence as TokenSequence
     from egcfg.backend import Usage as Usage
+    from egcfg.budget import Budget as Budget
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
     from egcfg.dataset import Dataset as Dataset
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from egcfg.hookspecs import Component as Component
     from egcfg.hookspecs import Kind as Kind
     from egcfg.hookspecs import hookimpl as hookimpl
+    from egcfg.prices import Prices as Prices
     from egcfg.problem import AssertTest as AssertTest
     from egcfg.problem import CheckTest as CheckTest
     from egcfg.problem import Problem as Problem
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssertTest",
+    "Budget",
     "Capabilities",
     "CheckTest",
     "Component",
@@ -65,6 +68,7 @@ __all__ = [
     "Kind",
     "LineStep",
     "LogprobBackend",
+    "Prices",
     "Problem",
     "Prompt",
     "PromptBuilder",
@@ -98,11 +102,13 @@ _HOMES = {
     "backend": (
         "Capabilities Continuation LogprobBackend SamplingParams TokenLogprobs TokenSequence Usage"
     ),
+    "budget": "Budget",
     "config": "RunConfig load_config",
     "dataset": "Dataset",
     "engine": "Engine",
     "errors": "EgcfgError",
     "hookspecs": "Component Kind hookimpl",
+    "prices": "Prices",
     "problem": "AssertTest CheckTest Problem StdioTest",
     "prompt": "Prompt PromptBuilder",
     "sandbox": "Sandbox",

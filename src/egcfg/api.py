@@ -6,7 +6,10 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
+from attrs import evolve
+
 from egcfg.backend import LogprobBackend
+from egcfg.budget import Budget, Meter, MeteredBackend
 from egcfg.engine import Engine
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
@@ -34,6 +37,7 @@ def solve(
     prompt: PromptBuilder | str = "chat",
     sandbox: Sandbox | None = None,
     options: Options | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> Solution:
     """Solve one problem and judge the solution.
@@ -48,6 +52,7 @@ def solve(
         options: per kind of component, options for those given by name, such as
             ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
             ``"scorer"`` are for the problem's own.
+        budget: what this call may cost at most.
         settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
 
     Returns:
@@ -56,6 +61,7 @@ def solve(
     Raises:
         UsageError: an unknown name, option or setting, or a broken test.
         BackendError: the model did not answer.
+        BudgetError: the budget was used up first.
         SandboxError: the sandbox failed twice on the same program.
     """
     steps = solve_steps(
@@ -65,6 +71,7 @@ def solve(
         prompt=prompt,
         sandbox=sandbox,
         options=options,
+        budget=budget,
         **settings,
     )
     while True:
@@ -83,6 +90,7 @@ def solve_steps(
     prompt: PromptBuilder | str = "chat",
     sandbox: Sandbox | None = None,
     options: Options | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> Generator[LineStep, None, Solution]:
     """Solve one problem, yielding each line as it is decided; the solution is returned.
@@ -106,6 +114,9 @@ def solve_steps(
         )
         if isinstance(backend, str):
             opened.enter_context(engine.backend)
+        if budget is not None:
+            meter = Meter(budget, since=engine.backend.usage)
+            engine = evolve(engine, backend=MeteredBackend(engine.backend, meter))
         return (yield from engine.solve_steps(problem, decoding))
 
 

@@ -135,10 +135,12 @@ class Meter:
     Attributes:
         budget: the limits.
         ledger: shares what is spent with other processes and later ones; None: nobody else counts.
+        since: totals of the backend that are none of this meter's business.
     """
 
     budget: Budget = field(factory=Budget)
     ledger: Ledger | None = None
+    since: Usage = field(factory=Usage)
     _here: Usage = field(factory=Usage, init=False)
     _before: Usage = field(init=False)
 
@@ -151,18 +153,17 @@ class Meter:
         others = self._others()
         return Spending(before=self._before, here=self._here, elsewhere=others - self._before)
 
-    def note(self, usage: Usage, *, at_once: bool = False) -> None:
+    def note(self, usage: Usage) -> None:
         """Take note of the running totals of the backend."""
-        if usage == self._here and not at_once:
-            return
-        self._here = usage
-        if self.ledger is not None and usage != Usage():
+        spent = usage - self.since
+        if spent != self._here:
+            self._here = spent
             # With a limit others must know at once how much of it is left.
-            self.ledger.note(usage, at_once=at_once or self.budget.limited)
+            self._keep(at_once=self.budget.limited)
 
     def settle(self) -> None:
         """Keep what was spent up to now."""
-        self.note(self._here, at_once=True)
+        self._keep(at_once=True)
 
     def check(self) -> None:
         """See that another question may be asked.
@@ -179,6 +180,10 @@ class Meter:
                 "--max-requests: this backend runs the model here and sends no requests; "
                 "limit its work by --max-tokens-total"
             )
+
+    def _keep(self, *, at_once: bool) -> None:
+        if self.ledger is not None and self._here != Usage():
+            self.ledger.note(self._here, at_once=at_once)
 
     def _others(self) -> Usage:
         return Usage() if self.ledger is None else self.ledger.others()

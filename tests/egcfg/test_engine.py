@@ -11,7 +11,8 @@ from attrs import frozen
 
 import egcfg
 from egcfg import AssertTest, DecodingSettings, Engine, Problem, Sandbox
-from egcfg.errors import ConfigError, UnknownNameError
+from egcfg.backend import Usage
+from egcfg.errors import BudgetError, ConfigError, UnknownNameError
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
@@ -180,6 +181,21 @@ def test_options_of_the_scorer_reach_it(megabytes: int, passes: bool) -> None:
     )
 
     assert solution.passed is passes, solution
+
+
+def test_a_call_ends_at_its_budget_whatever_the_backend_did_before() -> None:
+    options = ScriptedOptions(script=lambda text: " x + 1\n```"[len(text) % 9 :])
+    backend = ScriptedBackend(options, usage=Usage(requests=1, output_tokens=1000))
+
+    def solve(limit: int) -> egcfg.Solution:
+        budget = egcfg.Budget(max_tokens=limit)
+        return egcfg.solve(
+            problem(1), backend=backend, prompt=ForcedStart(), budget=budget, max_tokens=20
+        )
+
+    with pytest.raises(BudgetError, match="--max-tokens-total 3 is used up"):
+        solve(3)
+    assert solve(10_000).code
 
 
 @pytest.mark.model

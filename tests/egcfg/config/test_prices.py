@@ -6,6 +6,7 @@ import pytest
 
 from egcfg.config import load_config
 from egcfg.config.prices import PriceTable
+from egcfg.config.render import to_toml
 from egcfg.errors import ConfigError
 from egcfg.prices import Prices
 
@@ -31,6 +32,14 @@ def test_a_table_has_prices_for_all_models_and_for_some(tmp_path: Path) -> None:
     assert prices.of("org/small") == CHEAP
     assert prices.of("org/large") == prices.of("org_large") == DEAR
     assert PriceTable.read(prices.as_table()) == prices
+
+
+def test_a_configuration_with_prices_reads_back(tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(TABLE)
+    first = load_config({"max_cost": 2}, file=file, environment={})
+    file.write_text(to_toml(first))
+    assert load_config(file=file, environment={}).config == first.config
 
 
 def test_a_flag_and_a_variable_give_prices_as_one_text() -> None:
