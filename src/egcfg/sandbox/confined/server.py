@@ -40,6 +40,8 @@ re statistics string struct tempfile textwrap threading time traceback typing un
 MAX_DESCRIPTORS = 2
 # How long supervisors wait for an execution that may never come.
 IDLE_MILLISECONDS = 1000
+# How long executions at work may keep others from being staged.
+PATIENCE_MILLISECONDS = 20
 
 
 class Server:
@@ -64,7 +66,7 @@ class Server:
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         while True:
-            while self.spares.wanted and not poll.poll(0):
+            while self.spares.wanted and not self._order_waits():
                 self.spares.add()
             if not poll.poll(IDLE_MILLISECONDS):
                 self.spares.dismiss()
@@ -85,6 +87,21 @@ class Server:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
+    def _order_waits(self) -> bool:
+        """Return whether an order is there; leave the cores to executions at work for a moment."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        for descriptor in self.spares.busy:
+            poll.register(descriptor, 0)
+        while self.spares.busy:
+            events = {descriptor for descriptor, _ in poll.poll(PATIENCE_MILLISECONDS)}
+            for descriptor in events & self.spares.busy.keys():
+                poll.unregister(descriptor)
+                self.spares.busy.pop(descriptor).close()
+            if not events or self.control.fileno() in events:
+                break
+        return bool(poll.poll(0))
+
     def _run(self, shape: Shape, descriptors: list[int]) -> None:
         def work() -> None:
             _supervise(descriptors, Staged(self, shape))
@@ -95,8 +112,8 @@ class Server:
     def _await_order(self, orders: socket.socket, shape: Shape) -> None:
         staged = Staged(self, shape)
         _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
-        orders.close()
         if descriptors:
+            # The socket stays open as long as this process is at work.
             _supervise(descriptors, staged)
         else:
             confinement.end_tree(staged.pid, staged.proc)

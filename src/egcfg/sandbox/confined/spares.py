@@ -23,6 +23,8 @@ class Spares:
 
     Attributes:
         count: how many to keep; none at first.
+        busy: by descriptor, the other ends of the sockets through which supervisors at work got
+            their orders; each closes when its supervisor is gone.
 
     Args:
         fork: forks one: called with what to run there, returns its process id.
@@ -35,6 +37,7 @@ class Spares:
         self._serve = serve
         self._shape: Shape | None = None
         self._waiting: deque[tuple[int, socket.socket]] = deque()
+        self.busy: dict[int, socket.socket] = {}
 
     @property
     def wanted(self) -> bool:
@@ -48,8 +51,12 @@ class Spares:
             self._shape = shape
         while self._waiting:
             _, orders = self._waiting.popleft()
-            with orders, contextlib.suppress(OSError):  # it died: the next one
+            try:
                 socket.send_fds(orders, [b"\0"], descriptors)
+            except OSError:  # it died: the next one
+                orders.close()
+            else:
+                self.busy[orders.fileno()] = orders
                 return True
         return False
 
@@ -78,7 +85,9 @@ class Spares:
         return self.close()
 
     def close(self) -> list[int]:
-        """Close this process's ends of their sockets; return their process ids."""
+        """Close this process's ends of all sockets; return the process ids of those that wait."""
+        while self.busy:
+            self.busy.popitem()[1].close()
         pids = [pid for pid, _ in self._waiting]
         for _, orders in self._waiting:
             orders.close()
