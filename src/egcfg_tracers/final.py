@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from egcfg.tracer import EventKind, Trace, TraceEvent, Value
-from egcfg_tracers.compact import fit
+from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.steps import (
     assignments,
     ending,
@@ -56,4 +56,4 @@ def render_final(trace: Trace, max_chars: int) -> str:
         told = {name: held for name, held in variables.items() if not is_definition(held)}
         lines += [", ".join(assignments(told))] if told else []
     lines += ending(trace)
-    return fit([(line, True) for line in lines], max_chars)
+    return fit([Block(line, pinned=True) for line in lines], max_chars)

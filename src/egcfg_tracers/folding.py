@@ -74,7 +74,7 @@ def _loops(steps: Sequence[Step], spans: Mapping[int, int]) -> list[list[int]]:
     runs: list[list[int]] = []
     active: dict[int, dict[int, list[int]]] = {}  # activation -> first line -> visits
     for position, step in enumerate(steps):
-        if not step.is_line:
+        if not step.starts_line:
             continue
         loops = active.setdefault(step.activation, {})
         for first in list(loops):

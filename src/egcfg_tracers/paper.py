@@ -18,8 +18,8 @@ from attrs import define, field
 
 from egcfg.sandbox.types import Outcome
 from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
-from egcfg_tracers.compact import fit
 from egcfg_tracers.final import final_state, variables_of
+from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.steps import CLOSED, ending
 from egcfg_tracers.values import clean
 
@@ -35,18 +35,19 @@ _NOT_FINITE = frozenset({"nan", "inf", "-inf"})
 def render_paper(trace: Trace, max_chars: int) -> str:
     """Return all phases of `trace`; whole ones are left out where `max_chars` asks for it."""
     phases = _Phases(trace).build()
-    blocks = [(text, position in (0, len(phases) - 1)) for position, text in enumerate(phases)]
+    last = len(phases) - 1
+    blocks = [Block(text, pinned=at in (0, last)) for at, text in enumerate(phases)]
     if trace.outcome not in (Outcome.OK, Outcome.EXCEPTION) or not phases:
-        blocks += [(line, True) for line in ending(trace)]
+        blocks += [Block(line, pinned=True) for line in ending(trace)]
     return _framed(fit(blocks, max_chars - 4, "phases"), max_chars)
 
 
 def render_paper_final(trace: Trace, max_chars: int) -> str:
     """Return the variables and types of the last phase with exactly two frames, else with one."""
     state = final_state(trace)
-    blocks = [(_state(variables_of(state)), True)] if state is not None else []
+    blocks = [Block(_state(variables_of(state)), pinned=True)] if state is not None else []
     if trace.outcome not in (Outcome.OK, Outcome.EXCEPTION) or state is None:
-        blocks += [(line, True) for line in ending(trace)]
+        blocks += [Block(line, pinned=True) for line in ending(trace)]
     return _framed(fit(blocks, max_chars - 4), max_chars)
 
 

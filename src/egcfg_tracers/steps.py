@@ -39,7 +39,8 @@ _INDENT = "  "
 _MAX_INDENT = 8
 _MAX_SOURCE = 100
 _DEFINITIONS = ("<function ", "<class ", "<module")
-_DEFINING = ("def ", "class ", "import ", "from ", "async def ", "@")
+_IMPORTING = ("import ", "from ")
+_DEFINING = ("def ", "class ", "async def ", "@", *_IMPORTING)
 _ENDINGS = {
     Outcome.TIMEOUT: "stopped: time limit",
     Outcome.MEMORY: "stopped: memory limit",
@@ -54,11 +55,13 @@ class Step:
     """One line of text about a run.
 
     Attributes:
-        label: the executed line, or the call.
+        label: what happened, unless a line ran.
         activation: which call of a function it belongs to.
         parent: the activation that this one was called from; 0: none.
         function: name of the code.
         line: line of the program.
+        source: text of the line, if it starts to run here.
+        starts_line: whether `line` starts to run here; else it goes on, or this is no line.
         indent: nesting of calls.
         effects: assignments that the line made.
         opcodes: instructions that the line executed.
@@ -67,11 +70,13 @@ class Step:
         silent: whether it is never shown, as it only defines functions or imports modules.
     """
 
-    label: str
+    label: str = ""
     activation: int = 0
     parent: int = 0
     function: str = ""
     line: int = 0
+    source: str = ""
+    starts_line: bool = False
     indent: int = 0
     effects: list[str] = field(factory=list)
     opcodes: list[str] = field(factory=list)
@@ -79,22 +84,18 @@ class Step:
     pinned: bool = False
     silent: bool = False
 
-    @property
-    def is_line(self) -> bool:
-        """Whether it is the execution of a line, not its continuation, a call or a note."""
-        return bool(self.line) and self.label.startswith(f"L{self.line} ")
-
-    @property
-    def text(self) -> str:
-        """The step as one line."""
-        parts = [_INDENT * min(self.indent, _MAX_INDENT) + self.label]
+    def text(self, *, short: bool = False) -> str:
+        """Return the step as one line; `short`: without the line's source."""
+        source = "" if short else self.source
+        label = self.label or f"L{self.line} {source}".rstrip()
+        parts = [_INDENT * min(self.indent, _MAX_INDENT) + label]
         if self.opcodes:
             parts.append(f"[{'; '.join(self.opcodes)}]")
-        if self.effects:
+        if self.effects and not (source and self.effects == [source.replace(" = ", "=", 1)]):
             parts.append(f"-> {', '.join(self.effects)}")
         if self.outcome:
             parts.append(self.outcome)
-        return "  ".join(parts)
+        return " ".join(parts)
 
 
 def source_line(lines: Sequence[str], number: int) -> str:
@@ -105,6 +106,24 @@ def source_line(lines: Sequence[str], number: int) -> str:
 def assignments(variables: Mapping[str, Value]) -> list[str]:
     """Return ``name=value`` for each variable that is bound."""
     return [f"{name}={held.text}" for name, held in variables.items() if held.type]
+
+
+def _not_in_call(variables: Mapping[str, Value], call: str) -> list[str]:
+    """Return ``name=value`` for each argument whose value a call does not tell in these words."""
+    try:
+        tree = ast.parse(call, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return assignments(variables)
+    told = {}
+    if isinstance(tree, ast.Call):
+        told = dict(zip(variables, tree.args, strict=False))
+        told |= {keyword.arg: keyword.value for keyword in tree.keywords if keyword.arg}
+    untold = {
+        name: value
+        for name, value in variables.items()
+        if name not in told or ast.get_source_segment(call, told[name]) != value.text
+    }
+    return assignments(untold)
 
 
 def is_definition(value: Value) -> bool:
@@ -214,7 +233,7 @@ class _Builder:
         if effects:
             step = self._at(event)
             step.effects += effects
-            if event.activation not in self._class_bodies:
+            if event.activation not in self._class_bodies and not self._imports(event, step.line):
                 step.silent = step.silent and all(map(is_definition, event.delta.values()))
         match event.kind:
             case EventKind.LINE if event.full is not None:
@@ -245,11 +264,11 @@ class _Builder:
         if (event.line, event.function) in self._classes:
             self._class_bodies.add(event.activation)
             return
-        if event.function in COMPREHENSIONS:
-            return
+        if event.function in COMPREHENSIONS or event.function == "<genexpr>":
+            return  # it belongs to the line that it is written in
         effects = assignments(event.delta)
         if self._is_opening(event):
-            self._opening.effects = effects
+            self._opening.effects = _not_in_call(event.delta, self._opening.label)
             self._opening.activation = event.activation
             self._open[event.activation] = self._opening
         else:
@@ -270,8 +289,18 @@ class _Builder:
         if event.depth == 1:
             if self._trace.call is not None:
                 self._steps.append(self._opening)
-        elif event.activation not in self._class_bodies and event.function not in COMPREHENSIONS:
+        elif event.function in COMPREHENSIONS:
+            last = self._steps[-1]
+            if last.activation == event.activation and not last.effects:
+                last.silent = True  # it only saw that there is nothing more
+        elif event.activation not in self._class_bodies and not self._is_result(event, value):
             self._at(event).outcome = f"=> {value.text}"
+
+    def _is_result(self, event: TraceEvent, value: Value) -> bool:
+        """Whether the end of the text tells the value that the called function returns."""
+        result = self._trace.result
+        is_called = event.activation == self._opening.activation and event.depth == 2
+        return is_called and result is not None and result.text == value.text
 
     def _at(self, event: TraceEvent) -> Step:
         """Return the step to write behind: the running line's, or a new one after a nested call."""
@@ -279,17 +308,16 @@ class _Builder:
         if step is not None and self._steps[-1] is step:
             return step
         line = step.line if step else event.line
-        again = self._open[event.activation] = self._new(event, f"L{line}")
+        again = self._open[event.activation] = self._new(event)
         again.line = line
         again.silent = self._defines(event, line)
         return again
 
     def _new_line(self, event: TraceEvent) -> Step:
-        source = source_line(self._lines, event.line)
-        if event.function in COMPREHENSIONS:
-            source = "(comprehension)"
-        step = self._new(event, f"L{event.line} {source}")
-        step.silent = self._defines(event, event.line) or source == "try:"
+        step = self._new(event)
+        step.starts_line = True
+        step.source = source_line(self._lines, event.line)
+        step.silent = self._defines(event, event.line) or step.source == "try:"
         return step
 
     def _defines(self, event: TraceEvent, line: int) -> bool:
@@ -298,7 +326,11 @@ class _Builder:
             return True
         return event.depth == 1 and source_line(self._lines, line).startswith(_DEFINING)
 
-    def _new(self, event: TraceEvent, label: str) -> Step:
+    def _imports(self, event: TraceEvent, line: int) -> bool:
+        """Whether `line` makes names of the module that are none of its state."""
+        return event.depth == 1 and source_line(self._lines, line).startswith(_IMPORTING)
+
+    def _new(self, event: TraceEvent, label: str = "") -> Step:
         step = Step(
             label,
             activation=event.activation,

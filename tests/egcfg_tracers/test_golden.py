@@ -33,6 +33,7 @@ PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.program"))
 MAX_JSON_EVENTS = 150
 MAX_CHARS = 2_000
 
+
 def text(tracer: Tracer, kind: str) -> Callable[[dict[str, Trace]], str]:
     return lambda traces: tracer.render(traces[kind], MAX_CHARS) + "\n"
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egcfg.sandbox import Outcome
-from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
-from egcfg_tracers.compact import fit
+from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, TraceRequest, Value
+from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.tracers import (
     BytecodeOptions,
     BytecodeTracer,
@@ -94,7 +94,7 @@ def test_the_call_the_failing_line_its_variables_and_the_end_are_always_there(go
     trace = golden.traces["failing"]["full"]
     text = RENDERERS["compact"].render(trace, limit)
     assert text.startswith("f([1, 2, 0, 4])")
-    assert "return total / part  !! ZeroDivisionError" in text
+    assert "return total / part !! ZeroDivisionError" in text
     assert "where total=12, part=0" in text
     assert text.endswith("raised ZeroDivisionError: division by zero")
 
@@ -109,7 +109,7 @@ def test_the_effect_of_the_last_line_is_there_in_every_layout(golden):
 
 def test_folded_iterations_are_counted(golden):
     text = RENDERERS["compact"].render(golden.traces["iterations_that_differ"]["full"], 2_000)
-    visits = len(re.findall(r"^L4 ", text, re.MULTILINE))
+    visits = len(re.findall(r"^L4\b", text, re.MULTILINE))
     (folded,) = re.findall(r"\.\.\. (\d+) more iterations", text)
     assert visits - 1 + int(folded) == 111  # the last visit only ends the loop
 
@@ -136,7 +136,7 @@ def test_the_paper_layout_starts_and_ends_with_a_blank_line(golden):
 
 
 def test_blocks_are_left_out_between_a_third_and_two_thirds():
-    blocks = [(f"line {number:03}", number in (0, 50, 99)) for number in range(100)]
+    blocks = [Block(f"line {number:03}", number in (0, 50, 99)) for number in range(100)]
     lines = fit(blocks, 400).split("\n")
     shown = [int(line.removeprefix("line ")) for line in lines if line.startswith("line")]
     assert {0, 50, 99} <= set(shown)
@@ -144,3 +144,38 @@ def test_blocks_are_left_out_between_a_third_and_two_thirds():
     assert 0.2 < head / len(shown) < 0.5
     skipped = [int(line.split()[1]) for line in lines if line.startswith("...")]
     assert sum(skipped) + len(shown) == 100
+
+
+def test_a_short_form_is_shown_only_where_the_whole_one_is():
+    blocks = [
+        Block(f"L{n % 3} {'x' * 20} -> {n}", False, str(n % 3), f"L{n % 3} -> {n}")
+        for n in range(60)
+    ]
+    for limit in (60, 100, 200, 400, 700, 2_000):
+        text = fit(blocks, limit)
+        assert len(text) <= limit
+        whole: set[str] = set()
+        for line in text.split("\n"):
+            if line.startswith("L"):
+                whole |= {line[:2]} if "x" in line else set()
+                assert line[:2] in whole
+
+
+def test_what_the_call_or_the_line_says_is_not_said_again(sandbox):
+    source = """from math import floor
+
+def f(n, m=2, *, k):
+    empty = []
+    half = n / m
+    return floor(half) + k
+"""
+    tracer = FullTracer()
+    request = TraceRequest(source=source, call="f(6, k=1 + 1)")
+    (trace,) = tracer.trace([request], sandbox)
+    assert tracer.render(trace, 2_000).split("\n") == [
+        "f(6, k=1 + 1) -> m=2, k=2",
+        "L4 empty = []",
+        "L5 half = n / m -> half=3.0",
+        "L6 return floor(half) + k",
+        "result 5",
+    ]
