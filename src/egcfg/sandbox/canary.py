@@ -10,7 +10,7 @@ from attrs import frozen
 
 from egcfg.errors import SandboxError
 from egcfg.problem import AssertTest, Problem
-from egcfg.sandbox.service import Sandbox
+from egcfg.sandbox.service import Sandbox, usable_cores
 from egcfg.sandbox.types import Execution, Outcome, Pace
 from egcfg.scorer import TestStatus
 from egcfg.scorers.asserts import AssertsScorer
@@ -79,12 +79,12 @@ def check_verdicts(sandbox: Sandbox) -> None:
 
 
 def measure_pace(sandbox: Sandbox) -> Pace:
-    """Run known work on every worker at once, and return how slow this machine is at it.
+    """Run known work on every core at once, and return how slow this machine is at it.
 
     Raises:
         SandboxError: the work does not get done.
     """
-    results = sandbox.run([Execution(source=WORK)] * sandbox.workers)
+    results = sandbox.run([Execution(source=WORK)] * min(sandbox.workers, usable_cores()))
     for result in results:
         if result.outcome is not Outcome.OK:
             raise SandboxError(

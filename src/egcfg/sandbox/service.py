@@ -28,7 +28,7 @@ from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.translate import stretch, to_request, to_result
 from egcfg.sandbox.types import Execution, ExecutionResult, Pace
 
-__all__ = ["Sandbox"]
+__all__ = ["Sandbox", "usable_cores"]
 
 
 class Sandbox:
@@ -62,7 +62,7 @@ class Sandbox:
                 raise UnknownNameError("sandbox layer", name, LAYERS)
         self.strict = strict
         self._disabled = frozenset(disabled)
-        self.workers = workers or _cores()
+        self.workers = workers or usable_cores()
         self._slots = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
         self._server: ServerProcess | None = None
@@ -195,7 +195,8 @@ class Sandbox:
         return server
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -57,7 +57,7 @@ class Pace:
 
     Attributes:
         cpu: in processor time.
-        wall: in real time, with every worker of the sandbox at work and whatever else runs here.
+        wall: in real time, with every core at work and whatever else runs here.
     """
 
     cpu: int = 1

@@ -16,7 +16,8 @@ Run = Callable[..., ExecutionResult]
 
 @pytest.fixture(scope="package")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as service:
+    # More workers than cores: many programs here do nothing but wait for a limit.
+    with Sandbox(workers=8) as service:
         yield service
 
 

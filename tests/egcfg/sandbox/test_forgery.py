@@ -6,6 +6,8 @@ that a test expects. None may pass, through any of the three scorers.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from egcfg.problem import AssertTest, CheckTest, Problem, StdioTest
@@ -252,13 +254,20 @@ PROGRAMS = EARLY_EXIT | LYING_VALUES | PATCHES | DESCRIPTORS | SEARCHES
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_scorer_takes_a_cheat_for_right(sandbox: Sandbox, name: str) -> None:
-    code = PROGRAMS[name]
-    for problem in (NUMBER, SECRET):
-        score = AssertsScorer(OPTIONS).score(problem, code, sandbox)
-        assert not score.passed
-        assert score.results[0].error
-    assert not CheckScorer(OPTIONS).score(CHECK, code, sandbox).passed
-    assert not StdioScorer(OPTIONS).score(STDIO, code, sandbox).passed
+    # Side by side: a cheat that answers nothing is given up at the limit of time only.
+    with ThreadPoolExecutor() as pool:
+        judged = [
+            pool.submit(scorer(OPTIONS).score, problem, PROGRAMS[name], sandbox)
+            for scorer, problem in (
+                (AssertsScorer, NUMBER),
+                (AssertsScorer, SECRET),
+                (CheckScorer, CHECK),
+                (StdioScorer, STDIO),
+            )
+        ]
+    scores = [future.result() for future in judged]
+    assert not any(score.passed for score in scores)
+    assert all(score.results[0].error for score in scores[:2])
 
 
 # Without layers a program reaches the machine's other processes: none here may try to.
