@@ -317,7 +317,8 @@ class _Builder:
         step = self._new(event)
         step.starts_line = True
         step.source = source_line(self._lines, event.line)
-        step.silent = self._defines(event, event.line) or step.source == "try:"
+        # Line 0 is the one of a program that has none.
+        step.silent = self._defines(event, event.line) or step.source == "try:" or not event.line
         return step
 
     def _defines(self, event: TraceEvent, line: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -12,15 +13,19 @@ from attrs import fields
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.terminal import printable
+from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
 from egcfg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from egcfg.tracer import Tracer
+    from egcfg.tracer import Trace, Tracer
 
 __all__ = ["trace_command"]
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_PASSIVE = (*_DEFINITIONS, ast.Import, ast.ImportFrom)
+_WALL_SECONDS = 3  # real time for each second of processor time
 
 
 @click.command("trace", cls=SettingCommand)
@@ -32,6 +37,13 @@ __all__ = ["trace_command"]
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="what standard input of the program holds  [nothing]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=2.0,
+    show_default=True,
+    help="processor time that the program may use",
 )
 @click.option("--max-chars", type=click.IntRange(min=40), default=20_000, show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
@@ -52,6 +64,7 @@ def trace_command(
     file: Path,
     call: str | None,
     stdin_file: Path | None,
+    seconds: float,
     max_chars: int,
     form: str,
 ) -> None:
@@ -61,6 +74,7 @@ def trace_command(
     exit status says whether a trace was made, not how the program ended.
     """
     from egcfg.assembly import open_sandbox
+    from egcfg.sandbox import Limits
     from egcfg.trace_json import to_json
     from egcfg.tracer import TraceRequest
 
@@ -71,7 +85,10 @@ def trace_command(
         except (SyntaxError, ValueError) as error:
             raise UsageError(f"--call: {call!r} is no expression; write it like f(3)") from error
     request = TraceRequest(
-        source=source, call=call, stdin=_read(stdin_file) if stdin_file is not None else ""
+        source=source,
+        call=call,
+        stdin=_read(stdin_file) if stdin_file is not None else "",
+        limits=Limits(cpu_seconds=seconds, wall_seconds=_WALL_SECONDS * seconds),
     )
     tracer = _tracer_for_a_person(effective.config, max_chars)
     with open_sandbox(effective.config) as sandbox:
@@ -81,6 +98,32 @@ def trace_command(
         click.echo(json.dumps(to_json(trace), indent=2))
     else:
         click.echo(printable(tracer.render(trace, max_chars)).rstrip("\n"))
+    hint = _hint(trace, seconds)
+    if hint is not None:
+        click.echo(printable_line(hint), err=True)
+
+
+def _hint(trace: Trace, seconds: float) -> str | None:
+    """Return what to try next where a trace shows less than a user will have wanted."""
+    from egcfg.sandbox import Outcome
+
+    if trace.outcome is Outcome.TIMEOUT:
+        return f"stopped after {seconds:g} s of processor time; --seconds N gives it more"
+    raised = trace.raised.type if trace.raised is not None else ""
+    if raised == "EOFError" and not trace.stdin:
+        return "the program reads standard input; --stdin FILE gives it some"
+    try:
+        body = ast.parse(trace.source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "nothing ran, as this is no valid program"
+    names = [node.name for node in body if isinstance(node, _DEFINITIONS)]
+    defines = f"it defines {', '.join(names[:10])}" if names else "it defines no function"
+    called = (trace.call or "").partition("(")[0].strip()
+    if raised == "NameError" and called.isidentifier() and called not in names:
+        return f"the program has no {called}: {defines}"
+    if trace.call is None and names and all(isinstance(node, _PASSIVE) for node in body):
+        return f'the program only defines {", ".join(names[:10])}; try --call "{names[-1]}(...)"'
+    return None
 
 
 def _tracer_for_a_person(config: RunConfig, max_chars: int) -> Tracer:
