@@ -14,7 +14,8 @@ from egcfg.backend import Usage
 from egcfg.errors import BackendError, UsageError
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
 from egcfg_backends_fireworks.options import EndpointOptions
-from egcfg_backends_fireworks.pacing import Pace
+from egcfg_backends_fireworks.pacing import Pace, pace_folder
+from egcfg_backends_fireworks.requests import prompt_tokens
 from egcfg_backends_fireworks.responses import (
     Completion,
     MalformedResponseError,
@@ -39,7 +40,7 @@ class EndpointClient:
             since requests overlap.
         sleep: waits between attempts.
         clock: tells the seconds that the deadline counts.
-        pace: how many requests may be in flight.
+        pace: how many requests may be in flight, those of other users of this endpoint included.
     """
 
     transport: SdkTransport
@@ -50,7 +51,8 @@ class EndpointClient:
     pace: Pace = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.pace = Pace(self.options.max_concurrency, self.sleep, self.clock)
+        folder = pace_folder(self.transport.root, self.transport.key)
+        self.pace = Pace(folder, self.options.max_concurrency, self.sleep, self.clock)
 
     async def complete(
         self,
@@ -78,11 +80,11 @@ class EndpointClient:
 
         completion = await self._patiently(attempt)
         reported = completion.usage
-        rows = sum(len(choice.rows) for choice in completion.choices)
+        # Some servers count the first prompt and the first choice only. Echoed rows are no output.
+        rows = sum(min(len(c.rows), request["max_tokens"]) for c in completion.choices)
         self.usage += Usage(
-            input_tokens=reported.input_tokens,
+            input_tokens=max(reported.input_tokens, prompt_tokens(request)),
             cached_tokens=reported.cached_tokens,
-            # Some servers count the first choice only.
             output_tokens=max(reported.output_tokens, rows),
         )
         return completion

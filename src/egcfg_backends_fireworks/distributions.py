@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from attrs import define, field
 
@@ -10,7 +12,7 @@ from egcfg.errors import BackendError
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
-__all__ = ["RowReader", "check_rows"]
+__all__ = ["RowReader", "check_row", "check_rows"]
 
 END_TEXTS = frozenset(
     {
@@ -27,6 +29,10 @@ END_TEXTS = frozenset(
 )
 """How widespread models spell their end of sequence, where a server shows it as text."""
 HIDDEN_END_LOGPROB = -1e-6
+SAME = 0.01
+"""Nats by which a token's value and that of the same token in its row's list may differ."""
+ROUNDING = 1e-3
+"""What the probabilities of a whole list may lack of one."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -120,17 +126,21 @@ class RowReader:
             self.end_ids.add(token)
 
 
-def check_rows(choice: Choice) -> None:
-    """See that a choice's rows account for its text.
+def check_rows(choice: Choice, top_k: int) -> None:
+    """See that a choice's rows account for its text, and each for its token.
 
     Characters that came out as replacement characters cannot be compared, and the row of the
     end-of-sequence token may stand behind the text.
 
+    Args:
+        choice: the choice.
+        top_k: alternatives that the server gives per token.
+
     Raises:
-        MalformedResponseError: rows or their alternatives are missing.
+        MalformedResponseError: rows or their alternatives are missing, or do not fit.
     """
-    if not all(row.alternatives for row in choice.rows):
-        raise MalformedResponseError("a row without alternatives")
+    for row in choice.rows:
+        check_row(row, top_k)
     contents = [row.token.content for row in choice.rows]
     known = [content for content in contents if content is not None]
     if len(known) < len(contents):
@@ -141,3 +151,39 @@ def check_rows(choice: Choice) -> None:
         return
     if not spelt.lstrip().startswith(text.lstrip()):
         raise MalformedResponseError("rows that do not account for the text")
+
+
+def check_row(row: Row, top_k: int) -> None:
+    """See that a row lists as many alternatives as it should, and its own token rightly.
+
+    Args:
+        row: the row.
+        top_k: alternatives that the server gives per token.
+
+    Raises:
+        MalformedResponseError: alternatives are missing, or are those of another token.
+    """
+    if not row.alternatives:
+        raise MalformedResponseError("a row without alternatives")
+    if len(row.alternatives) < top_k and not _complete(row):
+        raise MalformedResponseError(
+            f"a row with {len(row.alternatives)} alternatives instead of {top_k}"
+        )
+    content = row.token.content
+    if row.token.id is None or row.logprob is None or not (content or b"").isascii():
+        return  # tokens named by text may be spelt in two ways; some rows merge several tokens
+    listed = [value for piece, value in row.alternatives if piece.id == row.token.id]
+    least = row.alternatives[-1][1]
+    if not (
+        math.isclose(listed[0], row.logprob, abs_tol=SAME)
+        if listed
+        else row.logprob <= least + SAME or any(p.id is None for p, _ in row.alternatives)
+    ):
+        raise MalformedResponseError("a row with the alternatives of another token")
+
+
+def _complete(row: Row) -> bool:
+    """Whether a list that is short may still hold every token that is possible."""
+    if any(REPLACEMENT in (piece.text or "") for piece, _ in row.alternatives):
+        return True  # spelt alike, several tokens are one entry of a table
+    return sum(math.exp(logprob) for _, logprob in row.alternatives) > 1.0 - ROUNDING

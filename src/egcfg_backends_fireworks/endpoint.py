@@ -17,6 +17,7 @@ from egcfg.backend import (
     ChatMessage,
     Continuation,
     LogprobBackend,
+    LogprobQuery,
     SampleQuery,
     ScoreQuery,
     TokenLogprobs,
@@ -24,7 +25,6 @@ from egcfg.backend import (
 )
 from egcfg.errors import CapabilityError, UsageError
 from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.drafts import scores_drafts
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import ServerProfile
@@ -89,13 +89,15 @@ class EndpointBackend(LogprobBackend):
     @property
     def capabilities(self) -> Capabilities:
         """What the server was found to do; probes it if that has not been done."""
-        profile = self.probe()
+        session = self._session()
+        profile = session.profile
         return Capabilities(
             top_k=profile.top_k,
-            scores_drafts=scores_drafts(profile, self.options.drafts),
+            scores_drafts=session.scoring.echoes,
             context_length=self.options.context_length or profile.context_length,
             chat=self._tokenizer is not None or profile.chat_template,
             deterministic=profile.seeded,
+            exact_logprobs=session.scoring.tells_single_tokens,
         )
 
     @property
@@ -121,9 +123,16 @@ class EndpointBackend(LogprobBackend):
         """Return the ids of a prompt: the model's own where they can be known, else of pieces."""
         return self._run(self._session().wire.encode, text)
 
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has: an estimate where only a request would tell."""
+        return self._run(self._session().wire.count, text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated tokens."""
-        return self._session().reader.vocabulary.decode(ids)
+        session = self._session()
+        if session.profile.spells_apart:
+            self._run(session.speller.learn, ids)
+        return session.reader.vocabulary.decode(ids)
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> str:
         """Return the prompt text of a chat, by the local tokenizer or the server's template.
@@ -146,18 +155,28 @@ class EndpointBackend(LogprobBackend):
         return text
 
     def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """Return the distributions of each query; all queries are asked at once."""
+        """Return the distributions of each query, in one request for all where possible."""
         session = self._session()
-        if any(query.draft for query in queries) and not self.capabilities.scores_drafts:
+        if any(query.draft for query in queries) and not session.scoring.echoes:
             raise CapabilityError(
                 f"the endpoint scores no drafts (echo: {session.profile.echo}, policy: "
                 f"{self.options.drafts}); send sequences without drafts"
             )
-        return self._run(session.score, queries)
+        return self._run(session.scoring.score, queries)
+
+    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
+        """Return the exact log-probabilities of each query's tokens."""
+        session = self._session()
+        if not session.scoring.tells_single_tokens:
+            raise CapabilityError(
+                f"the endpoint tells no log-probabilities of chosen tokens (echo: "
+                f"{session.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
+            )
+        return self._run(session.scoring.logprobs, queries)
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """Return the continuations of each query, in one request per query where possible."""
-        return self._run(self._session().sample, queries)
+        return self._run(self._session().sampling.sample, queries)
 
     def close(self) -> None:
         """End the requests in flight and close the connections."""
@@ -178,7 +197,7 @@ class EndpointBackend(LogprobBackend):
             self._client,
             self.dialect(),
             self._model,
-            self.options.top_k,
+            self.options,
             self._tokenizer.encode if self._tokenizer is not None else None,
         )
 

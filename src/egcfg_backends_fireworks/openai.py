@@ -61,4 +61,7 @@ class OpenAIBackend(EndpointBackend):
 
     def dialect(self) -> Dialect:
         """Return OpenAI's own fields, with llama.cpp's and vLLM's beside them."""
-        return Dialect(extras={"top_k": 0, "min_p": 0.0, "return_token_ids": True})
+        return Dialect(
+            extras={"top_k": 0, "min_p": 0.0, "return_token_ids": True},
+            id_names={"return_tokens_as_token_ids": True},
+        )

@@ -13,9 +13,9 @@ class DraftPolicy(enum.StrEnum):
     """How drafted lines are scored.
 
     * ``AUTO``: ``LINE_ECHO`` where the server echoes just the draft, else ``PER_TOKEN``.
-    * ``PER_TOKEN``: not at all; one request per token and branch.
-    * ``LINE_ECHO``: in one request per branch, as an echoed prompt. Some servers evaluate the whole
-      prompt anew for that, which costs more than it saves.
+    * ``PER_TOKEN``: not at all.
+    * ``LINE_ECHO``: as an echoed prompt. Some servers evaluate the whole prompt anew for that,
+      which costs more than it saves.
     """
 
     AUTO = "auto"
@@ -41,9 +41,12 @@ class EndpointOptions:
         backoff_s: wait before the second attempt; doubled each time, with jitter.
         max_backoff_s: the longest such wait.
         max_retry_after_s: the longest wait that a server may ask for.
-        max_concurrency: requests in flight at once; fewer while the service is overloaded.
+        max_concurrency: requests in flight at once, those of all processes on this machine that
+            use the same address and key; fewer while the service is overloaded.
         context_length: tokens of prompt and answer together, where the server does not say.
         drafts: how drafted lines are scored.
+        lookahead: tokens that a server goes on by itself where no draft foretells them, so that
+            they take one request; 1: none but the one that is asked about.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template and exact
             token counts; needs egcfg[hf]. None: the server is asked.
     """
@@ -66,4 +69,5 @@ class EndpointOptions:
     max_concurrency: int = field(default=8, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
     context_length: int | None = None
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
+    lookahead: int = field(default=8, validator=validators.ge(1))
     tokenizer: str | None = None

@@ -1,58 +1,157 @@
-"""How many requests may be in flight: fewer when the service pushes back, more as it recovers."""
+"""How many requests may be in flight: fewer when the service pushes back, more as it recovers.
+
+One pace for all who use an endpoint with the same key on this machine: tasks, threads and processes
+meet in a folder of their user's. A request holds the lock of one of its slot files, which the
+kernel gives back even if the process is killed; what the service has asked for is in another file.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
+import orjson
 from attrs import define, field
+from filelock import FileLock, Timeout
 
-__all__ = ["Pace"]
+from egcfg.errors import ConfigError
+
+__all__ = ["Pace", "pace_folder"]
+
+POLL_S = 0.005
+"""Between two looks for a free slot: what another process gives back wakes nobody here."""
+FORGOTTEN_S = 300.0
+"""After so long without a word from the service, what it asked for before is out of date."""
+
+
+def pace_folder(address: str, key: str) -> Path:
+    """Return the folder in which the users of an endpoint meet, made if it is not there yet.
+
+    Raises:
+        ConfigError: it cannot be written, or belongs to another user.
+    """
+    base = Path(tempfile.gettempdir()) / f"egcfg-{os.getuid()}"
+    # Not even a hash of the key by itself: whoever reads the name learns nothing.
+    name = hashlib.sha256(f"{address}\n{key}".encode()).hexdigest()[:32]
+    folder = base / "endpoints" / name
+    try:
+        base.mkdir(mode=0o700, exist_ok=True)
+        if base.is_symlink() or base.stat().st_uid != os.getuid():
+            raise ConfigError(f"{base} is another user's; set TMPDIR to a folder of your own")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {folder}: {error.strerror}; set TMPDIR to a folder of your own"
+        ) from error
+    return folder
+
+
+@define
+class _State:
+    """What the service has last asked for.
+
+    Attributes:
+        limit: requests that may be in flight; the fraction is the way to one more.
+        not_before: no request is sent before this time.
+        changed: when this was written.
+    """
+
+    limit: float
+    not_before: float
+    changed: float
 
 
 @define
 class Pace:
-    """Additive increase, multiplicative decrease, for all questions to one endpoint together.
+    """Additive increase, multiplicative decrease, for all requests to one endpoint together.
 
     Attributes:
+        folder: where the endpoint's users meet (`pace_folder`).
         most: requests in flight at most.
         sleep: waits.
-        clock: tells seconds.
-        limit: requests that may be in flight now; the fraction is the way to one more.
+        clock: tells seconds, the same ones in every process of this machine.
     """
 
+    folder: Path
     most: int
-    sleep: Callable[[float], Awaitable[None]] = field(repr=False)
-    clock: Callable[[], float] = field(repr=False)
-    limit: float = field(init=False)
-    _busy: int = field(default=0, init=False)
-    _not_before: float = field(default=float("-inf"), init=False)
-    _freed: asyncio.Condition = field(factory=asyncio.Condition, init=False, repr=False)
+    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.limit = float(self.most)
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight now, of all users together."""
+        with self._locked():
+            return int(self._read().limit)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait until one more request may be sent, and hold its place."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._busy < int(self.limit))
-            self._busy += 1
+        while (held := self._take()) is None:
+            await asyncio.sleep(POLL_S)
         try:
-            while (wait := self._not_before - self.clock()) > 0:
+            while (wait := self._wait()) > 0:
                 await self.sleep(wait)
             yield
         finally:
-            self._busy -= 1
-            async with self._freed:
-                self._freed.notify_all()
+            held.release()
 
     def answered(self) -> None:
         """Note that the service kept up: one more request per round of answers."""
-        self.limit = min(float(self.most), self.limit + 1.0 / self.limit)
+        with self._locked():
+            state = self._read()
+            if state.limit < self.most:
+                state.limit += 1.0 / state.limit
+                self._write(state)
 
     def pushed_back(self, wait: float) -> None:
         """Note that the service was overloaded: half as many, and none for `wait` seconds."""
-        self.limit = max(1.0, self.limit / 2.0)
-        self._not_before = max(self._not_before, self.clock() + wait)
+        with self._locked():
+            state = self._read()
+            state.limit = max(1.0, state.limit / 2.0)
+            state.not_before = max(state.not_before, self.clock() + wait)
+            self._write(state)
+
+    def _take(self) -> FileLock | None:
+        for number in range(self.limit):
+            # A lock object counts its own holders; only a new one asks the kernel.
+            lock = FileLock(self.folder / f"slot-{number}", thread_local=False, blocking=False)
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            return lock
+        return None
+
+    def _wait(self) -> float:
+        with self._locked():
+            return self._read().not_before - self.clock()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Held for microseconds, so it may keep an event loop waiting.
+        with FileLock(self.folder / "lock", poll_interval=0.001):
+            yield
+
+    def _read(self) -> _State:
+        now = self.clock()
+        fresh = _State(float(self.most), now, now)
+        try:
+            limit, not_before, changed = orjson.loads(self._file.read_bytes())
+        except (OSError, ValueError, TypeError):
+            return fresh  # not written yet, or only in part by a process that was killed
+        if not 0 <= now - changed <= FORGOTTEN_S:
+            return fresh  # also what was written before the machine was started anew
+        return _State(min(max(limit, 1.0), float(self.most)), not_before, changed)
+
+    def _write(self, state: _State) -> None:
+        self._file.write_bytes(orjson.dumps([state.limit, state.not_before, self.clock()]))
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "state"

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, field
 
-from egcfg.errors import BackendError
+from egcfg.errors import BackendError, ContextOverflowError
 from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.requests import Prompt
 from egcfg_backends_fireworks.responses import Piece
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
@@ -39,23 +40,21 @@ class PromptWire:
 
     async def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of a prompt: the model's own, or those of interned pieces."""
-        if not text:
-            return ()
-        exact = self.tokenizer is not None or self.profile.tokenizes
-        if not (exact and self.profile.ids_throughout):
+        if not text or not self.profile.ids_throughout:
             return self.vocabulary.encode_prompt(text)
-        if text in self._known:
-            return self._known[text]
-        if self.tokenizer is not None:
-            return self._remember(text, self.tokenizer(text))
-        pieces = await self.tokenize(text) or []
-        if not pieces:
-            raise BackendError("the endpoint stopped tokenizing text; check the server")
-        for piece in pieces:
-            self.vocabulary.intern(piece)
-        return self._remember(text, [piece.id for piece in pieces if piece.id is not None])
+        try:
+            return await self._ids(text)
+        except ContextOverflowError:
+            # It is for whoever asks about the prompt to learn that it is too long.
+            return self.vocabulary.encode_prompt(text)
 
-    async def wire(self, ids: Sequence[int]) -> str | tuple[int, ...]:
+    async def count(self, text: str) -> int:
+        """Return how many tokens a text has: an estimate where only a request would tell."""
+        if self.tokenizer is not None or self.profile.tokenizes:
+            return len(await self.encode(text))
+        return len(self.vocabulary.encode_prompt(text))
+
+    async def wire(self, ids: Sequence[int]) -> Prompt:
         """Return what to send for a sequence.
 
         Raises:
@@ -64,15 +63,25 @@ class PromptWire:
         text, rest = self.vocabulary.split_prompt(ids)
         if not self.profile.ids_throughout:
             return text + self.vocabulary.decode(rest)
-        if not text:
-            return rest
-        prompt = self._known.get(text)
-        if prompt is None:
+        return (await self._ids(text) if text else ()) + rest
+
+    async def _ids(self, text: str) -> tuple[int, ...]:
+        """Return the model's own ids of a text."""
+        if text in self._known:
+            return self._known[text]
+        if self.tokenizer is not None:
+            return self._remember(text, self.tokenizer(text))
+        if not self.profile.tokenizes:
             learned = await self.learn(text)
             if learned is None:
                 raise BackendError("the endpoint stopped telling its token ids; check the server")
-            prompt = self._remember(text, learned)
-        return prompt + rest
+            return self._remember(text, learned)
+        pieces = await self.tokenize(text) or []
+        if not pieces:
+            raise BackendError("the endpoint stopped tokenizing text; check the server")
+        for piece in pieces:
+            self.vocabulary.intern(piece)
+        return self._remember(text, [piece.id for piece in pieces if piece.id is not None])
 
     def _remember(self, text: str, ids: Sequence[int]) -> tuple[int, ...]:
         self._known[text] = tuple(ids)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-__all__ = ["Dialect", "Requests"]
+__all__ = ["Dialect", "Prompt", "Requests", "prompt_tokens"]
+
+Prompt: TypeAlias = str | tuple[int, ...]
+"""A prompt as it is sent: text, or token ids."""
 
 
 @frozen(kw_only=True)
@@ -19,6 +22,8 @@ class Dialect:
             than ``logprobs: k``.
         always: fields of every request.
         extras: fields that go beyond OpenAI's, left out where a server refuses them.
+        id_names: fields that make a server name tokens by their ids alone; left out where the
+            server has no route that spells them.
         cache_key: the field that keeps requests of one branch on one prompt cache; None: no such.
         server_routes: whether the server may have llama.cpp's or vLLM's further routes.
     """
@@ -26,6 +31,7 @@ class Dialect:
     row_logprobs: bool = False
     always: Mapping[str, Any] = field(factory=dict)
     extras: Mapping[str, Any] = field(factory=dict)
+    id_names: Mapping[str, Any] = field(factory=dict)
     cache_key: str | None = None
     server_routes: bool = True
 
@@ -39,17 +45,18 @@ class Requests:
         dialect: how the service wants things said.
         top_k: alternatives to ask for per token.
         extras: whether the dialect's extras are sent.
+        id_names: whether, with them, its fields for naming tokens by id are.
     """
 
     model: str
     dialect: Dialect
     top_k: int
     extras: bool = True
+    id_names: bool = True
 
     def completion(
         self,
-        prompt: str | Sequence[int],
-        *,
+        *prompts: Prompt,
         max_tokens: int = 1,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -59,22 +66,24 @@ class Requests:
         echo: int | None = None,
         cache_key: str | None = None,
     ) -> dict[str, Any]:
-        """Return the body of a request that asks for `n` completions with log-probabilities.
+        """Return the body of a request for `n` completions of each prompt, with log-probabilities.
 
         Args:
-            prompt: text, or token ids.
+            prompts: at least one.
             max_tokens: tokens per completion.
             temperature: divides the logits; 0 is greedy.
             top_p: nucleus mass.
-            n: completions.
+            n: completions; llama.cpp's server mixes up its caches where there are several of
+                several prompts.
             seed: of the draws.
             bias: added to the logits, by token id.
             echo: ask for rows of the prompt's last so many tokens as well; 0: of all of them.
             cache_key: what the requests of one branch have in common.
         """
+        sent = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         request: dict[str, Any] = {
             "model": self.model,
-            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "prompt": sent if len(sent) > 1 else sent[0],
             "max_tokens": max_tokens,
             "temperature": temperature,
             "top_p": top_p,
@@ -86,6 +95,8 @@ class Requests:
             request["logprobs"] = self.top_k
         if self.extras:
             request |= self.dialect.extras
+            if self.id_names:
+                request |= self.dialect.id_names
         if n != 1:
             request["n"] = n
         if seed is not None:
@@ -99,3 +110,11 @@ class Requests:
         if cache_key and self.dialect.cache_key:
             request[self.dialect.cache_key] = cache_key
         return request
+
+
+def prompt_tokens(request: Mapping[str, Any]) -> int:
+    """Return how many token ids a request's prompts hold; 0 where they are text."""
+    prompt = request["prompt"]
+    if isinstance(prompt, str):
+        return 0
+    return sum(len(item) if isinstance(item, list) else isinstance(item, int) for item in prompt)

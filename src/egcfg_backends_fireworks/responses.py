@@ -145,8 +145,10 @@ def parse_completion(body: bytes) -> Completion:
     for position, entry in enumerate(entries):
         choice = _mapping(entry, "a choice")
         index = choice.get("index")
-        indexed.append((index if _is_int(index) else position, position, _choice(choice)))
-    choices = tuple(choice for _, _, choice in sorted(indexed, key=lambda item: item[:2]))
+        indexed.append((index if _is_int(index) else position, _choice(choice)))
+    if sorted(index for index, _ in indexed) != list(range(len(indexed))):
+        raise MalformedResponseError("choices that are not numbered one by one")
+    choices = tuple(choice for _, choice in sorted(indexed, key=lambda item: item[0]))
     return Completion(choices=choices, usage=_usage(value.get("usage")))
 
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from egcfg.backend import Continuation, SamplingParams, TokenLogprobs
-from egcfg_backends_fireworks.distributions import RowReader
-from egcfg_backends_fireworks.responses import Choice
+from egcfg.backend import Continuation, SampleQuery, TokenLogprobs
+from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.distributions import RowReader, check_rows
+from egcfg_backends_fireworks.faults import RejectedRequestError
+from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.prompts import PromptWire
+from egcfg_backends_fireworks.requests import Requests
+from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
+from egcfg_backends_fireworks.spelling import Speller
 from egcfg_backends_fireworks.together import together
 
-__all__ = ["Ask", "draw"]
+__all__ = ["Sampling"]
 
-Ask: TypeAlias = Callable[[Sequence[int], int, int, int], Awaitable[Sequence[Choice]]]
-"""(ids behind the sequence, continuations, tokens, seed) -> choices."""
-
+MOST_CHOICES = 128
+"""Continuations in one request at most, as the services document it."""
 TOKENS_PER_LINE = 16
 """Tokens asked for at first per line wanted: more than most lines of code take. What a server
 generates behind the cut is thrown away, what is missing takes another request."""
 
 
-@define
+@define(eq=False)
 class _Draft:
     """A continuation on its way."""
 
+    query: SampleQuery
     seed: int
     ids: list[int] = field(factory=list)
     scores: list[TokenLogprobs] = field(factory=list)
@@ -33,46 +38,141 @@ class _Draft:
     done: bool = False
     finished: bool = False
 
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """What it is to be continued from."""
+        return (*self.query.sequence.ids, *self.ids)
 
-async def draw(
-    ask: Ask, reader: RowReader, count: int, params: SamplingParams, *, keep_scores: bool
-) -> list[Continuation]:
-    """Return `count` continuations.
+    @property
+    def room(self) -> int:
+        """Tokens to ask for."""
+        params = self.query.params
+        room = params.max_tokens - len(self.ids)
+        if params.max_lines is None:
+            return room
+        return min(room, TOKENS_PER_LINE * max(1, params.max_lines - self.text.count("\n")))
 
-    Args:
-        ask: asks the server to go on.
+    @property
+    def manner(self) -> tuple[float, float]:
+        """How it is drawn: drafts of one request have this in common."""
+        return self.query.params.temperature, self.query.params.top_p
+
+
+@define(kw_only=True)
+class Sampling:
+    """Asks for continuations.
+
+    Attributes:
+        client: asks the server.
+        requests: words what it is asked.
+        profile: what it can do.
         reader: reads its rows.
-        count: continuations wanted.
-        params: temperature and top-p (which `ask` knows), and the limits that are applied here.
-        keep_scores: whether the rows' alternatives are the distributions before temperature.
+        wire: turns sequences into what is sent.
+        speller: spells tokens.
+        cache_key: from a sequence's role to the key of its prompt cache.
     """
-    drafts = [_Draft(seed=params.seed + index) for index in range(count)]
-    limit = params.max_tokens
-    if params.max_lines is not None:
-        limit = min(limit, TOKENS_PER_LINE * params.max_lines)
-    for draft, choice in zip(drafts, await ask((), count, limit, params.seed), strict=True):
-        _extend(draft, choice, reader, params)
 
-    async def finish(draft: _Draft) -> None:
-        while not draft.done:
-            room = min(limit, params.max_tokens - len(draft.ids))
-            seed = draft.seed + len(draft.ids)
-            [choice] = await ask(draft.ids, 1, room, seed)
-            _extend(draft, choice, reader, params)
+    client: EndpointClient
+    requests: Requests
+    profile: ServerProfile
+    reader: RowReader
+    wire: PromptWire
+    speller: Speller
+    cache_key: Callable[[str], str]
+    _most_choices: int = field(default=MOST_CHOICES, init=False, repr=False)
 
-    await together([finish(draft) for draft in drafts])
-    return [
-        Continuation(
-            ids=tuple(draft.ids),
-            text=draft.text,
-            finished=draft.finished,
-            scores=tuple(draft.scores) if keep_scores else None,
+    async def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
+        """Return the continuations of each query.
+
+        What starts from the same prompt is asked for as several choices, what starts from different
+        ones as several prompts: each in one request, if the server can do that.
+
+        Raises:
+            UsageError, BackendError: as `EndpointClient.complete`.
+        """
+        drafts = [
+            [_Draft(query, query.params.seed + index) for index in range(query.count)]
+            for query in queries
+        ]
+        going = [draft for each in drafts for draft in each]
+        while going:
+            for manner in dict.fromkeys(draft.manner for draft in going):
+                await self._go_on([draft for draft in going if draft.manner == manner])
+            going = [draft for draft in going if not draft.done]
+        # Where rows show what temperature and top-p made of the distributions, what these were
+        # before is not known.
+        return [[_continuation(each, scored=self.profile.raw) for each in some] for some in drafts]
+
+    async def _go_on(self, drafts: Sequence[_Draft]) -> None:
+        """Take each draft further by one answer."""
+        starts: dict[tuple[int, ...], list[_Draft]] = {}
+        for draft in drafts:
+            starts.setdefault(draft.prefix, []).append(draft)
+        single = [some[0] for some in starts.values() if len(some) == 1]
+        # One after the other: llama.cpp's server mixes up its caches when several prompts with
+        # several choices each are evaluated together.
+        for some in starts.values():
+            if len(some) > 1:
+                await self._alike(some)
+        if single:
+            await self._different(single)
+
+    async def _alike(self, drafts: Sequence[_Draft]) -> None:
+        """Ask for several choices of one prompt."""
+        if not self.profile.multiple or len(drafts) > self._most_choices:
+            await together([self._different([draft]) for draft in drafts])
+            return
+        try:
+            await self._ask(drafts, [drafts[0].prefix], n=len(drafts))
+        except RejectedRequestError:
+            # More than this server's `n` may be: one request each, now and from now on.
+            self._most_choices = len(drafts) - 1
+            await self._alike(drafts)
+
+    async def _different(self, drafts: Sequence[_Draft]) -> None:
+        """Ask for one choice of each prompt."""
+        if len(drafts) > 1 and not self.profile.batches:
+            await together([self._different([draft]) for draft in drafts])
+            return
+        await self._ask(drafts, [draft.prefix for draft in drafts])
+
+    async def _ask(
+        self, drafts: Sequence[_Draft], prefixes: Sequence[tuple[int, ...]], n: int = 1
+    ) -> None:
+        temperature, top_p = drafts[0].manner
+        request = self.requests.completion(
+            *[await self.wire.wire(prefix) for prefix in prefixes],
+            max_tokens=max(draft.room for draft in drafts),
+            temperature=temperature,
+            top_p=top_p,
+            n=n,
+            seed=drafts[0].seed + len(drafts[0].ids),
+            cache_key=self.cache_key(drafts[0].query.sequence.role),
         )
-        for draft in drafts
-    ]
+
+        def check(completion: Completion) -> None:
+            if len(completion.choices) != len(drafts):
+                raise MalformedResponseError(
+                    f"{len(completion.choices)} continuations instead of {len(drafts)}"
+                )
+            for choice in completion.choices:
+                check_rows(choice, self.profile.top_k)
+
+        choices = await self.speller.spelt((await self.client.complete(request, check)).choices)
+        for draft, choice in zip(drafts, choices, strict=True):
+            _extend(draft, choice, self.reader)
 
 
-def _extend(draft: _Draft, choice: Choice, reader: RowReader, params: SamplingParams) -> None:
+def _continuation(draft: _Draft, *, scored: bool) -> Continuation:
+    return Continuation(
+        ids=tuple(draft.ids),
+        text=draft.text,
+        finished=draft.finished,
+        scores=tuple(draft.scores) if scored else None,
+    )
+
+
+def _extend(draft: _Draft, choice: Choice, reader: RowReader) -> None:
     """Take the choice's tokens up to a limit; a draft that cannot go on is done."""
     before = len(draft.ids)
     reader.note_end(choice)
@@ -88,7 +188,7 @@ def _extend(draft: _Draft, choice: Choice, reader: RowReader, params: SamplingPa
         draft.ids.append(token)
         draft.scores.append(reader.distribution(row))
         draft.text = reader.vocabulary.decode(draft.ids)
-        if _is_complete(draft, params):
+        if _is_complete(draft):
             draft.done = True
             return
     draft.finished = choice.finish == "stop"
@@ -96,7 +196,8 @@ def _extend(draft: _Draft, choice: Choice, reader: RowReader, params: SamplingPa
     draft.done = draft.finished or len(draft.ids) == before
 
 
-def _is_complete(draft: _Draft, params: SamplingParams) -> bool:
+def _is_complete(draft: _Draft) -> bool:
+    params = draft.query.params
     return (
         len(draft.ids) >= params.max_tokens
         or (params.max_lines is not None and draft.text.count("\n") >= params.max_lines)

@@ -53,11 +53,24 @@ class ServerRoutes:
         pieces = [_piece(token) for token in tokens]
         return None if None in pieces else [piece for piece in pieces if piece is not None]
 
+    async def detokenize(self, *tokens: int) -> str | None:
+        """Return what tokens spell, special ones spelt out."""
+        answer = await self._ask("/detokenize", {"model": self.model, "tokens": list(tokens)})
+        text = (answer or {}).get("prompt", (answer or {}).get("content"))
+        return text if isinstance(text, str) else None
+
     async def render_chat(self, messages: Sequence[ChatMessage]) -> str | None:
         """Return the prompt text of a chat that the assistant is about to answer."""
         answer = await self._ask("/apply-template", {"messages": list(messages)})
         prompt = (answer or {}).get("prompt")
-        return prompt if isinstance(prompt, str) else None
+        if isinstance(prompt, str):
+            return prompt
+        # vLLM turns a chat into tokens only.
+        body = {"model": self.model, "messages": list(messages), "add_generation_prompt": True}
+        tokens = (await self._ask("/tokenize", body) or {}).get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            return None
+        return await self.detokenize(*tokens)
 
     async def context_length(self, model: str) -> int | None:
         """Return how many tokens the model's context holds."""

@@ -1,32 +1,27 @@
-"""A probed server and the questions that the seam asks of it, as completion requests."""
+"""A probed server, and what asks it the seam's questions as completion requests."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Self
+from typing import Self
 
-from attrs import define, field
+from attrs import define
 
-from egcfg.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
 from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.distributions import RowReader, check_rows
-from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows
-from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.probe import STEERING_BIAS, ServerProfile, probe_server
+from egcfg_backends_fireworks.distributions import RowReader
+from egcfg_backends_fireworks.drafts import scores_drafts
+from egcfg_backends_fireworks.options import EndpointOptions
+from egcfg_backends_fireworks.probe import ServerProfile, probe_server
 from egcfg_backends_fireworks.prompts import PromptWire
 from egcfg_backends_fireworks.requests import Dialect, Requests
-from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
-from egcfg_backends_fireworks.sampling import draw
+from egcfg_backends_fireworks.sampling import Sampling
+from egcfg_backends_fireworks.scoring import Scoring
 from egcfg_backends_fireworks.server_routes import ServerRoutes
-from egcfg_backends_fireworks.together import together
+from egcfg_backends_fireworks.spelling import Speller
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
 __all__ = ["Session"]
-
-MOST_CHOICES = 128
-"""Continuations in one request at most, as the services document it."""
 
 
 @define(kw_only=True)
@@ -34,22 +29,22 @@ class Session:
     """Everything known about a server once it has been probed; lives in one event loop.
 
     Attributes:
-        client: asks it.
-        requests: words what it is asked.
-        routes: its further routes.
+        routes: the server's further routes.
         profile: what it can do.
         reader: reads its rows.
         wire: turns sequences into what is sent.
+        speller: spells tokens.
+        scoring: asks for distributions.
+        sampling: asks for continuations.
     """
 
-    client: EndpointClient
-    requests: Requests
     routes: ServerRoutes
     profile: ServerProfile
     reader: RowReader
     wire: PromptWire
-    _cache_key: str = field(factory=lambda: uuid.uuid4().hex, init=False, repr=False)
-    _most_choices: int = field(default=MOST_CHOICES, init=False, repr=False)
+    speller: Speller
+    scoring: Scoring
+    sampling: Sampling
 
     @classmethod
     async def open(
@@ -57,7 +52,7 @@ class Session:
         client: EndpointClient,
         dialect: Dialect,
         model: str,
-        top_k: int,
+        options: EndpointOptions,
         tokenizer: Callable[[str], Sequence[int]] | None,
     ) -> Self:
         """Probe a server.
@@ -67,7 +62,7 @@ class Session:
             UsageError, BackendError: it does not answer, or not this user.
         """
         routes = ServerRoutes(client, model, enabled=dialect.server_routes)
-        asked = Requests(model=model, dialect=dialect, top_k=top_k)
+        asked = Requests(model=model, dialect=dialect, top_k=options.top_k)
         profile, requests = await probe_server(client, asked, routes)
         vocabulary = Vocabulary(has_ids=profile.ids_throughout)
         reader = RowReader(vocabulary, profile.top_k)
@@ -75,133 +70,47 @@ class Session:
             vocabulary.learn(profile.end_id, b"")
             reader.end_ids.add(profile.end_id)
 
+        speller = Speller(vocabulary, routes)
+        if profile.spells_apart:
+            reader.end_ids |= await speller.end_ids()
+
         async def learn(text: str) -> Sequence[int] | None:
             return (await client.complete(requests.completion(text))).choices[0].prompt_ids
 
-        return cls(
+        wire = PromptWire(vocabulary, profile, routes.tokenize_pieces, learn, tokenizer)
+        session_key = uuid.uuid4().hex
+
+        def cache_key(role: str) -> str:
+            return f"egcfg-{session_key}-{role or 'other'}"
+
+        scoring = Scoring(
             client=client,
             requests=requests,
+            profile=profile,
+            reader=reader,
+            wire=wire,
+            speller=speller,
+            cache_key=cache_key,
+            echoes=scores_drafts(profile, options.drafts),
+            # What is drawn at another temperature than 0 is no way that the text would go, and text
+            # that is sent back might be split into other tokens.
+            tokens_ahead=options.lookahead if profile.ids_throughout and profile.raw else 1,
+        )
+        sampling = Sampling(
+            client=client,
+            requests=requests,
+            profile=profile,
+            reader=reader,
+            wire=wire,
+            speller=speller,
+            cache_key=cache_key,
+        )
+        return cls(
             routes=routes,
             profile=profile,
             reader=reader,
-            wire=PromptWire(vocabulary, profile, routes.tokenize_pieces, learn, tokenizer),
+            wire=wire,
+            speller=speller,
+            scoring=scoring,
+            sampling=sampling,
         )
-
-    async def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """Return the distributions of each query; all queries are asked at once."""
-        return await together(
-            [self._score_draft(query) if query.draft else self._score(query) for query in queries]
-        )
-
-    async def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """Return the continuations of each query.
-
-        One query after the other: llama.cpp's server mixes up its caches when several prompts with
-        several continuations each are evaluated together.
-        """
-        return [await self._sample(query) for query in queries]
-
-    # --- scoring -----------------------------------------------------------------------------
-
-    async def _score(self, query: ScoreQuery) -> list[TokenLogprobs]:
-        steering, reader = self.profile.steering_id, self.reader
-        request = partial(
-            self.requests.completion,
-            await self.wire.wire(query.sequence.ids),
-            temperature=self._plain_temperature,
-            cache_key=self._key(query.sequence.role),
-        )
-
-        def check(completion: Completion) -> None:
-            choice = completion.choices[0]
-            check_rows(choice)
-            if not (choice.rows or steering is not None or _ended(choice)):
-                raise MalformedResponseError("an answer without log-probabilities")
-
-        choice = (await self.client.complete(request(), check)).choices[0]
-        if not choice.rows and steering is not None:
-            # No row: the token was no whole character, or an end that the server does not show.
-            # What is asked is the distribution, so let the server draw another token from it.
-            bias = {steering: STEERING_BIAS}
-            choice = (await self.client.complete(request(bias=bias), _needs_rows)).choices[0]
-        if not choice.rows:
-            return [reader.hidden_end(self.profile.end_id)]
-        reader.note_end(choice)
-        return [reader.distribution(choice.rows[0])]
-
-    async def _score_draft(self, query: ScoreQuery) -> list[TokenLogprobs]:
-        draft = query.draft
-        request = self.requests.completion(
-            await self.wire.wire((*query.sequence.ids, *draft)),
-            temperature=self._plain_temperature,
-            echo=len(draft) if self.profile.echo_last else 0,
-            cache_key=self._key(query.sequence.role),
-        )
-
-        def check(completion: Completion) -> None:
-            draft_rows(completion.choices[0], draft)
-
-        choice = (await self.client.complete(request, check)).choices[0]
-        return draft_distributions(self.reader, choice, draft)
-
-    @property
-    def _plain_temperature(self) -> float:
-        # Where the temperature changes what is reported, 1 is the one that leaves it alone.
-        return 0.0 if self.profile.raw else 1.0
-
-    # --- sampling ------------------------------------------------------------------------------
-
-    async def _sample(self, query: SampleQuery) -> list[Continuation]:
-        prompt = tuple(query.sequence.ids)
-
-        async def ask(ids: Sequence[int], count: int, tokens: int, seed: int) -> Sequence[Choice]:
-            request = partial(
-                self.requests.completion,
-                await self.wire.wire((*prompt, *ids)),
-                max_tokens=tokens,
-                temperature=query.params.temperature,
-                top_p=query.params.top_p,
-                cache_key=self._key(query.sequence.role),
-            )
-            return await self._choices(request, count, seed)
-
-        return await draw(ask, self.reader, query.count, query.params, keep_scores=self.profile.raw)
-
-    async def _choices(
-        self, request: Callable[..., dict[str, Any]], count: int, seed: int
-    ) -> Sequence[Choice]:
-        def check(wanted: int, completion: Completion) -> None:
-            if len(completion.choices) != wanted:
-                raise MalformedResponseError(
-                    f"{len(completion.choices)} continuations instead of {wanted}"
-                )
-            for choice in completion.choices:
-                check_rows(choice)
-
-        if self.profile.multiple and 1 < count <= self._most_choices:
-            try:
-                body = request(n=count, seed=seed)
-                return (await self.client.complete(body, partial(check, count))).choices
-            except RejectedRequestError:
-                # More than this server's `n` may be: one request each, now and from now on.
-                self._most_choices = count - 1
-        completions = await together(
-            [
-                self.client.complete(request(seed=seed + index), partial(check, 1))
-                for index in range(count)
-            ]
-        )
-        return [completion.choices[0] for completion in completions]
-
-    def _key(self, role: str) -> str:
-        return f"egcfg-{self._cache_key}-{role or 'other'}"
-
-
-def _needs_rows(completion: Completion) -> None:
-    check_rows(completion.choices[0])
-    if not completion.choices[0].rows:
-        raise MalformedResponseError("an answer without log-probabilities")
-
-
-def _ended(choice: Choice) -> bool:
-    return choice.finish == "stop" and not choice.text

@@ -8,17 +8,18 @@ import math
 import random
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, field, frozen
+from attrs import define, field
+
+from egcfg_backends_fireworks.testing import Answer, LoopbackServer
 
 PIECES = [
     *("\n", "    ", " ", "(", ")", ":", "=", "+", ",", "é", "naïve"),
@@ -27,21 +28,6 @@ PIECES = [
 ]
 END = len(PIECES) - 1
 FIRST_ID = 100  # so that the model's ids are told apart from interned ones
-
-
-@frozen
-class Answer:
-    """What the scripted server does with one request.
-
-    Attributes:
-        fault: ``"reset"`` promises more than it sends; ``"drip"`` sends a byte at a time;
-            ``"stall"`` sends nothing for a while.
-    """
-
-    body: bytes
-    status: int = 200
-    headers: dict[str, str] = field(factory=dict)
-    fault: str = ""
 
 
 class TinyModel:
@@ -99,6 +85,9 @@ class TinyEndpoint:
         shows_end: whether the end token has a row.
         echoes: ``""`` refuses to echo; ``"right"``; ``"shifted"`` gives each prompt token the
             distribution of the one before; ``"ignored"``.
+        batches: whether several prompts are taken at once.
+        raw: whether the log-probabilities are the model's own, not those behind temperature and
+            top-p.
     """
 
     shape: str
@@ -106,6 +95,8 @@ class TinyEndpoint:
     most_alternatives: int = 5
     shows_end: bool = True
     echoes: str = ""
+    batches: bool = True
+    raw: bool = True
     model: TinyModel = field(factory=TinyModel)
     requests: list[dict[str, Any]] = field(factory=list)
     pieces: list[str] = field(factory=lambda: PIECES)
@@ -116,19 +107,25 @@ class TinyEndpoint:
         if refusal:
             return Answer(json.dumps({"error": {"message": refusal}}).encode(), 400)
         prompt = request["prompt"]
-        if isinstance(prompt, list):
-            ids = prompt
-            text = "".join(PIECES[i - FIRST_ID] for i in prompt)
-        else:
-            ids = [t + FIRST_ID for t in self.model.tokenize(prompt)]
-            text = "".join(PIECES[i - FIRST_ID] for i in ids)
-        choices = [self.choice(request, text, ids, i) for i in range(request.get("n", 1))]
+        several = isinstance(prompt, list) and not isinstance(prompt[0], int)
+        read = [self.read(each) for each in (prompt if several else [prompt])]
+        choices = [
+            {"index": position * request.get("n", 1) + i}
+            | self.choice(request, "".join(PIECES[t - FIRST_ID] for t in ids), ids, i)
+            for position, ids in enumerate(read)
+            for i in range(request.get("n", 1))
+        ]
         usage = {
-            "prompt_tokens": len(ids),
-            "completion_tokens": 1,  # as llama.cpp: of the first choice only
-            "prompt_tokens_details": {"cached_tokens": len(ids) // 2},
+            "prompt_tokens": len(read[0]),
+            "completion_tokens": 1,  # as llama.cpp: of the first prompt and choice only
+            "prompt_tokens_details": {"cached_tokens": len(read[0]) // 2},
         }
         return Answer(json.dumps({"choices": choices, "usage": usage}).encode())
+
+    def read(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, list):
+            return prompt
+        return [t + FIRST_ID for t in self.model.tokenize(prompt)]
 
     def refusal(self, request: dict[str, Any]) -> str:
         wanted = request.get("top_logprobs", request["logprobs"])
@@ -137,12 +134,14 @@ class TinyEndpoint:
         if request.get("n", 1) > self.most_choices:
             return f"n must be at most {self.most_choices}"
         if self.shape == "legacy":
-            if isinstance(request["prompt"], list):
+            if not isinstance(request["prompt"], str):
                 return "prompt must be a string"
             if {"top_k", "min_p", "return_token_ids", "logit_bias"} & request.keys():
                 return "unrecognized request argument"
         if {"echo", "echo_last"} & request.keys() and not self.echoes:
             return "echo is not supported"
+        if not self.batches and isinstance(request["prompt"][0], list):
+            return "one prompt per request"
         return ""
 
     def choice(
@@ -151,7 +150,7 @@ class TinyEndpoint:
         tokens, finish = self.model.generate(text, request, index)
         rows = tokens if self.shows_end else [t for t in tokens if t != END]
         distributions = [
-            self.model.distribution(text + "".join(PIECES[t] for t in rows[:i]))
+            self.shown(request, text + "".join(PIECES[t] for t in rows[:i]))
             for i in range(len(rows))
         ]
         spelt = "".join(PIECES[t] for t in tokens if t != END)
@@ -164,7 +163,7 @@ class TinyEndpoint:
             rows = echoed + rows
             spelt = "".join(PIECES[t] for t in echoed) + spelt
         k = request.get("top_logprobs", request["logprobs"])
-        choice: dict[str, Any] = {"index": index, "text": spelt, "finish_reason": finish}
+        choice: dict[str, Any] = {"text": spelt, "finish_reason": finish}
         if self.shape == "legacy":
             choice["logprobs"] = {
                 "tokens": [PIECES[t] for t in rows],
@@ -184,6 +183,21 @@ class TinyEndpoint:
                 choice["prompt_token_ids"] = ids
         return choice
 
+    def shown(self, request: dict[str, Any], text: str) -> list[tuple[int, float]]:
+        """Return the distribution that is reported: some servers show what they draw from."""
+        pairs = self.model.distribution(text)
+        if self.raw:
+            return pairs
+        temperature = request["temperature"] or 1e-3
+        scaled = [(token, math.exp(p / temperature)) for token, p in pairs]
+        total = sum(share for _, share in scaled)
+        nucleus, mass = [], 0.0
+        for token, share in scaled:
+            kept = not nucleus or mass < request["top_p"]
+            nucleus.append((token, share / total if kept else 0.0))
+            mass += share / total
+        return [(token, math.log(max(share, 1e-300))) for token, share in nucleus]
+
     def row(self, token: int, logprob: float) -> dict[str, Any]:
         spelt = PIECES[token]
         return {
@@ -194,91 +208,14 @@ class TinyEndpoint:
         }
 
 
-@define
-class LoopbackServer:
-    """An HTTP server in this process; `answer` decides what each completion request gets.
-
-    Attributes:
-        answer: from the request's JSON to an answer.
-        faults: taken one by one before `answer` is asked.
-        keys: the authorization headers seen.
-        paths: how often each path was asked for.
-    """
-
-    answer: Callable[[dict[str, Any]], Answer]
-    faults: list[Answer] = field(factory=list)
-    keys: set[str] = field(factory=set)
-    paths: Counter[str] = field(factory=Counter)
-    release: threading.Event = field(factory=threading.Event)
-    address: str = ""
-
-    def handle(self, handler: BaseHTTPRequestHandler) -> None:
-        self.paths[handler.path] += 1
-        self.keys.add(handler.headers.get("Authorization", ""))
-        length = int(handler.headers.get("Content-Length") or 0)
-        body = handler.rfile.read(length)
-        if handler.path != "/v1/completions":
-            self.send(handler, Answer(b'{"error": {"message": "no such route"}}', 404))
-            return
-        answer = self.faults.pop(0) if self.faults else self.answer(json.loads(body))
-        self.send(handler, answer)
-
-    def send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
-        if answer.fault == "stall":
-            self.release.wait(20)
-        handler.send_response(answer.status)
-        promised = len(answer.body) + (100 if answer.fault == "reset" else 0)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(promised))
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        try:
-            if answer.fault == "drip":
-                for byte in answer.body:
-                    handler.wfile.write(bytes([byte]))
-                    handler.wfile.flush()
-                    if self.release.wait(0.02):
-                        break
-            else:
-                handler.wfile.write(answer.body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client cut it off, as it should
-        handler.close_connection = True
+Serve = Callable[..., LoopbackServer]
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[dict[str, Any]], Answer]], LoopbackServer]]:
+def serve() -> Iterator[Serve]:
     """Start a loopback server for an answering function; all are stopped at the end."""
-    running: list[tuple[ThreadingHTTPServer, threading.Thread, LoopbackServer]] = []
-
-    def start(answer: Callable[[dict[str, Any]], Answer]) -> LoopbackServer:
-        loopback = LoopbackServer(answer)
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                loopback.handle(self)
-
-            do_GET = do_POST  # noqa: N815 - the base class's name
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        loopback.address = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        running.append((server, thread, loopback))
-        return loopback
-
-    yield start
-    for server, thread, loopback in running:
-        loopback.release.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as running:
+        yield lambda answer, **options: running.enter_context(LoopbackServer(answer, **options))
 
 
 @pytest.fixture
@@ -289,6 +226,15 @@ def answer() -> type[Answer]:
 @pytest.fixture
 def tiny_endpoint() -> type[TinyEndpoint]:
     return TinyEndpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Share no rate limit with anybody outside of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("paces")))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
 
 
 @pytest.fixture

@@ -95,16 +95,16 @@ def test_a_hidden_end_takes_the_whole_mass() -> None:
     ],
 )
 def test_rows_that_account_for_the_text_are_good(text: str, tokens: list[str]) -> None:
-    check_rows(Choice(text=text, rows=tuple(row(Piece(text=token)) for token in tokens)))
+    check_rows(Choice(text=text, rows=tuple(row(Piece(text=token)) for token in tokens)), 1)
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("ab", ["a"]), ("ab", []), ("ab", ["a", "c"])])
 def test_rows_that_do_not_are_malformed(text: str, tokens: list[str]) -> None:
     rows = tuple(row(Piece(text=token)) for token in tokens)
     with pytest.raises(MalformedResponseError):
-        check_rows(Choice(text=text, rows=rows))
+        check_rows(Choice(text=text, rows=rows), 1)
 
 
 def test_a_row_without_alternatives_is_malformed() -> None:
     with pytest.raises(MalformedResponseError, match="alternatives"):
-        check_rows(Choice(text="a", rows=(Row(Piece(text="a"), -1.0),)))
+        check_rows(Choice(text="a", rows=(Row(Piece(text="a"), -1.0),)), 1)

@@ -14,7 +14,13 @@ import attrs
 import numpy as np
 import pytest
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg.backend import (
+    LogprobQuery,
+    SampleQuery,
+    SamplingParams,
+    ScoreQuery,
+    TokenLogprobs,
+)
 from egcfg.cli.diagnosis import look_at_backend
 from egcfg.config import RunConfig
 from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
@@ -150,9 +156,24 @@ def test_a_greedy_text_is_the_models_own(endpoint: Any, opened: Open) -> None:
 def test_a_prompts_ids_stay_the_same(endpoint: Any, opened: Open) -> None:
     backend = opened(endpoint)
     before = backend.encode(PROMPT)
-    score(backend, PROMPT)  # the server has now told how it reads the prompt
+    score(backend, PROMPT)
+    requests = len(endpoint.requests)
     assert backend.encode(PROMPT) == before
-    assert backend.decode(before) == PROMPT
+    assert len(endpoint.requests) == requests
+    if endpoint.shape == "fireworks":
+        assert list(before) == [100 + token for token in endpoint.model.tokenize(PROMPT)]
+    else:  # pieces, which only this backend knows
+        assert backend.decode(before) == PROMPT
+
+
+def test_counting_tokens_asks_no_server_that_would_have_to_answer_for_it(
+    endpoint: Any, opened: Open
+) -> None:
+    backend = opened(endpoint)
+    backend.probe()
+    requests = len(endpoint.requests)
+    assert 0 < backend.count_tokens(PROMPT * 3) < len(PROMPT * 3)
+    assert len(endpoint.requests) == requests
 
 
 def test_prompts_go_out_as_ids_and_keep_the_generated_ones(
@@ -161,7 +182,7 @@ def test_prompts_go_out_as_ids_and_keep_the_generated_ones(
     endpoint = tiny_endpoint("fireworks")
     backend = opened(endpoint)
     prefix = sequence(backend)
-    prefix.ids += (backend.score([ScoreQuery(prefix)])[0][0].argmax(),)
+    prefix.ids += (int(backend.score([ScoreQuery(prefix)])[0][0].ids[1]),)  # not the likeliest
     backend.score([ScoreQuery(prefix)])
     sent = endpoint.requests[-1]["prompt"]
     assert sent[-1] == prefix.ids[-1]
@@ -171,17 +192,32 @@ def test_prompts_go_out_as_ids_and_keep_the_generated_ones(
 def test_requests_of_one_branch_share_a_cache_key(tiny_endpoint: Any, opened: Open) -> None:
     endpoint = tiny_endpoint("fireworks")
     backend = opened(endpoint)
+    params = SamplingParams(max_tokens=3)
     for role in ("unconditional", "conditional", "unconditional"):
-        backend.score([ScoreQuery(sequence(backend, PROMPT, role))])
+        backend.sample([SampleQuery(sequence(backend, PROMPT, role), 2, params)])
     plain, conditional, again = (r["prompt_cache_key"] for r in endpoint.requests[-3:])
     assert plain == again != conditional
+
+
+def test_a_request_of_both_branches_meets_the_candidates_prompt_cache(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    plain = sequence(backend, PROMPT, "unconditional")
+    conditional = sequence(backend, PROMPT + PROMPT, "conditional")
+    backend.sample([SampleQuery(plain, 2, SamplingParams(max_tokens=3))])
+    sampled = endpoint.requests[-1]
+    backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    assert len(endpoint.requests[-1]["prompt"]) == 2
+    assert endpoint.requests[-1]["prompt_cache_key"] == sampled["prompt_cache_key"]
 
 
 def test_sampling_parameters_are_always_explicit(endpoint: Any, opened: Open) -> None:
     backend = opened(endpoint)
     score(backend, PROMPT)
     request = endpoint.requests[-1]
-    assert (request["temperature"], request["top_p"], request["max_tokens"]) == (0.0, 1.0, 1)
+    assert (request["temperature"], request["top_p"]) == (0.0, 1.0)
     if endpoint.shape == "fireworks":
         assert (request["top_k"], request["min_p"]) == (0, 0.0)
         assert request["context_length_exceeded_behavior"] == "error"
@@ -212,6 +248,21 @@ def test_samples_carry_the_distributions_they_were_drawn_from(endpoint: Any, ope
     for token, distribution in zip(sample.ids, sample.scores, strict=True):
         assert listed(backend, distribution) == expected(endpoint, text)
         text += backend.decode([token])
+
+
+def test_what_temperature_and_nucleus_made_of_a_distribution_is_no_score(
+    tiny_endpoint: Any, opened: Open, endpoint: Any
+) -> None:
+    endpoint = tiny_endpoint(endpoint.shape, raw=False)
+    backend = opened(endpoint)
+    assert not backend.probe().raw
+    assert backend.probe().top_k == 5
+    # A single token is asked for as it is; candidates come without their distributions.
+    assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
+    params = SamplingParams(temperature=0.7, top_p=0.9, max_tokens=5, seed=1)
+    [[sample]] = backend.sample([SampleQuery(sequence(backend), 1, params)])
+    assert sample.ids
+    assert sample.scores is None
 
 
 def test_all_samples_come_in_one_request_where_the_server_allows(
@@ -313,14 +364,159 @@ def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, opened: Ope
     other = sequence(backend, PROMPT + PROMPT, "conditional")
     before = backend.usage.requests
     drafted = backend.score([ScoreQuery(prefix, draft), ScoreQuery(other, draft)])
-    # Two requests for the whole line; the second prompt's ids were not known, which takes one more.
-    assert backend.usage.requests - before == 3
+    assert backend.usage.requests - before == 1  # for the whole line
     for branch, distributions in zip((prefix, other), drafted, strict=True):
         assert len(distributions) == len(draft) + 1
+        text = PROMPT if branch is prefix else PROMPT + PROMPT
         for i, distribution in enumerate(distributions):
-            one = backend.start((*branch.ids, *draft[:i]))
-            [[alone]] = backend.score([ScoreQuery(one)])
-            assert listed(backend, distribution) == listed(backend, alone)
+            assert listed(backend, distribution) == expected(
+                endpoint, text + backend.decode(draft[:i])
+            )
+
+
+def test_the_drafts_of_a_line_take_one_request_and_none_twice(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=6, seed=3)
+    prefix = sequence(backend)
+    [[first, second]] = backend.sample([SampleQuery(prefix, 2, params)])
+    drafts = [first.ids, first.ids[:2], second.ids, (), first.ids]
+    before = len(endpoint.requests)
+    answers = backend.score([ScoreQuery(prefix, draft) for draft in drafts])
+    assert len(endpoint.requests) - before == 1
+    assert len(endpoint.requests[-1]["prompt"]) == 2  # what begins another draft is not sent
+    assert endpoint.requests[-1]["max_tokens"] == 1
+    for draft, distributions in zip(drafts, answers, strict=True):
+        assert len(distributions) == len(draft) + 1
+        for i, distribution in enumerate(distributions):
+            text = PROMPT + backend.decode(draft[:i])
+            assert listed(backend, distribution) == expected(endpoint, text)
+
+
+def test_where_prompts_cannot_be_batched_they_are_asked_side_by_side(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right", batches=False)
+    backend = opened(endpoint)
+    assert (backend.probe().batches, backend.probe().batched_echo) == (False, False)
+    prefix = sequence(backend)
+    [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=4))])
+    other = backend.start(prefix.ids + candidate.ids[:1])
+    before = len(endpoint.requests)
+    backend.score([ScoreQuery(prefix, candidate.ids), ScoreQuery(other, candidate.ids)])
+    assert len(endpoint.requests) - before == 2
+
+
+def test_several_prompts_are_never_asked_for_several_continuations(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    params = SamplingParams(temperature=1.0, max_tokens=80, max_lines=2, seed=8)
+    queries = [SampleQuery(sequence(backend, PROMPT * n), 3, params) for n in (1, 2)]
+    backend.sample(queries)
+    assert any(isinstance(r["prompt"][0], list) for r in endpoint.requests)
+    for request in endpoint.requests:
+        assert request.get("n", 1) == 1 or not isinstance(request["prompt"][0], list)
+
+
+def test_the_servers_own_way_is_asked_for_once(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint, lookahead=6)
+    prefix = sequence(backend)
+    [[first]] = backend.score([ScoreQuery(prefix)])
+    before = len(endpoint.requests)
+    text = PROMPT
+    for _ in range(5):
+        prefix.ids += (first.argmax(),)
+        text += backend.decode(prefix.ids[-1:])
+        [[first]] = backend.score([ScoreQuery(prefix)])
+        assert listed(backend, first) == expected(endpoint, text)
+    assert len(endpoint.requests) == before
+    prefix.ids += (first.argmax(),)
+    backend.score([ScoreQuery(prefix)])
+    assert len(endpoint.requests) == before + 1
+
+
+def test_one_branch_is_scored_along_the_way_of_the_other(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint, lookahead=6)
+    plain, conditional = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
+    backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    before = len(endpoint.requests)
+    texts = [PROMPT, PROMPT + PROMPT]
+    for _ in range(5):
+        answers = backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+        for text, [distribution] in zip(texts, answers, strict=True):
+            assert listed(backend, distribution) == expected(endpoint, text)
+        token = answers[1][0].argmax()  # the conditional branch decides
+        plain.ids += (token,)
+        conditional.ids += (token,)
+        texts = [text + backend.decode([token]) for text in texts]
+    assert len(endpoint.requests) - before <= 1
+
+
+def test_the_exact_value_of_any_token_is_told_by_an_echo(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    assert backend.capabilities.exact_logprobs
+    exact_values_are_the_models(endpoint, backend, requests=1)
+
+
+def test_the_exact_value_of_any_token_is_told_by_forcing_it(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    assert backend.capabilities.exact_logprobs
+    exact_values_are_the_models(endpoint, backend, requests=5)
+
+
+def exact_values_are_the_models(endpoint: Any, backend: EndpointBackend, requests: int) -> None:
+    prefix, other = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
+    backend.score([ScoreQuery(prefix), ScoreQuery(other)])  # tells the prompts' ids
+    tokens = (100, 105, 117)
+    queries = [LogprobQuery(prefix, tokens), LogprobQuery(other, tokens[:2])]
+    before = len(endpoint.requests)
+    values = backend.logprobs(queries)
+    assert len(endpoint.requests) - before == requests
+    for query, text, found in zip(queries, (PROMPT, PROMPT + PROMPT), values, strict=True):
+        true = dict(endpoint.model.distribution(text))
+        assert found == pytest.approx([true[token - 100] for token in query.tokens])
+
+
+def test_without_echo_and_without_bias_no_single_token_is_told(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    backend = opened(tiny_endpoint("legacy"))
+    assert not backend.capabilities.exact_logprobs
+    with pytest.raises(CapabilityError, match="echo: refused"):
+        backend.logprobs([LogprobQuery(sequence(backend), (1,))])
+
+
+def test_a_hidden_end_behind_an_echoed_draft_is_recognised(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right", shows_end=False)
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
+
+    class EndsThere(type(endpoint.model)):  # type: ignore[misc]
+        def distribution(self, text: str) -> Any:
+            pairs = super().distribution(text)
+            if text != PROMPT + candidate.text:
+                return pairs
+            end = len(endpoint.pieces) - 1
+            return [(end, -0.01), *((t, p - 5.0) for t, p in pairs if t != end)]
+
+    endpoint.model = EndsThere()
+    [distributions] = backend.score([ScoreQuery(prefix, candidate.ids)])
+    assert len(distributions) == 4
+    assert distributions[-1].argmax() in backend.end_ids
+    assert distributions[0].argmax() not in backend.end_ids
 
 
 def test_an_echo_of_other_tokens_is_not_believed(tiny_endpoint: Any, serve: Any) -> None:

@@ -62,8 +62,8 @@ def test_without_guidance_the_text_is_the_servers_own_greedy_one(
     assert generation.response == prompt.response_prefix + choice["text"]
     assert generation.signals == 0
     assert solution.score.results  # judged in the sandbox, whatever this small model made of it
-    # One request per token, and perhaps one for the end of the sequence.
-    assert generation.total_usage.requests - len(generation.ids) in (0, 1)
+    # The server's own way is the text: a request brings several tokens.
+    assert generation.total_usage.requests <= len(generation.ids) // 8 + 2
 
 
 def test_the_execution_of_candidates_guides_the_next_lines(
@@ -78,4 +78,4 @@ def test_the_execution_of_candidates_guides_the_next_lines(
     assert any("add(" in text for text in shown)
     usage = solution.generation.usage
     assert usage[Stage.SAMPLING].requests > 0
-    assert usage[Stage.GUIDED].requests >= 2  # both branches
+    assert usage[Stage.SIGNAL].requests > 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
+from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import ContextOverflowError
 from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
 from egcfg_backends_fireworks.probe import Echo
@@ -48,6 +48,7 @@ def test_the_probe_finds_what_llama_cpp_does(backend: OpenAIBackend) -> None:
     assert (profile.raw, profile.seeded, profile.chat_template) == (True, True, True)
     assert profile.steering_id is not None
     assert profile.echo is Echo.IGNORED
+    assert (profile.batches, profile.batched_echo) == (True, False)
     assert (profile.context_length, profile.end_id) == (2048, 2)
     assert backend.capabilities.chat
 
@@ -78,13 +79,26 @@ def test_token_by_token_is_the_servers_own_greedy_text(
 
 
 def test_both_branches_are_answered_together(backend: OpenAIBackend) -> None:
-    plain = backend.start(backend.encode(PROMPT), "unconditional")
-    conditional = backend.start(backend.encode("# add\n" + PROMPT), "conditional")
+    plain = backend.start(backend.encode("def subtract(a, b):\n"), "unconditional")
+    conditional = backend.start(backend.encode("# a - b\ndef subtract(a, b):\n"), "conditional")
     before = backend.usage
     answers = backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
-    assert (backend.usage - before).requests == 2
-    assert (backend.usage - before).output_tokens == 2
+    spent = backend.usage - before
+    assert spent.requests == 1
+    assert spent.input_tokens == len(plain.ids) + len(conditional.ids)
     assert not np.array_equal(answers[0][0].logprobs, answers[1][0].logprobs)
+
+
+def test_the_value_of_an_unlikely_token_is_exact(backend: OpenAIBackend, llama_server: str) -> None:
+    sequence = backend.start(backend.encode(PROMPT))
+    answer = complete(
+        llama_server, prompt=list(sequence.ids), max_tokens=1, temperature=0, logprobs=500
+    )
+    [row] = answer["choices"][0]["logprobs"]["content"]
+    listed = [(other["id"], other["logprob"]) for other in row["top_logprobs"]]
+    tokens, expected = zip(*(listed[rank] for rank in (0, 30, 499)), strict=True)
+    [values] = backend.logprobs([LogprobQuery(sequence, tokens)])
+    assert values == pytest.approx(expected, abs=0.05)
 
 
 def test_prompt_ids_round_trip(backend: OpenAIBackend) -> None:
@@ -104,7 +118,7 @@ def test_samples_end_at_their_lines_and_keep_their_ids(
     for sample in samples:
         assert sample.ids
         assert backend.decode(sample.ids) == sample.text
-        assert sample.text.count("\n") == 2 or sample.finished
+        assert sample.text.count("\n") == 2 or sample.finished or len(sample.ids) == 96
         assert sample.scores is not None
         assert len(sample.scores) == len(sample.ids)
     first = samples[0]

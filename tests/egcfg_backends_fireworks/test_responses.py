@@ -182,6 +182,13 @@ def test_choices_come_in_the_order_of_their_index() -> None:
     assert [choice.text for choice in completion.choices] == ["a", "b"]
 
 
+@pytest.mark.parametrize("indices", [(0, 0), (1, 2), (0, 2)])
+def test_choices_that_are_not_numbered_one_by_one_are_malformed(indices: tuple[int, int]) -> None:
+    choices = [{"index": index, "text": "a"} for index in indices]
+    with pytest.raises(MalformedResponseError, match="numbered"):
+        parse_completion(json.dumps({"choices": choices}).encode())
+
+
 def test_odd_usage_is_no_fault() -> None:
     for usage in (None, 3, {"prompt_tokens": "many"}, {"prompt_tokens_details": 1}):
         raw = json.dumps({"choices": [{"text": ""}], "usage": usage}).encode()

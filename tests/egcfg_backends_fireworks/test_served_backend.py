@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from attrs import define, field, frozen
+from attrs import frozen
 
-from egcfg.backend import LogprobBackend, SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg.backend import LogprobBackend, ScoreQuery
 from egcfg.decoder import Decoder
 from egcfg.problem import AssertTest, Problem
 from egcfg.prompt import Prompt
@@ -23,6 +21,7 @@ from egcfg.solution import Generation
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.tracer import Trace, Tracer, TraceRequest
 from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.testing import ServedModel
 
 PROBLEM = Problem(
     task_id="t/1",
@@ -38,72 +37,6 @@ PROMPT = Prompt(
 )
 PLAIN = "def f(x):\n    y = x - 1\n    return y\n```\n"
 SHOWN = "def f(x):\n    y = x + 1\n    return y\n```\n"
-
-
-@define
-class Served:
-    """Answers Fireworks' completion requests by asking a dense backend.
-
-    Attributes:
-        backend: the model.
-        answer: what the loopback server wants answers wrapped in.
-        requests: every request so far.
-    """
-
-    backend: LogprobBackend
-    answer: Callable[..., Any]
-    requests: list[dict[str, Any]] = field(factory=list)
-
-    def __call__(self, request: dict[str, Any]) -> Any:
-        self.requests.append(request)
-        backend, prompt = self.backend, request["prompt"]
-        ids = backend.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
-        if request.get("logit_bias"):
-            return self.answer(b'{"error": {"message": "logit_bias is not taken"}}', 400)
-        params = SamplingParams(
-            temperature=request["temperature"],
-            top_p=request["top_p"],
-            max_tokens=request["max_tokens"],
-            seed=request.get("seed", 0),
-        )
-        query = SampleQuery(backend.start(ids), request.get("n", 1), params)
-        [continuations] = backend.sample([query])
-        last = request.get("echo_last", len(ids) - 1 if request.get("echo") else 0)
-        prefix, echoed = ids[: len(ids) - last], ids[len(ids) - last :]
-        choices = []
-        for index, drawn in enumerate(continuations):
-            end = (min(backend.end_ids),) if drawn.finished else ()
-            tokens = (*echoed, *drawn.ids, *end)
-            draft = ScoreQuery(backend.start(prefix), tokens[:-1])
-            [distributions] = backend.score([draft])
-            rows = [
-                self.row(token, distribution, request["top_logprobs"])
-                for token, distribution in zip(tokens, distributions, strict=True)
-            ]
-            choice: dict[str, Any] = {
-                "index": index,
-                "text": backend.decode((*echoed, *drawn.ids)),
-                "finish_reason": "stop" if drawn.finished else "length",
-                "logprobs": {"content": rows},
-            }
-            if request.get("return_token_ids"):
-                choice |= {"token_ids": [*drawn.ids, *end], "prompt_token_ids": list(ids)}
-            choices.append(choice)
-        usage = {"prompt_tokens": len(ids), "completion_tokens": 1}
-        return self.answer(json.dumps({"choices": choices, "usage": usage}).encode())
-
-    def row(self, token: int, distribution: TokenLogprobs, k: int) -> dict[str, Any]:
-        top = np.argsort(-distribution.logprobs, kind="stable")[:k]
-        return self.piece(token, distribution) | {
-            "top_logprobs": [self.piece(int(other), distribution) for other in top]
-        }
-
-    def piece(self, token: int, distribution: TokenLogprobs) -> dict[str, Any]:
-        return {
-            "token": self.backend.decode([token]),
-            "token_id": token,
-            "logprob": distribution.logprob(token),
-        }
 
 
 @frozen
@@ -145,33 +78,36 @@ def scripted() -> ScriptedBackend:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.7, 1.0, 1.3])
-def test_the_text_is_the_same_as_in_process_with_drafts_and_without(
-    serve: Any, answer: Any, gamma: float
+def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
+    serve: Any, gamma: float
 ) -> None:
     expected = decode(scripted(), gamma)
+    assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
     requests = {}
-    for policy in ("line_echo", "per_token"):
-        server = serve(Served(scripted(), answer))
-        options = FireworksOptions(model="m", base_url=server.address, drafts=policy)
+    for policy, lookahead in (("line_echo", 8), ("per_token", 8), ("per_token", 1)):
+        server = serve(ServedModel(scripted()))
+        options = FireworksOptions(
+            model="m", base_url=server.address, drafts=policy, lookahead=lookahead
+        )
         with FireworksBackend(options) as model:
             assert model.capabilities.scores_drafts is (policy == "line_echo")
             generation = decode(model, gamma)
         assert generation.response == expected.response
         assert generation.code == expected.code
-        requests[policy] = generation.total_usage.requests
-    assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
-    if gamma > 0:
-        assert requests["line_echo"] < requests["per_token"] / 2
+        requests[policy, lookahead] = generation.total_usage.requests
+    if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
+        assert requests["line_echo", 8] < requests["per_token", 1]
+    assert requests["per_token", 8] < requests["per_token", 1]
 
 
 @pytest.mark.model
 def test_a_transformers_model_behind_a_server_scores_and_writes_the_same(
-    serve: Any, answer: Any, tiny_llama: Path
+    serve: Any, tiny_llama: Path
 ) -> None:
     hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
     text = "def add(first, second):\n    "
     with hf.HFBackend(hf.HFOptions(model=str(tiny_llama))) as local:
-        server = serve(Served(local, answer))
+        server = serve(ServedModel(local))
         options = FireworksOptions(model="m", base_url=server.address)
         with FireworksBackend(options) as remote:
             ids = local.encode(text)

@@ -49,6 +49,18 @@ def test_an_answer_that_is_no_list_of_tokens_is_none(answer: Any) -> None:
     assert asyncio.run(asked.tokenize("x")) is None
 
 
+def test_a_chat_is_rendered_as_text_or_as_tokens() -> None:
+    chat = [{"role": "user", "content": "x"}]
+    llama, _ = routes({"/apply-template": {"prompt": "<user>x"}})
+    assert asyncio.run(llama.render_chat(chat)) == "<user>x"
+    vllm, client = routes({"/tokenize": {"tokens": [5, 6]}, "/detokenize": {"prompt": "<user>x"}})
+    assert asyncio.run(vllm.render_chat(chat)) == "<user>x"
+    assert client.asked[-1][1]["tokens"] == [5, 6]
+    # llama.cpp's route of that name reads a text only: an answer without one is no template.
+    without, _ = routes({"/tokenize": {"tokens": []}})
+    assert asyncio.run(without.render_chat(chat)) is None
+
+
 def test_the_context_is_a_slots_in_llama_cpp_and_the_models_in_vllm() -> None:
     llama, _ = routes({"/props": {"default_generation_settings": {"n_ctx": 1024}}})
     assert asyncio.run(llama.context_length("m")) == 1024

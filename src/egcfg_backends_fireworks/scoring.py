@@ -1,0 +1,263 @@
+"""Next-token distributions of several sequences, in as few requests as the server allows.
+
+Both branches and all drafts of a line go out as one request where the server takes several prompts
+at once: it answers them in one round trip, and a limit on requests sees one. Elsewhere as many
+requests go out at the same time. A prompt cache loses nothing by it: a request of both branches
+bears the key of the first, which is also the key under which candidates are sampled, so the
+growing text is found again; the other branch has a new signal, and so a new text, at every line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, evolve, field, frozen
+
+from egcfg.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
+from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.distributions import RowReader, check_rows
+from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows
+from egcfg_backends_fireworks.lookahead import Lookahead
+from egcfg_backends_fireworks.probe import STEERING_BIAS, ServerProfile
+from egcfg_backends_fireworks.prompts import PromptWire
+from egcfg_backends_fireworks.requests import Requests
+from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
+from egcfg_backends_fireworks.spelling import Speller
+from egcfg_backends_fireworks.together import together
+
+__all__ = ["Scoring"]
+
+
+@frozen
+class _Ask:
+    """A prompt to be scored: a sequence's ids, and the draft behind them."""
+
+    role: str
+    ids: tuple[int, ...]
+    draft: tuple[int, ...] = ()
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The tokens to send."""
+        return self.ids + self.draft
+
+    def covers(self, other: _Ask) -> bool:
+        """Whether the answer to this one answers the other one, too."""
+        return self.ids == other.ids and self.draft[: len(other.draft)] == other.draft
+
+
+@define(kw_only=True)
+class Scoring:
+    """Asks for distributions, and for single log-probabilities.
+
+    Attributes:
+        client: asks the server.
+        requests: words what it is asked.
+        profile: what it can do.
+        reader: reads its rows.
+        wire: turns sequences into what is sent.
+        speller: spells tokens.
+        cache_key: from a sequence's role to the key of its prompt cache.
+        echoes: whether drafts are sent (`egcfg_backends_fireworks.drafts.scores_drafts`).
+        tokens_ahead: tokens that the server goes on by itself where there is no draft; 1: none
+            but the one that is asked about.
+    """
+
+    client: EndpointClient
+    requests: Requests
+    profile: ServerProfile
+    reader: RowReader
+    wire: PromptWire
+    speller: Speller
+    cache_key: Callable[[str], str]
+    echoes: bool
+    tokens_ahead: int
+    _ahead: Lookahead = field(factory=Lookahead, init=False, repr=False)
+
+    @property
+    def tells_single_tokens(self) -> bool:
+        """Whether `logprobs` works."""
+        return self.echoes or self.profile.steering_id is not None
+
+    async def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
+        """Return the distributions of each query; all queries are asked at once.
+
+        Raises:
+            UsageError, BackendError: as `EndpointClient.complete`.
+        """
+        asks = [_Ask(q.sequence.role, tuple(q.sequence.ids), tuple(q.draft)) for q in queries]
+        answers: list[tuple[_Ask, list[TokenLogprobs]]] = []
+        unknown: list[_Ask] = []
+        for ask in asks:
+            known = None if ask.draft else self._ahead.distribution(ask.ids)
+            if known is not None:
+                answers.append((ask, [known]))
+            else:
+                unknown.append(ask)
+        open_asks = _without_covered([self._guessed(ask, asks) for ask in unknown])
+        if open_asks:
+            answers += zip(open_asks, await self._distributions(open_asks), strict=True)
+        return [
+            next(found[: len(ask.draft) + 1] for other, found in answers if other.covers(ask))
+            for ask in asks
+        ]
+
+    async def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
+        """Return the exact log-probabilities of each query's tokens.
+
+        Raises:
+            UsageError, BackendError: as `EndpointClient.complete`.
+        """
+        asks = [
+            _Ask(query.sequence.role, tuple(query.sequence.ids), (token,))
+            for query in queries
+            for token in query.tokens
+        ]
+        if self.echoes:
+            choices = await self._choices(asks, 1)
+            values = iter([self._echoed(c, a.draft) for c, a in zip(choices, asks, strict=True)])
+        else:
+            values = iter(await together([self._forced(ask) for ask in asks]))
+        return [[next(values) for _ in query.tokens] for query in queries]
+
+    # --- what to ask ---------------------------------------------------------------------------
+
+    def _guessed(self, ask: _Ask, others: Sequence[_Ask]) -> _Ask:
+        """Draft the way that another branch is known to go: this one may follow it."""
+        if ask.draft or not self.echoes:
+            return ask
+        ways = [self._ahead.way(other.ids) for other in others if not other.draft]
+        return evolve(ask, draft=max(ways, key=len))
+
+    async def _distributions(self, asks: Sequence[_Ask]) -> list[list[TokenLogprobs]]:
+        tokens = 1 if any(ask.draft for ask in asks) else self.tokens_ahead
+        answers = []
+        for ask, choice in zip(asks, await self._choices(asks, tokens), strict=True):
+            if not ask.draft:
+                found, way = await self._along(ask, choice)
+            else:
+                found = draft_distributions(self.reader, choice, ask.draft, self.profile.end_id)
+                way = list(ask.draft)
+            self._ahead.remember(ask.ids, found, way)
+            answers.append(found)
+        return answers
+
+    async def _choices(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
+        """Return the server's answer to each prompt."""
+        echo = any(ask.draft for ask in asks)
+        if len(asks) > 1 and (self.profile.batched_echo if echo else self.profile.batches):
+            return await self._request(asks, tokens)
+        singles = await together([self._request([ask], tokens) for ask in asks])
+        return [choice for [choice] in singles]
+
+    async def _request(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
+        prompts = [await self.wire.wire(ask.prompt) for ask in asks]
+        longest = max(len(ask.draft) for ask in asks)
+        echo = (longest if self.profile.echo_last else 0) if longest else None
+        request = self.requests.completion(
+            *prompts,
+            max_tokens=tokens,
+            temperature=self._plain_temperature,
+            echo=echo,
+            cache_key=self.cache_key(asks[0].role),
+        )
+
+        def check(completion: Completion) -> None:
+            if len(completion.choices) != len(asks):
+                raise MalformedResponseError(
+                    f"{len(completion.choices)} answers to {len(asks)} prompts"
+                )
+            for ask, prompt, choice in zip(asks, prompts, completion.choices, strict=True):
+                if not isinstance(prompt, str) and choice.prompt_ids not in (None, prompt):
+                    raise MalformedResponseError("an answer to another prompt")
+                if echo is None:
+                    self._check_plain(choice)
+                elif ask.draft:
+                    self._echoed(choice, ask.draft)
+                else:
+                    draft_rows(choice, (), self.reader.top_k)
+
+        return await self.speller.spelt((await self.client.complete(request, check)).choices)
+
+    # --- what it means ---------------------------------------------------------------------------
+
+    def _check_plain(self, choice: Choice) -> None:
+        check_rows(choice, self.reader.top_k)
+        ended = choice.finish == "stop" and not choice.text
+        if not (choice.rows or self.profile.steering_id is not None or ended):
+            raise MalformedResponseError("an answer without log-probabilities")
+
+    async def _along(self, ask: _Ask, choice: Choice) -> tuple[list[TokenLogprobs], list[int]]:
+        """Return the distributions on the way that the server went, and its tokens."""
+        reader = self.reader
+        if choice.rows and self.tokens_ahead > 1 and reader.drawn(choice.rows[0]) is None:
+            # Tokens that are one character together share a row: whose distribution is it?
+            [choice] = await self._request([ask], 1)
+        if not choice.rows and self.profile.steering_id is not None:
+            # No row: the token was no whole character, or an end that the server does not show.
+            # What is asked is the distribution, so let the server draw another token from it.
+            choice = await self._steered(ask, self.profile.steering_id)
+        if not choice.rows:
+            return [reader.hidden_end(self.profile.end_id)], []
+        reader.note_end(choice)
+        distributions = [reader.distribution(choice.rows[0])]
+        way: list[int] = []
+        for row, following in zip(choice.rows, choice.rows[1:], strict=False):
+            token, after = reader.drawn(row), reader.drawn(following)
+            if token is None or after is None or token in reader.end_ids:
+                break
+            way.append(token)
+            distributions.append(reader.distribution(following))
+        return distributions, way
+
+    async def _steered(self, ask: _Ask, token: int) -> Choice:
+        """Let the server draw `token` behind `ask.ids`, which leaves the distribution as it is.
+
+        The choice has no rows where that token is no whole character.
+        """
+        request = self.requests.completion(
+            await self.wire.wire(ask.ids),
+            temperature=self._plain_temperature,
+            bias={token: STEERING_BIAS},
+            cache_key=self.cache_key(ask.role),
+        )
+
+        def check(completion: Completion) -> None:
+            choice = completion.choices[0]
+            check_rows(choice, self.reader.top_k)
+            if choice.rows and choice.rows[0].token.id != token:
+                raise MalformedResponseError("another token than was forced")
+
+        return (await self.client.complete(request, check)).choices[0]
+
+    async def _forced(self, ask: _Ask) -> float:
+        """Return the log-probability of a token by letting the server draw it."""
+        [token] = ask.draft
+        choice = await self._steered(ask, token)
+        if choice.rows and choice.rows[0].logprob is not None:
+            return choice.rows[0].logprob
+        # Part of a character cannot be shown. No value is known then, only what it cannot exceed.
+        sequence = TokenSequence(ask.ids, ask.role)
+        [[distribution]] = await self.score([ScoreQuery(sequence)])
+        return distribution.tail_bound
+
+    def _echoed(self, choice: Choice, draft: Sequence[int]) -> float:
+        """Return the log-probability of the first token of an echoed draft."""
+        logprob = draft_rows(choice, draft, self.reader.top_k)[0].logprob
+        if logprob is None:
+            raise MalformedResponseError("an echoed token without its log-probability")
+        return logprob
+
+    @property
+    def _plain_temperature(self) -> float:
+        # Where the temperature changes what is reported, 1 is the one that leaves it alone.
+        return 0.0 if self.profile.raw else 1.0
+
+
+def _without_covered(asks: Sequence[_Ask]) -> list[_Ask]:
+    """Return the asks whose answers hold all that is asked, each once."""
+    kept: list[_Ask] = []
+    for ask in sorted(asks, key=lambda ask: -len(ask.draft)):
+        if not any(other.covers(ask) for other in kept):
+            kept.append(ask)
+    return sorted(kept, key=asks.index)

@@ -1,0 +1,221 @@
+"""Faults of services, alone and all together: the texts are the same as without them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.engine import Engine
+from egcfg.errors import UsageError
+from egcfg.hookspecs import Kind
+from egcfg.plugins import create
+from egcfg.problem import AssertTest, Problem
+from egcfg.prompt import Prompt
+from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.grid import Grid
+from egcfg.runs.runner import grid_records, run
+from egcfg.runs.store import ResultsFolder
+from egcfg.sandbox import Sandbox
+from egcfg.settings import DecodingSettings
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel
+
+KEY = "fw-very-secret-0123456789"
+PATIENCE = {
+    "backoff_s": 0.001,
+    "max_backoff_s": 0.01,
+    "max_retry_after_s": 0.02,
+    "attempt_timeout_s": 0.25,
+    "max_attempts": 40,
+}
+TELLING = {
+    "key in an error": lambda _: Answer(f"<html>Bearer {KEY}</html>".encode(), 500),
+    "key in a 200": lambda _: Answer(f'{{"error": "no such key {KEY}"}}'.encode()),
+}
+TASKS = 50
+
+
+def script(text: str) -> str:
+    """What the model wants to write: another program where it sees a signal."""
+    numbers = re.findall(r"Add (\d+)\.", text)
+    if not numbers:  # no task, but what a probe asks about
+        return "xy"[len(text) % 2 :]
+    sign = "+" if "Signal:" in text else "-"
+    program = f"def f(x):\n return x{sign}{numbers[-1]}\n```\n"
+    return program[len(text.rpartition("Answer:\n```python\n")[2]) :]
+
+
+@frozen
+class PlainPrompt:
+    """Words a problem in as few tokens as a guided prompt can have."""
+
+    def build(self, problem: Problem, render_chat: Any) -> Prompt:  # noqa: ARG002
+        return Prompt(
+            before=f"{problem.description}\n",
+            after="Answer:\n",
+            signal_header="Signal:\n",
+            response_prefix="```python\n",
+        )
+
+
+def problems(count: int) -> list[Problem]:
+    return [
+        Problem(
+            task_id=f"t/{number}",
+            description=f"Add {number}.",
+            entry_point="f",
+            visible_tests=[AssertTest(f"assert f(1) == {number + 1}")],
+        )
+        for number in range(count)
+    ]
+
+
+def served() -> ServedModel:
+    return ServedModel(ScriptedBackend(ScriptedOptions(script=script, noise=0.1)))
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as opened:
+        yield opened
+
+
+@frozen
+class Outcome:
+    """What a run of many tasks came to.
+
+    Attributes:
+        responses: the texts by task.
+        usage: requests, tokens and seconds by task.
+    """
+
+    responses: dict[str, str | None]
+    usage: dict[str, Usage]
+
+
+def run_tasks(address: str, folder: Path, sandbox: Sandbox) -> Outcome:
+    config = SignalConfig.parse("ns2t0.7d1_ln")
+    grid = Grid(problems=problems(TASKS), configs=[config], gammas=[1])
+    results = ResultsFolder(folder, "sums", "m")
+    options = FireworksOptions(model="m", base_url=address, **PATIENCE)
+    with FireworksBackend(options) as backend:
+        assert backend.capabilities.scores_drafts
+        engine = Engine(
+            backend=backend,
+            tracer=create(Kind.TRACER, "minimal"),
+            prompt=PlainPrompt(),  # type: ignore[arg-type]
+            sandbox=sandbox,
+        )
+        settings = DecodingSettings(max_tokens=60)
+        summary = run(grid, results, lambda _: engine, settings=settings)
+    assert (summary.finished, summary.failures) == (TASKS, ())
+    found = {r.task_id: r.result for r in grid_records(grid, results) if r.result}
+    return Outcome(
+        responses={task: result.response for task, result in found.items()},
+        usage={t: result.stats.total_usage for t, result in found.items() if result.stats},
+    )
+
+
+def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
+    serve: Any,
+    tmp_path: Path,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    calm = run_tasks(serve(served()).address, tmp_path / "calm", sandbox)
+    caplog.set_level(logging.DEBUG)
+    faulty = Faulty(served(), share=0.2, faults={**FAULTS, **TELLING}, seed=3)
+    server = serve(faulty)
+    stormy = run_tasks(server.address, tmp_path / "stormy", sandbox)
+
+    assert set(faulty.happened) == {*FAULTS, *TELLING}
+    assert len(calm.responses) == TASKS
+    assert stormy.responses == calm.responses
+    assert any("return x+49" in (text or "") for text in calm.responses.values())
+    # Every question was answered once, however often it was asked.
+    for task, usage in calm.usage.items():
+        again = stormy.usage[task]
+        assert (again.input_tokens, again.output_tokens) == (
+            usage.input_tokens,
+            usage.output_tokens,
+        )
+    asked = sum(usage.requests for usage in stormy.usage.values())
+    assert asked > sum(usage.requests for usage in calm.usage.values())
+    assert asked <= server.paths["/v1/completions"]
+
+    assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
+    shown = capfd.readouterr()
+    logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith("asyncio"))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = [path.read_bytes().decode(errors="replace") for path in files]
+    assert len(files) > 2 * TASKS
+    for text in (logged, shown.out, shown.err, *written, *map(str, files)):
+        assert KEY not in text
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_alone_changes_no_answer(serve: Any, name: str) -> None:
+    calm = answers(serve(served()).address)
+    slow = name in ("slow drip", "stall")
+    faulty = Faulty(served(), share=0.1 if slow else 0.4, faults={name: FAULTS[name]}, seed=1)
+    assert answers(serve(faulty).address) == calm
+    assert faulty.happened[name] > 0
+
+
+def answers(address: str) -> list[Any]:
+    """Ask for a bit of everything."""
+    options = FireworksOptions(model="m", base_url=address, **PATIENCE)
+    found: list[Any] = []
+    with FireworksBackend(options) as backend:
+        found.append(backend.capabilities)
+        for number in range(3):
+            ids = backend.encode(f"Add {number}.\nAnswer:\n```python\n")
+            plain = backend.start(ids, "unconditional")
+            shown = backend.encode(f"Add {number}.\nSignal:\nAnswer:\n```python\n")
+            conditional = backend.start(shown, "conditional")
+            params = SamplingParams(max_lines=1, seed=number)
+            [samples] = backend.sample([SampleQuery(plain, 2, params)])
+            branches = (plain, conditional)
+            queries = [ScoreQuery(branch, s.ids) for branch in branches for s in samples]
+            scores = backend.score([*queries, ScoreQuery(plain), ScoreQuery(conditional)])
+            found += [sample.ids for sample in samples]
+            found += [(d.ids.tolist(), d.logprobs.tolist()) for some in scores for d in some]
+            found.append(backend.logprobs([LogprobQuery(plain, (100, 101))]))
+    return found
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_refused_user_stops_the_run_at_once_and_sees_no_key(
+    serve: Any, tmp_path: Path, sandbox: Sandbox, status: int
+) -> None:
+    model, refused = served(), False
+
+    def answer(request: dict[str, Any]) -> Answer:
+        nonlocal refused
+        refused = len(model.requests) > 60
+        body = f'{{"error": {{"message": "no credit on {KEY}"}}}}'.encode()
+        return Answer(body, status) if refused else model(request)
+
+    server = serve(answer)
+    with pytest.raises(UsageError, match=f"status {status}") as raised:
+        run_tasks(server.address, tmp_path, sandbox)
+    assert refused
+    assert server.paths["/v1/completions"] == len(model.requests) + 1
+    assert KEY not in "".join(traceback.format_exception(raised.value))
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes()
