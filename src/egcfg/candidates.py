@@ -118,7 +118,8 @@ class CandidatePool:
             ContextOverflowError: the context has no room to look ahead.
             BackendError: the model did not answer.
         """
-        lookup += tuple(token for candidate in self.candidates for token in candidate.ids)
+        if self._settings.drafts:
+            lookup += tuple(token for candidate in self.candidates for token in candidate.ids)
         living = self._survivors(ids, text)
         self.candidates, self._ids, self._text = (), ids, text
         queries, open_ones = [], []

@@ -6,6 +6,8 @@ prompt and settings must give the same tokens from both.
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from egcfg.backend import LogprobBackend, ScoreQuery, TokenLogprobs
 from egcfg.candidates import CandidatePool
 from egcfg.choice import TokenChooser
@@ -41,7 +43,8 @@ def reference_decode(
     """
     rule = guidance_rule(settings.rule)
     chooser = TokenChooser(settings.guided_temperature, settings.seed, problem.task_id)
-    pool = CandidatePool(backend, problem, prompt, settings, settings.max_tokens)
+    undrafted = evolve(settings, drafts=False)
+    pool = CandidatePool(backend, problem, prompt, undrafted, settings.max_tokens)
     plain_prompt = backend.encode(prompt.unconditional())
     conditional_prompt: tuple[int, ...] | None = None
     ids: tuple[int, ...] = ()
