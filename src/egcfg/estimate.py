@@ -11,12 +11,14 @@ Nobody knows how long a solution will be, so a number from here is right within 
   For each, ``candidates`` are sampled, ``horizon`` lines long (half a solution without a horizon),
   in one request; a server is asked for `SAMPLED_LINE_TOKENS` tokens per line, since it cannot be
   told to stop at a line's end;
-* a signal shows every candidate as half a solution and, for every visible test, `TRACE_TOKENS`
-  tokens of trace, within ``signal_tokens``;
+* half of the candidates differ as programs; a signal shows each of those as half a solution and,
+  for every visible test, `TRACE_TOKENS` tokens of trace (`SHORT_TRACE_TOKENS` of a tracer that
+  tells the final state only), within ``signal_tokens``;
 * the tokens of a line are decided in `ROUNDS_PER_LINE` rounds where a drafted line is scored as a
   whole (`Scoring.LINES`: local models, servers that echo a prompt's log-probabilities) and a
-  candidate reaches as far, else in one round per `GUIDED_TOKENS_AHEAD` tokens. A round scores both
-  branches, in one request;
+  candidate reaches as far, else in one round per `GUIDED_TOKENS_AHEAD` tokens. A round is one
+  request; it scores the conditional branch and, every other time, the unconditional one, whose
+  distributions mostly came with the candidates;
 * a request sends its whole prompt, half of the solution included; what a cache answers is sent all
   the same, and how much that is, is the service's secret: nothing is taken for cached.
 """
@@ -29,16 +31,26 @@ import math
 from egcfg.backend import Usage
 from egcfg.settings import DecodingSettings, GuidanceUnit
 
-__all__ = ["CHARS_PER_TOKEN", "WITHIN", "Scoring", "estimate_tokens", "estimate_unit"]
+__all__ = [
+    "CHARS_PER_TOKEN",
+    "SHORT_TRACE_TOKENS",
+    "TRACE_TOKENS",
+    "WITHIN",
+    "Scoring",
+    "estimate_tokens",
+    "estimate_unit",
+]
 
 WITHIN = 4.0
 SOLUTION_LINES = 6
 LINE_TOKENS = 9
 SAMPLED_LINE_TOKENS = 16
 TRACE_TOKENS = 120
+SHORT_TRACE_TOKENS = 20
 TOKENS_AHEAD = 8
-GUIDED_TOKENS_AHEAD = 2
+GUIDED_TOKENS_AHEAD = 3
 ROUNDS_PER_LINE = 1.5
+BRANCHES = 1.5
 CHARS_PER_TOKEN = 3.5
 """Of prompts and code in English, where there is no tokenizer to ask."""
 
@@ -62,6 +74,7 @@ def estimate_unit(
     scoring: Scoring,
     *,
     remote: bool,
+    trace_tokens: int = TRACE_TOKENS,
 ) -> Usage:
     """Return about what one solution costs; see the module's docstring.
 
@@ -71,6 +84,7 @@ def estimate_unit(
         settings: what it is decoded with.
         scoring: what the backend can score at once.
         remote: whether it sends requests.
+        trace_tokens: of what is shown of one execution.
     """
     tokens = min(settings.max_tokens, SOLUTION_LINES * LINE_TOKENS)
     lines = math.ceil(tokens / LINE_TOKENS)
@@ -80,18 +94,19 @@ def estimate_unit(
         return _usage(questions, questions * prompt, tokens, remote=remote)
     signals = _signals(tokens, lines, settings)
     sampled = settings.candidates * _candidate_tokens(tokens, settings, remote=remote)
-    shown = settings.candidates * (tokens // 2 + visible_tests * TRACE_TOKENS)
+    programs = math.ceil(settings.candidates / 2)
+    signal = min(settings.signal_tokens, programs * (tokens // 2 + visible_tests * trace_tokens))
     drafted = 0
     if scoring is Scoring.LINES and settings.drafts:
         drafted = min(lines, signals * (settings.horizon or lines))
     alone = math.ceil((lines - drafted) * LINE_TOKENS / GUIDED_TOKENS_AHEAD)
     rounds = math.ceil(drafted * ROUNDS_PER_LINE) + alone
-    # A draft is scored under both branches whether it is accepted or not.
-    scored = 2 * math.ceil(drafted * ROUNDS_PER_LINE * LINE_TOKENS + alone * GUIDED_TOKENS_AHEAD)
+    # A draft is scored whether it is accepted or not.
+    scored = drafted * ROUNDS_PER_LINE * LINE_TOKENS + alone * GUIDED_TOKENS_AHEAD
     return _usage(
         signals + rounds,
-        signals * prompt + rounds * (2 * prompt + min(settings.signal_tokens, shown)),
-        signals * sampled + scored,
+        signals * prompt + math.ceil(rounds * (BRANCHES * prompt + signal)),
+        signals * sampled + math.ceil(BRANCHES * scored),
         remote=remote,
     )
 

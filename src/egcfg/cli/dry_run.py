@@ -153,7 +153,7 @@ def _ways(remote: bool | None) -> list[tuple[Scoring, str]]:
 def _estimate(
     words: _Words, unit: Unit, config: RunConfig, scoring: Scoring, *, remote: bool
 ) -> Usage:
-    from egcfg.estimate import estimate_unit
+    from egcfg.estimate import SHORT_TRACE_TOKENS, TRACE_TOKENS, estimate_unit
     from egcfg.plan import base_settings
 
     return estimate_unit(
@@ -162,6 +162,7 @@ def _estimate(
         unit.config.settings(base_settings(config), gamma=unit.gamma),
         scoring,
         remote=remote,
+        trace_tokens=SHORT_TRACE_TOKENS if config.tracer == "minimal" else TRACE_TOKENS,
     )
 
 

@@ -67,7 +67,7 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
             "run the same command again to go on"
         ) from error
     console(sys.stdout).print(run_view(harmless(records), prices_of(config.prices)))
-    return _closing_words(summary, plan)
+    return _closing_words(summary, plan, records)
 
 
 def _work(
@@ -99,7 +99,7 @@ def _work(
     return summary, plan, grid_records(plan.grid, plan.folder)
 
 
-def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
+def _closing_words(summary: RunSummary, plan: RunPlan, records: Sequence[Record]) -> int:
     if summary.in_flight_elsewhere:
         click.echo(f"{summary.in_flight_elsewhere} units are at work in other processes", err=True)
     for unit, reason in summary.failures:
@@ -108,7 +108,9 @@ def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
         click.echo("run the same command again to try them again", err=True)
     _say_what_was_spent(summary.spending, plan)
     if summary.budget is not None:
-        click.echo(f"{summary.done} of {summary.total} units are done; {summary.budget}", err=True)
+        # Others may have done some since this process looked.
+        done = sum(record.result is not None for record in records)
+        click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
         return BUDGET_USED_UP
     return FAILED if summary.failures else 0
 
