@@ -34,8 +34,8 @@ def reference_decode(
 
     Every distribution comes from a sequence made for it alone, so that no state of the backend is
     shared between two tokens or two branches. The candidates come from the same pool as the
-    decoder's: they are part of what is compared, not of how fast it is had. For models without a limit on the context, and
-    without `DecodingSettings.partial`.
+    decoder's: they are part of what is compared, not of how fast it is had. For models without a
+    limit on the context, and without `DecodingSettings.partial`.
 
     Raises:
         BackendError: the model did not answer.
