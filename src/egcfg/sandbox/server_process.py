@@ -93,6 +93,9 @@ class ServerProcess:
             raise SandboxError(
                 f"the sandbox's server does not start: {cause}; `egcfg doctor` checks the sandbox"
             ) from error
+        except BaseException:
+            self.close()
+            raise
         self.layers: dict[str, str] = json.loads(hello)["layers"]
 
     @property

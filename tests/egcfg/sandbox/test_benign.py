@@ -110,6 +110,16 @@ PROGRAMS = {
         "primes(1_000_000)",
         78498,
     ),
+    "a second of work": (
+        "import time\n"
+        "def work():\n"
+        "    total = 0\n"
+        "    while time.process_time() < 1.0:\n"
+        "        total += sum(n * n for n in range(1000))\n"
+        "    return total > 0\n",
+        "work()",
+        True,
+    ),
 }
 
 

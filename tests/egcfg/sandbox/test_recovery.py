@@ -97,6 +97,7 @@ def test_an_interrupted_batch_ends_its_programs(own_sandbox: Sandbox) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    own_sandbox.canary()
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
