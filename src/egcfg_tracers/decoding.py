@@ -53,6 +53,10 @@ class _Code(NamedTuple):
     rows: dict[int, _Instruction]
 
 
+_NO_CODE = _Code(_UNKNOWN, {})
+_EVENT_KINDS = tuple(map(EventKind, journal.KINDS))
+
+
 class _Record(NamedTuple):
     kind: int
     has: int
@@ -132,10 +136,9 @@ class _Reader:
             elif first >> 16 & 0xFF == journal.Kind.CODE:
                 self._enter_code(self._words[at + 1], self._payload(at + 2, at + size))
             else:
-                record = self._read(at, size, 2)
+                record = self._read(at, size, len(records))
                 if record is None:
                     break
-                record = record._replace(number=len(records))
                 places[record.activation] = record.depth, record.code
                 records.append(record)
             at += size
@@ -153,7 +156,7 @@ class _Reader:
             size = self._words[at] & 0xFFFF
             if size < 3 or at + size > layout.first_sample:
                 break
-            record = self._read(at, size, 3)
+            record = self._read(at, size)
             if record is None:
                 break
             records.append(record)
@@ -176,27 +179,31 @@ class _Reader:
         records = []
         while at < end:
             size = self._words[at] & 0xFFFF
-            record = self._read(at, size, 3) if size >= 3 and at + size <= end else None
+            record = self._read(at, size) if size >= 3 and at + size <= end else None
             if record is None:
                 break
             records.append(record)
             at += size
         return records
 
-    def _read(self, at: int, size: int, header: int) -> _Record | None:
+    def _read(self, at: int, size: int, number: int | None = None) -> _Record | None:
+        """Read a record of several words; one that holds its own number where none is given."""
         first, second = self._words[at], self._words[at + 1]
         kind = first >> 16 & 0xFF
         if kind >= len(journal.KINDS):
             return None
+        header = 2
+        if number is None:
+            header, number = 3, self._words[at + 2] & 0xFFFFFFFF
         return _Record(
-            kind=kind,
-            has=first >> 24 & 0xFF,
-            depth=first >> 32 & 0xFFFF,
-            number=self._words[at + 2] & 0xFFFFFFFF if header == 3 else 0,
-            activation=second & 0xFFFFFFFF,
-            code=first >> 48,
-            line=second >> 32,
-            text=self._payload(at + header, at + size),
+            kind,
+            first >> 24 & 0xFF,
+            first >> 32 & 0xFFFF,
+            number,
+            second & 0xFFFFFFFF,
+            first >> 48,
+            second >> 32,
+            self._payload(at + header, at + size) if size > header else "",
         )
 
     def _payload(self, start: int, end: int) -> str:
@@ -229,15 +236,19 @@ def _instruction(row: str) -> _Instruction | None:
 
 
 def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
-    code = codes.get(record.code, _Code(_UNKNOWN, {}))
-    kind = EventKind(journal.KINDS[record.kind])
+    code = codes.get(record.code, _NO_CODE)
+    kind = _EVENT_KINDS[record.kind]
     line = record.line
-    opcode = None
+    opcode = full = value = raised = None
     if kind is EventKind.OPCODE:
         unknown = _Instruction(0, Opcode(offset=record.line, name=_UNKNOWN))
         line, opcode = code.rows.get(record.line, unknown)
-    delta, full, value, raised = [*record.text.split(SECTION), "", "", "", ""][:4]
-    has = record.has
+    delta, *others = record.text.split(SECTION)
+    if record.has:
+        shown, held, error, *_ = [*others, "", "", ""]
+        full = _variables(shown) if record.has & journal.Has.FULL else None
+        value = _value(held) if record.has & journal.Has.VALUE else None
+        raised = _raised(error, record.has) if record.has & journal.Has.RAISED else None
     return TraceEvent(
         index=record.number,
         kind=kind,
@@ -246,16 +257,18 @@ def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
         function=code.name,
         line=line,
         delta=_variables(delta),
-        full=_variables(full) if has & journal.Has.FULL else None,
-        value=_value(value) if has & journal.Has.VALUE else None,
-        raised=_raised(raised, has) if has & journal.Has.RAISED else None,
+        full=full,
+        value=value,
+        raised=raised,
         opcode=opcode,
     )
 
 
 def _variables(rows: str) -> dict[str, Value]:
-    variables = {}
-    for row in rows.split(ROW) if rows else ():
+    variables: dict[str, Value] = {}
+    if not rows:
+        return variables
+    for row in rows.split(ROW):
         name, _, value = row.partition(FIELD)
         variables[clean(name, _MAX_NAME)] = _value(value)
     return variables

@@ -16,47 +16,41 @@ from egcfg_tracers.engine import PROGRAM_FILE, Instrument
 __all__ = ["Instrument", "rehearse"]
 
 _PROGRAM = """
-from typing import List
-
-def each(items):
-    for item in items:
-        yield item
-
 def add(a, b):
     return a + b
 
-def run(n: int) -> List[int]:
-    total, numbers, names = 0, [], {}
+def run(n):
+    total, numbers = 0, []
     for i in range(n):
         total = add(total, i)
         numbers.append(total)
-        names[str(i)] = (i, 0.5, None)
-    try:
-        raise ValueError("no")
-    except ValueError as error:
-        kept = {1, 2}
-    words = "a b".split()
-    return sorted([x for x in each(numbers)], key=lambda x: -x)
+    return [str(x) for x in numbers]
 """
-_MEMORY_BYTES = 1 << 15
+_MEMORY_BYTES = 1 << 13
+_EVENTS = 200
 _FIRST_TIMES = 20  # the interpreter specialises what it has run several times
-_options = {"head_events": 150, "watched_events": 150, "op_events": 150}
-_times = _FIRST_TIMES
+_program = compile(_PROGRAM, PROGRAM_FILE, "exec", dont_inherit=True)
+_call = compile("run(2)", "<call>", "eval")
+_has_run = False
 
 
 def rehearse() -> None:
     """Watch the small program, in this thread, and keep nothing."""
-    global _times
-    program = compile(_PROGRAM, PROGRAM_FILE, "exec", dont_inherit=True)
-    call = compile("run(2)", "<call>", "eval")
-    for level in ("line",) * _times + (("op",) * _times if _times > 1 else ()):
-        memory = memoryview(bytearray(_MEMORY_BYTES))
-        instrument = Instrument({**_options, "level": level}, memory)
+    global _has_run
+    levels = ("line",) if _has_run else ("line", "op") * _FIRST_TIMES
+    _has_run = True
+    for level in levels:
+        options = {
+            "level": level,
+            "head_events": _EVENTS,
+            "watched_events": _EVENTS,
+            "op_events": _EVENTS,
+        }
+        instrument = Instrument(options, memoryview(bytearray(_MEMORY_BYTES)))
         namespace: dict[str, object] = {"__name__": "rehearsal"}
         sys.settrace(instrument.callback)
         try:
-            exec(program, namespace)
-            eval(call, namespace)
+            exec(_program, namespace)
+            eval(_call, namespace)
         finally:
             sys.settrace(None)
-    _times = 1
