@@ -75,6 +75,11 @@ class Budget:
                 text = f"{flag} {count_text(limit)} is used up: {count_text(amount)} spent"
                 raise BudgetError(f"the budget {text}", flag)
 
+    def share(self, spent: Usage) -> float:
+        """Return the part of the nearest limit that is used up; 1 at its end, 0 without limits."""
+        shares = [amount / limit for _, amount, limit in self._limits(spent) if limit is not None]
+        return max(shares, default=0.0)
+
     def describe(self, spent: Usage) -> str:
         """Return what was spent, in words, and of how much."""
         cached = f" ({count_text(spent.cached_tokens)} cached)" if spent.cached_tokens else ""

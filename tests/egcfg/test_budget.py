@@ -79,6 +79,12 @@ def test_what_was_spent_is_told_beside_its_limit() -> None:
     assert Budget(max_requests=3).describe(Usage()) == "0 of 3 requests, 0 tokens"
 
 
+def test_the_nearest_limit_says_how_much_is_left() -> None:
+    assert Budget().share(SPENT) == 0
+    assert Budget(max_requests=14, max_cost=2, prices=PRICES).share(SPENT) == pytest.approx(0.95)
+    assert Budget(max_requests=7).share(SPENT) == 1
+
+
 @pytest.mark.parametrize(
     ("amount", "text"),
     [(0, "0"), (12, "12"), (0.0, "0"), (0.000042, "0.000042"), (0.25, "0.25"), (12.3456, "12.35")],

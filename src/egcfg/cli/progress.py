@@ -127,7 +127,8 @@ class LiveProgress(PlainProgress):
         line = printable_line(step.text.strip())[:CODE_SHOWN]
         said = f"{printable_line(str(unit))}: {self.tokens} tokens  {line}"
         if self.meter.budget.limited:
-            said = f"{self.meter.budget.describe(self.meter.spending.total)}; {said}"
+            share = self.meter.budget.share(self.meter.spending.total)
+            said = f"budget {share:.0%}; {said}"
         self.progress.update(self.bar, description=said)
 
     def unit_finished(self, unit: Unit, result: Result) -> None:

@@ -37,12 +37,14 @@ def test_a_terminal_sees_a_bar_the_deciding_line_and_the_table(tmp_path: Path, s
     code = "def add(a, b):\\n    return a + b  # \x1b]0;owned\x07 [/bold]"
     arguments = ["--backend", "scripted", "--model", "m[bold]", "-p", "chat", "--limit", "1"]
     arguments += ["-g", "0", "-o", f"backend.code={code}", "-o", "backend.seconds_per_question=.01"]
+    arguments += ["--max-tokens-total", "1000"]
 
     status, shown = _in_a_terminal(arguments, tmp_path, site)
 
     plain = CONTROL.sub("", shown)
     assert status == 0, plain
     assert "0/1" in plain
+    assert re.search(r"budget \d+%; task add", plain)
     assert "[1/1] task add, ns3t0.7d2_chat_ln, gamma 0: passed" in plain
     assert "m[bold]" in plain
     assert "\x1b]0;" not in shown
