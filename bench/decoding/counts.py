@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from attrs import evolve
 from naive import BareModel, NaiveBackend
 from tables import Report
 from workbench import Workbench, model_options
 
 from egcfg.backend import Usage
 from egcfg.problem import Problem
-from egcfg.signal import SignalBuilder
 from egcfg.solution import Stage
 from egcfg.testing.reference import reference_decode
 from egcfg_backends_hf.options import HFOptions
@@ -91,13 +91,11 @@ def reference(
     bench: Workbench, naive: NaiveBackend, problem: Problem, max_tokens: int | None = None
 ) -> tuple[int, ...]:
     """Run the reference loop on `naive`; return the response's ids."""
-    from attrs import evolve
-
     settings = evolve(bench.settings, max_tokens=max_tokens or bench.settings.max_tokens)
     prompt = bench.wording(problem)
     naive.begin(prompt.unconditional())
-    signals = SignalBuilder(bench.tracer, bench.sandbox, bench.backend.count_tokens)
-    return reference_decode(naive, signals, problem, prompt, settings)
+    bench.forget()
+    return reference_decode(naive, bench.signals(), problem, prompt, settings)
 
 
 def _check(bench: Workbench, options: Namespace, report: Report) -> None:

@@ -21,6 +21,8 @@ from transformers import AutoConfig
 from workbench import Workbench, model_options
 
 from egcfg.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg.signal import SignalBuilder
+from egcfg.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.model_source import find_model
 from egcfg_backends_hf.options import HFOptions
@@ -29,11 +31,32 @@ from egcfg_backends_hf.testing import build_tiny_llama
 __all__ = ["add_arguments", "run"]
 
 MIB = 2**20
+PROGRAM = """Candidate {0}:
+```python
+def solve(items):
+    total = {0}
+    return total + len(items)
+```
+Execution of solve([1, 2, 3]):
+items = [1, 2, 3]; total = {0}; returned {0} + 3
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("--problems", type=int, default=100, help="of the tiny model")
+
+
+class ChangingSignal(SignalBuilder):
+    """Shows one program, counting up; a random model writes none that could be run."""
+
+    shown = 0
+
+    def build(self, *_: object, **__: object) -> Signal:
+        """Return the next signal."""
+        ChangingSignal.shown += 1
+        text = PROGRAM.format(self.shown)
+        return Signal(entries=(), text=text, tokens=self.count_tokens(text))
 
 
 class WatchedBackend(HFBackend):
@@ -136,16 +159,23 @@ def _growth(options: Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = Namespace(**vars(options))
         tiny.model = str(build_tiny_llama(Path(folder), dtype="float32"))
-        tiny.data, tiny.max_tokens = None, min(options.max_tokens, 60)
-        rows = []
+        tiny.data, tiny.prompt, tiny.max_tokens = None, "chat", min(options.max_tokens, 60)
+        rows, guided = [], 0
         with Workbench.opened(tiny) as bench:
             for number in range(options.problems):
                 problem = bench.problems[number % len(bench.problems)]
-                bench.decode(evolve(problem, task_id=f"{problem.task_id}/{number}"))
+                head = f"```python\ndef {problem.entry_point}(items):\n"
+                prompt = evolve(bench.wording(problem), response_prefix=head)
+                decoded = bench.decode(
+                    evolve(problem, task_id=f"{problem.task_id}/{number}"),
+                    prompt=prompt,
+                    signals=ChangingSignal(bench.tracer, bench.sandbox, bench.backend.count_tokens),
+                )
+                guided += decoded.guided_lines
                 if (number + 1) % max(1, options.problems // 5) == 0:
                     gc.collect()
-                    rows.append((number + 1, resident() / MIB))
-    report.table("memory in use, tiny model", ("problems", "MiB"), rows)
+                    rows.append((number + 1, guided, resident() / MIB))
+    report.table("memory in use, tiny model", ("problems", "guided lines", "MiB in all"), rows)
 
 
 def resident() -> int:

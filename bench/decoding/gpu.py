@@ -1,12 +1,16 @@
-"""Time on a GPU: a randomly initialised model of DeepSeek-Coder-1.3B's shape, in bfloat16.
+"""Time on a GPU: a model of 1.3B shape in bfloat16, by CUDA events.
 
-Speed does not depend on the weights. Times are CUDA events'. Without a GPU it says so and ends;
-``--shape tiny`` runs the same on the CPU, which shows that the command works and nothing else.
-No GPU was at hand when this was written: the path through CUDA is untested.
+Speed does not depend on the weights, but how often drafts are accepted depends on the text, and a
+random model writes no code. So a small real model (the embedded one) is put into a frame of the
+large shape: its weights in the corner of the large ones, zeros elsewhere. It computes with all of
+them, and writes what the small one writes. Without a GPU the command says so and ends; on the CPU
+``--hidden 640 --intermediate 1600`` shows that it works, and nothing else. No GPU was at hand when
+this was written: the path through CUDA is untested.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -16,71 +20,78 @@ import torch
 from tables import Report
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from egcfg_backends_hf.testing import build_tiny_tokenizer
+from egcfg.errors import UsageError
+from egcfg_backends_hf.loading import load_model
+from egcfg_backends_hf.options import HFOptions
+from egcfg_backends_hf.quiet import quiet_transformers
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "framed", "run"]
 
-SHAPES = {
-    "1.3b": {
-        "vocab_size": 32256,
-        "hidden_size": 2048,
-        "intermediate_size": 5504,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 16,
-    },
-    "tiny": {
-        "vocab_size": 512,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    },
-}
-CONTEXT = 16384
+HIDDEN, INTERMEDIATE = 2048, 4096  # with the embedded model's 30 layers: 1.36 billion weights
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument("--shape", choices=SHAPES, default="1.3b")
+    parser.add_argument("--hidden", type=int, default=HIDDEN)
+    parser.add_argument("--intermediate", type=int, default=INTERMEDIATE)
     speed.add_arguments(parser)
 
 
 def run(options: Namespace, report: Report) -> None:
     """Measure as the command ``time`` does."""
-    if options.shape != "tiny" and not torch.cuda.is_available():
+    cuda = torch.cuda.is_available()
+    if not cuda and options.hidden == HIDDEN:
         report.say("torch sees no GPU here; nothing was measured")
         return
+    small = load_model(HFOptions(model=options.model, device="cpu", weights="plain"))
+    large = framed(small.model, options.hidden, options.intermediate)
+    weights = sum(parameter.numel() for parameter in large.parameters())
+    report.say(f"{small.name} in a frame of {weights / 1e9:.2f} billion weights")
     with tempfile.TemporaryDirectory() as folder:
-        options.model = str(_build(Path(folder), options.shape))
-        if torch.cuda.is_available():
-            options.device = "cuda"
-            options.baseline_weights = ["plain"]
+        with quiet_transformers():
+            large.to(torch.bfloat16 if cuda else torch.float32).save_pretrained(folder)
+            small.tokenizer.save_pretrained(folder)
+        del small, large
+        options.model = str(Path(folder))
+        if cuda:
+            options.device, options.baseline_weights = "cuda", ["plain"]
         speed.run(options, report)
 
 
-def _build(folder: Path, shape: str) -> Path:
-    """Save a random model that writes the tiny tokenizer's tokens, in lines as code has them."""
-    tokenizer = build_tiny_tokenizer()
-    config = LlamaConfig(
-        **SHAPES[shape],
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.02 if shape == "1.3b" else 0.2,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
-    head = model.lm_head.weight.data
-    # Logits spread as a trained model's are; ids that the tokenizer lacks are never the likeliest.
-    head.normal_(std=8 / config.hidden_size**0.5)
-    head[len(tokenizer) :] = 0.0
-    head[[tokenizer.eos_token_id, tokenizer.pad_token_id]] = 0.0
-    breaks = [token for text, token in tokenizer.get_vocab().items() if "\u010a" in text]
-    head[breaks] *= 1.75
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def framed(small: torch.nn.Module, hidden: int, intermediate: int) -> LlamaForCausalLM:
+    """Return a Llama with the weights of `small` in its corner and zeros elsewhere.
+
+    Args:
+        small: a Llama without biases; gives the heads' size and the number of layers.
+        hidden: the frame's width, a multiple of the heads' size.
+        intermediate: the frame's width between its projections.
+
+    Raises:
+        UsageError: `small` is no such model.
+    """
+    config = small.config
+    if config.model_type != "llama" or config.attention_bias or config.mlp_bias:
+        raise UsageError("the frame is for Llama models without biases; choose another --model")
+    size, heads = config.head_dim, config.num_attention_heads
+    share = config.hidden_size / hidden
+    larger = config.to_dict() | {
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_attention_heads": hidden // size,
+        "num_key_value_heads": hidden // size,
+        "rms_norm_eps": config.rms_norm_eps * share,
+    }
+    large = LlamaForCausalLM(LlamaConfig(**larger))
+    mine = dict(small.named_parameters())
+    with torch.no_grad():
+        for name, parameter in large.named_parameters():
+            weight = mine[name]
+            if "norm" in name:  # the mean runs over the zeros as well
+                weight = weight * math.sqrt(share)
+            if "k_proj" in name or "v_proj" in name:  # keys of a group of heads: one set for each
+                groups = weight.reshape(-1, size, weight.shape[1])
+                weight = groups.repeat_interleave(heads // len(groups), dim=0).flatten(0, 1)
+            parameter.zero_()
+            parameter[tuple(slice(length) for length in weight.shape)] = weight
+    large.generation_config = small.generation_config
+    return large.eval()

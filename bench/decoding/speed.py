@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline-weights",
         nargs="+",
-        default=["plain", "packed"],
+        default=["packed", "plain"],
         help="how the weights are kept for generate; the first also for the reference loop and "
         "transformers' guidance",
     )

@@ -13,6 +13,9 @@ from rich.table import Table
 
 __all__ = ["Report", "spread"]
 
+WIDTH = 160
+"""Columns where the output is no terminal."""
+
 
 class Report:
     """What one command found.
@@ -23,7 +26,7 @@ class Report:
     """
 
     def __init__(self, title: str, facts: Mapping[str, Any]) -> None:
-        self._console = Console(width=None if Console().is_terminal else 120, highlight=False)
+        self._console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
         self._found: dict[str, Any] = {"title": title, "facts": dict(facts), "tables": {}}
         self._console.print(f"[bold]{title}[/bold]")
         for name, value in facts.items():

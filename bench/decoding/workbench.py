@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import time
@@ -15,7 +16,7 @@ import torch
 import transformers
 from attrs import evolve, frozen
 
-from egcfg.backend import LogprobBackend
+from egcfg.backend import LogprobBackend, SampleQuery, SamplingParams
 from egcfg.datasets.selection import open_dataset
 from egcfg.decoder import Decoder
 from egcfg.hookspecs import Kind
@@ -159,6 +160,13 @@ class Workbench:
         """Return what runs candidates and words what happened."""
         return SignalBuilder(self.tracer, self.sandbox, self.backend.count_tokens)
 
+    def forget(self) -> None:
+        """Let the backend forget every earlier problem, so that the next one starts cold."""
+        gc.collect()
+        unrelated = self.backend.start(self.backend.encode("?")[-1:])
+        params = SamplingParams(temperature=0.0, max_tokens=1)
+        self.backend.sample([SampleQuery(unrelated, 1, params)])
+
     def decode(
         self,
         problem: Problem,
@@ -181,6 +189,7 @@ class Workbench:
         """
         settings = evolve(self.settings, **changes)
         prompt = prompt or self.wording(problem)
+        self.forget()
         watch, steps = Stopwatch(), []
         with watch.running():
             running = Decoder(

@@ -7,8 +7,11 @@ here wrap kernels of torch that are otherwise reached through its compiler and i
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import torch
 from torch import nn
+from torch.nn import functional
 
 from egcfg.errors import UsageError
 from egcfg_backends_hf.causes import one_line
@@ -18,6 +21,11 @@ __all__ = ["HalfLinear", "Int8Linear", "PackedLinear", "pack_linear_layers"]
 
 TYPICAL_ROWS = 16
 """Packing asks for a number of rows; from 8 on the answer is the same."""
+
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+"""How many rows oneDNN is given at once. For every new number of rows it makes and keeps a kernel
+with its working memory: milliseconds and up to a MiB each, for as many numbers as prompts have
+lengths. So rows are padded to the next of these, and many rows run in pieces."""
 
 LARGEST_HALF = torch.finfo(torch.float16).max
 
@@ -37,10 +45,19 @@ class PackedLinear(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the layer's output, shape (..., outputs) for rows of shape (..., inputs)."""
+        pieces = [self._run(piece) for piece in rows.reshape(-1, rows.shape[-1]).split(SIZES[-1])]
+        output = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return output.reshape(*rows.shape[:-1], output.shape[-1])
+
+    def _run(self, rows: torch.Tensor) -> torch.Tensor:
+        count = len(rows)
+        size = SIZES[bisect_left(SIZES, count)]
+        if size > count:
+            rows = functional.pad(rows, (0, 0, 0, size - count))
         output: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             rows, self.weight, self.bias, "none", [], ""
         )
-        return output
+        return output[:count]
 
 
 class HalfLinear(nn.Module):
