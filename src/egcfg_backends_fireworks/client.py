@@ -26,6 +26,8 @@ from egcfg_backends_fireworks.transport import SdkTransport
 
 __all__ = ["EndpointClient"]
 
+STRANGER_ATTEMPTS = 3
+"""Attempts at most where nothing was ever heard from the endpoint: its address may be wrong."""
 T = TypeVar("T")
 
 
@@ -49,6 +51,7 @@ class EndpointClient:
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     pace: Pace = field(init=False, repr=False)
+    _met: bool = field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         folder = pace_folder(self.transport.root, self.transport.key)
@@ -120,7 +123,7 @@ class EndpointClient:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(TransientFault),
             stop=lambda state: (
-                state.attempt_number >= self.options.max_attempts
+                state.attempt_number >= self._most_attempts(state)
                 # A wait that would end behind the deadline is not begun.
                 or self.clock() + state.upcoming_sleep >= deadline
             ),
@@ -149,13 +152,20 @@ class EndpointClient:
             except TimeoutError:
                 raise TransientFault(f"no complete answer within {limit:.3g} s") from None
             except MalformedResponseError as error:
-                raise TransientFault(self.transport.redact(str(error))) from None
+                raise TransientFault(self.transport.redact(str(error)), stranger=True) from None
             except TransientFault as fault:
                 if fault.overloaded:
                     self.pace.pushed_back(self._asked_wait(fault))
                 raise
             self.pace.answered()
+            self._met = True
             return answer
+
+    def _most_attempts(self, state: tenacity.RetryCallState) -> int:
+        fault = state.outcome.exception() if state.outcome is not None else None
+        stranger = isinstance(fault, TransientFault) and fault.stranger and not self._met
+        most = self.options.max_attempts
+        return min(most, STRANGER_ATTEMPTS) if stranger else most
 
     def _asked_wait(self, fault: BaseException | None) -> float:
         asked = fault.retry_after if isinstance(fault, TransientFault) else None

@@ -95,8 +95,10 @@ class Scoring:
             else:
                 unknown.append(ask)
         open_asks = _without_covered([self._guessed(ask, asks) for ask in unknown])
-        if open_asks:
-            answers += zip(open_asks, await self._distributions(open_asks), strict=True)
+        drafted = [ask for ask in open_asks if ask.draft]
+        undrafted = [ask for ask in open_asks if not ask.draft]
+        for some in await together([self._drafted(drafted), self._undrafted(undrafted)]):
+            answers += some
         return [
             next(found[: len(ask.draft) + 1] for other, found in answers if other.covers(ask))
             for ask in asks
@@ -129,23 +131,28 @@ class Scoring:
         ways = [self._ahead.way(other.ids) for other in others if not other.draft]
         return evolve(ask, draft=max(ways, key=len))
 
-    async def _distributions(self, asks: Sequence[_Ask]) -> list[list[TokenLogprobs]]:
-        tokens = 1 if any(ask.draft for ask in asks) else self.tokens_ahead
+    async def _drafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
         answers = []
-        for ask, choice in zip(asks, await self._choices(asks, tokens), strict=True):
-            if not ask.draft:
-                found, way = await self._along(ask, choice)
-            else:
-                found = draft_distributions(self.reader, choice, ask.draft, self.profile.end_id)
-                way = list(ask.draft)
+        for ask, choice in zip(asks, await self._choices(asks, 1), strict=True):
+            found = draft_distributions(self.reader, choice, ask.draft, self.profile.end_id)
+            self._ahead.remember(ask.ids, found, ask.draft)
+            answers.append((ask, found))
+        return answers
+
+    async def _undrafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
+        answers = []
+        for ask, choice in zip(asks, await self._choices(asks, self.tokens_ahead), strict=True):
+            found, way = await self._along(ask, choice)
             self._ahead.remember(ask.ids, found, way)
-            answers.append(found)
+            answers.append((ask, found[:1]))
         return answers
 
     async def _choices(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
-        """Return the server's answer to each prompt."""
-        echo = any(ask.draft for ask in asks)
-        if len(asks) > 1 and (self.profile.batched_echo if echo else self.profile.batches):
+        """Return the server's answer to each prompt: all of them with drafts, or none."""
+        if not asks:
+            return []
+        batches = self.profile.batched_echo if asks[0].draft else self.profile.batches
+        if len(asks) > 1 and batches:
             return await self._request(asks, tokens)
         singles = await together([self._request([ask], tokens) for ask in asks])
         return [choice for [choice] in singles]
@@ -172,12 +179,12 @@ class Scoring:
                     raise MalformedResponseError("an answer to another prompt")
                 if echo is None:
                     self._check_plain(choice)
-                elif ask.draft:
-                    self._echoed(choice, ask.draft)
                 else:
-                    draft_rows(choice, (), self.reader.top_k)
+                    self._echoed(choice, ask.draft)
 
-        return await self.speller.spelt((await self.client.complete(request, check)).choices)
+        choices = (await self.client.complete(request, check)).choices
+        # What was sent needs no spelling: whoever sent it knows it.
+        return await self.speller.spelt(choices) if echo is None else list(choices)
 
     # --- what it means ---------------------------------------------------------------------------
 

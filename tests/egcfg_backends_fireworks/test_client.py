@@ -114,9 +114,17 @@ def test_a_fault_that_passes_costs_another_attempt(
     assert server.paths.total() == 3
 
 
-def test_a_refused_connection_is_tried_again(client: Client) -> None:
-    with pytest.raises(BackendError, match=r"in 3 attempts.*[Cc]onnection"):
-        client.ask("http://127.0.0.1:9", max_attempts=3)
+def test_a_refused_connection_is_tried_again_but_not_for_long(client: Client) -> None:
+    with pytest.raises(BackendError, match=r"in 3 attempts.*[Cc]onnection.*check the server"):
+        client.ask("http://127.0.0.1:9")
+    assert client.clock.now < 10.0
+
+
+def test_a_server_that_is_no_endpoint_is_told_soon(client: Client, serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(b"<html>It works!</html>"))
+    with pytest.raises(BackendError, match=r"in 3 attempts.*no JSON.*It works"):
+        client.ask(server.address)
+    assert client.clock.now < 10.0
 
 
 def test_attempts_are_limited_and_the_last_fault_is_told(

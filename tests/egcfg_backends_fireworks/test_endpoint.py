@@ -395,6 +395,16 @@ def test_the_drafts_of_a_line_take_one_request_and_none_twice(
             assert listed(backend, distribution) == expected(endpoint, text)
 
 
+def test_a_bare_sequence_beside_drafts_is_scored_as_it_is(tiny_endpoint: Any, opened: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    prefix, other = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
+    [[sample]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
+    drafted, [bare] = backend.score([ScoreQuery(prefix, sample.ids), ScoreQuery(other)])
+    assert listed(backend, drafted[0]) == expected(endpoint, PROMPT)
+    assert listed(backend, bare) == expected(endpoint, PROMPT + PROMPT)
+
+
 def test_where_prompts_cannot_be_batched_they_are_asked_side_by_side(
     tiny_endpoint: Any, opened: Open
 ) -> None:

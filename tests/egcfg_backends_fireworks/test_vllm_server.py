@@ -1,0 +1,196 @@
+"""The real vLLM server with the embedded model in float32, on loopback: ``make test-vllm``."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.probe import Echo
+
+pytestmark = pytest.mark.vllm
+VENV = Path(__file__).parents[2] / ".venv-vllm"
+TEXT = "def add(a, b):\n    return"
+SHOWN = "# Adds two numbers.\ndef add(a, b):\n    return"
+STARTED_S = 300
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Any]:
+    """The same model in this process."""
+    hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
+    with hf.HFBackend(hf.HFOptions(dtype="float32")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """vLLM's server: its address with the API version."""
+    from egcfg_backends_hf.model_source import find_model
+
+    if not (VENV / "bin/python").exists():
+        pytest.skip("vLLM is not installed: run make test-vllm")
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", find_model(None).location, "--served-model-name", "smollm2"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"),
+        "--enable-prompt-tokens-details",
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
+    deadline = time.monotonic() + STARTED_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(health, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    pytest.fail(f"vLLM's server did not start: {log.read_text(errors='replace')[-3000:]}")
+
+
+@pytest.fixture(params=["auto", "line_echo"])
+def backend(request: pytest.FixtureRequest, address: str) -> Iterator[OpenAIBackend]:
+    options = OpenAIOptions(model="smollm2", base_url=address, drafts=request.param)
+    with OpenAIBackend(options) as opened:
+        yield opened
+
+
+@pytest.fixture
+def echoing(address: str) -> Iterator[OpenAIBackend]:
+    options = OpenAIOptions(model="smollm2", base_url=address, drafts="line_echo")
+    with OpenAIBackend(options) as opened:
+        yield opened
+
+
+def same(cut: TokenLogprobs, dense: TokenLogprobs, tolerance: float = 2e-3) -> None:
+    assert cut.ids is not None
+    assert cut.argmax() == dense.argmax()
+    expected = [dense.logprob(int(token)) for token in cut.ids]
+    assert cut.logprobs.tolist() == pytest.approx(expected, abs=tolerance)
+
+
+def greedy(backend: Any, ids: Sequence[int], count: int) -> tuple[int, ...]:
+    sequence = backend.start(ids)
+    for _ in range(count):
+        [[distribution]] = backend.score([ScoreQuery(sequence)])
+        sequence.ids += (distribution.argmax(),)
+    return tuple(sequence.ids[len(ids) :])
+
+
+def test_the_probe_finds_what_vllm_does(backend: OpenAIBackend) -> None:
+    profile = backend.probe()
+    assert (profile.top_k, profile.extras, profile.multiple) == (20, True, True)
+    assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
+    assert (profile.raw, profile.batches, profile.batched_echo) == (True, True, True)
+    assert (profile.echo, profile.echo_last) == (Echo.RIGHT, False)
+    assert (profile.context_length, profile.chat_template) == (2048, True)
+    # It evaluates an echoed prompt anew, so nobody who did not ask for that gets it.
+    assert backend.capabilities.scores_drafts is (backend.options.drafts == "line_echo")
+    assert backend.capabilities.exact_logprobs
+
+
+def test_prompts_and_greedy_texts_are_those_of_the_model_in_process(
+    backend: OpenAIBackend, local: Any
+) -> None:
+    for text in (TEXT, SHOWN):
+        ids = local.encode(text)
+        assert backend.encode(text) == ids
+        tokens = greedy(local, ids, 16)
+        assert greedy(backend, ids, 16) == tokens
+        assert backend.decode(tokens) == local.decode(tokens)
+
+
+def test_an_echoed_draft_of_both_branches_takes_one_request_and_is_exact(
+    echoing: OpenAIBackend, local: Any
+) -> None:
+    texts = (TEXT, SHOWN)
+    drafts = [greedy(local, local.encode(TEXT), 6), (253, 1232, 253)]
+    branches = [echoing.start(echoing.encode(text), text) for text in texts]
+    queries = [ScoreQuery(branch, draft) for branch in branches for draft in drafts]
+    before = echoing.usage
+    answers = echoing.score(queries)
+    assert (echoing.usage - before).requests == 1
+    here = [ScoreQuery(local.start(local.encode(text)), d) for text in texts for d in drafts]
+    for remote, dense in zip(answers, local.score(here), strict=True):
+        assert len(remote) == len(dense)
+        for one, other in zip(remote, dense, strict=True):
+            same(one, other)
+
+
+def test_the_value_of_an_unlikely_token_is_exact(backend: OpenAIBackend, local: Any) -> None:
+    sequence = backend.start(backend.encode(TEXT))
+    [[dense]] = local.score([ScoreQuery(local.start(local.encode(TEXT)))])
+    tokens = (253, 5000, 1000)
+    [values] = backend.logprobs([LogprobQuery(sequence, tokens)])
+    assert values == pytest.approx([dense.logprob(token) for token in tokens], abs=2e-3)
+
+
+def test_samples_carry_true_distributions(backend: OpenAIBackend, local: Any) -> None:
+    params = SamplingParams(temperature=0.8, top_p=0.9, max_tokens=24, max_lines=2, seed=3)
+    sequence = backend.start(backend.encode(TEXT))
+    [samples] = backend.sample([SampleQuery(sequence, 3, params)])
+    for sample in samples:
+        assert sample.text == local.decode(sample.ids)
+        assert sample.scores is not None
+        draft = ScoreQuery(local.start(local.encode(TEXT)), sample.ids)
+        [dense] = local.score([draft])
+        for one, other in zip(sample.scores, dense, strict=False):
+            same(one, other)
+
+
+def test_a_chat_and_its_end_are_those_of_the_model_in_process(
+    backend: OpenAIBackend, local: Any
+) -> None:
+    chat = [{"role": "user", "content": "Say hi"}]
+    text = backend.render_chat(chat)
+    assert text == local.render_chat(chat)
+    assert local.end_ids <= backend.end_ids
+    answered = backend.start(backend.encode(text + "Hi! How can I help you today?"))
+    [[distribution]] = backend.score([ScoreQuery(answered)])
+    assert distribution.argmax() in backend.end_ids
+
+
+def test_what_was_cached_is_told(address: str) -> None:
+    prompt = list(range(300, 700))
+    body = {"model": "smollm2", "prompt": prompt, "max_tokens": 1}
+    for _ in range(2):
+        asked = urllib.request.Request(
+            f"{address}/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(asked) as answer:
+            usage = json.load(answer)["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] > 200
