@@ -99,9 +99,10 @@ class Decoder:
         self.response = Response(backend, problem, prompt)
         self.limit = self._token_limit()
         self.pool = CandidatePool(backend, problem, prompt, settings, self.limit)
-        self.signal_budget = self._signal_budget() if settings.gamma != 0.0 else 0
+        self.room = self._signal_room()
         self.guide: _Guide | None = None
         self.signal_is_read = True
+        self.told_of_room = False
         self.lines_since_refresh = 0
         self.finish: FinishReason | None = None
         self.usage: dict[Stage, Usage] = {}
@@ -184,7 +185,9 @@ class Decoder:
         started = time.perf_counter()
         known = self.guide.signal.entries if self.guide else ()
         programs = self._programs([candidate.text for candidate in candidates])
-        signal = self.signals.build(self.problem, programs, self.signal_budget, known)
+        signal = self.signals.build(self.problem, programs, self.settings.signal_tokens, known)
+        if self.room is not None and signal.tokens > self.room:
+            signal = self._shortened(signal, self.room)
         self.execution_seconds += time.perf_counter() - started
         return _Guide(signal, self._conditional(signal), index)
 
@@ -305,8 +308,8 @@ class Decoder:
         """
         if self.guide is not None and self.guide.branch is not None:
             self.signals_cut += not self.guide.signal.cut
-            self.signal_budget = self.guide.signal.tokens // 2
-            signal = self.signals.shorten(self.guide.signal, self.signal_budget)
+            self.room = self.guide.signal.tokens // 2
+            signal = self._shortened(self.guide.signal, self.room)
             self.guide = evolve(self.guide, signal=signal, branch=self._conditional(signal))
             return True
         if not self.response.ids:
@@ -362,21 +365,25 @@ class Decoder:
             raise ContextOverflowError(len(self.prompt_ids) + 1, context)
         return min(self.settings.max_tokens, left)
 
-    def _signal_budget(self) -> int:
-        """Tokens that the signal may take: its own budget, or what the model's context leaves."""
+    def _signal_room(self) -> int | None:
+        """Tokens that the model's context leaves for the signal; None: not known."""
         context = self.backend.capabilities.context_length
         if context is None:
-            return self.settings.signal_tokens
+            return None
         frame = self.backend.count_tokens(self.prompt.signal_header + self.prompt.signal_footer)
-        left = context - len(self.prompt_ids) - self.limit - frame
-        if left < self.settings.signal_tokens:
+        return max(0, context - len(self.prompt_ids) - self.limit - frame)
+
+    def _shortened(self, signal: Signal, room: int) -> Signal:
+        if not self.told_of_room:
+            self.told_of_room = True
             logger.warning(
-                "task %s: the model's context leaves %d tokens for the signal, not %d",
+                "task %s: the model's context has room for %d tokens of the signal, not %d; "
+                "candidates and traces are left out of it",
                 self.problem.task_id,
-                max(0, left),
-                self.settings.signal_tokens,
+                room,
+                signal.tokens,
             )
-        return max(0, min(self.settings.signal_tokens, left))
+        return self.signals.shorten(signal, room)
 
     def _count(self, stage: Stage, before: Usage) -> None:
         spent = self.backend.usage - before

@@ -91,9 +91,21 @@ class SignalBuilder:
         ]
         return self._fit(entries, budget)
 
-    def shorten(self, signal: Signal, budget: int) -> Signal:
-        """Word a signal again in `budget` tokens; nothing is run again."""
-        return self._fit(signal.entries, budget)
+    def shorten(self, signal: Signal, room: int) -> Signal:
+        """Word a signal again in the `room` tokens that a model's context has for it.
+
+        The candidates of longest standing go first, then traces are shortened; nothing is run
+        again. (A signal within its context, but above its budget, shows shorter traces first: what
+        tells one candidate from another is worth more than the details of one.)
+        """
+        entries = [evolve(entry, shown=True) for entry in signal.entries]
+        for oldest in range(len(entries)):
+            text = self._word(entries[oldest:], TRACE_CHARS)
+            if oldest == len(entries) - 1 or self.count_tokens(text) <= room:
+                fitted = self._fit(entries[oldest:], room)
+                dropped = tuple(evolve(entry, shown=False) for entry in entries[:oldest])
+                return evolve(fitted, entries=dropped + fitted.entries, cut=True)
+        return signal
 
     def _fit(self, entries: Sequence[SignalEntry], budget: int) -> Signal:
         """Word as much as the budget holds: first shorter traces, then fewer programs."""

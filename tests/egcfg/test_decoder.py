@@ -322,10 +322,14 @@ def test_end_of_sequence_ends_the_response() -> None:
     assert generation.code == "def f(x):\n    return x"
 
 
-def test_a_signal_is_shortened_to_what_the_context_leaves() -> None:
+def test_a_signal_is_shortened_to_what_the_context_leaves_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     room = len(PROMPT.unconditional()) + len(PROMPT.signal_header)
-    _, generation = decode(backend(context_length=room + 60 + 100), gamma=1, max_tokens=60)
-    assert generation.signals_cut > 0
+    _, generation = decode(backend(context_length=room + 60 + 50), gamma=1, max_tokens=60)
+    assert generation.signals_cut > 1
+    assert [record.message for record in caplog.records] == [caplog.messages[0]]
+    assert "the model's context has room for 50 tokens of the signal" in caplog.text
     assert generation.response.startswith("```python\ndef f(")
 
 

@@ -61,6 +61,35 @@ def test_traces_are_shortened_before_a_program_is_dropped() -> None:
     assert [entry.shown for entry in tiny.entries] == [True, False, False, False]
 
 
+def test_what_a_context_has_no_room_for_goes_from_the_oldest_candidate_on() -> None:
+    whole = BUILDER.build(PROBLEM, PROGRAMS, 20_000)
+    one_less = BUILDER.shorten(whole, whole.tokens - 1)
+    assert [entry.shown for entry in one_less.entries] == [False, True, True, True]
+    tiny = BUILDER.shorten(whole, 500)
+    assert [entry.shown for entry in tiny.entries] == [False, False, False, True]
+    assert PROGRAMS[3].source in tiny.text
+    nothing = BUILDER.shorten(whole, 0)
+    assert (nothing.text, len(nothing.entries)) == ("", 4)
+    assert all(signal.cut for signal in (one_less, tiny, nothing))
+
+
+def test_what_ran_before_is_not_run_again_and_comes_first() -> None:
+    before = BUILDER.build(PROBLEM, PROGRAMS[2:], 20_000)
+    ran: list[str] = []
+
+    class Watched(LongTracer):
+        def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
+            ran.extend(request.source for request in requests)
+            return super().trace(requests, sandbox)
+
+    builder = SignalBuilder(Watched(), Sandbox(), len)
+    after = builder.build(PROBLEM, PROGRAMS[:3], 20_000, before.entries)
+    assert set(ran) == {program.source for program in PROGRAMS[:2]}
+    order = [PROGRAMS[2], PROGRAMS[0], PROGRAMS[1]]
+    assert [entry.program for entry in after.entries] == [program.source for program in order]
+    assert after.text.startswith(before.text[: before.text.index("Candidate 2")])
+
+
 def test_every_program_runs_on_every_visible_call_and_on_nothing_else() -> None:
     signal = BUILDER.build(PROBLEM, PROGRAMS, 20_000)
     for entry in signal.entries:
