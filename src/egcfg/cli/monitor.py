@@ -16,6 +16,7 @@ from egcfg.config import load_config
 
 if TYPE_CHECKING:
     from egcfg.config.prices import PriceTable
+    from egcfg.prices import Prices
     from egcfg.reports.aggregate import PricesOf
     from egcfg.runs.store import Record
 
@@ -76,10 +77,25 @@ def _report(folder: Path, form: str, prices: PricesOf) -> str:
     if form == "csv":
         return printable(as_csv(aggregate(records, prices)))
     screen = console(sys.stdout)
+    shown = harmless(records)
+    folders = {(record.dataset, record.model): record.path.parents[1] for record in shown}
     with screen.capture() as capture:
-        for report in aggregate(harmless(records), prices):
+        for report in aggregate(shown, prices):
             screen.print(report_view(report))
+            spent = _spent(folders[report.dataset, report.model], prices(report.model))
+            if spent:
+                screen.print(f"spent in all, unfinished work included: {spent}")
     return capture.get()
+
+
+def _spent(folder: Path, prices: Prices | None) -> str:
+    """Return what was spent on a model's results; empty where no money is in question."""
+    from egcfg.budget import Budget
+    from egcfg.runs.ledger import FolderLedger
+    from egcfg.runs.store import SPENT_NAME
+
+    spent = FolderLedger(folder / SPENT_NAME).others()
+    return Budget(prices=prices).describe(spent) if spent.requests or prices is not None else ""
 
 
 def prices_of(table: PriceTable | None) -> PricesOf:

@@ -187,7 +187,12 @@ def test_the_cost_stands_beside_the_tokens(egcfg: Callable[..., Any], tmp_path: 
     assert "at a cost of 0." in ran.out
     monitored = egcfg("monitor", "results", "--prices", PRICES)
     assert table[3] in monitored.out
-    assert "cost" not in egcfg("monitor", "results").out
+    spent = re.search(r"^spent on results/mine/scripted: (.*)$", ran.err, re.M)
+    assert spent is not None
+    assert f"spent in all, unfinished work included: {spent[1]}\n" in monitored.out
+    unpriced = egcfg("monitor", "results").out
+    assert "cost" not in unpriced
+    assert "spent" not in unpriced
     (tmp_path / "egcfg.toml").write_text("[prices.scripted]\ninput = 10\noutput = 1000\n")
     (report,) = json.loads(egcfg("monitor", "results", "--format", "json").out)
     (row,) = report["rows"]
