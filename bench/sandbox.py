@@ -11,23 +11,43 @@ import argparse
 import gzip
 import json
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import egcfg_tracers
 from egcfg.datasets.humaneval import HumanEvalDataset
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg.sandbox import Call, Execution, Outcome, Sandbox
 from egcfg.tracer import TraceRequest
+from egcfg_tracers.bundle import _MODULES
+from egcfg_tracers.tracers import FullTracer
 
 LOAD = 10_000
+TURN = 19
+PAUSED = ", after pauses"
+PAUSE_SECONDS = 0.03
+# What a harness without a sandbox would start to have the same program traced by the same engine.
+TRACED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from egcfg_tracers.engine import Instrument
+watch = Instrument(json.loads(sys.argv[2]), memoryview(bytearray(1 << 20)))
+program = compile(open(sys.argv[3]).read(), "<program>", "exec")
+watch.start()
+exec(program, {"__name__": "program"})
+watch.stop(None)
+"""
 
 
 def programs() -> list[tuple[str, str]]:
@@ -45,26 +65,54 @@ def programs() -> list[tuple[str, str]]:
     return found
 
 
-def measure(work: Callable[[str, str], Any], cases: Sequence[tuple[str, str]]) -> list[float]:
-    """Return the milliseconds that each case takes."""
-    times = []
-    for source, call in cases:
-        start = time.perf_counter()
-        work(source, call)
-        times.append(1000 * (time.perf_counter() - start))
+def measure(
+    rows: Mapping[str, Callable[[str, str], Any]], cases: Sequence[tuple[str, str]]
+) -> dict[str, list[float]]:
+    """Return the milliseconds that each case takes, for each row.
+
+    Rows take turns, a few cases each, so that whatever else the machine does hits all of them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for first in range(0, len(cases), TURN):
+        for name, work in rows.items():
+            work(*cases[first])
+            for source, call in cases[first : first + TURN]:
+                if name.endswith(PAUSED):
+                    time.sleep(PAUSE_SECONDS)
+                start = time.perf_counter()
+                work(source, call)
+                times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 
-def latency(sandbox: Sandbox) -> None:
-    """Print the medians and their ratio to a plain interpreter."""
+def latency(sandbox: Sandbox, folder: Path) -> None:
+    """Print the medians and their ratios to interpreters of their own."""
     cases = programs()
     tracer = create(Kind.TRACER, "full")
+    assert isinstance(tracer, FullTracer)
+    script = folder / "traced.py"
+    script.write_text(TRACED)
+    # The engine's modules alone; their bytecode is cached at the first import, as anybody's is.
+    package = folder / "egcfg_tracers"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in _MODULES:
+        shutil.copy(Path(egcfg_tracers.__file__).with_name(f"{name}.py"), package)
+    engine = [str(script), str(folder), json.dumps(tracer._instrument_options)]
+    paths = {}
+    for number, (source, call) in enumerate(cases):
+        path = folder / f"{number}.py"
+        path.write_text(f"{source}\n{call}\n")
+        paths[source] = str(path)
 
-    def plain(source: str, call: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "file.py"
-            path.write_text(f"{source}\n{call}\n")
-            subprocess.run([sys.executable, path], check=True)
+    def plain(source: str, _: str) -> None:
+        subprocess.run([sys.executable, paths[source]], check=True)
+
+    def isolated(source: str, _: str) -> None:
+        subprocess.run([sys.executable, "-I", "-S", paths[source]], check=True)
+
+    def plain_traced(source: str, _: str) -> None:
+        subprocess.run([sys.executable, "-I", "-S", *engine, paths[source]], check=True)
 
     def sandboxed(source: str, call: str) -> None:
         (result,) = sandbox.run([Execution(source=source, call=Call(call))])
@@ -74,33 +122,70 @@ def latency(sandbox: Sandbox) -> None:
         (trace,) = tracer.trace([TraceRequest(source=source, call=call)], sandbox)
         assert trace.outcome is Outcome.OK, trace
 
-    rows = {"python file.py": plain, "sandbox": sandboxed, "sandbox, traced": traced}
-    medians = {}
-    for name, work in rows.items():
-        measure(work, cases[:5])
-        times = sorted(measure(work, cases))
-        medians[name] = statistics.median(times)
-        ratio = medians["python file.py"] / medians[name]
-        tenth = times[len(times) // 10]
-        print(f"{name:18} median {medians[name]:7.2f} ms   fastest tenth {tenth:7.2f} ms", end="")
-        print(f"   {ratio:5.1f} x as fast as python file.py")
-    print(f"{len(cases)} programs; layers: {sandbox.report().level}")
+    times = measure(
+        {
+            "python file.py": plain,
+            "python -I -S file.py": isolated,
+            "python -I -S, traced": plain_traced,
+            "sandbox": sandboxed,
+            "sandbox, traced": traced,
+            f"sandbox{PAUSED}": sandboxed,
+            f"sandbox, traced{PAUSED}": traced,
+        },
+        cases,
+    )
+    medians = {name: statistics.median(row) for name, row in times.items()}
+    print(f"{'':27} median ms   fastest tenth   x python file.py   x python -I -S, traced")
+    for name, row in times.items():
+        tenth = sorted(row)[len(row) // 10]
+        print(
+            f"{name:27} {medians[name]:9.2f} {tenth:15.2f}"
+            f" {medians['python file.py'] / medians[name]:18.1f}"
+            f" {medians['python -I -S, traced'] / medians[name]:24.1f}"
+        )
+    batch = [Execution(source=source, call=Call(call)) for source, call in cases]
+    start = time.perf_counter()
+    sandbox.run(batch)
+    each = 1000 * (time.perf_counter() - start) / len(batch)
+    print(f"{'sandbox, all in one batch':27} {each:9.2f} ms per program")
+    print(f"{len(cases)} programs; {sandbox.workers} workers; layers: {sandbox.report().level}")
 
 
 def load(sandbox: Sandbox) -> None:
-    """Run many executions, and print memory and descriptors of both processes as they go."""
-    server = sandbox._ready_server().pid
-    execution = Execution(source="x = list(range(1000))", call=Call("x"))
+    """Run many executions, and print memory and descriptors of both processes as they go.
+
+    Half-way the server is killed: no execution may be lost, none wrong.
+    """
+    executions = [Execution(source=f"x = [{n}] * 1000", call=Call("x[-1]")) for n in range(LOAD)]
     step = LOAD // 10
     start = time.perf_counter()
-    for done in range(step, LOAD + 1, step):
-        assert all(result.has_value for result in sandbox.run([execution] * step))
+    for done in range(0, LOAD, step):
+        first = sandbox._ready_server().pid
+        kill = done == LOAD // 2
+        killer = threading.Timer(1.0, os.kill, (first, signal.SIGKILL))
+        if kill:
+            killer.start()
+        results = sandbox.run(executions[done : done + step])
+        assert [result.value for result in results] == [*range(done, done + step)]
+        server = sandbox._ready_server().pid
+        assert (server != first) == kill
         usage = ", ".join(
-            f"{name} {resident_megabytes(pid):.1f} MB, {len(os.listdir(f'/proc/{pid}/fd'))} fds"
+            f"{name} {resident_megabytes(pid):.1f} MB, {descriptors(pid)} descriptors"
             for name, pid in (("this process", os.getpid()), ("server", server))
         )
-        rate = done / (time.perf_counter() - start)
-        print(f"{done:6} executions, {rate:5.0f} a second: {usage}")
+        rate = (done + step) / (time.perf_counter() - start)
+        print(
+            f"{done + step:6} executions, {rate:4.0f} a second: {usage}"
+            + ("; its server was killed meanwhile" if kill else "")
+        )
+
+
+def descriptors(pid: int) -> str:
+    """Return how many descriptors a process has; servers hide theirs from their own user."""
+    try:
+        return str(len(os.listdir(f"/proc/{pid}/fd")))
+    except PermissionError:
+        return "?"
 
 
 def resident_megabytes(pid: int) -> float:
@@ -114,9 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", action="store_true", help=f"also run {LOAD} executions")
     arguments = parser.parse_args()
-    with Sandbox() as sandbox:
+    with Sandbox() as sandbox, tempfile.TemporaryDirectory() as folder:
         sandbox.canary()
-        latency(sandbox)
+        latency(sandbox, Path(folder))
         if arguments.load:
             load(sandbox)
 

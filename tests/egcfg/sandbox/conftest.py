@@ -42,7 +42,7 @@ def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 def leftovers(mark: Path) -> tuple[list[str], list[str], int]:
-    """Return processes and zombies, what the scratch folder holds, and the number of descriptors."""
+    """Return processes and zombies, what the scratch folder holds, how many files are open."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile

@@ -126,8 +126,16 @@ class Staged:
 
     def remove_scratch(self) -> None:
         """Remove the scratch folder, where it is no mount that ends with its processes."""
-        if self._scratch.temporary:
-            shutil.rmtree(self._scratch.path, ignore_errors=True)
+        if not self._scratch.temporary:
+            return
+        # A folder that the program has locked cannot be emptied by an ordinary user.
+        with contextlib.suppress(OSError):
+            os.chmod(self._scratch.path, 0o700)
+            for folder, names, _ in os.walk(self._scratch.path):
+                for path in (os.path.join(folder, name) for name in names):
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
+        shutil.rmtree(self._scratch.path, ignore_errors=True)
 
     def _wait(self, orders: socket.socket, writers: list[int]) -> None:
         """Be the program's process; never returns."""
