@@ -3,9 +3,9 @@
 Every test gets a fresh process of the program, so that no test sees what another left. What this
 does *not* cover: values that have no plain form (instances of the program's own classes) are
 `TestStatus.UNSUPPORTED`, and there is no second try with the test inside the program's process,
-where the program could read it and forge its outcome; a program that changes an argument in place changes its own copy, the test
-goes on with the original; and a program that recognises a call's arguments can answer it by rote,
-as in any test.
+where the program could read it and forge its outcome; a program that changes an argument in place
+changes its own copy, the test goes on with the original; and a program that recognises a call's
+arguments can answer it by rote, as in any test.
 """
 
 from __future__ import annotations
