@@ -45,7 +45,8 @@ class PackedLinear(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the layer's output, shape (..., outputs) for rows of shape (..., inputs)."""
-        pieces = [self._run(piece) for piece in rows.reshape(-1, rows.shape[-1]).split(SIZES[-1])]
+        flat = rows.reshape(-1, rows.shape[-1])
+        pieces = [self._run(piece) for piece in torch.split(flat, SIZES[-1])]
         output = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return output.reshape(*rows.shape[:-1], output.shape[-1])
 

@@ -1,0 +1,68 @@
+"""The benchmarks of decoding run, and count what really happens."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench" / "decoding"
+
+
+def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """Run one command; return its tables."""
+    found = tmp_path / "found.json"
+    command = [sys.executable, str(BENCH), *arguments, "--json", str(found)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    tables: dict[str, Any] = json.loads(found.read_text())["tables"]
+    return tables
+
+
+def test_the_naive_loop_runs_as_many_tokens_as_were_counted(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    options = ("--tasks", "1", "--max-tokens", "24", "--prompt", "completion")
+    tables = run(tmp_path, "counts", "--model", str(tiny_llama), *options, "--check-tokens", "24")
+    checked = tables["the naive loop, really run"]
+    assert len(checked) == 1
+    for row in checked:
+        assert row["counted tokens"] == row["tokens that ran"] > 0
+        assert row["counted passes"] == row["passes that ran"]
+        assert row["same ids as egcfg"]
+    [first, *_] = tables.values()
+    assert first[-1]["guided tokens"] > 0
+    assert first[-1]["naive tokens"] > first[-1]["tokens"]
+
+
+def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path: Path) -> None:
+    options = ("--tasks", "1", "--max-tokens", "20", "--prompt", "completion")
+    tables = run(tmp_path, "time", "--model", str(tiny_llama), "--dtype", "float32", *options)
+    ratios = {row["what"]: row["median"] for row in tables["ratios of times, per task"]}
+    assert ratios["egcfg guided : generate (plain), same text"] > 0
+    assert ratios["reference loop : egcfg"] > 0
+    stages = {row["stage"] for row in tables["where the time of guided decoding goes"]}
+    assert {"sampling", "guided", "execution", "the rest"} <= stages
+
+
+def test_a_small_model_in_a_large_frame_computes_the_same(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from egcfg_backends_hf.quiet import quiet_transformers
+
+    framed = importlib.import_module("gpu").framed
+    with quiet_transformers():
+        small = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float64).eval()
+    large = framed(small, hidden=96, intermediate=160).double()
+    ids = torch.arange(3, 60)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(large(ids).logits, small(ids).logits, atol=1e-5, rtol=0)
