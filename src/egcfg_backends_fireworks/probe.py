@@ -251,8 +251,8 @@ class _Questions:
 
     async def reads(self, ids: tuple[int, ...], greedy: Choice) -> bool:
         """Whether token ids are read as the text that they stand for."""
-        rows = (await self._answer(self._word(ids))).choices[0].rows
-        return _like(rows, greedy.rows[:1])
+        choice = (await self._answer(self._word(ids))).choices[0]
+        return choice.prompt_ids in (None, ids) and _like(choice.rows, greedy.rows[:1])
 
     async def other(self, first: _Known, routes: ServerRoutes) -> _Known | None:
         """Return what is known of another prompt, in the form of the first one."""

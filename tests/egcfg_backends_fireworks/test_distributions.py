@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import BackendError
-from egcfg_backends_fireworks.distributions import RowReader, check_rows
+from egcfg_backends_fireworks.distributions import RowReader, check_row, check_rows
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Piece, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
@@ -108,3 +108,38 @@ def test_rows_that_do_not_are_malformed(text: str, tokens: list[str]) -> None:
 def test_a_row_without_alternatives_is_malformed() -> None:
     with pytest.raises(MalformedResponseError, match="alternatives"):
         check_rows(Choice(text="a", rows=(Row(Piece(text="a"), -1.0),)), 1)
+
+
+def listing(token: int | None, logprob: float, *values: float) -> Row:
+    """A row whose alternatives are tokens 0, 1, ..., named by id or by text."""
+    named = [Piece(i, b"%d" % i) if token is not None else Piece(text=str(i)) for i in range(9)]
+    chosen = Piece(token, b"%d" % token) if token is not None else named[0]
+    return Row(chosen, logprob, tuple(zip(named, values, strict=False)))
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        listing(0, -0.7, -0.7, -1.5, -3.0),
+        listing(2, -3.1, -0.7, -1.5, -3.0),  # computed apart
+        listing(7, -3.5, -0.7, -1.5, -3.0),  # unlikely, so not listed
+        listing(0, -1e-5, -1e-5),  # nothing else is possible
+        listing(None, -0.7, -0.7, -1.5),  # two tokens spelt alike
+    ],
+)
+def test_a_row_may_list_what_is_possible(good: Row) -> None:
+    check_row(good, 3)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (listing(0, -0.7, -0.7, -1.5), "2 alternatives instead of 3"),
+        (listing(None, -0.7), "without|1 alternatives"),
+        (listing(1, -0.7, -0.7, -1.5, -3.0), "another token"),
+        (listing(7, -0.7, -0.7, -1.5, -3.0), "another token"),
+    ],
+)
+def test_a_row_that_is_short_or_another_tokens_is_malformed(bad: Row, reason: str) -> None:
+    with pytest.raises(MalformedResponseError, match=reason):
+        check_row(bad, 3 if bad.token.id is not None else 5)

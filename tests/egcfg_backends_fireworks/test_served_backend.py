@@ -12,6 +12,7 @@ from attrs import frozen
 
 from egcfg.backend import LogprobBackend, ScoreQuery
 from egcfg.decoder import Decoder
+from egcfg.errors import ContextOverflowError
 from egcfg.problem import AssertTest, Problem
 from egcfg.prompt import Prompt
 from egcfg.sandbox import Sandbox
@@ -98,6 +99,22 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
         assert requests["line_echo", 8] < requests["per_token", 1]
     assert requests["per_token", 8] < requests["per_token", 1]
+
+
+def test_a_signal_that_does_not_fit_the_servers_context_is_cut(serve: Any) -> None:
+    """The service does not say how long its context is: it refuses what is longer."""
+    expected = decode(scripted(), 1.0)
+    room = len(PROMPT.unconditional()) + len(expected.response) + 8
+    options = ScriptedOptions(script=script, noise=0.1, context_length=room)
+    server = serve(ServedModel(ScriptedBackend(options)))
+    with FireworksBackend(FireworksOptions(model="m", base_url=server.address)) as model:
+        ids = model.encode("x" * 2 * room)
+        with pytest.raises(ContextOverflowError) as raised:
+            model.score([ScoreQuery(model.start(ids))])
+        assert (raised.value.needed, raised.value.available) == (2 * room + 1, room)
+        generation = decode(model, 1.0)
+    assert generation.signals_cut > 0
+    assert generation.response.count("\n") == expected.response.count("\n")
 
 
 @pytest.mark.model
