@@ -9,7 +9,8 @@ watched. How closely depends on the level and on what is spent:
   while there is room), with the local variables that changed;
 - *quiet*, after `watched_events`: only how the outer frames end. A timer takes a sample of the
   stack now and then, for the case that the program is killed;
-- *off*, when a quiet program goes on: nothing but the samples, at full speed.
+- *off*, when a quiet program goes on: nothing but the samples, at full speed. What the outermost
+  frame holds in the end is seen all the same, as that frame is kept.
 
 Tracing is lost when the program takes the trace function away or its stack overflows inside the
 trace function; `stop` notices and says so. Known gap: a program that takes the trace function away
@@ -39,8 +40,8 @@ __all__ = ["PROGRAM_FILE", "Instrument"]
 PROGRAM_FILE = "<program>"
 HEADROOM = 60  # levels of the stack for the engine's own calls
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
-TICK_SECONDS = 0.1  # processor time between two samples
-TICKS_UNTIL_OFF = 5
+TICK_SECONDS = 0.05  # processor time between two samples
+TICKS_UNTIL_OFF = 2
 
 _WATCHING, _QUIET, _OFF = range(3)
 _LEVELS = ("final", "line", "op")
@@ -80,6 +81,7 @@ class Instrument:
         self._codes: dict[int, Code] = {}
         self._activations = 0
         self._ticks = 0
+        self._outermost: types.FrameType | None = None  # of a program that was left alone
         self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
         self.mode = _QUIET if self.final else _WATCHING
         self.callback = self._on_call  # one object, so that `stop` can recognise it
@@ -105,6 +107,9 @@ class Instrument:
             self.journal.flag(journal.Flag.LOST)
         if error is not None and unseen:
             self.record_origin(error, _traceback_of(error))
+        if self._outermost is not None:
+            self._record_end(self._outermost, error)
+            self._outermost = None
 
     def _on_watched(self) -> None:
         self.mode = _QUIET
@@ -119,6 +124,8 @@ class Instrument:
         """Trace function of every new or resumed frame."""
         code = frame.f_code
         if code.co_filename != PROGRAM_FILE:
+            return None
+        if self.mode != _WATCHING and self._is_left_alone(frame):
             return None
         activation = _activation_of(frame)
         kind = _Kind.RESUME
@@ -142,6 +149,17 @@ class Instrument:
                 return activation.callback
         activation.record(kind, frame.f_lineno, 0, activation.changes(frame.f_locals))
         return activation.callback
+
+    def _is_left_alone(self, frame: types.FrameType) -> bool:
+        """Whether a quiet program's new frame is not worth a closer look; decided fast."""
+        if self.mode == _OFF:
+            _settrace(None)  # in a thread that the program has started
+            return True
+        back = frame.f_back
+        if back is None:
+            return False
+        code = back.f_code
+        return code.co_filename == PROGRAM_FILE and code.co_name != "<module>"
 
     def _depth(self, frame: types.FrameType) -> int:
         """Return how many frames of the program are on the stack; the module counts as one."""
@@ -173,10 +191,10 @@ class Instrument:
                 [self._frame_record(at, depth) for depth, at in sorted(chosen.items())]
             )
         self._ticks += 1
-        if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET and not self.final:
-            self.mode = _OFF
-            threading.settrace(None)
-            _settrace(None)
+        if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET:
+            # The program's work may end later for that; what it computes is the same.
+            self._outermost = stack[-1] if stack else None
+            self._turn_off()
 
     def _frame_record(
         self, frame: types.FrameType, depth: int, line: int | None = None
@@ -208,6 +226,19 @@ class Instrument:
         text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
         has = _Has.FULL | _Has.RAISED | _Has.FIRST
         self.journal.add(_Kind.EXCEPTION, *at[:-1], has, text)
+
+    def _record_end(self, frame: types.FrameType, error: Any) -> None:
+        """Note what a frame held in the end, unless `error` has not come through it."""
+        kind, has, raised = _Kind.RETURN, _Has.FULL, ""
+        if error is not None:
+            traceback = _traceback_of(error)
+            while traceback is not None and traceback.tb_frame is not frame:
+                traceback = traceback.tb_next
+            if traceback is None:
+                return
+            kind, has, raised = _Kind.UNWIND, has | _Has.RAISED, _raised(error)
+        at = self._frame_record(frame, 1 if frame.f_code.co_name == "<module>" else 2)
+        self.journal.add(kind, *at[:-1], has, f"{at[-1]}{_SECTION}{_SECTION}{raised}")
 
     def _turn_off(self) -> None:
         """Stop watching this process: at the end, and in children that the program forks."""

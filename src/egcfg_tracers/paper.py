@@ -125,7 +125,7 @@ class _Phases:
                 if event.depth > 1 and event.value is not None:
                     self._add_return(event.depth - 1, event.value)
             case EventKind.EXCEPTION if event.raised is not None and event.raised.type == CLOSED:
-                if entered == event.activation:  # only resumed to be closed
+                if entered and entered == event.activation:  # only resumed to be closed
                     self._phases.pop()
             case EventKind.UNWIND if event.raised is not None and event.raised.type != CLOSED:
                 triple = _triple(event.raised, event.line)

@@ -289,3 +289,44 @@ def test_options_are_checked():
         FullOptions(layout="wide")
     with pytest.raises(ValueError, match="head_events"):
         FullOptions(head_events=0)
+
+
+LONG = """
+import time
+
+def step(i):
+    return i + 1
+
+def run(fail):
+    count, start = 0, time.process_time()
+    while time.process_time() < start + 0.4:
+        count = step(count)
+    done = "all"
+    return done if not fail else missing[count]
+"""
+
+
+@pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
+def test_a_long_program_that_is_left_alone_still_shows_its_end(sandbox, tracer):
+    result = trace(sandbox, LONG, "run(False)", tracer)
+    last = result.events[-1]
+    assert (result.outcome, result.lost) == (Outcome.OK, False)
+    assert (last.kind, last.depth, last.function, last.line) == (EventKind.RETURN, 2, "run", 12)
+    assert last.full["done"].text == "'all'"
+    assert int(last.full["count"].text) > 12_000
+    assert "result 'all'" in tracer.render(result, 300)
+
+
+@pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
+def test_a_long_program_that_is_left_alone_still_shows_its_failure(sandbox, tracer):
+    result = trace(sandbox, LONG, "run(True)", tracer)
+    origin, end = result.events[-2:]
+    assert (origin.kind, origin.line, origin.raised.type) == (EventKind.EXCEPTION, 12, "NameError")
+    assert (end.kind, end.depth, end.full["done"].text) == (EventKind.UNWIND, 2, "'all'")
+    assert "done='all'" in tracer.render(result, 300)
+
+
+def test_a_long_whole_program_that_is_left_alone_still_shows_its_end(sandbox):
+    result = trace(sandbox, LONG + "found = run(False)\n", tracer=MinimalTracer())
+    last = result.events[-1]
+    assert (last.kind, last.depth, last.full["found"].text) == (EventKind.RETURN, 1, "'all'")
