@@ -20,6 +20,9 @@ __all__ = ["TREE_ATTENTION", "tree_attention"]
 TREE_ATTENTION = "egcfg_tree"
 """The name that a model's `set_attn_implementation` takes."""
 
+BLOCK = 256
+"""Tokens whose attention is computed at once."""
+
 KNOWN = frozenset({"dropout", "scaling", "is_causal", "position_ids", "use_cache"})
 """Arguments that change nothing here, or that are taken into account."""
 
@@ -51,9 +54,22 @@ def tree_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **more
         )
-    output = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
-    )
+    parts = []
+    for start in range(0, query.shape[2], BLOCK):
+        # A long run sees ever more slots: its beginning need not be held against all of them.
+        mask = attention_mask[:, :, start : start + BLOCK]
+        last = int(mask[0, 0].any(dim=0).nonzero()[-1]) + 1 if query.shape[2] > BLOCK else None
+        parts.append(
+            functional.scaled_dot_product_attention(
+                query[:, :, start : start + BLOCK],
+                key[:, :, :last],
+                value[:, :, :last],
+                attn_mask=mask[..., :last],
+                scale=scaling,
+                enable_gqa=True,
+            )
+        )
+    output = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return output.transpose(1, 2).contiguous(), None
 
 
