@@ -1,6 +1,7 @@
 """What guided decoding costs: one command per claim, each a table.
 
     python bench/decoding counts --data mbpp.jsonl.gz
+    python bench/decoding same --tasks 20 --data mbpp.jsonl.gz
     python bench/decoding time --model qwen2.5-coder-0.5b.gguf --data mbpp.jsonl.gz --tasks 12
     python bench/decoding memory
     python bench/decoding growth
@@ -22,6 +23,7 @@ import counts
 import footprint
 import gpu
 import growth
+import same
 import speed
 import torch
 from tables import Report
@@ -29,6 +31,7 @@ from workbench import add_options, machine
 
 COMMANDS = {
     "counts": counts,
+    "same": same,
     "time": speed,
     "memory": footprint,
     "growth": growth,

@@ -1,0 +1,96 @@
+"""Whether drafts and shared passes change the text, and by what margin if they do.
+
+Every problem is decoded four ways: as always; without drafts; with every prefix asked for in a pass
+of its own; and with neither. Floating-point sums depend on how many tokens run together, so two
+tokens that are all but equally likely may change places: where ids differ, the margin between the
+two likeliest tokens at that place tells whether that was it.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from unittest.mock import patch
+
+from tables import Report
+from workbench import Workbench
+
+from egcfg.backend import TokenLogprobs
+from egcfg.choice import TokenChooser
+from egcfg.problem import Problem
+from egcfg_backends_hf.evaluator import Question, TreeEvaluator
+
+__all__ = ["add_arguments", "run"]
+
+WAYS = {
+    "drafts, shared passes": (True, True),
+    "no drafts": (False, True),
+    "no shared passes": (True, False),
+    "neither": (False, False),
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--gammas", type=float, nargs="+", default=[0.5, 1.5])
+
+
+def run(options: Namespace, report: Report) -> None:
+    """Compare."""
+    with Workbench.opened(options) as bench:
+        rows, closest = [], float("inf")
+        for gamma in options.gammas:
+            equal = dict.fromkeys(WAYS, 0)
+            tokens = 0
+            for problem in bench.problems:
+                texts = {name: _decode(bench, problem, gamma, *way) for name, way in WAYS.items()}
+                expected, margins = texts["neither"]
+                tokens += len(expected)
+                closest = min([closest, *margins])
+                for name, (ids, _) in texts.items():
+                    equal[name] += ids == expected
+                    if ids != expected:
+                        place = _first_difference(ids, expected)
+                        margin = margins[place] if place < len(margins) else float("nan")
+                        report.say(
+                            f"{problem.task_id}, gamma {gamma:g}, {name}: token {place} differs; "
+                            f"margin of the two likeliest {margin:.2e} nats"
+                        )
+            rows += [
+                (gamma, name, f"{count} of {len(bench.problems)}", tokens)
+                for name, count in equal.items()
+            ]
+        report.table(
+            "the same token ids as with neither drafts nor shared passes",
+            ("gamma", "way", "problems", "tokens"),
+            rows,
+        )
+        report.say(f"the closest choice of all was decided by {closest:.2e} nats")
+
+
+def _decode(
+    bench: Workbench, problem: Problem, gamma: float, drafts: bool, shared: bool
+) -> tuple[tuple[int, ...], list[float]]:
+    """Return the ids, and by how much each token was likelier than the next likely one."""
+    margins: list[float] = []
+    choose, distributions = TokenChooser.choose, TreeEvaluator.distributions
+
+    def watched(chooser: TokenChooser, distribution: TokenLogprobs, position: int) -> int:
+        first, second = sorted(distribution.logprobs)[-1:-3:-1]
+        margins.append(float(first - second))
+        return choose(chooser, distribution, position)
+
+    def alone(evaluator: TreeEvaluator, questions: Sequence[Question]) -> list[list[TokenLogprobs]]:
+        return [distributions(evaluator, [question])[0] for question in questions]
+
+    with (
+        patch.object(TokenChooser, "choose", watched),
+        patch.object(TreeEvaluator, "distributions", distributions if shared else alone),
+    ):
+        found = bench.decode(problem, gamma=gamma, drafts=drafts)
+    return found.generation.ids, margins
+
+
+def _first_difference(first: Sequence[int], second: Sequence[int]) -> int:
+    pairs = zip(first, second, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
