@@ -203,7 +203,7 @@ class Instrument:
         number = activation.number if activation is not None else 0
         text = f"{_SECTION}{snapshot(frame.f_locals)}"
         place = _place_of(depth, self._code(frame.f_code).number)
-        return place, number, line or frame.f_lineno or 0, text
+        return place, number, _bounded(line or frame.f_lineno), text
 
     def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
         """Note the program's innermost frame in `traceback` as where `error` was raised.
@@ -286,7 +286,7 @@ class _Activation:
 
     def record(self, kind: int, line: int | None, has: int = 0, text: str = "") -> None:
         """Write an event."""
-        self._journal.add(kind, self._place, self.number, line or 0, has, text)
+        self._journal.add(kind, self._place, self.number, _bounded(line), has, text)
 
     def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """Trace function of the frame."""
@@ -305,7 +305,7 @@ class _Activation:
             if self.engine.mode == _WATCHING:
                 self.raised_at = -1
                 text = self.changes(frame.f_locals)
-                line = frame.f_lineno or 0
+                line = _bounded(frame.f_lineno)
                 if text:
                     self._journal.add(_LINE, self._place, self.number, line, 0, text)
                 else:
@@ -360,6 +360,11 @@ class _Activation:
             full = self.variables.all()
         text = _SECTION.join((delta, full, "", self.raised))
         self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
+
+
+def _bounded(line: int | None) -> int:
+    """Return a line number as a record can hold it; those of code made by hand may be any."""
+    return line if line is not None and 0 <= line < 1 << 32 else 0
 
 
 def _raised(error: Any) -> str:

@@ -330,3 +330,18 @@ def test_a_long_whole_program_that_is_left_alone_still_shows_its_end(sandbox):
     result = trace(sandbox, LONG + "found = run(False)\n", tracer=MinimalTracer())
     last = result.events[-1]
     assert (last.kind, last.depth, last.full["found"].text) == (EventKind.RETURN, 1, "'all'")
+
+
+def test_code_made_by_hand_with_impossible_lines_is_traced(sandbox):
+    source = """
+def run(n):
+    made = compile("x = n + 1", "<program>", "exec")
+    for first in (0, 2**31 - 1):
+        found = {"n": n}
+        exec(made.replace(co_firstlineno=first, co_name="made"), found)
+        n = found["x"]
+    return n
+"""
+    result = trace(sandbox, source, "run(1)")
+    assert (result.outcome, result.lost, result.result.text) == (Outcome.OK, False, "3")
+    assert "made" in {event.function for event in result.events}
