@@ -1,6 +1,6 @@
 """Requests, bytes, tokens and seconds per generated line of code, through an endpoint.
 
-    python bench/endpoint_requests.py [--gamma 0.7] [--tasks 3]
+    python bench/endpoint_requests.py [--gamma 0.7] [--tasks 2]
 
 A Fireworks-shaped server on loopback serves the embedded model; every answer takes 0, 50 or 200 ms
 on its way. The same tasks are solved in several ways with the same settings; a text that is not the
@@ -141,7 +141,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gamma", type=float, default=0.7)
-    parser.add_argument("--tasks", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=2)
     arguments = parser.parse_args()
     problems = list(create(Kind.DATASET, "quickstart").problems())[: arguments.tasks]
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}")

@@ -52,10 +52,15 @@ class Lookahead:
         while len(self._steps) > REMEMBERED:
             self._steps.popitem(last=False)
 
-    def distribution(self, ids: tuple[int, ...]) -> TokenLogprobs | None:
-        """Return the distribution after `ids`; None where it is not known."""
-        step = self._steps.get(ids)
-        return None if step is None else step.distribution
+    def along(self, ids: tuple[int, ...], draft: Sequence[int]) -> list[TokenLogprobs] | None:
+        """Return the distributions after `ids` and after each token of `draft` behind it.
+
+        Returns:
+            None where one of them is not known.
+        """
+        steps = [self._steps.get((*ids, *draft[:end])) for end in range(len(draft) + 1)]
+        known = [step.distribution for step in steps if step is not None]
+        return known if len(known) == len(steps) else None
 
     def way(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Return the tokens along which the distributions behind `ids` are known."""

@@ -89,9 +89,9 @@ class Scoring:
         answers: list[tuple[_Ask, list[TokenLogprobs]]] = []
         unknown: list[_Ask] = []
         for ask in asks:
-            known = None if ask.draft else self._ahead.distribution(ask.ids)
+            known = self._ahead.along(ask.ids, ask.draft)
             if known is not None:
-                answers.append((ask, [known]))
+                answers.append((ask, known))
             else:
                 unknown.append(ask)
         open_asks = _without_covered([self._guessed(ask, asks) for ask in unknown])

@@ -14,8 +14,9 @@ def test_the_distributions_on_a_way_are_found_again() -> None:
     ahead = Lookahead()
     told = [distribution(token) for token in (5, 6, 7)]
     ahead.remember((1, 2), told, (5, 6))
-    assert [ahead.distribution(ids) for ids in ((1, 2), (1, 2, 5), (1, 2, 5, 6))] == told
-    assert ahead.distribution((1, 2, 6)) is None
+    assert ahead.along((1, 2), (5, 6)) == told
+    assert ahead.along((1, 2, 5), ()) == told[1:2]
+    assert ahead.along((1, 2), (6,)) is None
     assert ahead.way((1, 2)) == (5, 6)
     assert ahead.way((1, 2, 5)) == (6,)
     assert ahead.way((9,)) == ()
@@ -33,5 +34,5 @@ def test_what_was_not_needed_for_long_is_forgotten() -> None:
     ahead = Lookahead()
     for token in range(REMEMBERED + 5):
         ahead.remember((token,), [distribution(token)], ())
-    assert ahead.distribution((4,)) is None
-    assert ahead.distribution((5,)) is not None
+    assert ahead.along((4,), ()) is None
+    assert ahead.along((5,), ()) is not None
