@@ -167,13 +167,13 @@ def check_row(row: Row, top_k: int) -> None:
     if not row.alternatives:
         raise MalformedResponseError("a row without alternatives")
     # In a table of texts, tokens that are spelt alike are one entry.
-    enough = top_k if row.token.id is not None else top_k // 2
+    enough = top_k if row.alternatives[0][0].id is not None else top_k // 2
     if len(row.alternatives) < enough and not _complete(row):
         raise MalformedResponseError(
             f"a row with {len(row.alternatives)} alternatives instead of {top_k}"
         )
-    content = row.token.content
-    if row.token.id is None or row.logprob is None or not (content or b"").isascii():
+    named = row.token.id is not None and all(p.id is not None for p, _ in row.alternatives)
+    if not named or row.logprob is None or not (row.token.content or b"").isascii():
         return  # tokens named by text may be spelt in two ways; some rows merge several tokens
     listed = [value for piece, value in row.alternatives if piece.id == row.token.id]
     if listed:

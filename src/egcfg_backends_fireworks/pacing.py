@@ -71,6 +71,8 @@ class _State:
 class Pace:
     """Additive increase, multiplicative decrease, for all requests to one endpoint together.
 
+    Belongs to one event loop; those of other loops and processes meet it in its folder.
+
     Attributes:
         folder: where the endpoint's users meet (`pace_folder`).
         most: requests in flight at most.
@@ -82,6 +84,11 @@ class Pace:
     most: int
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    _turns: asyncio.Semaphore = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Whoever cannot get a slot anyhow need not look for one again and again.
+        self._turns = asyncio.Semaphore(self.most)
 
     @property
     def limit(self) -> int:
@@ -92,14 +99,15 @@ class Pace:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait until one more request may be sent, and hold its place."""
-        while (held := self._take()) is None:
-            await asyncio.sleep(POLL_S)
-        try:
-            while (wait := self._wait()) > 0:
-                await self.sleep(wait)
-            yield
-        finally:
-            held.release()
+        async with self._turns:
+            while (held := self._take()) is None:
+                await asyncio.sleep(POLL_S)
+            try:
+                while (wait := self._wait()) > 0:
+                    await self.sleep(wait)
+                yield
+            finally:
+                held.release()
 
     def answered(self) -> None:
         """Note that the service kept up: one more request per round of answers."""

@@ -143,3 +143,7 @@ def test_a_row_may_list_what_is_possible(good: Row) -> None:
 def test_a_row_that_is_short_or_another_tokens_is_malformed(bad: Row, reason: str) -> None:
     with pytest.raises(MalformedResponseError, match=reason):
         check_row(bad, 3 if bad.token.id is not None else 5)
+
+
+def test_alternatives_without_ids_are_not_compared_with_a_tokens_id() -> None:
+    check_row(Row(Piece(4, None, "a"), -0.7, ((Piece(text="a"), -0.7), (Piece(text="b"), -2.0))), 2)
