@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from egcfg.sandbox import LAYERS, Call, Execution, ExecutionResult, Limits, Sandbox, server_process
+from egcfg.sandbox.server_process import ServerProcess
 
 # Without these two, a program could take the machine down.
 BUT_LIMITS = tuple(name for name in LAYERS if name not in ("rlimits", "memory limit"))
@@ -22,35 +22,40 @@ Run = Callable[..., ExecutionResult]
 
 @pytest.fixture(scope="package", autouse=True)
 def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run all that is hostile here, and find nothing afterwards that was not there before."""
+    """Run all that is hostile here; in the end no process, zombie or file of it may be left."""
     if sys.platform != "linux":
         yield
         return
     # Every process of a sandbox is a fork of its server, and has the server's command line.
-    folder = tmp_path_factory.mktemp("confined")
-    mark = folder / "link"
+    mark = tmp_path_factory.mktemp("confined") / "link"
     mark.symlink_to(server_process.CONFINED)
+    servers = []
+    start = ServerProcess.__init__
+
+    def noted(self: ServerProcess, *arguments: Any) -> None:
+        start(self, *arguments)
+        servers.append((self.pid, self._scratch))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server_process, "CONFINED", mark)
-        patch.setattr(tempfile, "tempdir", str(folder))
-        before = leftovers(mark)
+        patch.setattr(ServerProcess, "__init__", noted)
         yield
     patience = time.monotonic() + 10
-    while (left := leftovers(mark)) != before and time.monotonic() < patience:
+    while (left := leftovers(mark, servers)) and time.monotonic() < patience:
         time.sleep(0.01)
-    assert left == before
+    assert not left
 
 
-def leftovers(mark: Path) -> tuple[list[str], list[str], int]:
-    """Return processes and zombies, what the scratch folder holds, how many files are open."""
-    found = []
+def leftovers(mark: Path, servers: list[tuple[int, str]]) -> list[str]:
+    """Return processes with `mark` in their command line, and what is left of `servers`."""
+    found = [scratch for _, scratch in servers if os.path.exists(scratch)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
-            state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
-            zombie = state == "Z" and int(parent) == os.getpid()
-            if zombie or str(mark) in (process / "cmdline").read_text():
-                found.append(process.name)
-    return sorted(found), sorted(os.listdir(mark.parent)), len(os.listdir("/proc/self/fd"))
+            line = (process / "cmdline").read_text()
+            zombie = not line and int(process.name) in {pid for pid, _ in servers}
+            if zombie or str(mark) in line:
+                found.append(str(process))
+    return found
 
 
 @pytest.fixture(scope="package")

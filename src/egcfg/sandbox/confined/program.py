@@ -20,7 +20,7 @@ from typing import Any
 from . import codec, frames
 from .exceptions import describe
 
-__all__ = ["READY", "prepare", "run"]
+__all__ = ["READY", "prepare", "rehearse", "run"]
 
 READY = b"R"
 FILENAME = "<program>"
@@ -43,7 +43,6 @@ def prepare() -> None:
     # The module seeds itself anew in every fork.
     random.seed(0)
     open_streams()
-    rehearse()
 
 
 def rehearse() -> None:

@@ -104,13 +104,13 @@ class Server:
 
     def _run(self, shape: Shape, descriptors: list[int]) -> None:
         def work() -> None:
-            _supervise(descriptors, Staged(self, shape))
+            _supervise(descriptors, Staged(self, shape, ahead=False))
 
         if not self.spares.take(shape, descriptors):
             self._fork(work)
 
     def _await_order(self, orders: socket.socket, shape: Shape) -> None:
-        staged = Staged(self, shape)
+        staged = Staged(self, shape, ahead=True)
         _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
         if descriptors:
             # The socket stays open as long as this process is at work.

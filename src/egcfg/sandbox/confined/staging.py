@@ -75,8 +75,14 @@ class Staged:
         stdout, stderr, report: descriptors to read what it writes from.
     """
 
-    def __init__(self, server: Any, shape: Shape) -> None:
-        """Fork the process; the caller's own namespaces change."""
+    def __init__(self, server: Any, shape: Shape, *, ahead: bool) -> None:
+        """Fork the process; the caller's own namespaces change.
+
+        Args:
+            server: the server.
+            shape: of its execution.
+            ahead: whether its request is still to come, so that there is time to rehearse.
+        """
         self._server = server
         self._shape = shape
         self._scratch = confinement.prepare(server.layers, server.scratch_root, shape.file_bytes)
@@ -93,7 +99,7 @@ class Staged:
         if self.pid == 0:
             # Else it would not see its supervisor's death.
             self._orders.close()
-            self._wait(theirs, writers)
+            self._wait(theirs, writers, ahead=ahead)
         theirs.close()
         for writer in writers:
             os.close(writer)
@@ -137,7 +143,7 @@ class Staged:
                         os.chmod(path, 0o700)
         shutil.rmtree(self._scratch.path, ignore_errors=True)
 
-    def _wait(self, orders: socket.socket, writers: list[int]) -> None:
+    def _wait(self, orders: socket.socket, writers: list[int], *, ahead: bool) -> None:
         """Be the program's process; never returns."""
         status = 1
         try:
@@ -146,11 +152,8 @@ class Staged:
             for source, target in ((self._stdin, 0), (stdout, 1), (stderr, 2)):
                 os.dup2(source, target)
             program.prepare()
-            rehearse = getattr(
-                self._server.instruments.get(self._shape.instrument), "rehearse", None
-            )
-            if rehearse is not None:
-                rehearse()
+            if ahead:
+                self._rehearse()
             kept = {0, 1, 2, report, orders.fileno()}
             channel = None
             if self._shape.has_channel:
@@ -167,6 +170,12 @@ class Staged:
             os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
+
+    def _rehearse(self) -> None:
+        program.rehearse()
+        instrument = self._server.instruments.get(self._shape.instrument)
+        if hasattr(instrument, "rehearse"):
+            instrument.rehearse()
 
     def _run(self, request: dict[str, Any], report: int, channel: socket.socket | None) -> None:
         instrument = None
