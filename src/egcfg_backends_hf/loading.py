@@ -44,7 +44,7 @@ def load_model(options: HFOptions) -> LoadedModel:
         BackendError: the model does not fit the device's memory.
     """
     device = _device(options.device)
-    plain = options.device_map is not None or device.type != "cpu"
+    plain = options.device_map is not None or device.type != "cpu" or options.compile
     _check_together(options, plain=plain)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -90,7 +90,10 @@ def load_model(options: HFOptions) -> LoadedModel:
             if is_out_of_memory(error):
                 raise _too_large(source.name, device) from error
             raise
-    return LoadedModel(source.name, model.eval(), tokenizer)
+    model.eval()
+    if options.compile:
+        _compile(model)
+    return LoadedModel(source.name, model, tokenizer)
 
 
 def _check_together(options: HFOptions, *, plain: bool) -> None:
@@ -106,9 +109,26 @@ def _check_together(options: HFOptions, *, plain: bool) -> None:
         )
     if plain and options.weights not in ("auto", "plain"):
         raise UsageError(
-            f"backend.weights={options.weights} is for models on the CPU alone; "
-            "leave it out, or add -o backend.device=cpu and no backend.device_map"
+            f"backend.weights={options.weights} is for models on the CPU alone that are not "
+            "compiled; leave it out, or add -o backend.device=cpu and neither backend.device_map "
+            "nor backend.compile"
         )
+
+
+def _compile(model: PreTrainedModel) -> None:
+    """Let torch compile the model's passes, of any length, and try it out.
+
+    Raises:
+        UsageError: this model or machine does not allow it.
+    """
+    model.forward = torch.compile(model.forward, dynamic=True)
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device))
+    except Exception as error:  # compilers fail in their own ways, a missing one included
+        raise UsageError(
+            f"the model cannot be compiled here: {one_line(error)}; leave out backend.compile"
+        ) from error
 
 
 def _too_large(name: str, device: torch.device) -> BackendError:

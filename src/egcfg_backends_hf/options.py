@@ -33,6 +33,8 @@ class HFOptions:
             faster still and half the memory; exact for models saved in float16. ``"int8"``: rounded
             to 8 bits, with ``dtype=bfloat16`` only: a quarter of float32's memory, another text.
             ``"auto"``: packed where that is supported; on other devices plain.
+        compile: whether torch compiles the model: less overhead per pass, which pays for small
+            models and long runs; the first passes take minutes. With plain weights only.
         threads: CPU threads of torch, for the whole process; None: torch's own choice.
         trust_remote_code: whether code that comes with a hub model may run in this process.
     """
@@ -47,6 +49,7 @@ class HFOptions:
     )
     dtype: str = field(default="auto", validator=validators.in_(DTYPES))
     weights: str = field(default="auto", validator=validators.in_(WEIGHTS))
+    compile: bool = False
     threads: int | None = field(
         default=None,
         validator=validators.optional(validators.ge(1)),

@@ -132,6 +132,7 @@ def test_every_linear_layer_is_kept_as_the_option_says(
         ({"weights": "float16", "dtype": "bfloat16"}, r"add -o backend\.dtype=float32"),
         ({"weights": "packed"}, r"float32 or bfloat16"),  # the model was saved in float64
         ({"weights": "packed", "device_map": "auto"}, "on the CPU alone"),
+        ({"weights": "packed", "dtype": "float32", "compile": True}, "that are not compiled"),
         ({"device_map": "auto", "device": "cpu"}, r"leave out backend\.device=cpu"),
     ],
 )
