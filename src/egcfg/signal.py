@@ -1,7 +1,8 @@
 """Candidates x visible tests -> traces -> the dynamic signal's text (steps 3b to 3d).
 
-The text lists each distinct executable program and, below it, what happened when it ran on each
-visible call or input. It never holds an expected value: only calls and inputs are executed.
+The text lists the visible calls or inputs once, then each distinct executable program and, below
+it, what happened on each of them. It never holds an expected value: only calls and inputs are
+executed.
 """
 
 from __future__ import annotations
@@ -127,18 +128,31 @@ class SignalBuilder:
         return Signal(entries=hidden, text="", tokens=0, cut=bool(entries))
 
     def _word(self, entries: Sequence[SignalEntry], chars: int) -> str:
-        return "\n".join(
-            _program_text(number, entry) + "".join(self._trace_text(t, chars) for t in entry.traces)
+        programs = [
+            _program_text(number, entry)
+            + "".join(
+                self._trace_text(run, trace, chars) for run, trace in enumerate(entry.traces, 1)
+            )
             for number, entry in enumerate(entries, 1)
-        )
+        ]
+        return "\n".join([_runs_text(entries[0].traces), *programs])
 
-    def _trace_text(self, trace: Trace, chars: int) -> str:
+    def _trace_text(self, run: int, trace: Trace, chars: int) -> str:
         text = self.tracer.render(trace, chars).rstrip()
-        if trace.call and not trace.stdin and text.startswith(trace.call):
-            return f"{text}\n"  # it says itself what was called
-        head = f"Execution of {trace.call}" if trace.call else "Execution of the program"
-        given = f" with input {trace.stdin!r}" if trace.stdin else ""
-        return f"{head}{given}:\n{text}\n"
+        if trace.call and text.startswith(trace.call):
+            # Its first line begins with the call, which stands above under its number.
+            return f"Run {run}{text[len(trace.call) :]}\n"
+        return f"Run {run}:\n{text}\n"
+
+
+def _runs_text(traces: Sequence[Trace]) -> str:
+    """Return what is run, numbered: the same for every program, so it is said only once."""
+    return "".join(
+        f"Run {run}: {trace.call or 'the program'}"
+        + (f" with input {trace.stdin!r}" if trace.stdin else "")
+        + "\n"
+        for run, trace in enumerate(traces, 1)
+    )
 
 
 def _program_text(number: int, entry: SignalEntry) -> str:
