@@ -52,6 +52,7 @@ def run(options: Namespace, report: Report) -> None:
             ]
             totals = [a + b for a, b in zip(totals, counts, strict=True)]
             rows.append((problem.task_id, *counts, *_per_token(counts)))
+            report.progress(f"task {problem.task_id}: {counts[0]} guided tokens")
         report.table(
             "forward tokens and passes (naive and published: counted from the reference loop's "
             "calls)",

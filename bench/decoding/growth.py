@@ -51,9 +51,15 @@ def run(options: Namespace, report: Report) -> None:
     with Workbench.opened(options) as bench:
         bare = BareModel(HFOptions(**model_options(options)))
         warm_up(bench, {"": bare})
-        rows = [_point(bench, bare, "prompt", length) for length in options.lengths]
-        rows += [_point(bench, bare, "s", s, candidates=s) for s in options.candidate_counts]
-        rows += [_point(bench, bare, "d", d, horizon=d) for d in options.horizons]
+        points: list[tuple[str, int, dict[str, int]]] = [
+            *(("prompt", length, {}) for length in options.lengths),
+            *(("s", count, {"candidates": count}) for count in options.candidate_counts),
+            *(("d", lines, {"horizon": lines}) for lines in options.horizons),
+        ]
+        rows = []
+        for varied, value, changes in points:
+            report.progress(f"{varied} {value}")
+            rows.append(_point(bench, bare, varied, value, **changes))
     report.table("growth, medians over the tasks", COLUMNS, rows)
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     with options.csv.open("w", newline="") as file:

@@ -104,6 +104,7 @@ def run(options: Namespace, report: Report) -> None:
                 seconds[name] += spent
             lines += guided.guided_lines
             tokens += guided.guided_tokens
+            report.progress(f"task {problem.task_id}: {lines} of {options.lines} guided lines")
             if lines >= options.lines:
                 break
         report.say(f"{lines} guided lines, {tokens} guided tokens")

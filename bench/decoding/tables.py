@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Report:
         """Print a line and keep it."""
         self._console.print(text, markup=False)
         self._found.setdefault("notes", []).append(text)
+
+    def progress(self, text: str) -> None:
+        """Tell on stderr how far the work has come."""
+        print(f"  ... {text}", file=sys.stderr, flush=True)
 
     def write(self, path: Path | None) -> None:
         """Write everything as JSON, where a path is given."""
