@@ -16,15 +16,18 @@ from egcfg_tracers.engine import PROGRAM_FILE, Instrument
 __all__ = ["Instrument", "rehearse"]
 
 _PROGRAM = """
-def add(a, b):
+from typing import List
+
+def add(a: float, b: float) -> float:
     return a + b
 
-def run(n):
-    total, numbers = 0, []
+def run(n: int) -> List[str]:
+    total, numbers, names = 0.5, [], {}
     for i in range(n):
         total = add(total, i)
         numbers.append(total)
-    return [str(x) for x in numbers]
+    names["a"] = "text", True, None
+    return [str(x) for x in numbers if x]
 """
 _MEMORY_BYTES = 1 << 13
 _EVENTS = 200
