@@ -64,19 +64,23 @@ class WatchedBackend(HFBackend):
 
     Attributes:
         most: the most distinct tokens whose keys and values were needed at once.
+        held: the most bytes of keys and values, room for more included.
     """
 
-    most = 0
+    most = held = 0
     _candidates: tuple[tuple[int, ...], ...] = ()
 
     def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """See `HFBackend.score`."""
         self._need(query.sequence.ids + query.draft for query in queries)
-        return super().score(queries)
+        found = super().score(queries)
+        self._hold()
+        return found
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """See `HFBackend.sample`."""
         found = super().sample(queries)
+        self._hold()
         self._candidates = tuple(
             query.sequence.ids + continuation.ids
             for query, continuations in zip(queries, found, strict=True)
@@ -84,6 +88,9 @@ class WatchedBackend(HFBackend):
         )
         self._need(query.sequence.ids for query in queries)
         return found
+
+    def _hold(self) -> None:
+        self.held = max(self.held, getattr(self._evaluator, "cache_bytes", 0))
 
     def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
         self.most = max(self.most, tree_size([*prefixes, *self._candidates]))
@@ -112,36 +119,43 @@ def _peak(options: Namespace, report: Report) -> None:
     before = resident()
     backend = WatchedBackend(settings)
     with Workbench.opened(options, backend) as bench:
-        gc.collect()
         loaded = resident()
+        bench.decode(bench.problems[0])  # kernels and their working memory are made on first use
+        bench.forget()
+        warm = resident()
         rows = []
         heads = config.num_key_value_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         each = 2 * config.num_hidden_layers * heads * size * number_size(settings)
         for problem in bench.problems:
-            backend.most = 0
+            backend.most = backend.held = 0
             start_peak()
             bench.decode(problem)
-            above, need = peak() - loaded, backend.most * each
+            need, above = backend.most * each, peak() - warm
             rows.append(
                 (
                     problem.task_id,
                     backend.most,
                     need / MIB,
+                    backend.held / MIB,
+                    backend.held / need,
                     above / MIB,
-                    above / need,
                     resident() / MIB,
                 )
             )
-    report.say(f"loading took {(loaded - before) / MIB:,.0f} MiB, keys and values {each} B a token")
+    report.say(
+        f"loading took {(loaded - before) / MIB:,.0f} MiB, the first decoding left "
+        f"{(warm - loaded) / MIB:,.0f} MiB behind; keys and values take {each} bytes a token"
+    )
     report.table(
-        "peak above the loaded model",
+        "peak beside what the live branches need",
         (
             "task",
             "live tokens",
             "their cache, MiB",
-            "peak, MiB",
-            "peak : cache",
+            "cache held, MiB",
+            "held : needed",
+            "peak above the warm model, MiB",
             "after, MiB in all",
         ),
         rows,
