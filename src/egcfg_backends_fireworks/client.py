@@ -61,6 +61,7 @@ class EndpointClient:
         self,
         request: dict[str, Any],
         check: Callable[[Completion], None] = lambda _: None,
+        attempts: int | None = None,
     ) -> Completion:
         """Return a validated completion.
 
@@ -68,6 +69,7 @@ class EndpointClient:
             request: the fields of the request's body.
             check: raises MalformedResponseError on an answer that does not fit the question; it
                 is then asked again.
+            attempts: fewer than the options say, where the server may not be able to answer.
 
         Raises:
             UsageError: the endpoint will not serve this user (401, 402, 403, 404).
@@ -81,7 +83,7 @@ class EndpointClient:
             check(completion)
             return completion
 
-        completion = await self._patiently(attempt)
+        completion = await self._patiently(attempt, attempts)
         reported = completion.usage
         # Some servers count the first prompt and the first choice only. Echoed rows are no output.
         rows = sum(min(len(c.rows), request["max_tokens"]) for c in completion.choices)
@@ -118,12 +120,14 @@ class EndpointClient:
         except (UsageError, RejectedRequestError):
             return None
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(
+        self, attempt: Callable[[], Awaitable[T]], attempts: int | None = None
+    ) -> T:
         deadline = self.clock() + self.options.timeout_s
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(TransientFault),
             stop=lambda state: (
-                state.attempt_number >= self._most_attempts(state)
+                state.attempt_number >= self._most_attempts(state, attempts)
                 # A wait that would end behind the deadline is not begun.
                 or self.clock() + state.upcoming_sleep >= deadline
             ),
@@ -134,10 +138,10 @@ class EndpointClient:
         try:
             return await retrying(self._once, attempt, deadline)
         except TransientFault as fault:
-            attempts = retrying.statistics["attempt_number"]
+            made = retrying.statistics["attempt_number"]
             raise BackendError(
-                f"the endpoint gave no usable answer in {attempts} "
-                f"attempt{'s' if attempts > 1 else ''}; the last: {fault.reason}; "
+                f"the endpoint gave no usable answer in {made} "
+                f"attempt{'s' if made > 1 else ''}; the last: {fault.reason}; "
                 "check the server, or raise -o backend.max_attempts and -o backend.timeout_s"
             ) from None
 
@@ -161,10 +165,10 @@ class EndpointClient:
             self._met = True
             return answer
 
-    def _most_attempts(self, state: tenacity.RetryCallState) -> int:
+    def _most_attempts(self, state: tenacity.RetryCallState, attempts: int | None) -> int:
         fault = state.outcome.exception() if state.outcome is not None else None
         stranger = isinstance(fault, TransientFault) and fault.stranger and not self._met
-        most = self.options.max_attempts
+        most = min(self.options.max_attempts, attempts or self.options.max_attempts)
         return min(most, STRANGER_ATTEMPTS) if stranger else most
 
     def _asked_wait(self, fault: BaseException | None) -> float:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from egcfg.backend import TokenLogprobs
 from egcfg_backends_fireworks.distributions import RowReader, check_row
+from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.options import DraftPolicy
-from egcfg_backends_fireworks.probe import Echo, ServerProfile
+from egcfg_backends_fireworks.probe import ServerProfile
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 
 __all__ = ["draft_distributions", "draft_rows", "scores_drafts"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve, frozen
@@ -13,11 +11,12 @@ from egcfg.errors import BackendError, CapabilityError
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
+from egcfg_backends_fireworks.likeness import Echo, alike, close, echo_kind
 from egcfg_backends_fireworks.requests import Prompt, Requests
 from egcfg_backends_fireworks.responses import Choice, Completion, Row
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 
-__all__ = ["STEERING_BIAS", "Echo", "ServerProfile", "probe_server"]
+__all__ = ["STEERING_BIAS", "ServerProfile", "probe_server"]
 
 PROMPT = "def add(a, b):\n    return a"
 OTHER_PROMPT = "numbers = [1, 2, 3]\nfor number in"
@@ -25,21 +24,10 @@ TOP_KS = (100, 20, 5, 1)
 """Fallbacks for servers that refuse a request for more alternatives than they give."""
 TRIES = 3
 """How often a server is asked for what it does not seem to have."""
-TOLERANCE, SHARE = 0.25, 0.05
-"""Nats, and share of its value, by which two evaluations of the same token may differ: batching
-changes rounding."""
+OPTIONAL_ATTEMPTS = 3
+"""Attempts at what a server need not be able to do, each of these times."""
 STEERING_BIAS = 100.0
 """Enough to lift any token above all others."""
-
-
-class Echo(enum.StrEnum):
-    """What a server makes of ``echo``, which asks for the prompt's own log-probabilities."""
-
-    RIGHT = "right"
-    SHIFTED = "shifted by one"
-    WRONG = "wrong"
-    IGNORED = "ignored"
-    REFUSED = "refused"
 
 
 @frozen(kw_only=True)
@@ -221,13 +209,14 @@ async def _with_rows(
     client: EndpointClient,
     request: dict[str, Any],
     check: Callable[[Completion], None] = lambda _: None,
+    attempts: int | None = None,
 ) -> Completion:
     """Ask up to three times for rows: their absence may be a fault, or what the server is like."""
     for _ in range(TRIES - 1):
-        completion = await client.complete(request, check)
+        completion = await client.complete(request, check, attempts)
         if all(choice.rows and choice.rows[0].alternatives for choice in completion.choices):
             return completion
-    return await client.complete(request, check)
+    return await client.complete(request, check, attempts)
 
 
 @frozen
@@ -247,17 +236,18 @@ class _Questions:
     async def same_when_hot(self, greedy: Choice) -> bool:
         """Whether neither temperature nor top-p shows in the distributions."""
         request = self.requests.completion(PROMPT, max_tokens=2, temperature=2.0, top_p=0.5, seed=7)
-        return _like((await self._answer(request)).choices[0].rows[:1], greedy.rows[:1])
+        return alike((await self._answer(request)).choices[0].rows[:1], greedy.rows[:1])
 
     async def reads(self, ids: tuple[int, ...], greedy: Choice) -> bool:
         """Whether token ids are read as the text that they stand for."""
         choice = (await self._answer(self._word(ids))).choices[0]
-        return choice.prompt_ids in (None, ids) and _like(choice.rows, greedy.rows[:1])
+        return choice.prompt_ids in (None, ids) and alike(choice.rows, greedy.rows[:1])
 
     async def other(self, first: _Known, routes: ServerRoutes) -> _Known | None:
         """Return what is known of another prompt, in the form of the first one."""
         prompt: Prompt | None = OTHER_PROMPT
-        choice = (await self._answer(self._word(OTHER_PROMPT, max_tokens=2))).choices[0]
+        request = self._word(OTHER_PROMPT, max_tokens=2)
+        choice = (await _with_rows(self.client, request)).choices[0]
         if not isinstance(first.prompt, str):
             tokenized = await routes.tokenize(OTHER_PROMPT)
             prompt = choice.prompt_ids if tokenized is None else tokenized
@@ -268,16 +258,16 @@ class _Questions:
         request = self.requests.completion(known.prompt, max_tokens=4, temperature=2.0, n=2, seed=7)
         try:
             drawn = await self._answer(request)
-        except RejectedRequestError:
+            again = await self._answer(request)
+        except BackendError:
             return 1, False
-        again = await self._answer(request)
         return len(drawn.choices), _texts(drawn) == _texts(again)
 
     async def batch(self, known: tuple[_Known, ...]) -> bool:
         """Whether several prompts in one request are answered like single ones."""
         choices = (await self._answer(self._word(*(each.prompt for each in known)))).choices
         return len(choices) == len(known) and all(
-            _like(choice.rows, each.rows[:1]) for choice, each in zip(choices, known, strict=True)
+            alike(choice.rows, each.rows[:1]) for choice, each in zip(choices, known, strict=True)
         )
 
     async def batched_echo(self, known: tuple[_Known, ...], last: int) -> bool:
@@ -287,7 +277,7 @@ class _Questions:
             return False
         choices = (await self._answer(self._word(*prompts, echo=last))).choices
         return len(choices) == len(known) and all(
-            _echo_kind(choice.rows, each.rows, last) is Echo.RIGHT
+            echo_kind(choice.rows, each.rows, last) is Echo.RIGHT
             for choice, each in zip(choices, known, strict=True)
         )
 
@@ -300,13 +290,15 @@ class _Questions:
         """
         assert known.continued is not None  # looked at by the caller
         request = self._word(known.continued, echo=last)
-        kind = Echo.IGNORED
+        kind = Echo.REFUSED
         for _ in range(TRIES):
             try:
-                rows = (await self.client.complete(request)).choices[0].rows
-            except BackendError:  # refused, or answered in a way that nothing can be read from
-                return Echo.REFUSED
-            kind = _echo_kind(rows, known.rows, last)
+                answer = await self.client.complete(request, attempts=OPTIONAL_ATTEMPTS)
+            except RejectedRequestError:
+                break
+            except BackendError:
+                continue  # answered in a way that nothing can be read from
+            kind = echo_kind(answer.choices[0].rows, known.rows, last)
             if kind is Echo.RIGHT:
                 break
         return kind
@@ -323,9 +315,9 @@ class _Questions:
         async def steered() -> bool:
             rows = (await self._answer(request)).choices[0].rows
             return (
-                _like(rows, known.rows[:1])
+                alike(rows, known.rows[:1])
                 and rows[0].token.id == target
-                and _close(rows[0].logprob, logprob)
+                and close(rows[0].logprob, logprob)
             )
 
         return target if await _confirmed(steered) else None
@@ -334,7 +326,7 @@ class _Questions:
         return self.requests.completion(*prompts, temperature=self.temperature, **fields)
 
     async def _answer(self, request: dict[str, Any]) -> Completion:
-        return await _with_rows(self.client, request)
+        return await _with_rows(self.client, request, attempts=OPTIONAL_ATTEMPTS)
 
 
 def _unspelt(choice: Choice) -> bool:
@@ -360,54 +352,9 @@ async def _confirmed(question: Callable[[], Awaitable[bool]]) -> bool:
                 return True
         except RejectedRequestError:
             return False
+        except BackendError:
+            continue  # some servers break over what they do not know
     return False
-
-
-def _echo_kind(rows: Sequence[Row], known: Sequence[Row], last: int) -> Echo:
-    """Return what the rows of an echoed prompt are that ends in two known tokens.
-
-    Args:
-        rows: the answer's.
-        known: those of the two tokens, as they were when the tokens were generated.
-        last: how many tokens were to be echoed; 0: all.
-    """
-    if len(rows) <= 2 or (last and len(rows) > last + 1):
-        return Echo.IGNORED
-    # One new token was asked for, whose row is the last; the two known ones stand before it.
-    echoed = rows[-3:-1]
-    if _like(echoed, known) and all(
-        _close(row.logprob, other.logprob) for row, other in zip(echoed, known, strict=True)
-    ):
-        return Echo.RIGHT
-    if any(_like([row], known[:1]) for row in (*rows[-4:-3], rows[-2])):
-        return Echo.SHIFTED
-    return Echo.WRONG
-
-
-def _like(rows: Sequence[Row], known: Sequence[Row]) -> bool:
-    """Whether rows tell the same distributions as the known ones, up to rounding."""
-    return len(rows) == len(known) and all(map(_same, rows, known))
-
-
-def _same(row: Row, known: Row) -> bool:
-    # The token that was drawn may be listed beside the likeliest ones, and rounding may bring
-    # another one in at the end; but none may be missing, as behind a nucleus.
-    values = dict(row.alternatives)
-    shared = [(values[p], logprob) for p, logprob in known.alternatives if p in values]
-    return (
-        0 < len(known.alternatives) <= len(values)
-        and row.alternatives[0][0] == known.alternatives[0][0]
-        and 2 * len(shared) >= len(known.alternatives)
-        and all(_close(value, logprob) for value, logprob in shared)
-    )
-
-
-def _close(value: float | None, expected: float | None) -> bool:
-    return (
-        value is not None
-        and expected is not None
-        and math.isclose(value, expected, rel_tol=SHARE, abs_tol=TOLERANCE)
-    )
 
 
 def _texts(completion: Completion) -> list[str]:

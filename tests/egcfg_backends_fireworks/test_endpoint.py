@@ -28,8 +28,9 @@ from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
-from egcfg_backends_fireworks.probe import Echo, ServerProfile
+from egcfg_backends_fireworks.probe import ServerProfile
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 PROMPT = "def add(a,b):\n"
@@ -99,6 +100,22 @@ def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, opened: Ope
     # Twenty alternatives and the further sampling parameters were refused, then left out.
     assert (profile.top_k, profile.extras, profile.multiple) == (5, False, False)
     assert (profile.token_ids, profile.prompt_ids, profile.steering_id) == (False, False, None)
+
+
+def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
+    tiny_endpoint: Any, serve: Any, answer: Any
+) -> None:
+    endpoint = tiny_endpoint("legacy")
+
+    def respond(request: dict[str, Any]) -> Any:
+        odd = isinstance(request["prompt"], list) or request.get("n") or request.get("echo")
+        return answer(b"Internal Server Error", 500) if odd else endpoint(request)
+
+    url = f"{serve(respond).address}/v1"
+    with OpenAIBackend(OpenAIOptions(model="m", base_url=url, **FAST)) as backend:
+        profile = backend.probe()
+        assert (profile.batches, profile.multiple, profile.echo) == (False, False, Echo.REFUSED)
+        assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
 
 
 def test_doctor_tells_what_the_probe_found(tiny_endpoint: Any, serve: Any) -> None:

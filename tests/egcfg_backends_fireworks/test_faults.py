@@ -34,9 +34,9 @@ PATIENCE = {
     "backoff_s": 0.001,
     "max_backoff_s": 0.01,
     "max_retry_after_s": 0.02,
-    "attempt_timeout_s": 0.25,
     "max_attempts": 40,
 }
+SLOW = ("slow drip", "stall")
 TELLING = {
     "key in an error": lambda _: Answer(f"<html>Bearer {KEY}</html>".encode(), 500),
     "key in a 200": lambda _: Answer(f'{{"error": "no such key {KEY}"}}'.encode()),
@@ -107,11 +107,15 @@ class Outcome:
     usage: dict[str, Usage]
 
 
-def run_tasks(address: str, folder: Path, sandbox: Sandbox) -> Outcome:
+def run_tasks(
+    address: str, folder: Path, sandbox: Sandbox, attempt_timeout_s: float = 20.0
+) -> Outcome:
     config = SignalConfig.parse("ns2t0.7d1_ln")
     grid = Grid(problems=problems(TASKS), configs=[config], gammas=[1])
     results = ResultsFolder(folder, "sums", "m")
-    options = FireworksOptions(model="m", base_url=address, **PATIENCE)
+    options = FireworksOptions(
+        model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
+    )
     with FireworksBackend(options) as backend:
         assert backend.capabilities.scores_drafts
         engine = Engine(
@@ -141,7 +145,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     caplog.set_level(logging.DEBUG)
     faulty = Faulty(served(), share=0.2, faults={**FAULTS, **TELLING}, seed=3)
     server = serve(faulty)
-    stormy = run_tasks(server.address, tmp_path / "stormy", sandbox)
+    stormy = run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3)
 
     assert set(faulty.happened) == {*FAULTS, *TELLING}
     assert len(calm.responses) == TASKS
@@ -171,15 +175,17 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_alone_changes_no_answer(serve: Any, name: str) -> None:
     calm = answers(serve(served()).address)
-    slow = name in ("slow drip", "stall")
-    faulty = Faulty(served(), share=0.1 if slow else 0.4, faults={name: FAULTS[name]}, seed=1)
-    assert answers(serve(faulty).address) == calm
+    share, timeout = (0.1, 0.4) if name in SLOW else (0.3, 20.0)
+    faulty = Faulty(served(), share, faults={name: FAULTS[name]}, seed=1)
+    assert answers(serve(faulty).address, timeout) == calm
     assert faulty.happened[name] > 0
 
 
-def answers(address: str) -> list[Any]:
+def answers(address: str, attempt_timeout_s: float = 20.0) -> list[Any]:
     """Ask for a bit of everything."""
-    options = FireworksOptions(model="m", base_url=address, **PATIENCE)
+    options = FireworksOptions(
+        model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
+    )
     found: list[Any] = []
     with FireworksBackend(options) as backend:
         found.append(backend.capabilities)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
-from egcfg_backends_fireworks.probe import Echo
 
 pytestmark = pytest.mark.vllm
 VENV = Path(__file__).parents[2] / ".venv-vllm"

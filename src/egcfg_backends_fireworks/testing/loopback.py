@@ -100,8 +100,12 @@ class LoopbackServer:
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         self.paths[handler.path] += 1
         self.keys.add(handler.headers.get("Authorization", ""))
-        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        length = int(handler.headers.get("Content-Length") or 0)
+        body = handler.rfile.read(length)
         self.received += len(body)
+        if len(body) < length:
+            handler.close_connection = True  # the client has gone
+            return
         if handler.path != PATH:
             self._send(handler, Answer(b'{"error": {"message": "no such route"}}', 404))
             return
