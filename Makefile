@@ -50,6 +50,7 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/tracers.py
+	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
 	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80 --reference-every 40

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from attrs import frozen
@@ -270,19 +271,24 @@ def _variables(rows: str) -> dict[str, Value]:
         return variables
     for row in rows.split(ROW):
         name, _, value = row.partition(FIELD)
-        variables[clean(name, _MAX_NAME)] = _value(value)
+        variables[_name(name)] = _value(value)
     return variables
 
 
 def _value(row: str) -> Value:
     kind, _, text = row.partition(FIELD)
-    return Value(clean(kind, _MAX_NAME), clean(text))
+    return Value(_name(kind), clean(text))
+
+
+@lru_cache(maxsize=1_000)  # the same few names come in every event
+def _name(text: str) -> str:
+    return clean(text, _MAX_NAME)
 
 
 def _raised(row: str, has: int) -> RaisedValue:
     kind, _, message = row.partition(FIELD)
     return RaisedValue(
-        type=clean(kind, _MAX_NAME),
+        type=_name(kind),
         message=clean(message),
         first=bool(has & journal.Has.FIRST),
     )
