@@ -216,6 +216,8 @@ def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) 
     ours_after, theirs_after, pages_after = usage()
     assert (ours_after, theirs_after) == (ours, theirs)
     assert pages_after <= pages + 50
+    # Nor has a process that waited for a program failed unseen.
+    assert server_of(own_sandbox).log_tail() == ""
 
 
 def test_a_strict_sandbox_refuses_to_work_without_a_layer() -> None:

@@ -111,6 +111,7 @@ class Server:
 
     def _await_order(self, orders: socket.socket, shape: Shape) -> None:
         staged = Staged(self, shape, ahead=True)
+        supervisor.rehearse(staged)
         _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
         if descriptors:
             # The socket stays open as long as this process is at work.

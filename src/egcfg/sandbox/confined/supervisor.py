@@ -18,7 +18,7 @@ from typing import Any
 from . import confinement, frames, program
 from .staging import Staged
 
-__all__ = ["supervise"]
+__all__ = ["rehearse", "supervise"]
 
 PIPE_CHUNK = 1 << 16
 REPORT_ROOM = 16 << 20
@@ -48,6 +48,7 @@ class Supervisor:
         self.reaped = False
         self.status = 0
         self.cpu_seconds = 0.0
+        self.seconds = 0.0
 
     def watch(self) -> None:
         """Collect what the process writes until its report is complete or it ends; kill it then.
@@ -194,6 +195,25 @@ class Supervisor:
             "lengths": [len(section) for section in sections],
         }
         return frames.pack_json(header) + b"".join(sections)
+
+
+def rehearse(staged: Staged) -> None:
+    """Do once what every supervisor does, for the reason that programs are rehearsed."""
+    limits = {"cpu_seconds": 1.0, "wall_seconds": 1.0, "memory_bytes": 1, "output_bytes": 1}
+    request = json.loads(frames.pack_json({"limits": limits})[frames.HEADER.size :])
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        supervisor = Supervisor(request, ours, staged)
+        supervisor.started = time.monotonic()
+        supervisor.report += program.READY + frames.HEADER.pack(0)
+        supervisor.open = {staged.report}
+        poll = select.poll()
+        os.set_blocking(staged.report, False)
+        supervisor._read(staged.report, poll)
+        supervisor._check_limits()
+        poll.poll(min(supervisor._patience(), 0))
+        frames.send(theirs, supervisor.answer())
+        frames.receive(ours)
 
 
 def supervise(parent: socket.socket, channel: socket.socket | None, staged: Staged) -> None:
