@@ -36,6 +36,8 @@ from egcfg_backends_hf.backend import HFBackend, HFOptions
 from egcfg_backends_hf.model_source import find_model
 
 LATENCIES_S = (0.0, 0.05, 0.2)
+RUNS = 2
+"""Per latency; the faster one counts."""
 MAX_TOKENS = 96
 PROMPT = "long_code"
 
@@ -155,7 +157,8 @@ def main() -> None:
                 solve(way, server, problems, arguments.gamma)  # records what is new
                 costs = []
                 for server.latency_s in LATENCIES_S:
-                    costs.append(solve(way, server, problems, arguments.gamma))
+                    runs = [solve(way, server, problems, arguments.gamma) for _ in range(RUNS)]
+                    costs.append(min(runs, key=lambda run: run.seconds))
             texts = texts or costs[0].texts
             same = all(cost.texts == texts for cost in costs)
             print(_row(way.name, costs) + ("" if same else "  OTHER TEXTS"), flush=True)
