@@ -119,6 +119,9 @@ class TreeEvaluator(Evaluator):
         """Forget all other nodes; their slots are free, and large buffers are given back."""
         self._tree.keep(sequences)
         self._cache.trim(self._tree.used)
+        living = [node for node in self._remembered if node.slot != NO_SLOT]
+        self._remembered = deque(living)
+        self._bytes = sum(node.scores.logprobs.nbytes for node in living if node.scores)
 
     @property
     def cache_bytes(self) -> int:

@@ -420,6 +420,16 @@ def test_what_no_living_sequence_needs_is_forgotten(backend: HFBackend) -> None:
     assert evaluator._tree.used == 3
 
 
+def test_nothing_is_remembered_of_what_was_forgotten(backend: HFBackend) -> None:
+    evaluator = backend._evaluator
+    assert isinstance(evaluator, TreeEvaluator)
+    for number in range(20):
+        sequence = backend.start((10 + number, *backend.encode(PROMPT)))
+        backend.sample([SampleQuery(sequence, 2, greedy(4))])
+        assert len(evaluator._remembered) <= 4
+        assert evaluator._bytes == 384 * 8 * len(evaluator._remembered)
+
+
 def test_a_long_prompt_runs_in_bounded_passes(backend: HFBackend, naive_logprobs: Naive) -> None:
     backend._evaluator._most = 16
     ids = backend.encode(PROMPT) * 7
