@@ -116,6 +116,7 @@ class Result:
         response: the model's whole response.
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
+        sandbox: the isolation layers under which programs ran: "active", or why not.
         extra: fields of other tools, kept as they were.
     """
 
@@ -130,6 +131,7 @@ class Result:
     response: str | None = None
     finish: str | None = None
     problem_sha256: str | None = None
+    sandbox: Mapping[str, str] | None = None
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -211,6 +213,8 @@ def dump_result(result: Result) -> bytes:
     for name in ("response", "finish", "problem_sha256"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
+    if result.sandbox is not None:
+        content["sandbox"] = dict(result.sandbox)
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
 
 
@@ -248,6 +252,7 @@ def load_result(data: bytes) -> Result:
         response=_take(rest, "response", str, None),
         finish=_take(rest, "finish", str, None),
         problem_sha256=_take(rest, "problem_sha256", str, None),
+        sandbox=_take(rest, "sandbox", dict, None),
         extra=rest,
     )
 

@@ -12,6 +12,7 @@ from egcfg.backend import Usage
 from egcfg.problem import AssertTest, Problem
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
+from egcfg.sandbox.report import SandboxReport
 from egcfg.sandbox.service import Sandbox
 from egcfg.scorer import Score, TestResult, TestStatus
 from egcfg.settings import DecodingSettings
@@ -30,6 +31,9 @@ class WatchedSandbox(Sandbox):
         self.canaries += 1
         if self.canary_error is not None:
             raise self.canary_error
+
+    def report(self) -> SandboxReport:
+        return SandboxReport({"rlimits": "active", "seccomp": "not on this kernel"})
 
 
 def always(_problem: Problem, _settings: DecodingSettings) -> bool:

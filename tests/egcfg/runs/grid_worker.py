@@ -17,6 +17,7 @@ from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
 from egcfg.runs.runner import run
 from egcfg.runs.store import ResultsFolder
+from egcfg.sandbox.report import SandboxReport
 from egcfg.scorer import Score, TestResult, TestStatus
 from egcfg.solution import FinishReason, Generation, Solution
 
@@ -24,6 +25,9 @@ from egcfg.solution import FinishReason, Generation, Solution
 class Sandbox:
     def canary(self):
         pass
+
+    def report(self):
+        return SandboxReport({"rlimits": "active"})
 
 
 class SlowSolver:

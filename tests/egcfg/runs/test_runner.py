@@ -147,6 +147,12 @@ def test_each_prompt_gets_its_engine_and_each_sandbox_one_canary(make_problem, f
     assert solver.sandbox.canaries == 1
 
 
+def test_results_tell_the_layers_under_which_programs_ran(make_problem, folder, solver):
+    run(Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[1]), folder, lambda _: solver)
+    result = folder.read(str(CONFIG), "1", 1.0).result
+    assert result.sandbox == {"rlimits": "active", "seccomp": "not on this kernel"}
+
+
 def test_a_failing_canary_stops_the_run_before_a_token_is_spent(grid, folder, solver):
     solver.sandbox.canary_error = SandboxError("it passed what must fail")
     with pytest.raises(SandboxError, match="must fail"):
