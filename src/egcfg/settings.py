@@ -37,7 +37,8 @@ class DecodingSettings:
         partial: whether the solution so far is executed and shown as well, without a candidate.
         top_p: nucleus mass of the sampled candidates.
         max_tokens: response tokens at most.
-        signal_tokens: token budget of the rendered signal.
+        signal_tokens: token budget of the rendered signal: most of what a guided line costs is
+            reading it.
         seed: of the sampled candidates.
         rule: name of the guidance rule (`egcfg.guidance.RULES`).
         guided_temperature: of the guided choice itself: 0 takes the likeliest token, else one is
@@ -56,7 +57,7 @@ class DecodingSettings:
     partial: bool = False
     top_p: float = field(default=0.95, validator=[validators.gt(0), validators.le(1)])
     max_tokens: int = field(default=512, validator=validators.ge(1))
-    signal_tokens: int = field(default=1500, validator=validators.ge(64))
+    signal_tokens: int = field(default=600, validator=validators.ge(64))
     seed: int = 0
     rule: str = "cfg"
     guided_temperature: float = field(
