@@ -17,8 +17,6 @@ import torch
 from transformers import DynamicCache
 
 from egcfg.backend import (
-    Capabilities,
-    ChatMessage,
     Continuation,
     LogprobBackend,
     SampleQuery,
@@ -26,6 +24,7 @@ from egcfg.backend import (
     TokenLogprobs,
     Usage,
 )
+from egcfg.forwarding import ForwardingBackend
 from egcfg_backends_hf.loading import load_model
 from egcfg_backends_hf.options import HFOptions
 
@@ -84,7 +83,7 @@ class BareModel:
         return logits
 
 
-class NaiveBackend(LogprobBackend):
+class NaiveBackend(ForwardingBackend):
     """Answers as another backend; does, or only counts, the naive work.
 
     Args:
@@ -101,7 +100,7 @@ class NaiveBackend(LogprobBackend):
     """
 
     def __init__(self, answers: LogprobBackend, bare: BareModel | None, every: int = 1) -> None:
-        self._answers = answers
+        super().__init__(answers)
         self._bare = bare
         self._every = every
         self._calls = {"score": 0, "sample": 0}
@@ -113,33 +112,6 @@ class NaiveBackend(LogprobBackend):
     def begin(self, prompt: str) -> None:
         """Take the unconditional prompt of the problem that comes next."""
         self._prompt, self._last, self._prefilled = self.encode(prompt), (), False
-
-    @property
-    def model_name(self) -> str:
-        """The name of the model that answers."""
-        return self._answers.model_name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Those of the backend that answers."""
-        return self._answers.capabilities
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """Those of the backend that answers."""
-        return self._answers.end_ids
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """See `LogprobBackend.encode`."""
-        return self._answers.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """See `LogprobBackend.decode`."""
-        return self._answers.decode(ids)
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """See `LogprobBackend.render_chat`."""
-        return self._answers.render_chat(messages)
 
     def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """Answer single distributions, as the reference loop asks for them."""
@@ -157,12 +129,12 @@ class NaiveBackend(LogprobBackend):
                 if self._every == 1:
                     found.append([answer])
                     continue
-            found += self._answers.score([query])
+            found += self.backend.score([query])
         return found
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """Answer with the other backend's continuations."""
-        found = self._answers.sample(queries)
+        found = self.backend.sample(queries)
         for query, continuations in zip(queries, found, strict=True):
             prefix = query.sequence.ids
             # The last token that is drawn is not run; an end token is drawn, but not told.

@@ -219,6 +219,8 @@ class Capabilities:
         chat: whether `LogprobBackend.render_chat` works.
         deterministic: whether the same seed gives the same text.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends have no need of it.
+        goes_ahead: whether a question without a draft brings along, at no extra cost, what the
+            model would go on with, so that guessed drafts would only be in its way.
     """
 
     top_k: int | None
@@ -227,6 +229,7 @@ class Capabilities:
     chat: bool
     deterministic: bool
     exact_logprobs: bool = False
+    goes_ahead: bool = False
 
 
 @frozen(kw_only=True)

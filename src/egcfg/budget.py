@@ -12,18 +12,16 @@ from typing import Protocol, TypeVar
 from attrs import define, field, frozen, validators
 
 from egcfg.backend import (
-    Capabilities,
-    ChatMessage,
     Continuation,
     LogprobBackend,
     LogprobQuery,
     SampleQuery,
     ScoreQuery,
     TokenLogprobs,
-    TokenSequence,
     Usage,
 )
 from egcfg.errors import BudgetError, ConfigError, UsageError
+from egcfg.forwarding import ForwardingBackend
 from egcfg.prices import Prices
 
 __all__ = ["Budget", "Ledger", "Meter", "MeteredBackend", "Spending", "count_text"]
@@ -194,7 +192,7 @@ class Meter:
         return Usage() if self.ledger is None else self.ledger.others()
 
 
-class MeteredBackend(LogprobBackend):
+class MeteredBackend(ForwardingBackend):
     """A backend that asks a meter before each question, and tells it afterwards.
 
     Args:
@@ -202,51 +200,9 @@ class MeteredBackend(LogprobBackend):
         meter: counts them.
     """
 
-    Options = object
-
     def __init__(self, backend: LogprobBackend, meter: Meter) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self.meter = meter
-
-    @property
-    def usage(self) -> Usage:  # type: ignore[override]  # nobody sets another's totals
-        """The totals of the backend behind it."""
-        return self.backend.usage
-
-    @property
-    def model_name(self) -> str:
-        """As the backend says."""
-        return self.backend.model_name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """As the backend says."""
-        return self.backend.capabilities
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """As the backend says."""
-        return self.backend.end_ids
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """As the backend does."""
-        return self.backend.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """As the backend does."""
-        return self.backend.decode(ids)
-
-    def count_tokens(self, text: str) -> int:
-        """As the backend does."""
-        return self.backend.count_tokens(text)
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """As the backend does."""
-        return self.backend.render_chat(messages)
-
-    def start(self, ids: Sequence[int], role: str = "") -> TokenSequence:
-        """As the backend does."""
-        return self.backend.start(ids, role)
 
     def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """As the backend does.
@@ -271,10 +227,6 @@ class MeteredBackend(LogprobBackend):
             BudgetError: a limit is reached; nothing was asked.
         """
         return self._metered(self.backend.logprobs, queries)
-
-    def close(self) -> None:
-        """End the backend."""
-        self.backend.close()
 
     def _metered(self, ask: Callable[[Sequence[Q]], list[A]], queries: Sequence[Q]) -> list[A]:
         # What is asked besides questions (a probe, a template) was spent, too.

@@ -289,11 +289,14 @@ class Decoder:
 
     def _drafts(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return what may come next: lines of candidates that still agree, or a repetition."""
-        if not self.settings.drafts or not self.backend.capabilities.scores_drafts:
+        capabilities = self.backend.capabilities
+        if not self.settings.drafts or not capabilities.scores_drafts:
             return []
         room = self.limit - len(self.response.ids) - 1
         if drafts := line_drafts(self.drafts, self.backend.decode, room):
             return drafts
+        if capabilities.goes_ahead:
+            return []
         repeated = repeated_run(ids, min(REPEATED, room))
         return [repeated] if repeated else []
 

@@ -90,7 +90,7 @@ class EndpointBackend(LogprobBackend):
     def capabilities(self) -> Capabilities:
         """What the server was found to do; probes it if that has not been done."""
         session = self._session()
-        profile = session.profile
+        profile = session.server.profile
         return Capabilities(
             top_k=profile.top_k,
             scores_drafts=session.scoring.echoes,
@@ -98,17 +98,18 @@ class EndpointBackend(LogprobBackend):
             chat=self._tokenizer is not None or profile.chat_template,
             deterministic=profile.seeded,
             exact_logprobs=session.scoring.tells_single_tokens,
+            goes_ahead=session.scoring.goes_ahead,
         )
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The end-of-sequence tokens met so far; complete for every distribution given out."""
-        return frozenset(self._session().reader.end_ids)
+        return frozenset(self._session().server.reader.end_ids)
 
     @property
     def dropped_alternatives(self) -> int:
         """Alternatives that could be given no token id, so far."""
-        return self._session().reader.dropped
+        return self._session().server.reader.dropped
 
     def probe(self) -> ServerProfile:
         """Return what the server can do; asked once per backend.
@@ -117,22 +118,22 @@ class EndpointBackend(LogprobBackend):
             CapabilityError: it gives no log-probabilities.
             UsageError, BackendError: it does not answer, or not this user.
         """
-        return self._session().profile
+        return self._session().server.profile
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of a prompt: the model's own where they can be known, else of pieces."""
-        return self._run(self._session().wire.encode, text)
+        return self._run(self._session().server.wire.encode, text)
 
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a text has: an estimate where only a request would tell."""
-        return self._run(self._session().wire.count, text)
+        return self._run(self._session().server.wire.count, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated tokens."""
         session = self._session()
-        if session.profile.spells_apart:
-            self._run(session.speller.learn, ids)
-        return session.reader.vocabulary.decode(ids)
+        if session.server.profile.spells_apart:
+            self._run(session.server.speller.learn, ids)
+        return session.server.reader.vocabulary.decode(ids)
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> str:
         """Return the prompt text of a chat, by the local tokenizer or the server's template.
@@ -144,7 +145,7 @@ class EndpointBackend(LogprobBackend):
             return self._tokenizer.render_chat(messages)
         session = self._session()
         text = None
-        if session.profile.chat_template:
+        if session.server.profile.chat_template:
             text = self._run(session.routes.render_chat, messages)
         if text is None:
             raise CapabilityError(
@@ -159,7 +160,7 @@ class EndpointBackend(LogprobBackend):
         session = self._session()
         if any(query.draft for query in queries) and not session.scoring.echoes:
             raise CapabilityError(
-                f"the endpoint scores no drafts (echo: {session.profile.echo}, policy: "
+                f"the endpoint scores no drafts (echo: {session.server.profile.echo}, policy: "
                 f"{self.options.drafts}); send sequences without drafts"
             )
         return self._run(session.scoring.score, queries)
@@ -170,7 +171,7 @@ class EndpointBackend(LogprobBackend):
         if not session.scoring.tells_single_tokens:
             raise CapabilityError(
                 f"the endpoint tells no log-probabilities of chosen tokens (echo: "
-                f"{session.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
+                f"{session.server.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
             )
         return self._run(session.scoring.logprobs, queries)
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import define, field
 
 from egcfg.backend import Continuation, SampleQuery, TokenLogprobs
-from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.connection import Connection
 from egcfg_backends_fireworks.distributions import RowReader, check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.probe import ServerProfile
-from egcfg_backends_fireworks.prompts import PromptWire
-from egcfg_backends_fireworks.requests import Requests
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
-from egcfg_backends_fireworks.spelling import Speller
 from egcfg_backends_fireworks.together import together
 
 __all__ = ["Sampling"]
@@ -63,22 +59,10 @@ class Sampling:
     """Asks for continuations.
 
     Attributes:
-        client: asks the server.
-        requests: words what it is asked.
-        profile: what it can do.
-        reader: reads its rows.
-        wire: turns sequences into what is sent.
-        speller: spells tokens.
-        cache_key: from a sequence's role to the key of its prompt cache.
+        server: who is asked.
     """
 
-    client: EndpointClient
-    requests: Requests
-    profile: ServerProfile
-    reader: RowReader
-    wire: PromptWire
-    speller: Speller
-    cache_key: Callable[[str], str]
+    server: Connection
     _most_choices: int = field(default=MOST_CHOICES, init=False, repr=False)
 
     async def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
@@ -101,7 +85,10 @@ class Sampling:
             going = [draft for draft in going if not draft.done]
         # Where rows show what temperature and top-p made of the distributions, what these were
         # before is not known.
-        return [[_continuation(each, scored=self.profile.raw) for each in some] for some in drafts]
+        return [
+            [_continuation(each, scored=self.server.profile.raw) for each in some]
+            for some in drafts
+        ]
 
     async def _go_on(self, drafts: Sequence[_Draft]) -> None:
         """Take each draft further by one answer."""
@@ -119,7 +106,7 @@ class Sampling:
 
     async def _alike(self, drafts: Sequence[_Draft]) -> None:
         """Ask for several choices of one prompt."""
-        if not self.profile.multiple or len(drafts) > self._most_choices:
+        if not self.server.profile.multiple or len(drafts) > self._most_choices:
             await together([self._different([draft]) for draft in drafts])
             return
         try:
@@ -131,7 +118,7 @@ class Sampling:
 
     async def _different(self, drafts: Sequence[_Draft]) -> None:
         """Ask for one choice of each prompt."""
-        if len(drafts) > 1 and not self.profile.batches:
+        if len(drafts) > 1 and not self.server.profile.batches:
             await together([self._different([draft]) for draft in drafts])
             return
         await self._ask(drafts, [draft.prefix for draft in drafts])
@@ -140,14 +127,14 @@ class Sampling:
         self, drafts: Sequence[_Draft], prefixes: Sequence[tuple[int, ...]], n: int = 1
     ) -> None:
         temperature, top_p = drafts[0].manner
-        request = self.requests.completion(
-            *[await self.wire.wire(prefix) for prefix in prefixes],
+        request = self.server.requests.completion(
+            *[await self.server.wire.wire(prefix) for prefix in prefixes],
             max_tokens=max(draft.room for draft in drafts),
             temperature=temperature,
             top_p=top_p,
             n=n,
             seed=drafts[0].seed + len(drafts[0].ids),
-            cache_key=self.cache_key(drafts[0].query.sequence.role),
+            cache_key=self.server.cache_key(drafts[0].query.sequence.role),
         )
 
         def check(completion: Completion) -> None:
@@ -156,11 +143,13 @@ class Sampling:
                     f"{len(completion.choices)} continuations instead of {len(drafts)}"
                 )
             for choice in completion.choices:
-                check_rows(choice, self.profile.top_k)
+                check_rows(choice, self.server.profile.top_k)
 
-        choices = await self.speller.spelt((await self.client.complete(request, check)).choices)
+        choices = await self.server.speller.spelt(
+            (await self.server.client.complete(request, check)).choices
+        )
         for draft, choice in zip(drafts, choices, strict=True):
-            _extend(draft, choice, self.reader)
+            _extend(draft, choice, self.server.reader)
 
 
 def _continuation(draft: _Draft, *, scored: bool) -> Continuation:

@@ -9,20 +9,17 @@ growing text is found again; the other branch has a new signal, and so a new tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import define, evolve, field, frozen
 
 from egcfg.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
-from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.distributions import RowReader, check_rows
+from egcfg_backends_fireworks.connection import Connection
+from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows
 from egcfg_backends_fireworks.lookahead import Lookahead
-from egcfg_backends_fireworks.probe import STEERING_BIAS, ServerProfile
-from egcfg_backends_fireworks.prompts import PromptWire
-from egcfg_backends_fireworks.requests import Requests
+from egcfg_backends_fireworks.probe import STEERING_BIAS
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
-from egcfg_backends_fireworks.spelling import Speller
 from egcfg_backends_fireworks.together import together
 
 __all__ = ["Scoring"]
@@ -51,33 +48,26 @@ class Scoring:
     """Asks for distributions, and for single log-probabilities.
 
     Attributes:
-        client: asks the server.
-        requests: words what it is asked.
-        profile: what it can do.
-        reader: reads its rows.
-        wire: turns sequences into what is sent.
-        speller: spells tokens.
-        cache_key: from a sequence's role to the key of its prompt cache.
+        server: who is asked.
         echoes: whether drafts are sent (`egcfg_backends_fireworks.drafts.scores_drafts`).
         tokens_ahead: tokens that the server goes on by itself where there is no draft; 1: none
             but the one that is asked about.
     """
 
-    client: EndpointClient
-    requests: Requests
-    profile: ServerProfile
-    reader: RowReader
-    wire: PromptWire
-    speller: Speller
-    cache_key: Callable[[str], str]
+    server: Connection
     echoes: bool
     tokens_ahead: int
     _ahead: Lookahead = field(factory=Lookahead, init=False, repr=False)
 
     @property
+    def goes_ahead(self) -> bool:
+        """Whether a question without a draft brings along what the model would go on with."""
+        return self.tokens_ahead > 1
+
+    @property
     def tells_single_tokens(self) -> bool:
         """Whether `logprobs` works."""
-        return self.echoes or self.profile.steering_id is not None
+        return self.echoes or self.server.profile.steering_id is not None
 
     async def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
         """Return the distributions of each query; all queries are asked at once.
@@ -134,7 +124,9 @@ class Scoring:
     async def _drafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
         answers = []
         for ask, choice in zip(asks, await self._choices(asks, 1), strict=True):
-            found = draft_distributions(self.reader, choice, ask.draft, self.profile.end_id)
+            found = draft_distributions(
+                self.server.reader, choice, ask.draft, self.server.profile.end_id
+            )
             self._ahead.remember(ask.ids, found, ask.draft)
             answers.append((ask, found))
         return answers
@@ -151,22 +143,22 @@ class Scoring:
         """Return the server's answer to each prompt: all of them with drafts, or none."""
         if not asks:
             return []
-        batches = self.profile.batched_echo if asks[0].draft else self.profile.batches
+        batches = self.server.profile.batched_echo if asks[0].draft else self.server.profile.batches
         if len(asks) > 1 and batches:
             return await self._request(asks, tokens)
         singles = await together([self._request([ask], tokens) for ask in asks])
         return [choice for [choice] in singles]
 
     async def _request(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
-        prompts = [await self.wire.wire(ask.prompt) for ask in asks]
+        prompts = [await self.server.wire.wire(ask.prompt) for ask in asks]
         longest = max(len(ask.draft) for ask in asks)
-        echo = (longest if self.profile.echo_last else 0) if longest else None
-        request = self.requests.completion(
+        echo = (longest if self.server.profile.echo_last else 0) if longest else None
+        request = self.server.requests.completion(
             *prompts,
             max_tokens=tokens,
             temperature=self._plain_temperature,
             echo=echo,
-            cache_key=self.cache_key(asks[0].role),
+            cache_key=self.server.cache_key(asks[0].role),
         )
 
         def check(completion: Completion) -> None:
@@ -182,30 +174,30 @@ class Scoring:
                 else:
                     self._echoed(choice, ask.draft)
 
-        choices = (await self.client.complete(request, check)).choices
+        choices = (await self.server.client.complete(request, check)).choices
         # What was sent needs no spelling: whoever sent it knows it.
-        return await self.speller.spelt(choices) if echo is None else list(choices)
+        return await self.server.speller.spelt(choices) if echo is None else list(choices)
 
     # --- what it means ---------------------------------------------------------------------------
 
     def _check_plain(self, choice: Choice) -> None:
-        check_rows(choice, self.reader.top_k)
+        check_rows(choice, self.server.reader.top_k)
         ended = choice.finish == "stop" and not choice.text
-        if not (choice.rows or self.profile.steering_id is not None or ended):
+        if not (choice.rows or self.server.profile.steering_id is not None or ended):
             raise MalformedResponseError("an answer without log-probabilities")
 
     async def _along(self, ask: _Ask, choice: Choice) -> tuple[list[TokenLogprobs], list[int]]:
         """Return the distributions on the way that the server went, and its tokens."""
-        reader = self.reader
+        reader = self.server.reader
         if choice.rows and self.tokens_ahead > 1 and reader.drawn(choice.rows[0]) is None:
             # Tokens that are one character together share a row: whose distribution is it?
             [choice] = await self._request([ask], 1)
-        if not choice.rows and self.profile.steering_id is not None:
+        if not choice.rows and self.server.profile.steering_id is not None:
             # No row: the token was no whole character, or an end that the server does not show.
             # What is asked is the distribution, so let the server draw another token from it.
-            choice = await self._steered(ask, self.profile.steering_id)
+            choice = await self._steered(ask, self.server.profile.steering_id)
         if not choice.rows:
-            return [reader.hidden_end(self.profile.end_id)], []
+            return [reader.hidden_end(self.server.profile.end_id)], []
         reader.note_end(choice)
         distributions = [reader.distribution(choice.rows[0])]
         way: list[int] = []
@@ -222,20 +214,20 @@ class Scoring:
 
         The choice has no rows where that token is no whole character.
         """
-        request = self.requests.completion(
-            await self.wire.wire(ask.ids),
+        request = self.server.requests.completion(
+            await self.server.wire.wire(ask.ids),
             temperature=self._plain_temperature,
             bias={token: STEERING_BIAS},
-            cache_key=self.cache_key(ask.role),
+            cache_key=self.server.cache_key(ask.role),
         )
 
         def check(completion: Completion) -> None:
             choice = completion.choices[0]
-            check_rows(choice, self.reader.top_k)
+            check_rows(choice, self.server.reader.top_k)
             if choice.rows and choice.rows[0].token.id != token:
                 raise MalformedResponseError("another token than was forced")
 
-        return (await self.client.complete(request, check)).choices[0]
+        return (await self.server.client.complete(request, check)).choices[0]
 
     async def _forced(self, ask: _Ask) -> float:
         """Return the log-probability of a token by letting the server draw it."""
@@ -250,7 +242,7 @@ class Scoring:
 
     def _echoed(self, choice: Choice, draft: Sequence[int]) -> float:
         """Return the log-probability of the first token of an echoed draft."""
-        logprob = draft_rows(choice, draft, self.reader.top_k)[0].logprob
+        logprob = draft_rows(choice, draft, self.server.reader.top_k)[0].logprob
         if logprob is None:
             raise MalformedResponseError("an echoed token without its log-probability")
         return logprob
@@ -258,7 +250,7 @@ class Scoring:
     @property
     def _plain_temperature(self) -> float:
         # Where the temperature changes what is reported, 1 is the one that leaves it alone.
-        return 0.0 if self.profile.raw else 1.0
+        return 0.0 if self.server.profile.raw else 1.0
 
 
 def _without_covered(asks: Sequence[_Ask]) -> list[_Ask]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Self
 
 from attrs import define
 
 from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.connection import Connection
 from egcfg_backends_fireworks.distributions import RowReader
 from egcfg_backends_fireworks.drafts import scores_drafts
 from egcfg_backends_fireworks.options import EndpointOptions
-from egcfg_backends_fireworks.probe import ServerProfile, probe_server
+from egcfg_backends_fireworks.probe import probe_server
 from egcfg_backends_fireworks.prompts import PromptWire
 from egcfg_backends_fireworks.requests import Dialect, Requests
 from egcfg_backends_fireworks.sampling import Sampling
@@ -30,19 +30,13 @@ class Session:
 
     Attributes:
         routes: the server's further routes.
-        profile: what it can do.
-        reader: reads its rows.
-        wire: turns sequences into what is sent.
-        speller: spells tokens.
+        server: what it can do, and how it is asked and read.
         scoring: asks for distributions.
         sampling: asks for continuations.
     """
 
     routes: ServerRoutes
-    profile: ServerProfile
-    reader: RowReader
-    wire: PromptWire
-    speller: Speller
+    server: Connection
     scoring: Scoring
     sampling: Sampling
 
@@ -77,40 +71,19 @@ class Session:
         async def learn(text: str) -> Sequence[int] | None:
             return (await client.complete(requests.completion(text))).choices[0].prompt_ids
 
-        wire = PromptWire(vocabulary, profile, routes.tokenize_pieces, learn, tokenizer)
-        session_key = uuid.uuid4().hex
-
-        def cache_key(role: str) -> str:
-            return f"egcfg-{session_key}-{role or 'other'}"
-
-        scoring = Scoring(
+        server = Connection(
             client=client,
             requests=requests,
             profile=profile,
             reader=reader,
-            wire=wire,
+            wire=PromptWire(vocabulary, profile, routes.tokenize_pieces, learn, tokenizer),
             speller=speller,
-            cache_key=cache_key,
+        )
+        scoring = Scoring(
+            server=server,
             echoes=scores_drafts(profile, options.drafts),
             # What is drawn at another temperature than 0 is no way that the text would go, and text
             # that is sent back might be split into other tokens.
             tokens_ahead=options.lookahead if profile.ids_throughout and profile.raw else 1,
         )
-        sampling = Sampling(
-            client=client,
-            requests=requests,
-            profile=profile,
-            reader=reader,
-            wire=wire,
-            speller=speller,
-            cache_key=cache_key,
-        )
-        return cls(
-            routes=routes,
-            profile=profile,
-            reader=reader,
-            wire=wire,
-            speller=speller,
-            scoring=scoring,
-            sampling=sampling,
-        )
+        return cls(routes=routes, server=server, scoring=scoring, sampling=Sampling(server=server))

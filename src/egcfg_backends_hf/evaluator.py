@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -97,8 +96,7 @@ class TreeEvaluator(Evaluator):
         super().__init__(model)
         self._tree = TokenTree()
         self._cache = SlotCache(model.layers)
-        self._remembered: deque[Node] = deque()
-        self._bytes = 0
+        self._remembered: dict[Node, None] = {}
 
     def distributions(self, questions: Sequence[Question]) -> list[list[TokenLogprobs]]:
         """Return the distributions, see `Evaluator.distributions`."""
@@ -119,9 +117,7 @@ class TreeEvaluator(Evaluator):
         """Forget all other nodes; their slots are free, and large buffers are given back."""
         self._tree.keep(sequences)
         self._cache.trim(self._tree.used)
-        living = [node for node in self._remembered if node.slot != NO_SLOT]
-        self._remembered = deque(living)
-        self._bytes = sum(node.scores.logprobs.nbytes for node in living if node.scores)
+        self._remembered = {node: None for node in self._remembered if node.slot != NO_SLOT}
 
     @property
     def cache_bytes(self) -> int:
@@ -155,12 +151,11 @@ class TreeEvaluator(Evaluator):
     def _remember(self, fresh: dict[Node, TokenLogprobs]) -> None:
         for node, scores in fresh.items():
             node.scores = scores
-            self._bytes += scores.logprobs.nbytes
-            self._remembered.append(node)
-        while self._bytes > SCORES_BUDGET and self._remembered:
-            oldest = self._remembered.popleft()
-            if oldest.scores is not None:
-                self._bytes -= oldest.scores.logprobs.nbytes
+            self._remembered[node] = None
+            # All distributions are equally large, and the oldest come first.
+            if len(self._remembered) * scores.logprobs.nbytes > SCORES_BUDGET:
+                oldest = next(iter(self._remembered))
+                del self._remembered[oldest]
                 oldest.scores = None
 
 

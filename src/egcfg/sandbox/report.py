@@ -7,23 +7,11 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from egcfg.sandbox.confined.layers import LINUX_ONLY, WORKS
+
 __all__ = ["LAYERS", "Level", "SandboxReport"]
 
-ACTIVE = "active"
-LAYERS = (
-    "clean environment",
-    "rlimits",
-    "memory limit",
-    "user namespace",
-    "network namespace",
-    "ipc namespace",
-    "uts namespace",
-    "mount namespace",
-    "pid namespace",
-    "no_new_privs",
-    "landlock",
-    "seccomp",
-)
+LAYERS = ("clean environment", "rlimits", "memory limit", *LINUX_ONLY)
 """Every layer there is; on Linux all of them work for ordinary users, unless switched off."""
 
 
@@ -68,4 +56,4 @@ class SandboxReport:
         return Level.STRONG if files and network and processes else Level.BASIC
 
     def _has(self, name: str) -> bool:
-        return self.layers.get(name) == ACTIVE
+        return self.layers.get(name) == WORKS

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection
 
-__all__ = ["PROBE_BYTES", "Layers", "open_layers", "reason"]
+__all__ = ["LINUX_ONLY", "PROBE_BYTES", "WORKS", "Layers", "open_layers", "reason"]
 
 WORKS = "active"
 PROBE_BYTES = 64 << 20
