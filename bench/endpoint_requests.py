@@ -30,7 +30,8 @@ from egcfg.sandbox import Sandbox
 from egcfg.settings import DecodingSettings
 from egcfg.signal import SignalBuilder
 from egcfg.testing.reference import reference_decode
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer, ServedModel
 from egcfg_backends_hf.backend import HFBackend, HFOptions
 from egcfg_backends_hf.model_source import find_model

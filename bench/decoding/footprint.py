@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from attrs import evolve
-from tables import Report
+from tables import Report, common_length
 from transformers import AutoConfig
 from workbench import Workbench, model_options
 
@@ -100,9 +100,7 @@ def tree_size(prefixes: Iterable[Sequence[int]]) -> int:
     """Return how many tokens there are, those of common beginnings counted once."""
     size, last = 0, ()
     for prefix in sorted(prefixes):  # neighbours have the longest beginnings in common
-        pairs = zip(last, prefix, strict=False)
-        shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(last), len(prefix)))
-        size += len(prefix) - shared
+        size += len(prefix) - common_length(last, prefix)
         last = prefix
     return size
 

@@ -4,8 +4,8 @@ Speed does not depend on the weights, but how often drafts are accepted depends 
 random model writes no code. So a small real model (the embedded one) is put into a frame of the
 large shape: its weights in the corner of the large ones, zeros elsewhere. It computes with all of
 them, and writes what the small one writes. Without a GPU the command says so and ends; on the CPU
-``--hidden 640 --intermediate 1600`` shows that it works, and nothing else. No GPU was at hand when
-this was written: the path through CUDA is untested.
+``--hidden 640 --intermediate 1600`` shows that it works, and nothing else. The path
+through CUDA is untested.
 """
 
 from __future__ import annotations

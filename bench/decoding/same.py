@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from tables import Report
+from tables import Report, common_length
 from workbench import Workbench
 
 from egcfg.backend import TokenLogprobs
@@ -50,7 +50,7 @@ def run(options: Namespace, report: Report) -> None:
                 for name, (ids, _) in texts.items():
                     equal[name] += ids == expected
                     if ids != expected:
-                        place = _first_difference(ids, expected)
+                        place = common_length(ids, expected)
                         margin = margins[place] if place < len(margins) else float("nan")
                         report.say(
                             f"{problem.task_id}, gamma {gamma:g}, {name}: token {place} differs; "
@@ -89,8 +89,3 @@ def _decode(
     ):
         found = bench.decode(problem, gamma=gamma, drafts=drafts)
     return found.generation.ids, margins
-
-
-def _first_difference(first: Sequence[int], second: Sequence[int]) -> int:
-    pairs = zip(first, second, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

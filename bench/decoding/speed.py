@@ -16,7 +16,7 @@ from attrs import frozen
 from counts import reference
 from naive import BareModel, NaiveBackend
 from peers import generate
-from tables import Report, spread
+from tables import Report, common_length, spread
 from workbench import Decoded, Stopwatch, Workbench, model_options
 
 from egcfg.problem import Problem
@@ -142,7 +142,9 @@ class Same:
 
     def add(self, name: str, task: str, one: Sequence[int], other: Sequence[int]) -> None:
         """Compare two texts' ids."""
-        where = "" if tuple(one) == tuple(other) else f"{task} from token {_parting(one, other)}"
+        where = (
+            "" if tuple(one) == tuple(other) else f"{task} from token {common_length(one, other)}"
+        )
         self._found.setdefault(name, []).append(where)
 
     def lines(self) -> list[str]:
@@ -153,11 +155,6 @@ class Same:
             text = f"{name}: the same ids in {len(wheres) - len(parted)} of {len(wheres)} tasks"
             found.append(text + (f"; not in {', '.join(parted)}" if parted else ""))
         return found
-
-
-def _parting(one: Sequence[int], other: Sequence[int]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _plain_peers(

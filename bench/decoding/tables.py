@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Report", "spread"]
+__all__ = ["Report", "common_length", "spread"]
 
 WIDTH = 160
 """Columns where the output is no terminal."""
@@ -62,6 +62,12 @@ class Report:
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the median, and the least and the largest value."""
     return statistics.median(values), min(values), max(values)
+
+
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of what two sequences of token ids begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _shown(cell: Any) -> str:

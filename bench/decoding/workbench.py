@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,6 @@ class Workbench:
         prompt: Prompt | None = None,
         signals: SignalBuilder | None = None,
         backend: LogprobBackend | None = None,
-        on_step: Callable[[LineStep], None] | None = None,
         **changes: Any,
     ) -> Decoded:
         """Decode a problem.
@@ -184,7 +183,6 @@ class Workbench:
             prompt: its wording; None: as the prompt builder words it.
             signals: what makes the signals; None: the real ones.
             backend: the model; None: the workbench's.
-            on_step: sees each line, while the clock runs.
             changes: to the settings.
         """
         settings = evolve(self.settings, **changes)
@@ -202,8 +200,6 @@ class Workbench:
                     generation: Generation = stop.value
                     break
                 steps.append(step)
-                if on_step is not None:
-                    on_step(step)
         return Decoded(prompt, tuple(steps), generation, watch.seconds)
 
 

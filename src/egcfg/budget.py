@@ -78,6 +78,10 @@ class Budget:
         shares = [amount / limit for _, amount, limit in self._limits(spent) if limit is not None]
         return max(shares, default=0.0)
 
+    def concerns(self, spent: Usage) -> bool:
+        """Whether what was spent is worth telling: something is limited, priced, or was sent."""
+        return self.limited or self.prices is not None or spent.requests > 0
+
     def describe(self, spent: Usage) -> str:
         """Return what was spent, in words, and of how much."""
         cached = f" ({count_text(spent.cached_tokens)} cached)" if spent.cached_tokens else ""

@@ -254,12 +254,13 @@ class Decoder:
         guided = self.rule(plain, conditional, self.settings.gamma)
         if guided.doubts and self.backend.capabilities.exact_logprobs:
             before = self.backend.usage
-            guided = settle(
+            plain, guided = settle(
                 self.backend,
                 self.rule,
                 self.settings.gamma,
                 (self.plain, branch),
                 (plain, conditional),
+                guided,
             )
             self._count(Stage.GUIDED, before)
         return plain, guided

@@ -20,8 +20,9 @@ def settle(
     gamma: float,
     sequences: Sequence[TokenSequence],
     lists: Sequence[TokenLogprobs],
-) -> Guided:
-    """Return the guided distribution, mixed from as many exact values as the choice needs.
+    guided: Guided,
+) -> tuple[TokenLogprobs, Guided]:
+    """Mix again from as many exact values as the choice needs.
 
     Args:
         backend: one that has `egcfg.backend.Capabilities.exact_logprobs`.
@@ -29,12 +30,15 @@ def settle(
         gamma: the strength of guidance.
         sequences: the unconditional and the conditional branch.
         lists: their next-token distributions, cut.
+        guided: what they mix to.
+
+    Returns:
+        The unconditional distribution with its exact values, and the guided one.
 
     Raises:
         BackendError: the model did not answer.
     """
     known = list(lists)
-    guided = rule(known[0], known[1], gamma)
     for _ in range(ROUNDS):
         asked = [
             (number, LogprobQuery(sequence, tokens))
@@ -47,4 +51,4 @@ def settle(
         for (number, query), values in zip(asked, answers, strict=True):
             known[number] = known[number].with_values(query.tokens, values)
         guided = rule(known[0], known[1], gamma)
-    return guided
+    return known[0], guided

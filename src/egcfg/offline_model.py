@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from egcfg.backend import ChatMessage
+if TYPE_CHECKING:  # it would load numpy, and this module is imported at start-up
+    from egcfg.backend import ChatMessage
 
 __all__ = ["OfflineModel", "OfflineTokenizer"]
 

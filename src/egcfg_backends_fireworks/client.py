@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import tenacity
@@ -146,8 +147,15 @@ class EndpointClient:
             ) from None
 
     async def _once(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
-        async with self.pace.slot():
-            limit = min(self.options.attempt_timeout_s, max(deadline - self.clock(), 0.0))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(max(deadline - self.clock(), 0.0)):
+                    await held.enter_async_context(self.pace.slot())
+            except TimeoutError:
+                raise TransientFault("no turn among the requests in flight") from None
+            limit = min(self.options.attempt_timeout_s, deadline - self.clock())
+            if limit <= 0:
+                raise TransientFault("no turn among the requests in flight")
             self.usage += Usage(requests=1)
             try:
                 # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.

@@ -176,7 +176,7 @@ class EndpointBackend(LogprobBackend):
         return self._run(session.scoring.logprobs, queries)
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """Return the continuations of each query, in one request per query where possible."""
+        """Return the continuations of each query, in as few requests as the server allows."""
         return self._run(self._session().sampling.sample, queries)
 
     def close(self) -> None:

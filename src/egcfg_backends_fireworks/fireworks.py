@@ -7,32 +7,17 @@ from typing import ClassVar
 
 import fireworks
 import httpx
-from attrs import field, frozen, validators
 
 from egcfg_backends_fireworks.address import NO_KEY, api_key, checked_address
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import EndpointOptions
+from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.requests import Dialect
 from egcfg_backends_fireworks.transport import SdkTransport
 
-__all__ = ["FireworksBackend", "FireworksOptions"]
+__all__ = ["FireworksBackend"]
 
 KEY_VARIABLE = "FIREWORKS_API_KEY"
 DEFAULT_URL = "https://api.fireworks.ai/inference"
-MOST_ALTERNATIVES = 5
-
-
-@frozen(kw_only=True)
-class FireworksOptions(EndpointOptions):
-    """The options of `FireworksBackend`.
-
-    ``model`` is a full name, such as ``accounts/fireworks/models/deepseek-v3-0324``.
-    """
-
-    top_k: int = field(
-        default=MOST_ALTERNATIVES,
-        validator=[validators.ge(1), validators.le(MOST_ALTERNATIVES)],
-    )
 
 
 class FireworksBackend(EndpointBackend):

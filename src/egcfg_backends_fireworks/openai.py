@@ -8,26 +8,17 @@ from typing import ClassVar
 
 import httpx2
 import openai
-from attrs import frozen
 
 from egcfg_backends_fireworks.address import NO_KEY, api_key, checked_address
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import EndpointOptions
+from egcfg_backends_fireworks.options import OpenAIOptions
 from egcfg_backends_fireworks.requests import Dialect
 from egcfg_backends_fireworks.transport import SdkTransport
 
-__all__ = ["OpenAIBackend", "OpenAIOptions"]
+__all__ = ["OpenAIBackend"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_URL = "https://api.openai.com/v1"
-
-
-@frozen(kw_only=True)
-class OpenAIOptions(EndpointOptions):
-    """The options of `OpenAIBackend`.
-
-    ``base_url`` ends in the API's version, as in ``http://127.0.0.1:8080/v1``.
-    """
 
 
 class OpenAIBackend(EndpointBackend):

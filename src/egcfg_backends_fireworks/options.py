@@ -23,6 +23,9 @@ class DraftPolicy(enum.StrEnum):
     LINE_ECHO = "line_echo"
 
 
+MOST_OF_FIREWORKS = 5
+"""Alternatives that Fireworks gives per token."""
+
 TEXT_IS_THE_SAME = {"changes_text": False}
 """Marks an option that may differ between two parts of one run."""
 
@@ -71,3 +74,24 @@ class EndpointOptions:
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     lookahead: int = field(default=8, validator=validators.ge(1))
     tokenizer: str | None = None
+
+
+@frozen(kw_only=True)
+class FireworksOptions(EndpointOptions):
+    """The options of the backend ``fireworks``.
+
+    ``model`` is a full name, such as ``accounts/fireworks/models/deepseek-v3-0324``.
+    """
+
+    top_k: int = field(
+        default=MOST_OF_FIREWORKS,
+        validator=[validators.ge(1), validators.le(MOST_OF_FIREWORKS)],
+    )
+
+
+@frozen(kw_only=True)
+class OpenAIOptions(EndpointOptions):
+    """The options of the backend ``openai``.
+
+    ``base_url`` ends in the API's version, as in ``http://127.0.0.1:8080/v1``.
+    """

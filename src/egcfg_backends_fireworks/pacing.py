@@ -37,7 +37,7 @@ def pace_folder(address: str, key: str) -> Path:
         ConfigError: it cannot be written, or belongs to another user.
     """
     base = Path(tempfile.gettempdir()) / f"egcfg-{os.getuid()}"
-    # Not even a hash of the key by itself: whoever reads the name learns nothing.
+    # One key's limits are not another's. Keys are too long to be guessed from their hash.
     name = hashlib.sha256(f"{address}\n{key}".encode()).hexdigest()[:32]
     folder = base / "endpoints" / name
     try:

@@ -1,4 +1,4 @@
-"""Draws continuations: all of them in one request, cut here at their lines and stops."""
+"""Draws continuations, in as few requests as possible; cut here at their lines and stops."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from egcfg.backend import ChatMessage
 from egcfg.errors import CapabilityError, UsageError
 from egcfg.offline_model import OfflineModel, OfflineTokenizer
+from egcfg_backends_hf.causes import one_line
 from egcfg_backends_hf.embedded import embedded_model
 from egcfg_backends_hf.options import HFOptions
 
@@ -67,7 +68,7 @@ class OfflineHFModel(OfflineModel):
                 if not folder.is_dir():
                     return None  # a hub model that was never downloaded
                 raise UsageError(
-                    f"cannot read the tokenizer of {source}: {' '.join(str(error).split())[:200]}; "
+                    f"cannot read the tokenizer of {source}: {one_line(error)}; "
                     "pass a complete model folder, a .gguf file or a hub id"
                 ) from error
         return _Tokenizer(TextCodec(loaded))

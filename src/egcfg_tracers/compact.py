@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from egcfg.tracer import Trace
-from egcfg_tracers.fitting import Block, fit
+from egcfg_tracers.fitting import Block, fit, whole
 from egcfg_tracers.folding import Keep, fold, loop_spans
 from egcfg_tracers.steps import Step, ending, parse, steps_of
 from egcfg_tracers.values import clean
@@ -33,10 +33,10 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
     blocks: list[Block] = []
     for keep in _KEEPS:
         blocks = list(_blocks([*fold(steps, spans, keep), *last]))
-        text = fit(blocks, max_chars)
-        if text.count("\n") + 1 == len(blocks):  # nothing was left out
-            break
-    return text
+        text = whole(blocks)
+        if len(text) <= max_chars:
+            return text
+    return fit(blocks, max_chars)
 
 
 def _blocks(steps: Iterable[Step]) -> Iterable[Block]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-__all__ = ["Block", "fit"]
+__all__ = ["Block", "fit", "whole"]
 
 _HEAD_SHARE = 0.35
 
@@ -34,7 +34,7 @@ def fit(blocks: Sequence[Block], max_chars: int, unit: str = "lines") -> str:
     What is left out lies between the first 35 % and the last 65 % of the text. `unit` is what the
     text calls the blocks that it leaves out.
     """
-    text = _joined(blocks, [True] * len(blocks), unit)
+    text = whole(blocks)
     if len(text) <= max_chars:
         return text
     pinned = [block for block in blocks if block.pinned]
@@ -48,6 +48,11 @@ def fit(blocks: Sequence[Block], max_chars: int, unit: str = "lines") -> str:
         # A block whose short form was reckoned with needs its whole text, as the other is gone.
         room -= len(text) - max_chars
     return _squeeze([block.text for block in pinned], max_chars)
+
+
+def whole(blocks: Sequence[Block]) -> str:
+    """Join blocks, one a line, with none left out."""
+    return "\n".join(_forms(blocks, [True] * len(blocks)))
 
 
 def _forms(blocks: Sequence[Block], shown: Sequence[bool]) -> list[str]:

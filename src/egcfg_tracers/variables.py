@@ -54,12 +54,11 @@ class Variables:
         # An atom itself, or the serialised form of a container within a tuple, which no atom is.
         self._known: dict[str, Any] = {}
         self._texts: dict[str, str] = {}
-        self._size = 0
 
     def changes(self, variables: Mapping[str, Any]) -> str:
         """Return rows for the variables that are new, changed or deleted, in their order."""
         known = self._known
-        size = len(variables)
+        shown = len(variables)
         rows = []
         try:
             for name, value in variables.items():
@@ -67,6 +66,7 @@ class Variables:
                     last = known[name]
                 except KeyError:
                     if len(known) >= MAX_NAMES or not _is_shown(name):
+                        shown -= 1
                         continue
                     last = _UNSEEN
                 if last is value:
@@ -92,9 +92,8 @@ class Variables:
                     rows.append(f"{name}{_FIELD}{text}")
         except RuntimeError:  # the module's variables changed in another thread meanwhile
             pass
-        if size < self._size:
+        if shown < len(known):
             rows += self._forget_deleted(variables)
-        self._size = size
         return _ROW.join(rows)
 
     def changes_of_any(self, variables: Mapping[Any, Any]) -> str:

@@ -182,13 +182,19 @@ def test_top_k_lists_decide_as_dense_ones_where_they_are_certain() -> None:
 
 @pytest.mark.parametrize("gamma", [0.3, 0.8])
 def test_exact_values_make_short_lists_decide_as_dense_distributions_do(gamma: float) -> None:
-    _, dense = decode(backend(noise=0.4), gamma=gamma)
-    _, cut = decode(backend(noise=0.4, top_k=3, exact_logprobs=True), gamma=gamma)
+    dense_steps, dense = decode(backend(noise=0.4), gamma=gamma)
+    cut_steps, cut = decode(backend(noise=0.4, top_k=3, exact_logprobs=True), gamma=gamma)
     _, short = decode(backend(noise=0.4, top_k=3), gamma=gamma)
     assert short.uncertain_choices > 0
     assert cut.uncertain_choices < short.uncertain_choices
     assert cut.ids == dense.ids
     assert cut.total_usage.requests > 0
+    # What was asked for is what is told.
+    exact, told = (
+        [token.logprob_plain for step in steps if step.signal for token in step.tokens]
+        for steps in (dense_steps, cut_steps)
+    )
+    assert told == pytest.approx(exact)
 
 
 def test_a_candidate_whose_distributions_are_known_is_scored_on_one_branch_only() -> None:

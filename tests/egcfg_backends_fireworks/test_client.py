@@ -15,8 +15,9 @@ from attrs import define, field
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
-from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg_backends_fireworks.options import EndpointOptions, FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
 
 GOOD = json.dumps(
@@ -167,6 +168,25 @@ def test_no_wait_is_begun_that_ends_behind_the_deadline(
     with pytest.raises(BackendError, match="in 2 attempts"):
         client.ask(server.address, timeout_s=100.0)
     assert client.clock.waits == [60.0]
+
+
+def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer: Any) -> None:
+    server = serve(lambda _: answer(GOOD))
+    options = EndpointOptions(model="m", max_concurrency=1, timeout_s=0.2)
+
+    async def both() -> None:
+        transport = OpenAIBackend(
+            OpenAIOptions(model="m", base_url=f"{server.address}/v1")
+        ).transport_factory()()
+        asking = EndpointClient(transport, options)
+        async with asking.pace.slot():
+            with pytest.raises(BackendError, match="no turn among the requests in flight"):
+                await asking.complete(dict(REQUEST))
+        assert asking.usage.requests == 0
+        await transport.close()
+
+    asyncio.run(both())
+    assert server.paths.total() == 0
 
 
 @pytest.mark.parametrize("fault", ["drip", "stall"])

@@ -27,9 +27,10 @@ from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
 from egcfg.hookspecs import Kind
 from egcfg.plugins import create
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.probe import ServerProfile
 
 pytestmark = pytest.mark.usefixtures("no_keys")
@@ -682,7 +683,8 @@ def test_no_option_takes_a_key() -> None:
 def test_a_process_that_forgets_to_close_still_ends(serve: Any, tiny_endpoint: Any) -> None:
     server = serve(tiny_endpoint("legacy"))
     code = (
-        "from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions\n"
+        "from egcfg_backends_fireworks.openai import OpenAIBackend\n"
+        "from egcfg_backends_fireworks.options import OpenAIOptions\n"
         f"options = OpenAIOptions(model='m', base_url='{server.address}/v1')\n"
         "backend = OpenAIBackend(options)\n"
         "print(backend.probe().top_k)\n"

@@ -26,7 +26,8 @@ from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
 from egcfg.settings import DecodingSettings
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel
 
 KEY = "fw-very-secret-0123456789"

@@ -13,7 +13,8 @@ import pytest
 from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import ContextOverflowError
 from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg_backends_fireworks.options import OpenAIOptions
 
 pytestmark = pytest.mark.server
 PROMPT = "def add(a, b):\n    return"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from egcfg.errors import MissingExtraError, UsageError
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
+from egcfg_backends_fireworks.options import FireworksOptions
 
 
 @pytest.mark.model

@@ -21,7 +21,8 @@ from egcfg.signal import SignalBuilder
 from egcfg.solution import Generation
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.tracer import Trace, Tracer, TraceRequest
-from egcfg_backends_fireworks.fireworks import FireworksBackend, FireworksOptions
+from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import ServedModel
 
 PROBLEM = Problem(

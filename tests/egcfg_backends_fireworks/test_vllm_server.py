@@ -17,7 +17,8 @@ import pytest
 
 from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
 from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend, OpenAIOptions
+from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg_backends_fireworks.options import OpenAIOptions
 
 pytestmark = pytest.mark.vllm
 VENV = Path(__file__).parents[2] / ".venv-vllm"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from egcfg.sandbox import Outcome
 from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, TraceRequest, Value
-from egcfg_tracers.fitting import Block, fit
+from egcfg_tracers.fitting import Block, fit, whole
 from egcfg_tracers.tracers import (
     BytecodeOptions,
     BytecodeTracer,
@@ -144,6 +144,13 @@ def test_blocks_are_left_out_between_a_third_and_two_thirds():
     assert 0.2 < head / len(shown) < 0.5
     skipped = [int(line.split()[1]) for line in lines if line.startswith("...")]
     assert sum(skipped) + len(shown) == 100
+
+
+def test_a_block_left_out_is_no_block_that_fits():
+    blocks = [Block("x" * 30, number in (0, 8)) for number in range(9)]
+    assert whole(blocks) == fit(blocks, 300) == "\n".join(["x" * 30] * 9)
+    assert len(fit(blocks, 255)) <= 255
+    assert "left out" in fit(blocks, 255)
 
 
 def test_a_short_form_is_shown_only_where_the_whole_one_is():

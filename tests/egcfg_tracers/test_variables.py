@@ -69,6 +69,16 @@ def test_a_deleted_variable_is_told_and_is_new_when_bound_again():
     assert told(variables.changes({"a": 1, "b": 2})) == {"a": "1"}
 
 
+def test_a_deletion_is_told_even_where_a_new_name_takes_its_place():
+    variables = Variables()
+    variables.changes({".0": 9, "error": 1, "b": 2})
+    assert told(variables.changes({".0": 9, "b": 2, "text": 3})) == {
+        "text": "3",
+        "error": "<deleted>",
+    }
+    assert told(variables.all()) == {"b": "2", "text": "3"}
+
+
 def test_odd_names_and_more_than_the_limit_are_left_out():
     crowd = {f"n{i}": i for i in range(MAX_NAMES + 10)}
     odd = {"__doc__": "", ".0": 1, "a b": 2, 7: 3, "line\nbreak": 4}

@@ -89,13 +89,14 @@ def _report(folder: Path, form: str, prices: PricesOf) -> str:
 
 
 def _spent(folder: Path, prices: Prices | None) -> str:
-    """Return what was spent on a model's results; empty where no money is in question."""
+    """Return what was spent on a model's results; empty where that is of no interest."""
     from egcfg.budget import Budget
     from egcfg.runs.ledger import FolderLedger
     from egcfg.runs.store import SPENT_NAME
 
     spent = FolderLedger(folder / SPENT_NAME).others()
-    return Budget(prices=prices).describe(spent) if spent.requests or prices is not None else ""
+    budget = Budget(prices=prices)
+    return budget.describe(spent) if budget.concerns(spent) else ""
 
 
 def prices_of(table: PriceTable | None) -> PricesOf:

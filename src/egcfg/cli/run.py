@@ -118,7 +118,7 @@ def _closing_words(summary: RunSummary, plan: RunPlan, records: Sequence[Record]
 def _say_what_was_spent(spending: Spending, plan: RunPlan) -> None:
     """Say what a budget is held against: everything spent on the folder; and this run's part."""
     budget, total = plan.budget, spending.total
-    if is_quiet() or not (budget.limited or budget.prices is not None or total.requests):
+    if is_quiet() or not budget.concerns(total):
         return
     click.echo(printable_line(f"spent on {plan.folder.path}: {budget.describe(total)}"), err=True)
     if total != spending.here:

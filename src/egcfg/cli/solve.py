@@ -135,10 +135,9 @@ def _solve(
             tried.append(solution)
             if solution.passed:
                 break
-    budget = meter.budget
-    shown = budget.limited or budget.prices is not None
+    budget, spent = meter.budget, meter.spending.total
     best = max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
-    return best, budget.describe(meter.spending.total) if shown else "", ended_by
+    return best, budget.describe(spent) if budget.concerns(spent) else "", ended_by
 
 
 def _explainer(engine: Engine, problem: Problem) -> Explainer:

@@ -108,9 +108,9 @@ def _hint(trace: Trace, seconds: float) -> str | None:
     from egcfg.sandbox import Outcome
 
     if trace.outcome is Outcome.TIMEOUT:
-        return f"stopped after {seconds:g} s of processor time; --seconds N gives it more"
-    raised = trace.raised.type if trace.raised is not None else ""
-    if raised == "EOFError" and not trace.stdin:
+        return f"stopped at its time limit; --seconds N gives it more than {seconds:g}"
+    raised = trace.raised
+    if raised is not None and raised.type == "EOFError" and not trace.stdin:
         return "the program reads standard input; --stdin FILE gives it some"
     try:
         body = ast.parse(trace.source).body
@@ -119,7 +119,7 @@ def _hint(trace: Trace, seconds: float) -> str | None:
     names = [node.name for node in body if isinstance(node, _DEFINITIONS)]
     defines = f"it defines {', '.join(names[:10])}" if names else "it defines no function"
     called = (trace.call or "").partition("(")[0].strip()
-    if raised == "NameError" and called.isidentifier() and called not in names:
+    if raised is not None and raised.message == f"name {called!r} is not defined":
         return f"the program has no {called}: {defines}"
     if trace.call is None and names and all(isinstance(node, _PASSIVE) for node in body):
         return f'the program only defines {", ".join(names[:10])}; try --call "{names[-1]}(...)"'

@@ -25,6 +25,7 @@ from attrs import define, field
 from egcfg.backend import Usage
 from egcfg.errors import RunError
 from egcfg.runs.files import write_atomically
+from egcfg.runs.results import MalformedResultError, load_usage
 
 __all__ = ["FolderLedger"]
 
@@ -91,9 +92,8 @@ class FolderLedger:
         if entry.name in self._known and self._known[entry.name][0] == version:
             return
         try:
-            content = orjson.loads(Path(entry.path).read_bytes())
-            usage = Usage(**{name: content.get(name, 0) for name in attrs.fields_dict(Usage)})
-        except (orjson.JSONDecodeError, AttributeError) as error:
+            usage = load_usage(orjson.loads(Path(entry.path).read_bytes()), "it")
+        except (orjson.JSONDecodeError, MalformedResultError) as error:
             logger.warning(
                 "ignoring %s, which is no record of what was spent: %s", entry.path, error
             )

@@ -31,6 +31,7 @@ __all__ = [
     "TestVerdict",
     "dump_result",
     "load_result",
+    "load_usage",
 ]
 
 T = TypeVar("T")
@@ -299,16 +300,25 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         seconds=float(seconds),
         execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
         usage={
-            stage: _load_usage(stage, counters)
+            stage: load_usage(counters, f"the usage of {stage!r}")
             for stage, counters in _take(content, "usage", dict, {}).items()
         },
         **{name: _take(content, name, int, 0) for name in COUNTERS},
     )
 
 
-def _load_usage(stage: str, counters: object) -> Usage:
+def load_usage(counters: object, name: str) -> Usage:
+    """Return counters as they were written.
+
+    Args:
+        counters: the JSON value.
+        name: what it is, for the message.
+
+    Raises:
+        MalformedResultError: it is no object, or a counter has a wrong type.
+    """
     if not isinstance(counters, dict):
-        raise MalformedResultError(f"the usage of {stage!r} is no object")
+        raise MalformedResultError(f"{name} is no object")
     # Counters of a later version are no reason to refuse the file.
     names = [name for name in attrs.fields_dict(Usage) if name != "seconds"]
     return Usage(

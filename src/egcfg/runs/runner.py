@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
 import attrs
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from egcfg.budget import Meter, Spending
 from egcfg.errors import (
@@ -319,7 +319,7 @@ class _Job:
                     f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
                 )
         result = Result.of_solution(solution, fingerprint)
-        return evolve(result, sandbox=solver.sandbox.report().layers)
+        return attrs.evolve(result, sandbox=solver.sandbox.report().layers)
 
     def _write(self, unit: Unit, result: Result) -> None:
         config = str(unit.config)

@@ -97,5 +97,5 @@ def measure_pace(sandbox: Sandbox) -> Pace:
 
 
 def _stretch(slowness: float) -> int:
-    # In whole steps: the limits are to be the same in every run on the same machine.
+    # In whole steps: small differences between two runs are not to change the limits.
     return max(1, min(MAX_STRETCH, round(slowness)))

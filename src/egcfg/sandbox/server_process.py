@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -144,10 +143,9 @@ class ServerProcess:
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         loaded, key = self._loaded.get(path, ((), ""))
         if version != loaded:
-            source = Path(path).read_bytes()
-            key = f"{path}:{hashlib.sha256(source).hexdigest()}"
+            key = f"{path}:{'-'.join(map(str, version))}"
             with tempfile.TemporaryFile(dir=self._scratch) as file:
-                file.write(source)
+                file.write(Path(path).read_bytes())
                 file.seek(0)
                 self._order({"do": "load", "key": key}, [file.fileno()])
             self._loaded[path] = version, key

@@ -1,7 +1,7 @@
 """The one service that runs untrusted programs, for tracing and for scoring.
 
-Every execution is a process of its own, forked from a warm server and gone with everything that it
-started before its result is returned. What this does *not* cover:
+Every execution is a process of its own, forked from a warm server and killed with everything that
+it started before its result is returned; it is taken apart right after. What this does *not* cover:
 
 - bugs of the kernel, and side channels (timing, caches);
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;

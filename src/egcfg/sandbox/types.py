@@ -159,7 +159,7 @@ class ExecutionResult:
         stderr: the same for standard error.
         memory: the instrument's shared memory without its trailing zeros; empty without an
             instrument.
-        seconds: wall time from start to end of the child.
+        seconds: wall time from its request to its end, or to the end of its report.
         cpu_seconds: processor time that it took.
         detail: for `Outcome.SANDBOX_ERROR` and `Outcome.KILLED`, what happened.
     """

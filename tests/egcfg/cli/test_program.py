@@ -38,6 +38,10 @@ def test_importing_egcfg_loads_nothing_but_itself() -> None:
     assert not loaded.intersection((*HEAVY, *UNUSED_FOR_HELP, "click", "attrs", "pluggy"))
 
 
+def test_finding_components_loads_nothing_heavy() -> None:
+    assert not _loaded_by("import egcfg.plugins").intersection(HEAVY)
+
+
 def test_help_loads_nothing_heavy() -> None:
     loaded = _loaded_by("from egcfg.cli.program import invoke\nassert invoke(['--help']) == 0")
 

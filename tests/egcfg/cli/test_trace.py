@@ -18,7 +18,7 @@ HINTS = [
     (F, ("--call", "g(1)"), "the program has no g: it defines f"),
     ("x = 1", ("--call", "g(1)"), "the program has no g: it defines no function"),
     ("x = input()", (), "the program reads standard input; --stdin FILE gives it some"),
-    ("while True:\n    pass", ("--seconds", "0.2"), "stopped after 0.2 s of processor time"),
+    ("while True:\n    pass", ("--seconds", "0.2"), "stopped at its time limit"),
     ("def f(:", (), "nothing ran, as this is no valid program"),
     ("x = '\0'", (), "nothing ran, as this is no valid program"),
 ]
@@ -39,12 +39,20 @@ def test_a_hint_is_given(
     assert ran.out
 
 
-@pytest.mark.parametrize("source", ["import math\nx = math.pi", ""])
-def test_a_program_that_simply_runs_needs_no_hint(
-    egcfg: Callable[..., Any], tmp_path: Path, source: str
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        ("import math\nx = math.pi", ()),
+        ("", ()),
+        ("from math import sqrt", ("--call", "sqrt(x)")),
+        ("f = lambda n: m", ("--call", "f(3)")),
+    ],
+)
+def test_a_program_that_can_run_needs_no_hint(
+    egcfg: Callable[..., Any], tmp_path: Path, source: str, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "program.py").write_text(source)
-    assert egcfg("trace", "program.py").err == ""
+    assert egcfg("trace", "program.py", *arguments).err == ""
 
 
 @pytest.mark.parametrize(("source", "call", "tracer"), PROGRAMS)

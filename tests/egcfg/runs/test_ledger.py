@@ -59,15 +59,15 @@ def test_a_killed_process_has_spent_what_it_noted(spent):
 
 def test_a_record_that_is_none_is_ignored_once(spent, caplog):
     spent.mkdir(parents=True)
-    for name, text in (("a", "{"), ("b", "[]"), ("c", "")):
+    for name, text in (("a", "{"), ("b", "[]"), ("c", ""), ("d", '{"requests": "4"}')):
         (spent / f"{name}.json").write_text(text)
-    (spent / "d.json").write_text(json.dumps({"requests": 4, "later_field": 1}))
+    (spent / "e.json").write_text(json.dumps({"requests": 4, "later_field": 1}))
     (spent / "note.txt").write_text("mine")
     ledger = FolderLedger(spent)
     with caplog.at_level(logging.WARNING):
         assert ledger.others() == ledger.others() == Usage(requests=4)
     named = sorted(str(record.args[0]).rpartition("/")[2] for record in caplog.records)
-    assert named == ["a.json", "b.json", "c.json"]
+    assert named == ["a.json", "b.json", "c.json", "d.json"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -136,9 +136,10 @@ def drop_capabilities() -> None:
 
 
 def touched_bytes(memory: mmap.mmap) -> int:
-    """Return how far into a shared memory anything was ever written or read, in whole pages.
+    """Return how far into a shared memory pages are present, as touched ones are.
 
-    Where the system does not tell, that is its whole length.
+    Where the system does not tell, that is its whole length. Pages that were swapped out count as
+    absent.
     """
     pages = -(-len(memory) // mmap.PAGESIZE)
     resident = (ctypes.c_ubyte * pages)()

@@ -160,9 +160,7 @@ class Server:
 
 def _supervise(descriptors: list[int], staged: Staged) -> None:
     """Be the supervisor of a staged process; the descriptors are those of a request to run."""
-    parent, *channels = (socket.socket(fileno=os.dup(number)) for number in descriptors)
-    for number in descriptors:
-        os.close(number)
+    parent, *channels = (socket.socket(fileno=number) for number in descriptors)
     supervisor.supervise(parent, channels[0] if channels else None, staged)
 
 

@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from . import confinement, frames, program
@@ -25,6 +26,7 @@ from .judge import run_judge
 __all__ = ["Shape", "Staged"]
 
 
+@dataclass(kw_only=True)
 class Shape:
     """What must be known of an execution before its request.
 
@@ -38,29 +40,13 @@ class Shape:
         instrument_bytes: size of its instrument's memory.
     """
 
-    def __init__(
-        self,
-        *,
-        cpu_seconds: float,
-        memory_bytes: int,
-        file_bytes: int,
-        has_stdin: bool,
-        has_channel: bool,
-        instrument: str | None,
-        instrument_bytes: int,
-    ) -> None:
-        self.cpu_seconds = cpu_seconds
-        self.memory_bytes = memory_bytes
-        self.file_bytes = file_bytes
-        self.has_stdin = has_stdin
-        self.has_channel = has_channel
-        self.instrument = instrument
-        self.instrument_bytes = instrument_bytes
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Shape) and vars(self) == vars(other)
-
-    __hash__ = None  # type: ignore[assignment]  # never a key
+    cpu_seconds: float
+    memory_bytes: int
+    file_bytes: int
+    has_stdin: bool
+    has_channel: bool
+    instrument: str | None
+    instrument_bytes: int
 
 
 class Staged:
@@ -68,7 +54,8 @@ class Staged:
 
     Attributes:
         pid: its process id, as its supervisor sees it.
-        ends_at_once: whether killing it ends everything that it started, and leaves no file.
+        ends_at_once: whether killing it ends everything that it started, and leaves no file: with
+            seccomp it started nothing but threads.
         memory: what it shares with its supervisor, for an instrument; None without one.
         memory_used: tells how many bytes of memory a process has, where that is to be watched.
         proc: descriptor of /proc; None where there is none.
@@ -86,7 +73,8 @@ class Staged:
         self._server = server
         self._shape = shape
         self._scratch = confinement.prepare(server.layers, server.scratch_root, shape.file_bytes)
-        self.ends_at_once = server.layers.has("pid namespace") and not self._scratch.temporary
+        apart = all(server.layers.has(name) for name in ("pid namespace", "seccomp"))
+        self.ends_at_once = apart and not self._scratch.temporary
         self.memory = mmap.mmap(-1, shape.instrument_bytes) if shape.instrument_bytes else None
         # What is on it is written when the request comes.
         self._stdin = _nameless_file() if shape.has_stdin else os.open(os.devnull, os.O_RDONLY)
