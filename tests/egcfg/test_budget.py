@@ -11,6 +11,7 @@ from attrs import define, field
 from egcfg.backend import LogprobBackend, SampleQuery, SamplingParams, ScoreQuery, Usage
 from egcfg.budget import Budget, Meter, MeteredBackend, Spending, count_text
 from egcfg.errors import BudgetError, ConfigError, UsageError
+from egcfg.forwarding import ForwardingBackend
 from egcfg.prices import Prices
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
@@ -164,12 +165,12 @@ def test_a_limit_on_requests_that_are_never_sent_is_told(scripted: ScriptedBacke
         metered.score([ScoreQuery(sequence)])
 
 
-def test_a_metered_backend_leaves_nothing_to_its_base_class() -> None:
+def test_a_metered_backend_meters_every_question_and_forwards_all_else() -> None:
     def public(cls: type) -> set[str]:
         return {name for name in vars(cls) if not name.startswith("_")}
 
-    metered = public(MeteredBackend)
-    assert public(LogprobBackend) - {"Options"} <= metered
+    assert public(LogprobBackend) - {"Options"} <= public(ForwardingBackend)
+    assert public(MeteredBackend) == {"score", "sample", "logprobs"}
 
 
 def test_a_metered_backend_answers_as_the_one_behind_it(scripted: ScriptedBackend) -> None:
