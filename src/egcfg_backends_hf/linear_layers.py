@@ -64,7 +64,8 @@ class PackedLinear(nn.Module):
 class HalfLinear(nn.Module):
     """Weights rounded to float16; inputs, sums and outputs stay float32 (FBGEMM).
 
-    A row's result does not depend on how many other rows run with it, to the last bit.
+    With AVX-512 a row's result does not depend on how many other rows run with it, to the last bit;
+    FBGEMM's older kernels add in another order for another number of rows.
 
     Args:
         layer: float32; not kept.
