@@ -1,4 +1,4 @@
-"""Hands jobs to the fork server, as many at a time as there are slots, and collects the answers.
+"""Gives jobs to waiting processes, as many at a time as there are slots, and collects the answers.
 
 A job is one execution, or two that talk to each other over a channel: first the program, then its
 judge. A job whose answer never came, or that the sandbox itself failed, is tried once more.
@@ -6,87 +6,39 @@ judge. A job whose answer never came, or that the sandbox itself failed, is trie
 
 from __future__ import annotations
 
-import json
-import selectors
-import socket
+import math
+import select
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from egcfg.errors import SandboxError
-from egcfg.sandbox.confined.frames import HEADER
 from egcfg.sandbox.server_process import ServerProcess
+from egcfg.sandbox.watch import Answer, Watch
 
-__all__ = ["Answer", "Job", "dispatch"]
+__all__ = ["Job", "dispatch"]
 
 Job = tuple[dict[str, Any], ...]
 
 ATTEMPTS = 2
-# How many servers are tried until one takes a job.
-SERVERS = 3
-# A supervisor ends its program at the wall limit; this is for one that does not answer at all.
+# How many processes that are gone before they have their program are replaced, for one job.
+REPLACEMENTS = 20
+# How long a process may take to end, from its last limit on.
 GRACE_SECONDS = 30.0
-CHUNK = 1 << 18
-
-
-@frozen(kw_only=True)
-class Answer:
-    """What a supervisor says about one execution.
-
-    Attributes:
-        how: how it ended, in the supervisor's words.
-        detail: more about it, for people.
-        seconds: wall time.
-        cpu_seconds: processor time.
-        report: the program's own report, untrusted.
-        stdout: bytes, untrusted.
-        stderr: bytes, untrusted.
-        memory: the instrument's memory without its trailing zeros, untrusted.
-    """
-
-    how: str
-    detail: str = ""
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    report: bytes = b""
-    stdout: bytes = b""
-    stderr: bytes = b""
-    memory: bytes = b""
-
-    @classmethod
-    def parse(cls, data: bytes) -> Answer | None:
-        """Return the answer, or None if it is not complete."""
-        if len(data) < HEADER.size:
-            return None
-        (length,) = HEADER.unpack_from(data)
-        end = HEADER.size + length
-        if len(data) < end:
-            return None
-        header = json.loads(data[HEADER.size : end])
-        sections = []
-        for size in header.pop("lengths"):
-            sections.append(data[end : end + size])
-            end += size
-        if len(data) != end:
-            return None
-        report, stdout, stderr, memory = sections
-        return cls(**header, report=report, stdout=stdout, stderr=stderr, memory=memory)
 
 
 @define
 class _Running:
-    """A job that the server works on."""
+    """A job at work."""
 
     index: int
     attempt: int
     deadline: float
-    streams: list[socket.socket] = field(factory=list)
-    received: list[bytearray] = field(factory=list)
-    open: int = 0
+    watches: list[Watch] = field(factory=list)
 
 
 def dispatch(
@@ -120,20 +72,21 @@ class _Dispatch:
         self.waiting = deque((index, 1) for index in range(len(jobs)))
         self.running: dict[int, _Running] = {}
         self.answers: dict[int, tuple[Answer, ...]] = {}
+        self.poll = select.poll()
+        self.watches: dict[int, Watch] = {}  # by each descriptor that is polled
+        self.polled: dict[Watch, set[int]] = {}
 
     def run(self) -> list[tuple[Answer, ...]]:
-        with selectors.DefaultSelector() as self.selector:
-            try:
-                while self.waiting or self.running:
-                    # Wait for a slot only with empty hands: else go on collecting.
-                    while self.waiting and self.slots.acquire(blocking=not self.running):
-                        self._start(*self.waiting.popleft())
-                    if self.running:
-                        self._collect()
-            finally:
-                # Closing an execution's socket makes its supervisor end it.
-                for job in list(self.running.values()):
-                    self._drop(job)
+        try:
+            while self.waiting or self.running:
+                # Wait for a slot only with empty hands: else go on collecting.
+                while self.waiting and self.slots.acquire(blocking=not self.running):
+                    self._start(*self.waiting.popleft())
+                if self.running:
+                    self._collect()
+        finally:
+            for job in list(self.running.values()):
+                self._drop(job)
         return [self.answers[index] for index in range(len(self.jobs))]
 
     def _start(self, index: int, attempt: int) -> None:
@@ -141,68 +94,79 @@ class _Dispatch:
         wall = max(request["limits"]["wall_seconds"] for request in requests)
         job = _Running(index, attempt, time.monotonic() + wall + GRACE_SECONDS)
         self.running[index] = job
-        for _ in range(SERVERS):
-            server = self.ready_server()
+        for _ in range(REPLACEMENTS):
             try:
-                self._submit(server, job, requests)
+                self._hand_over(job, requests)
             except OSError as error:
-                # The server died before it had the whole job: no attempt at the program.
-                self._close_streams(job)
+                # A process or the server is gone before the program was there: no attempt at it.
+                self._close(job)
                 cause = f"the server does not take requests ({error})"
             else:
                 return
         self._failed(job, cause)
 
-    def _submit(self, server: ServerProcess, job: _Running, requests: Job) -> None:
-        channels = socket.socketpair() if len(requests) > 1 else ()
+    def _hand_over(self, job: _Running, requests: Job) -> None:
+        server = self.ready_server()
+        processes = server.take(requests)
         try:
-            for part, request in enumerate(requests):
-                stream = server.submit(request, channels[part] if channels else None)
-                self.selector.register(stream, selectors.EVENT_READ, (job, part))
-                job.streams.append(stream)
-                job.received.append(bytearray())
-                job.open += 1
-        finally:
-            for channel in channels:
-                channel.close()
+            for process, request in zip(processes, requests, strict=True):
+                process.start(request)
+                watch = Watch(process, request["limits"], ends_at_once=server.ends_at_once)
+                job.watches.append(watch)
+        except BaseException:
+            for process in processes[len(job.watches) :]:
+                process.close()
+            raise
+        for watch in job.watches:
+            self.polled[watch] = set(watch.open)
+            for descriptor in watch.open:
+                self.poll.register(descriptor, select.POLLIN)
+                self.watches[descriptor] = watch
 
     def _collect(self) -> None:
-        deadline = min(job.deadline for job in self.running.values())
-        for key, _ in self.selector.select(max(0.0, deadline - time.monotonic())):
-            job, part = key.data
-            stream = job.streams[part]
-            if stream.fileno() < 0:
-                continue
-            try:
-                piece = stream.recv(CHUNK)
-            except OSError:
-                piece = b""
-            if piece:
-                job.received[part] += piece
-                continue
-            self.selector.unregister(stream)
-            stream.close()
-            job.open -= 1
-            if not job.open:
-                self._ended(job)
-        now = time.monotonic()
+        """Wait for something to happen, and see to it."""
+        until = min(job.deadline for job in self.running.values()) - time.monotonic()
+        patience = min(watch.patience for job in self.running.values() for watch in job.watches)
+        milliseconds = math.ceil(1000 * max(0.0, min(until, patience))) + 1
+        for descriptor, _ in self.poll.poll(milliseconds):
+            watch = self.watches.get(descriptor)
+            if watch is not None:
+                watch.receive(descriptor)
+                self._follow(watch)
         for job in list(self.running.values()):
-            if now >= job.deadline:
+            for watch in job.watches:
+                watch.check_limits()
+                self._follow(watch)
+            if all(watch.over for watch in job.watches):
+                self._ended(job)
+            elif time.monotonic() >= job.deadline:
                 self._failed(job, "no answer came in time")
 
+    def _follow(self, watch: Watch) -> None:
+        """Poll no descriptor from which nothing more is to come."""
+        gone = self.polled[watch] - watch.open
+        for descriptor in gone:
+            self.poll.unregister(descriptor)
+            del self.watches[descriptor]
+        self.polled[watch] -= gone
+
     def _ended(self, job: _Running) -> None:
-        answers = [Answer.parse(bytes(data)) for data in job.received]
-        complete = tuple(answer for answer in answers if answer is not None)
-        if len(complete) < len(answers):
+        watches = job.watches
+        if any(watch.dismissed for watch in watches):
+            # It waited too long, and was ended just when its program came: no attempt at that.
+            self._drop(job)
+            self.waiting.appendleft((job.index, job.attempt))
+        elif any(watch.lost for watch in watches):
             self.ready_server().settle()
             self._failed(job, "an execution ended without an answer")
-            return
-        broken = [answer for answer in complete if answer.how == "sandbox_error"]
-        if broken:
-            self._failed(job, broken[0].detail)
-            return
-        self._drop(job)
-        self.answers[job.index] = complete
+        else:
+            answers = tuple(watch.answer for watch in watches if watch.answer is not None)
+            broken = [answer for answer in answers if answer.how == "sandbox_error"]
+            if broken:
+                self._failed(job, broken[0].detail)
+                return
+            self._drop(job)
+            self.answers[job.index] = answers
 
     def _failed(self, job: _Running, cause: str) -> None:
         self._drop(job)
@@ -219,12 +183,13 @@ class _Dispatch:
     def _drop(self, job: _Running) -> None:
         if self.running.pop(job.index, None) is None:
             return
-        self._close_streams(job)
+        self._close(job)
         self.slots.release()
 
-    def _close_streams(self, job: _Running) -> None:
-        for stream in job.streams:
-            if stream.fileno() >= 0:
-                self.selector.unregister(stream)
-                stream.close()
-        job.streams, job.received, job.open = [], [], 0
+    def _close(self, job: _Running) -> None:
+        for watch in job.watches:
+            for descriptor in self.polled.pop(watch, ()):
+                self.poll.unregister(descriptor)
+                del self.watches[descriptor]
+            watch.close()
+        job.watches = []

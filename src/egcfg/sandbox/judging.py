@@ -9,8 +9,8 @@ import attrs
 from attrs import field, frozen
 
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.dispatch import Answer
 from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome
+from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
 
@@ -60,7 +60,7 @@ class Judgement:
         return Execution(source=self.source, limits=self.limits)
 
     def judge_request(self) -> dict[str, Any]:
-        """Return what the judge's supervisor is to read."""
+        """Return what the judge's process is to read."""
         # Most of its time the judge waits for the program.
         limits = attrs.evolve(self.limits, wall_seconds=2 * self.limits.wall_seconds + 5)
         return {

@@ -1,4 +1,4 @@
-"""The parent's handle on its fork server: starts it, hands executions to it, ends it."""
+"""The parent's handle on its fork server: starts it, has processes staged by it, ends it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from egcfg.errors import SandboxError
 from egcfg.sandbox.confined import frames
+from egcfg.sandbox.confined.staging import REFUSED
+from egcfg.sandbox.processes import MOST_DESCRIPTORS, ProgramProcess, receive_process_id
 
 __all__ = ["ServerProcess"]
 
 CONFINED = Path(__file__).with_name("confined")
 # Kept referenced: a Popen object that is dropped while its process runs warns.
 _FOREIGN: list[subprocess.Popen[bytes]] = []
-START_SECONDS = 30.0
+# For the server to start, to take an order, or to have a process staged.
+PATIENCE_SECONDS = 30.0
 END_SECONDS = 5.0
 SETTLE_SECONDS = 0.25
-SEND_SECONDS = 30.0
+# Where the system has it: what other threads start is not to get descriptors as they come.
+CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
@@ -43,6 +47,9 @@ class ServerProcess:
     Attributes:
         layers: what the server found when it tried each isolation layer: name -> "active", or why
             it is not.
+        pid: its process id.
+        ends_at_once: whether killing a program's process ends everything that it started, and
+            leaves no file.
     """
 
     def __init__(self, disabled: Collection[str] = ()) -> None:
@@ -58,8 +65,14 @@ class ServerProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
         self._loaded: dict[str, tuple[tuple[int, ...], str]] = {}
         self._gone = False
-        self._sending = threading.Lock()
+        self._lock = threading.RLock()
+        # What was asked for and has not been taken waits in the control socket, the oldest first.
+        self._shapes: list[dict[str, Any]] = []  # of what waits
+        self._asked = self._taken = 0
         self._control, theirs = socket.socketpair()
+        self._control.settimeout(PATIENCE_SECONDS)
+        if sys.platform == "linux":
+            self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         try:
             with theirs:
                 # -P and -s keep the user's modules away, -S the site's; not -I, which would
@@ -82,10 +95,12 @@ class ServerProcess:
                 "disabled": sorted(disabled),
             }
             self._order(settings, [])
-            self._control.settimeout(START_SECONDS)
+            self.pid = receive_process_id(self._control)
             hello = frames.receive(self._control)
             if hello is None:
                 raise ConnectionError("it ended")
+            if sys.platform == "linux":
+                self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         except (OSError, frames.FrameError) as error:
             cause = self.log_tail() or str(error)
             self.close()
@@ -95,12 +110,10 @@ class ServerProcess:
         except BaseException:
             self.close()
             raise
-        self.layers: dict[str, str] = json.loads(hello)["layers"]
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
+        found = json.loads(hello)
+        self.layers: dict[str, str] = found["layers"]
+        self.ends_at_once: bool = found["ends_at_once"]
+        self._spares: int = found["spares"]
 
     @property
     def alive(self) -> bool:
@@ -112,43 +125,88 @@ class ServerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(SETTLE_SECONDS)
 
-    def submit(self, request: dict[str, Any], channel: socket.socket | None) -> socket.socket:
-        """Have a request executed; the answer comes through the socket that is returned.
+    def take(self, requests: Sequence[dict[str, Any]]) -> list[ProgramProcess]:
+        """Return processes that wait for these requests, with a channel between them if two.
+
+        Args:
+            requests: one, or two that are to talk to each other.
 
         Raises:
-            OSError: the server is gone.
+            OSError: the server is gone, or has no room.
         """
-        ours, theirs = socket.socketpair()
+        shapes = [self._shape(request) for request in requests]
+        processes: list[ProgramProcess] = []
         try:
-            if request["instrument"] is not None:
-                key = self._load_instrument(request["instrument"]["path"])
-                request = {**request, "instrument": {**request["instrument"], "key": key}}
-            with theirs:
-                descriptors = [theirs.fileno()]
-                if channel is not None:
-                    descriptors.append(channel.fileno())
-                self._order({"do": "run", "shape": _shape(request)}, descriptors)
-            ours.settimeout(SEND_SECONDS)
-            ours.sendall(frames.pack_json(request))
-        except OSError:
-            # A process that was killed closes its sockets before it can be waited for.
+            with self._lock:
+                if shapes != self._shapes:
+                    while self._asked > self._taken:
+                        for process in self._receive():
+                            process.close()
+                    self._shapes = shapes
+                if self._asked == self._taken:
+                    self._ask(1, ahead=False)
+                processes = self._receive()
+                self._ask(self._spares - (self._asked - self._taken), ahead=True)
+        except BaseException:
+            # Whatever was asked for may come, or not: nothing more can be understood.
             self._gone = True
-            ours.close()
+            for process in processes:
+                process.close()
             raise
-        return ours
+        if not processes:
+            raise OSError("there is no room for another process")
+        return processes
+
+    def _ask(self, count: int, *, ahead: bool) -> None:
+        """Ask for processes of the present shapes; tell how many were taken so far."""
+        self._asked += count
+        order = {
+            "do": "stage",
+            "taken": self._taken,
+            "count": count,
+            "ahead": ahead,
+            "shapes": self._shapes,
+        }
+        self._order(order, [])
+
+    def _receive(self) -> list[ProgramProcess]:
+        """Return the processes that were asked for first; none where there was no room for them."""
+        answer, descriptors, _, _ = socket.recv_fds(
+            self._control, 1, MOST_DESCRIPTORS * len(self._shapes), CLOSE_ON_EXEC
+        )
+        if not answer:
+            raise ConnectionResetError("the server has ended")
+        self._taken += 1
+        if answer == REFUSED:
+            return []
+        return [ProgramProcess(shape, descriptors) for shape in self._shapes]
+
+    def _shape(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what the server must know of an execution ahead of its request."""
+        limits, instrument = request["limits"], request["instrument"]
+        return {
+            "cpu_seconds": limits["cpu_seconds"],
+            "memory_bytes": limits["memory_bytes"],
+            "file_bytes": limits["file_bytes"],
+            "has_stdin": bool(request["stdin"]),
+            "instrument": self._load_instrument(instrument["path"]) if instrument else None,
+            "instrument_options": instrument["options"] if instrument else {},
+            "instrument_bytes": instrument["memory_bytes"] if instrument else 0,
+        }
 
     def _load_instrument(self, path: str) -> str:
         """Have the server load an instrument's module, once per version, and return its key."""
         status = os.stat(path)
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        loaded, key = self._loaded.get(path, ((), ""))
-        if version != loaded:
-            key = f"{path}:{'-'.join(map(str, version))}"
-            with tempfile.TemporaryFile(dir=self._scratch) as file:
-                file.write(Path(path).read_bytes())
-                file.seek(0)
-                self._order({"do": "load", "key": key}, [file.fileno()])
-            self._loaded[path] = version, key
+        with self._lock:
+            loaded, key = self._loaded.get(path, ((), ""))
+            if version != loaded:
+                key = f"{path}:{'-'.join(map(str, version))}"
+                with tempfile.TemporaryFile(dir=self._scratch) as file:
+                    file.write(Path(path).read_bytes())
+                    file.seek(0)
+                    self._order({"do": "load", "key": key}, [file.fileno()])
+                self._loaded[path] = version, key
         return key
 
     def log_tail(self) -> str:
@@ -158,7 +216,7 @@ class ServerProcess:
         return tail.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """End the server; supervisors of executions in flight end them and themselves."""
+        """End the server, and executions in flight with it."""
         self._control.close()
         process = getattr(self, "_process", None)
         if process is not None:
@@ -180,20 +238,5 @@ class ServerProcess:
 
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
         frame = frames.pack_json(order)
-        with self._sending:
-            self._control.settimeout(SEND_SECONDS)
-            sent = socket.send_fds(self._control, [frame], descriptors)
-            self._control.sendall(frame[sent:])
-
-
-def _shape(request: dict[str, Any]) -> dict[str, Any]:
-    """Return what the server must know of an execution ahead of its request."""
-    limits, instrument = request["limits"], request["instrument"]
-    return {
-        "cpu_seconds": limits["cpu_seconds"],
-        "memory_bytes": limits["memory_bytes"],
-        "file_bytes": limits["file_bytes"],
-        "has_stdin": bool(request["stdin"]),
-        "instrument": instrument["key"] if instrument else None,
-        "instrument_bytes": instrument["memory_bytes"] if instrument else 0,
-    }
+        sent = socket.send_fds(self._control, [frame], descriptors)
+        self._control.sendall(frame[sent:])

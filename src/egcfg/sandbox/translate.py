@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.dispatch import Answer
 from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
+from egcfg.sandbox.watch import Answer
 
 __all__ = ["decode_report", "stretch", "to_request", "to_result"]
 
@@ -25,7 +25,7 @@ _OUTCOMES = {
 
 
 def to_request(execution: Execution) -> dict[str, Any]:
-    """Return what the supervisor is to read."""
+    """Return what the program's process is to read."""
     instrument = execution.instrument
     return {
         "role": "program",

@@ -53,15 +53,16 @@ def main(disabled: list[str]) -> None:
                 ]
             )
         running = children(os.getpid())
-        # An answer is complete a moment before its supervisor is gone.
+        server = sandbox._ready_server().pid
+        # An answer is complete a moment before its processes are gone.
         patience = time.monotonic() + 10
-        while (supervisors := children(running[0])) and time.monotonic() < patience:
+        while (left_to_it := children(server)) and time.monotonic() < patience:
             time.sleep(0.01)
         folder = os.listdir(tempfile.gettempdir())
         scratch = os.listdir(os.path.join(tempfile.gettempdir(), folder[0]))
     left = {
         "servers": len(running),
-        "supervisors": supervisors,
+        "left to it": left_to_it,
         "scratch": sorted(set(scratch) - {"tree"}),
         "processes": children(os.getpid()),
         "folders": os.listdir(tempfile.gettempdir()),

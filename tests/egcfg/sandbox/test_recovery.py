@@ -133,7 +133,7 @@ def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:
     assert done.stderr == ""
     assert json.loads(done.stdout) == {
         "servers": 1,
-        "supervisors": [],
+        "left to it": [],
         "scratch": [],
         "processes": [],
         "folders": [],
@@ -142,7 +142,7 @@ def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_waiting_supervisors_die_with_a_killed_server_and_leave_an_idle_one(
+def test_waiting_processes_die_with_a_killed_server_and_leave_an_idle_one(
     own_sandbox: Sandbox,
 ) -> None:
     execution = Execution(source="", call=Call("1"))
@@ -153,6 +153,17 @@ def test_waiting_supervisors_die_with_a_killed_server_and_leave_an_idle_one(
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in waiting))
     own_sandbox.run([execution])
     assert eventually(lambda: not children_of(server_of(own_sandbox).pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_server_dies_with_the_process_that_holds_its_namespace(own_sandbox: Sandbox) -> None:
+    own_sandbox.report()
+    server = server_of(own_sandbox)
+    assert server.pid != server._process.pid
+    os.kill(server._process.pid, signal.SIGKILL)
+    assert eventually(lambda: not Path(f"/proc/{server.pid}").exists())
+    (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+    assert result.value == 1
 
 
 def test_executions_of_changing_shape_get_what_they_ask_for(
@@ -188,7 +199,7 @@ def test_executions_of_changing_shape_get_what_they_ask_for(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_waiting_supervisor_that_was_killed_costs_no_execution(own_sandbox: Sandbox) -> None:
+def test_a_waiting_process_that_was_killed_costs_no_execution(own_sandbox: Sandbox) -> None:
     execution = Execution(source="", call=Call("1"))
     own_sandbox.run([execution])
     for pid in eventually(lambda: children_of(server_of(own_sandbox).pid).split()):
@@ -202,7 +213,7 @@ def test_a_waiting_supervisor_that_was_killed_costs_no_execution(own_sandbox: Sa
 def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) -> None:
     def usage() -> tuple[int, int, int]:
         pid = server_of(own_sandbox).pid
-        # Supervisors that wait for a next execution leave a server that stays idle.
+        # Processes that wait for a next execution leave a server that stays idle.
         assert eventually(lambda: not children_of(pid))
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         # The server hides its descriptors from its own user.

@@ -1,13 +1,14 @@
 """The half of the sandbox that runs inside it: imports the standard library only.
 
 The fork server loads this package by its path, under another name and without site-packages, so it
-uses relative imports among itself and nothing else of egcfg. The parent imports `codec` and
-`frames` from here, so that both ends speak the same bytes.
+uses relative imports among itself and nothing else of egcfg. The parent imports `codec`, `frames`
+and what else both ends must agree on from here.
 
 Three kinds of process come from it:
 
 - the *server* (`server`) forks on request and reaps; it never reads a program;
-- a *supervisor* (`supervisor`), forked for each execution, watches its limits and collects what
-  came of it; it never runs a line of the program;
-- the *program's process* (`program`, or `judge` for a trusted test) is the supervisor's only child.
+- the *program's process* (`staging`, then `program`, or `judge` for a trusted test), a fork of the
+  server that waits for its request; the parent sends that there, and watches the process from
+  outside (`egcfg.sandbox.watch`);
+- a *keeper* (`keeper`) between the two, only where pid or mount namespaces are missing.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from .layers import Layers
 
-__all__ = ["Scratch", "confine", "end_tree", "kill_tree", "prepare"]
+__all__ = ["Scratch", "close_others", "confine", "end_process", "end_tree", "make_scratch"]
 
 OPEN_FILES = 64
 PROCESSES = 64
@@ -48,16 +49,27 @@ class Scratch:
         self.path = path
         self.temporary = temporary
 
+    def remove(self) -> None:
+        """Remove the folder, where it is no mount that ends with its processes."""
+        if not self.temporary:
+            return
+        # A folder that the program has locked cannot be emptied by an ordinary user.
+        with contextlib.suppress(OSError):
+            os.chmod(self.path, 0o700)
+            for folder, names, _ in os.walk(self.path):
+                for path in (os.path.join(folder, name) for name in names):
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
+        shutil.rmtree(self.path, ignore_errors=True)
 
-def prepare(layers: Layers, root: str, file_bytes: int) -> Scratch:
-    """Prepare a supervisor for the fork of its program's process, and return its scratch folder.
+
+def make_scratch(layers: Layers, root: str) -> Scratch:
+    """Return a program's scratch folder; it is made here where it is no mount.
 
     Args:
         layers: what works here.
         root: where scratch folders are made without a mount namespace.
-        file_bytes: size of any file that the program writes.
     """
-    layers.separate(SCRATCH_FILES * file_bytes)
     if layers.scratch is not None:
         return Scratch(layers.scratch, temporary=False)
     return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
@@ -75,16 +87,18 @@ def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) ->
     Raises:
         OSError: a layer fails.
     """
+    layers.separate(SCRATCH_FILES * limits.file_bytes)
     os.chdir(scratch.path)
     os.environ["TMPDIR"] = scratch.path
     tempfile.tempdir = None
     _set_limits(layers, limits)
     layers.lock(scratch.path)
-    _close_others(kept)
+    close_others(kept)
     layers.filter_calls()
 
 
-def _close_others(kept: set[int]) -> None:
+def close_others(kept: set[int]) -> None:
+    """Close every descriptor of this process but those in `kept`."""
     low = 0
     for descriptor in sorted(kept):
         if low < descriptor:  # closerange(0, 0) closes everything
@@ -98,7 +112,7 @@ def _set_limits(layers: Layers, limits: Limits) -> None:
     values: dict[int, int] = {}
     if layers.has("rlimits"):
         values |= {
-            # The supervisor counts fractions; this is for what it cannot see, and hard because the
+            # The parent counts fractions; this is for what it cannot see, and hard because the
             # first process of a pid namespace ignores the soft limit's signal.
             resource.RLIMIT_CPU: int(limits.cpu_seconds) + 2,
             resource.RLIMIT_FSIZE: limits.file_bytes,
@@ -119,29 +133,30 @@ def _set_limits(layers: Layers, limits: Limits) -> None:
         resource.setrlimit(number, (limit, limit))
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a child of this process that was not waited for yet, and its process group.
+def end_process(pid: int) -> tuple[int, resource.struct_rusage]:
+    """Kill a child of this process that was not waited for yet; return its wait status and usage.
 
-    The first process of a pid namespace takes all others in there with it.
+    Its process group ends with it, and all others in a pid namespace of which it is the first.
     """
     # Before it is waited for, its number still names it and its process group.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage
 
 
 def end_tree(pid: int, proc: int | None) -> tuple[int, resource.struct_rusage]:
-    """Kill a process and everything that it started; return its wait status and resource usage.
+    """End a process as `end_process` does, and all others that became this process's children.
 
     Args:
-        pid: a child of this process that was not waited for yet.
+        pid: its process id.
         proc: descriptor of /proc, which is out of sight by now; None where there is none.
     """
-    kill_tree(pid)
-    _, status, usage = os.wait4(pid, 0)
+    ended = end_process(pid)
     _kill_orphans(proc)
-    return status, usage
+    return ended
 
 
 def _kill_orphans(proc: int | None) -> None:

@@ -38,10 +38,10 @@ class Layers:
 
     Attributes:
         status: layer -> "active", or why it is not.
-        proc: descriptor of /proc, for supervisors; None where there is none.
+        proc: descriptor of /proc, for keepers; None where there is none.
         scratch: the folder that each program finds empty, as a mount of its own; None where a
             folder has to be made for it.
-        memory_used: tells how many bytes of memory a process has, where supervisors are to see to
+        memory_used: tells how many bytes of memory a process has, where keepers are to see to
             its limit; None where the kernel does, or nobody.
     """
 
@@ -72,18 +72,21 @@ class Layers:
         """Do the same for the layers that only some systems have."""
         self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
 
+    def fork_apart(self) -> int:
+        """Fork a process that is apart from all others, as far as the system can do that."""
+        return os.fork()
+
+    def adopt(self) -> None:
+        """Have what orphans a child leaves come to this process, where the system can do that."""
+
     def separate(self, scratch_bytes: int) -> None:
-        """Prepare a supervisor: its next child is to be apart from all other processes."""
+        """Give this process what each program has for itself."""
 
     def lock(self, scratch: str) -> None:
         """Take from this process what its program must not have, but for system calls."""
 
     def filter_calls(self) -> None:
         """Take the system calls away from this process that its program must not make."""
-
-    def touched_bytes(self, memory: mmap.mmap) -> int:
-        """Return how far into a shared memory anything may have been written."""
-        return len(memory)
 
     def attempt(self, name: str, use: Callable[[], None]) -> bool:
         """Use a layer in a process of its own, and note whether that worked."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
+import signal
 from typing import Final
 
 __all__ = [
@@ -16,12 +16,13 @@ __all__ = [
     "CLONE_NEWUTS",
     "become_subreaper",
     "check",
+    "die_with_parent",
     "drop_capabilities",
+    "enter_namespace",
     "forbid_new_privileges",
     "libc",
     "make_read_only",
     "mount",
-    "touched_bytes",
     "undumpable",
     "unshare",
 ]
@@ -34,6 +35,7 @@ CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
 
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
@@ -64,6 +66,11 @@ def check(result: int, what: str) -> int:
 def unshare(flags: int) -> None:
     """Leave the namespaces that `flags` name for new ones."""
     check(libc.unshare(flags), "unshare")
+
+
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """Enter an existing namespace, or have the next child enter it where it is one of processes."""
+    check(libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
 
 
 def mount(
@@ -123,6 +130,11 @@ def become_subreaper() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def undumpable() -> None:
     """Keep other processes of the same user from reading this one's memory."""
     prctl(PR_SET_DUMPABLE, 0)
@@ -133,18 +145,3 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     check(libc.capset(header, nothing), "capset")
-
-
-def touched_bytes(memory: mmap.mmap) -> int:
-    """Return how far into a shared memory pages are present, as touched ones are.
-
-    Where the system does not tell, that is its whole length. Pages that were swapped out count as
-    absent.
-    """
-    pages = -(-len(memory) // mmap.PAGESIZE)
-    resident = (ctypes.c_ubyte * pages)()
-    start = ctypes.c_char.from_buffer(memory)
-    if libc.mincore(ctypes.byref(start), ctypes.c_size_t(len(memory)), resident) < 0:
-        return len(memory)
-    used = bytes(page & 1 for page in resident).rstrip(b"\0")
-    return min(len(used) * mmap.PAGESIZE, len(memory))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import socket
 import threading
@@ -29,6 +28,7 @@ class LinuxLayers(Layers):
         super().__init__()
         self.landlock: landlock.Landlock | None = None
         self.seccomp: seccomp.Seccomp | None = None
+        self._own_pids: int | None = None
 
     def enter_more(self, folder: str) -> None:
         """Enter the namespaces, and prepare what each program's process applies to itself."""
@@ -43,16 +43,21 @@ class LinuxLayers(Layers):
         else:
             self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
         linux.undumpable()
+        if self._own_pids is not None:
+            linux.die_with_parent()
+
+    def fork_apart(self) -> int:
+        """Fork a process that is the first of a pid namespace, where there are any."""
+        return os.fork() if self._own_pids is None else namespaces.fork_first(self._own_pids)
+
+    def adopt(self) -> None:
+        """Have what orphans a child leaves come to this process, so that none escapes."""
+        linux.become_subreaper()
 
     def separate(self, scratch_bytes: int) -> None:
-        """Enter what each execution has for itself: a scratch mount, the first process's place."""
+        """Enter what each program has for itself: a scratch mount, a count of its processes."""
         if self.has("user namespace"):
-            namespaces.enter_execution(
-                scratch_bytes if self.scratch is not None else None,
-                pid=self.has("pid namespace"),
-            )
-        # Where there is no pid namespace, orphans come here, so that none escapes.
-        linux.become_subreaper()
+            namespaces.enter_execution(scratch_bytes if self.scratch is not None else None)
 
     def lock(self, scratch: str) -> None:
         """Give up all capabilities and new privileges, and the files outside of `scratch`."""
@@ -67,10 +72,6 @@ class LinuxLayers(Layers):
         """Install the seccomp filter."""
         if self.seccomp is not None:
             self.seccomp.apply()
-
-    def touched_bytes(self, memory: mmap.mmap) -> int:
-        """Return how far into a shared memory there is any page."""
-        return linux.touched_bytes(memory)
 
     def _enter_namespaces(self, folder: str) -> None:
         def enter_all(names: list[str]) -> None:
@@ -87,7 +88,9 @@ class LinuxLayers(Layers):
             if self.attempt(f"{name} namespace", partial(enter_all, [*entered, name])):
                 entered.append(name)
         enter_all(entered)
-        self.attempt("pid namespace", _probe_pid_namespace)
+        proc = self.proc
+        if proc is not None and self.attempt("pid namespace", partial(_probe_pid_namespace, proc)):
+            self._own_pids = namespaces.become_first(proc)
 
     def _prepare_landlock(self) -> None:
         def use() -> None:
@@ -131,10 +134,11 @@ class LinuxLayers(Layers):
             self.seccomp = rules
 
 
-def _probe_pid_namespace() -> None:
-    namespaces.enter_execution(None, pid=True)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if os.getpid() == 1 else 1)
-    if os.waitpid(pid, 0)[1]:
-        raise OSError("the first process in it is not number 1")
+def _probe_pid_namespace(proc: int) -> None:
+    own = namespaces.become_first(proc)
+    for _ in range(2):
+        pid = namespaces.fork_first(own)
+        if pid == 0:
+            os._exit(0 if os.getpid() == 1 else 1)
+        if os.waitpid(pid, 0)[1]:
+            raise OSError("the first process in it is not number 1")

@@ -1,6 +1,6 @@
 """The layers of macOS: those of every system, with memory watched from outside.
 
-The kernel there takes a limit of the address space and does not heed it, so supervisors look how
+The kernel there takes a limit of the address space and does not heed it, so keepers look how
 much memory their process has. Nothing of the network, of the files or of the other processes is
 out of a program's reach. Tried on an interpreter that pretends to be there, never on a Mac.
 """

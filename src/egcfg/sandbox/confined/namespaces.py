@@ -11,7 +11,16 @@ import sys
 
 from . import linux
 
-__all__ = ["DEVICES", "SCRATCH", "enter", "enter_execution", "enter_user", "readable_paths"]
+__all__ = [
+    "DEVICES",
+    "SCRATCH",
+    "become_first",
+    "enter",
+    "enter_execution",
+    "enter_user",
+    "fork_first",
+    "readable_paths",
+]
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 SCRATCH = "/tmp"
@@ -85,21 +94,66 @@ def enter(name: str, folder: str) -> None:
         _build_tree(folder)
 
 
-def enter_execution(scratch_bytes: int | None, *, pid: bool) -> None:
-    """Prepare this supervisor for its program's process.
+def become_first(proc: int) -> int:
+    """Go on as the first process of a pid namespace that this user namespace owns.
+
+    Only from there can a process fork others into new pid namespaces again and again, and whatever
+    was forked ends with it. The process that calls this waits, and ends as the first one does.
+
+    Args:
+        proc: descriptor of /proc.
+
+    Returns:
+        A descriptor of the pid namespace.
+
+    Raises:
+        OSError: the system does not give it.
+    """
+    linux.unshare(linux.CLONE_NEWPID)
+    pid = os.fork()
+    if pid:
+        # What the first process holds is not to be held here, too.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _, status = os.waitpid(pid, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    return os.open("self/ns/pid", os.O_RDONLY, dir_fd=proc)
+
+
+def fork_first(own: int) -> int:
+    """Fork a process that is the first of a new pid namespace; return its process id here.
+
+    Args:
+        own: descriptor of the caller's own pid namespace.
+
+    Raises:
+        OSError: there is no room for one.
+    """
+    linux.unshare(linux.CLONE_NEWPID)
+    try:
+        pid = os.fork()
+    except OSError:
+        linux.enter_namespace(own, linux.CLONE_NEWPID)
+        raise
+    if pid:
+        # A second one cannot be made before later children are to be here again.
+        linux.enter_namespace(own, linux.CLONE_NEWPID)
+    return pid
+
+
+def enter_execution(scratch_bytes: int | None) -> None:
+    """Enter what a program has for itself: a scratch mount, and a user namespace.
+
+    Its processes are counted by user namespace, apart from all others.
 
     Args:
         scratch_bytes: size of the scratch mount; None without a mount namespace.
-        pid: whether the next process that is forked is the first of a pid namespace. It also gets
-            a user namespace, so that its processes are counted apart from all others.
     """
     if scratch_bytes is not None:
         linux.unshare(linux.CLONE_NEWNS)
         linux.mount(
             "tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},mode=0700"
         )
-    if pid:
-        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWPID)
+    linux.unshare(linux.CLONE_NEWUSER)
 
 
 def _build_tree(root: str) -> None:

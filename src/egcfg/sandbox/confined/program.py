@@ -1,7 +1,7 @@
 """Runs one program in this process, answers calls of its functions, and reports.
 
 From the program's first line on, this process is hostile: whatever it reports is data. The report
-says what came of the program; how the process ended is the supervisor's to tell.
+says what came of the program; how the process ended is not for it to tell.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
-"""The fork server: one warm process that has a supervisor for each request, and reaps.
+"""The fork server: one warm process that stages programs' processes ahead, and reaps them.
 
-Control messages are frames of JSON with descriptors attached:
+Control messages are frames of JSON:
 
-- ``{"do": "run", "shape": ...}``, with what a `Shape` is made of, and with the execution's socket,
-  and a channel to another execution if there is one;
+- ``{"do": "stage", "taken": ..., "count": ..., "ahead": ..., "shapes": [...]}``: those among the
+  first `taken` that were ever asked for do not wait any more; stage `count` more. One with two
+  shapes is two processes with a channel between them. Each is answered by one byte (`STAGED` or
+  `REFUSED`) with the descriptors that `Staged.handed` lists.
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
-The request itself goes through the execution's socket, straight to the supervisor: the server, of
-which every program's process is a fork, never holds anything of an execution.
+The server, of which every program's process is a fork, never holds anything of an execution.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -22,12 +24,12 @@ import socket
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections import deque
+from typing import Any
 
-from . import confinement, frames, supervisor
+from . import confinement, frames, keeper
 from .layers import open_layers
-from .spares import Spares
-from .staging import Shape, Staged
+from .staging import PROCESS_ID, REFUSED, STAGED, Shape, Staged
 
 __all__ = ["serve"]
 
@@ -37,21 +39,19 @@ abc array asyncio bisect cmath collections contextlib copy dataclasses datetime 
 fractions functools hashlib heapq inspect io itertools json linecache math operator queue random
 re statistics string struct tempfile textwrap threading time traceback typing unicodedata
 """.split()  # noqa: SIM905 - a paragraph, not 35 lines
-MAX_DESCRIPTORS = 2
-# How long supervisors wait for an execution that may never come.
+# How long processes wait for an execution that may never come.
 IDLE_MILLISECONDS = 1000
-# How long executions at work may keep others from being staged.
-PATIENCE_MILLISECONDS = 20
 
 
 class Server:
-    """The server's state, which every supervisor inherits a copy of.
+    """The server's state, which every program's process inherits a copy of.
 
     Attributes:
+        control: the parent has its other end.
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
-        spares: the supervisors that wait.
         scratch_root: the folder in which scratch folders are made.
+        direct: whether programs' processes are forked from this one, without a keeper.
     """
 
     def __init__(self, control: socket.socket, scratch_root: str) -> None:
@@ -59,87 +59,111 @@ class Server:
         self.instruments: dict[str, types.ModuleType] = {}
         self.scratch_root = scratch_root
         self.layers = open_layers()
-        self.spares = Spares(self._fork, self._await_order)
+        self.direct = False
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._forked: dict[int, Staged] = {}  # by leash, those without a keeper
+        self._asked = 0  # how many were ever asked for
+        # Those that have no execution yet, each with its place among all that were asked for.
+        self._waiting: deque[tuple[int, list[Staged]]] = deque()
+
+    def greet(self) -> None:
+        """Tell the parent that all is ready, and what there is.
+
+        The message is this process's id, then a frame of the layers' status, of how many processes
+        may wait ahead, and whether killing a program's process ends everything that it started and
+        leaves no file: with seccomp it started nothing but threads.
+        """
+        self.direct = self.layers.has("pid namespace") and self.layers.has("mount namespace")
+        if not self.direct:
+            # The kernel reaps keepers by itself.
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        hello = {
+            "layers": self.layers.status,
+            # Without these layers one that waits would hold a folder that everybody sees.
+            "spares": len(os.sched_getaffinity(0)) if self.direct else 0,
+            "ends_at_once": self.direct and self.layers.has("seccomp"),
+        }
+        self.control.sendall(PROCESS_ID.pack(os.getpid()) + frames.pack_json(hello))
 
     def loop(self) -> None:
-        """Serve until the parent closes its end."""
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
+        """Serve until the parent closes its end; what is at work then ends with this process."""
+        control = self.control.fileno()
         while True:
-            while self.spares.wanted and not self._order_waits():
-                self.spares.add()
-            if not poll.poll(IDLE_MILLISECONDS):
-                self.spares.dismiss()
-            message, descriptors = frames.receive_with_descriptors(self.control, MAX_DESCRIPTORS)
-            if message is None:
-                self.spares.end()
-                return
-            order = json.loads(message)
-            try:
-                if order["do"] == "run":
-                    shape = Shape(**order["shape"], has_channel=len(descriptors) > 1)
-                    self._run(shape, descriptors)
-                else:
-                    # Those that wait are forks from before.
-                    self.spares.dismiss()
-                    self._load(order["key"], descriptors[0])
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+            events = self._poll.poll(IDLE_MILLISECONDS if self._waiting else None)
+            if not events:
+                self._dismiss()
+            # Orders first: somebody waits.
+            for descriptor, _ in sorted(events, key=lambda event: event[0] != control):
+                if descriptor != control:
+                    self._end(self._forked[descriptor])
+                elif not self._take_order():
+                    return
 
-    def _order_waits(self) -> bool:
-        """Return whether an order is there; leave the cores to executions at work for a moment."""
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        for descriptor in self.spares.busy:
-            poll.register(descriptor, 0)
-        while self.spares.busy:
-            events = {descriptor for descriptor, _ in poll.poll(PATIENCE_MILLISECONDS)}
-            for descriptor in events & self.spares.busy.keys():
-                poll.unregister(descriptor)
-                self.spares.busy.pop(descriptor).close()
-            if not events or self.control.fileno() in events:
-                break
-        return bool(poll.poll(0))
-
-    def _run(self, shape: Shape, descriptors: list[int]) -> None:
-        def work() -> None:
-            _supervise(descriptors, Staged(self, shape, ahead=False))
-
-        if not self.spares.take(shape, descriptors):
-            self._fork(work)
-
-    def _await_order(self, orders: socket.socket, shape: Shape) -> None:
-        staged = Staged(self, shape, ahead=True)
-        supervisor.rehearse(staged)
-        _, descriptors, _, _ = socket.recv_fds(orders, 1, MAX_DESCRIPTORS)
-        if descriptors:
-            # The socket stays open as long as this process is at work.
-            _supervise(descriptors, staged)
-        else:
-            confinement.end_tree(staged.pid, staged.proc)
-
-    def _fork(self, work: Callable[[], None]) -> int | None:
-        """Do something in a fork; return its process id, None where there is no room for one."""
+    def _take_order(self) -> bool:
+        """Do what the next message says; False where there is none any more."""
+        message, descriptors = frames.receive_with_descriptors(self.control, 1)
+        if message is None:
+            return False
+        order = json.loads(message)
         try:
-            pid = os.fork()
-        except OSError:
-            return None  # the parent sees the socket close, and tries again
-        if pid:
-            return pid
-        status = 1
-        try:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.control.close()
-            # Else those that wait would not see the server's end.
-            self.spares.close()
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - the last frame of this process
-            traceback.print_exc()
-            sys.stderr.flush()
+            if order["do"] == "load":
+                self._load(order["key"], descriptors[0])
+                return True
         finally:
-            os._exit(status)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        while self._waiting and self._waiting[0][0] <= order["taken"]:
+            self._waiting.popleft()
+        shapes = [Shape(**shape) for shape in order["shapes"]]
+        for _ in range(order["count"]):
+            self._stage(shapes, ahead=order["ahead"])
+        return True
+
+    def _stage(self, shapes: list[Shape], *, ahead: bool) -> None:
+        """Stage one process, or two with a channel between them, and hand them over."""
+        self._asked += 1
+        channels: tuple[socket.socket | None, ...] = (None,)
+        if len(shapes) > 1:
+            channels = socket.socketpair()
+        staged: list[Staged] = []
+        try:
+            for shape, channel in zip(shapes, channels, strict=True):
+                staged.append(Staged(self, shape, channel, ahead=ahead))
+        except OSError:
+            pass
+        finally:
+            for channel in channels:
+                if channel is not None:
+                    channel.close()
+        complete = len(staged) == len(shapes)
+        handed = [descriptor for one in staged for descriptor in one.handed] if complete else []
+        with contextlib.suppress(OSError):  # the parent is gone: the next order says so
+            socket.send_fds(self.control, [STAGED if complete else REFUSED], handed)
+        for one in staged:
+            for descriptor in one.handed:
+                os.close(descriptor)
+            if self.direct:
+                self._poll.register(one.leash, select.POLLIN)
+                self._forked[one.leash.fileno()] = one
+            else:
+                one.leash.close()
+        if self.direct and complete:
+            self._waiting.append((self._asked, staged))
+
+    def _end(self, staged: Staged, reason: str = "") -> None:
+        """End a process, and tell whoever has the other end of its leash how that went."""
+        self._poll.unregister(staged.leash)
+        del self._forked[staged.leash.fileno()]
+        status, usage = confinement.end_process(staged.pid)
+        keeper.tell_end(staged.leash, reason, status, usage)
+
+    def _dismiss(self) -> None:
+        """End the processes that wait."""
+        while self._waiting:
+            for staged in self._waiting.popleft()[1]:
+                if staged.leash.fileno() in self._forked:
+                    self._end(staged, "dismissed")
 
     def _load(self, key: str, descriptor: int) -> None:
         with open(os.dup(descriptor), encoding="utf-8") as file:
@@ -158,30 +182,19 @@ class Server:
         gc.freeze()
 
 
-def _supervise(descriptors: list[int], staged: Staged) -> None:
-    """Be the supervisor of a staged process; the descriptors are those of a request to run."""
-    parent, *channels = (socket.socket(fileno=number) for number in descriptors)
-    supervisor.supervise(parent, channels[0] if channels else None, staged)
-
-
 def serve(control: int) -> None:
     """Warm up, say hello to the parent, and serve."""
     stream = socket.socket(fileno=control)
     message = frames.receive(stream)
     if message is None:
         return
-    settings = json.loads(message)
+    settings: dict[str, Any] = json.loads(message)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
     server = Server(stream, settings["scratch_root"])
     server.layers.enter(settings["tree_folder"], settings["disabled"])
-    if server.layers.has("pid namespace") and server.layers.has("mount namespace"):
-        # Without them one that waits would hold a folder that everybody sees.
-        server.spares.count = len(os.sched_getaffinity(0))
-    # The kernel reaps supervisors by itself; each sets this back for its own child.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    stream.sendall(frames.pack_json({"layers": server.layers.status}))
+    server.greet()
     # What exists now is never garbage: collecting it would only copy shared pages.
     gc.collect()
     gc.freeze()

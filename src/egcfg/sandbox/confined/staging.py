@@ -1,29 +1,33 @@
-"""The program's process, forked ahead of its request: confined, it waits.
+"""A program's process, forked ahead of its request: confined, it waits.
 
-What takes longest (the forks, the namespaces, the scratch mount, the other layers) needs no
-program, so it is done before one comes. Only a process that is to get a channel must have that
-before the last layers: no program can receive descriptors.
+What takes longest (the fork, the namespaces, the scratch mount, the other layers) needs no program,
+so it is done before one comes. Whoever asked for the process holds the other ends of all that it
+reads from and writes to: the request goes there directly, and the report comes from there. What it
+was forked from never sees a byte of either.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
-import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import confinement, frames, program
+from . import confinement, frames, keeper, program
 from .judge import run_judge
 
-__all__ = ["Shape", "Staged"]
+__all__ = ["PROCESS_ID", "REFUSED", "STAGED", "Shape", "Staged"]
+
+PROCESS_ID = struct.Struct(">I")
+"""The first thing that a process says on its socket: its number, as it sees it itself."""
+STAGED, REFUSED = b"S", b"R"
+"""What the server says when there is a process as it was asked for, and when there is no room."""
 
 
 @dataclass(kw_only=True)
@@ -35,129 +39,153 @@ class Shape:
         memory_bytes: address space, as in its limits.
         file_bytes: size of any file it writes, as in its limits.
         has_stdin: whether there is something on its standard input.
-        has_channel: whether it talks to another execution.
         instrument: key of its instrument; None without one.
-        instrument_bytes: size of its instrument's memory.
+        instrument_options: for its constructor.
+        instrument_bytes: size of its memory.
     """
 
     cpu_seconds: float
     memory_bytes: int
     file_bytes: int
     has_stdin: bool
-    has_channel: bool
     instrument: str | None
+    instrument_options: dict[str, Any]
     instrument_bytes: int
 
 
 class Staged:
-    """A process that waits for its request.
+    """A process that waits for its request, as the process that it was forked from holds it.
 
     Attributes:
-        pid: its process id, as its supervisor sees it.
-        ends_at_once: whether killing it ends everything that it started, and leaves no file: with
-            seccomp it started nothing but threads.
-        memory: what it shares with its supervisor, for an instrument; None without one.
-        memory_used: tells how many bytes of memory a process has, where that is to be watched.
-        proc: descriptor of /proc; None where there is none.
-        stdout, stderr, report: descriptors to read what it writes from.
+        pid: of the process, or of its keeper.
+        leash: the order to end comes from its other end, and how it ended goes there. The keeper
+            has it where there is one.
+        handed: the descriptors that are whoever asked for it's: its socket, the leash's other end,
+            what it writes to standard output, to standard error and as its report; then a file for
+            its standard input, and its instrument's memory, if its shape has them.
     """
 
-    def __init__(self, server: Any, shape: Shape, *, ahead: bool) -> None:
-        """Fork the process; the caller's own namespaces change.
+    def __init__(
+        self, server: Any, shape: Shape, channel: socket.socket | None, *, ahead: bool
+    ) -> None:
+        """Fork the process.
 
         Args:
             server: the server.
             shape: of its execution.
+            channel: to another execution.
             ahead: whether its request is still to come, so that there is time to rehearse.
+
+        Raises:
+            OSError: there is no room for one.
         """
         self._server = server
         self._shape = shape
-        self._scratch = confinement.prepare(server.layers, server.scratch_root, shape.file_bytes)
-        apart = all(server.layers.has(name) for name in ("pid namespace", "seccomp"))
-        self.ends_at_once = apart and not self._scratch.temporary
-        self.memory = mmap.mmap(-1, shape.instrument_bytes) if shape.instrument_bytes else None
-        # What is on it is written when the request comes.
-        self._stdin = _nameless_file() if shape.has_stdin else os.open(os.devnull, os.O_RDONLY)
-        pipes = [os.pipe() for _ in range(3)]
-        writers = [writer for _, writer in pipes]
-        self._orders, theirs = socket.socketpair()
-        self.memory_used: Callable[[int], int] | None = server.layers.memory_used
-        self.proc: int | None = server.layers.proc
-        self.pid = os.fork()
+        self._channel = channel
+        self.handed: list[int] = []
+        self._kept: list[int] = []
+        theirs, self.leash = socket.socketpair()
+        try:
+            self._open(theirs.detach())
+            self.pid = server.layers.fork_apart() if server.direct else os.fork()
+        except OSError:
+            self.close()
+            raise
         if self.pid == 0:
-            # Else it would not see its supervisor's death.
-            self._orders.close()
-            self._wait(theirs, writers, ahead=ahead)
-        theirs.close()
-        for writer in writers:
-            os.close(writer)
-        self.stdout, self.stderr, self.report = (reader for reader, _ in pipes)
+            self._be(ahead=ahead)
+        for descriptor in self._kept:
+            os.close(descriptor)
+        self._kept = []
 
-    def start(self, body: bytes, stdin: str, channel: socket.socket | None) -> None:
-        """Hand the request over, and close what came with it.
+    def close(self) -> None:
+        """Close whatever of it is open here."""
+        for descriptor in (*self.handed, *self._kept):
+            os.close(descriptor)
+        self.handed, self._kept = [], []
+        self.leash.close()
 
-        A process that is gone is let be: what it left behind says why.
-        """
-        if stdin:
-            with open(self._stdin, "wb", closefd=False) as file:
-                file.write(stdin.encode("utf-8", "surrogatepass"))
-            # The process reads through the same open file.
-            os.lseek(self._stdin, 0, os.SEEK_SET)
-        os.close(self._stdin)
-        with contextlib.suppress(OSError):
-            if channel is not None:
-                socket.send_fds(self._orders, [b"\0"], [channel.fileno()])
-            frames.send(self._orders, body)
-        self._orders.close()
-        if channel is not None:
-            channel.close()
+    def _open(self, leash: int) -> None:
+        """Open both ends of all that leads to the process."""
+        ours, theirs = socket.socketpair()
+        if sys.platform == "linux":
+            # Process ids are told as the receiver sees them.
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.handed = [ours.detach(), leash]
+        self._kept = [theirs.detach()]
+        for _ in range(3):
+            reader, writer = os.pipe()
+            self.handed.append(reader)
+            self._kept.append(writer)
+            os.set_blocking(reader, False)
+        self._orders, *self._writers = self._kept
+        if self._shape.has_stdin:
+            self._stdin = _nameless_file("stdin")
+            self.handed.append(self._stdin)
+        else:
+            self._stdin = os.open(os.devnull, os.O_RDONLY)
+            self._kept.append(self._stdin)
+        self._memory = -1
+        if self._shape.instrument_bytes:
+            self._memory = _nameless_file("memory")
+            self.handed.append(self._memory)
+            os.ftruncate(self._memory, self._shape.instrument_bytes)
 
-    def used_memory(self) -> bytes:
-        """Return the shared memory without its trailing zeros."""
-        if self.memory is None:
-            return b""
-        return self.memory[: self._server.layers.touched_bytes(self.memory)].rstrip(b"\0")
-
-    def remove_scratch(self) -> None:
-        """Remove the scratch folder, where it is no mount that ends with its processes."""
-        if not self._scratch.temporary:
-            return
-        # A folder that the program has locked cannot be emptied by an ordinary user.
-        with contextlib.suppress(OSError):
-            os.chmod(self._scratch.path, 0o700)
-            for folder, names, _ in os.walk(self._scratch.path):
-                for path in (os.path.join(folder, name) for name in names):
-                    if not os.path.islink(path):
-                        os.chmod(path, 0o700)
-        shutil.rmtree(self._scratch.path, ignore_errors=True)
-
-    def _wait(self, orders: socket.socket, writers: list[int], *, ahead: bool) -> None:
-        """Be the program's process; never returns."""
+    def _be(self, *, ahead: bool) -> None:
+        """Be the process that was forked, or first its keeper; never returns."""
         status = 1
         try:
-            os.setsid()
-            stdout, stderr, report = writers
-            for source, target in ((self._stdin, 0), (stdout, 1), (stderr, 2)):
-                os.dup2(source, target)
-            program.prepare()
-            if ahead:
-                self._rehearse()
-            kept = {0, 1, 2, report, orders.fileno()}
-            channel = None
-            if self._shape.has_channel:
-                _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
-                channel = socket.socket(fileno=descriptors[0])
-                kept.add(channel.fileno())
-            confinement.confine(self._server.layers, self._scratch, self._shape, kept)
-            body = frames.receive(orders)
-            orders.close()
-            if body is not None:
-                self._run(json.loads(body), report, channel)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            scratch = confinement.make_scratch(self._server.layers, self._server.scratch_root)
+            if self._server.direct or self._is_kept(scratch):
+                self._wait(scratch, ahead=ahead)
             status = 0
         except BaseException as error:  # noqa: BLE001 - the last frame of this process
             os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
+
+    def _is_kept(self, scratch: confinement.Scratch) -> bool:
+        """Fork once more; True in the program's process, False in its keeper after all is over."""
+        layers = self._server.layers
+        layers.adopt()
+        pid = layers.fork_apart()
+        if pid == 0:
+            self.leash.close()
+            return True
+        # Whoever waits for another end of anything that leads to the process would wait for this.
+        kept = {0, 1, 2, self.leash.fileno()}
+        confinement.close_others(kept if layers.proc is None else {*kept, layers.proc})
+        keeper.keep(pid, self.leash, layers, scratch, self._shape.memory_bytes)
+        return False
+
+    def _wait(self, scratch: confinement.Scratch, *, ahead: bool) -> None:
+        """Be the program's process."""
+        os.setsid()
+        orders = socket.socket(fileno=self._orders)
+        orders.sendall(PROCESS_ID.pack(os.getpid()))
+        stdout, stderr, report = self._writers
+        for source, target in ((self._stdin, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        program.prepare()
+        if ahead:
+            self._rehearse()
+        instrument, failure = self._instrument()
+        kept = {0, 1, 2, report, orders.fileno()}
+        if self._channel is not None:
+            kept.add(self._channel.fileno())
+        confinement.confine(self._server.layers, scratch, self._shape, kept)
+        body = frames.receive(orders)
+        orders.close()
+        if body is None:
+            return
+        if failure is not None:
+            raise failure
+        request = json.loads(body)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if request["role"] == "judge" and self._channel is not None:
+            run_judge(request, report, self._channel)
+        else:
+            program.run(request, report, self._channel, instrument)
 
     def _rehearse(self) -> None:
         program.rehearse()
@@ -165,23 +193,23 @@ class Staged:
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()
 
-    def _run(self, request: dict[str, Any], report: int, channel: socket.socket | None) -> None:
-        instrument = None
-        if request["instrument"] is not None and self.memory is not None:
-            module = self._server.instruments[request["instrument"]["key"]]
-            options = request["instrument"]["options"]
-            instrument = module.Instrument(options, memoryview(self.memory))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if request["role"] == "judge" and channel is not None:
-            run_judge(request, report, channel)
-        else:
-            program.run(request, report, channel, instrument)
+    def _instrument(self) -> tuple[Any, Exception | None]:
+        """Return the instrument, or why there is none: that is for the execution to tell."""
+        shape = self._shape
+        if shape.instrument is None:
+            return None, None
+        memory = mmap.mmap(self._memory, shape.instrument_bytes)
+        try:
+            module = self._server.instruments[shape.instrument]
+            return module.Instrument(shape.instrument_options, memoryview(memory)), None
+        except Exception as error:  # noqa: BLE001 - any of its errors
+            return None, error
 
 
-def _nameless_file() -> int:
+def _nameless_file(name: str) -> int:
     """Return a descriptor of an empty file that is in no folder."""
     if sys.platform == "linux":
-        descriptor = os.memfd_create("stdin")
+        descriptor = os.memfd_create(name)
     else:
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)
