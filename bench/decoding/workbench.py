@@ -51,6 +51,7 @@ def add_options(parser: ArgumentParser) -> None:
     guidance.add_argument("-d", "--horizon", type=int, default=2)
     guidance.add_argument("-t", "--temperature", type=float, default=0.7)
     guidance.add_argument("--max-tokens", type=int, default=120)
+    guidance.add_argument("--signal-tokens", type=int, default=DecodingSettings().signal_tokens)
     guidance.add_argument("--no-reuse", action="store_true", help="sample every candidate anew")
 
 
@@ -138,6 +139,7 @@ class Workbench:
             candidates=options.candidates,
             horizon=options.horizon,
             temperature=options.temperature,
+            signal_tokens=options.signal_tokens,
             max_tokens=options.max_tokens,
             reuse_candidates=not options.no_reuse,
         )

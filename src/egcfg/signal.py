@@ -14,16 +14,16 @@ from attrs import evolve, frozen
 from egcfg.problem import Problem, StdioTest
 from egcfg.programs import Program
 from egcfg.sandbox import Sandbox
+from egcfg.signal_text import SignalText
 from egcfg.solution import Signal, SignalEntry
-from egcfg.tracer import Trace, Tracer, TraceRequest
+from egcfg.tracer import Tracer, TraceRequest
 
 __all__ = ["SignalBuilder", "trace_requests"]
 
-TRACE_CHARS = 2000
-"""Characters of one rendered trace while the budget allows."""
-
-SHORTEST_TRACE_CHARS = 120
-"""Below this, whole programs are dropped rather than traces shortened further."""
+TRACE_CHARS = (2000, 1000, 500, 250, 120)
+"""Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
+signal shows is mostly shown at the same length by the next, and need not be read again. Below the
+last, whole programs are dropped rather than traces shortened further."""
 
 
 def trace_requests(problem: Problem, program: str) -> list[TraceRequest]:
@@ -101,7 +101,8 @@ class SignalBuilder:
         """
         entries = [evolve(entry, shown=True) for entry in signal.entries]
         for oldest in range(len(entries)):
-            text = self._word(entries[oldest:], TRACE_CHARS)
+            wording = SignalText(entries[oldest:], self.tracer.render, TRACE_CHARS[0])
+            text = wording.text(len(entries) - oldest, TRACE_CHARS[0])
             if oldest == len(entries) - 1 or self.count_tokens(text) <= room:
                 fitted = self._fit(entries[oldest:], room)
                 dropped = tuple(evolve(entry, shown=False) for entry in entries[:oldest])
@@ -110,51 +111,14 @@ class SignalBuilder:
 
     def _fit(self, entries: Sequence[SignalEntry], budget: int) -> Signal:
         """Word as much as the budget holds: first shorter traces, then fewer programs."""
-        shown = len(entries)
-        chars = TRACE_CHARS
-        while shown:
-            text = self._word(entries[:shown], chars)
+        wording = SignalText(entries, self.tracer.render, TRACE_CHARS[0])
+        fewer = ((shown, TRACE_CHARS[-1]) for shown in range(len(entries) - 1, 0, -1))
+        for shown, chars in [*((len(entries), chars) for chars in TRACE_CHARS if entries), *fewer]:
+            text = wording.text(shown, chars)
             tokens = self.count_tokens(text)
             if tokens <= budget:
                 marked = tuple(evolve(e, shown=i < shown) for i, e in enumerate(entries))
-                cut = shown < len(entries) or chars < TRACE_CHARS
+                cut = shown < len(entries) or chars < TRACE_CHARS[0]
                 return Signal(entries=marked, text=text, tokens=tokens, cut=cut)
-            if chars > SHORTEST_TRACE_CHARS:
-                # Aim at the share that fits; at least halve, so that this ends.
-                chars = max(SHORTEST_TRACE_CHARS, min(chars // 2, chars * budget // tokens))
-            else:
-                shown -= 1
         hidden = tuple(evolve(entry, shown=False) for entry in entries)
         return Signal(entries=hidden, text="", tokens=0, cut=bool(entries))
-
-    def _word(self, entries: Sequence[SignalEntry], chars: int) -> str:
-        programs = [
-            _program_text(number, entry)
-            + "".join(
-                self._trace_text(run, trace, chars) for run, trace in enumerate(entry.traces, 1)
-            )
-            for number, entry in enumerate(entries, 1)
-        ]
-        return "\n".join([_runs_text(entries[0].traces), *programs])
-
-    def _trace_text(self, run: int, trace: Trace, chars: int) -> str:
-        text = self.tracer.render(trace, chars).rstrip()
-        if trace.call and text.startswith(trace.call):
-            # Its first line begins with the call, which stands above under its number.
-            return f"Run {run}{text[len(trace.call) :]}\n"
-        return f"Run {run}:\n{text}\n"
-
-
-def _runs_text(traces: Sequence[Trace]) -> str:
-    """Return what is run, numbered: the same for every program, so it is said only once."""
-    return "".join(
-        f"Run {run}: {trace.call or 'the program'}"
-        + (f" with input {trace.stdin!r}" if trace.stdin else "")
-        + "\n"
-        for run, trace in enumerate(traces, 1)
-    )
-
-
-def _program_text(number: int, entry: SignalEntry) -> str:
-    origin = f"Candidate {number}" if entry.samples else "The code so far"
-    return f"{origin}:\n```python\n{entry.program}\n```\n"

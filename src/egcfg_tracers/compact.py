@@ -41,6 +41,8 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
 
 def _blocks(steps: Iterable[Step]) -> Iterable[Block]:
     for step in steps:
+        if step.idle:
+            continue
         text = clean(step.text(), _MAX_LINE)
         if step.source and not step.pinned:
             short = clean(step.text(short=True), _MAX_LINE)

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from egcfg_tracers.steps import COMPREHENSIONS, Step
+from egcfg_tracers.steps import COMPREHENSION_FRAMES, Step
 
 __all__ = ["Keep", "fold", "loop_spans"]
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_COMPREHENSION_FRAMES = COMPREHENSIONS | {"<genexpr>"}
 
 
 @frozen
@@ -80,7 +79,7 @@ def _loops(steps: Sequence[Step], spans: Mapping[int, int]) -> list[list[int]]:
         for first in list(loops):
             if not first <= step.line <= spans.get(first, step.line):
                 del loops[first]
-        if step.line in spans or step.function in _COMPREHENSION_FRAMES:
+        if step.line in spans or step.function in COMPREHENSION_FRAMES:
             if step.line not in loops:
                 loops[step.line] = []
                 runs.append(loops[step.line])

@@ -18,6 +18,7 @@ from egcfg_tracers.values import clean
 __all__ = [
     "CLOSED",
     "COMPREHENSIONS",
+    "COMPREHENSION_FRAMES",
     "Step",
     "assignments",
     "ending",
@@ -31,6 +32,9 @@ __all__ = [
 
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Names of comprehensions that run in frames of their own, as before Python 3.12."""
+
+COMPREHENSION_FRAMES = COMPREHENSIONS | {"<genexpr>"}
+"""The same with generator expressions, which do in every Python."""
 
 CLOSED = "GeneratorExit"
 """How a generator that nobody wants any more is ended: no failure."""
@@ -83,6 +87,12 @@ class Step:
     outcome: str = ""
     pinned: bool = False
     silent: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether this is an iteration of a comprehension that changed nothing to be told."""
+        told = self.label or self.effects or self.opcodes or self.outcome or self.pinned
+        return self.function in COMPREHENSION_FRAMES and not told
 
     def text(self, *, short: bool = False) -> str:
         """Return the step as one line; `short`: without the line's source."""
@@ -264,7 +274,7 @@ class _Builder:
         if (event.line, event.function) in self._classes:
             self._class_bodies.add(event.activation)
             return
-        if event.function in COMPREHENSIONS or event.function == "<genexpr>":
+        if event.function in COMPREHENSION_FRAMES:
             return  # it belongs to the line that it is written in
         effects = assignments(event.delta)
         if self._is_opening(event):

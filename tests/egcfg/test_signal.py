@@ -33,8 +33,8 @@ class LongTracer(Tracer):
     def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
         return [Trace(source=r.source, call=r.call, stdin=r.stdin) for r in requests]
 
-    def render(self, trace: Trace, max_chars: int) -> str:  # noqa: ARG002
-        return "x" * max_chars
+    def render(self, trace: Trace, max_chars: int) -> str:
+        return (f"{trace.source[-1]}{trace.call}" * max_chars)[:max_chars]
 
 
 BUILDER = SignalBuilder(LongTracer(), Sandbox(), len)
