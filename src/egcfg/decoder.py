@@ -26,7 +26,7 @@ from egcfg.backend import (
 )
 from egcfg.candidates import CandidatePool
 from egcfg.choice import TokenChooser
-from egcfg.doubts import settle
+from egcfg.doubts import Doubts
 from egcfg.errors import ContextOverflowError
 from egcfg.guidance import Guided, guidance_rule
 from egcfg.lookahead import Lookahead, line_drafts, repeated_run
@@ -95,6 +95,7 @@ class Decoder:
         self.plain = backend.start(self.prompt_ids, "unconditional")
         self.plain_ahead = Lookahead()
         self.conditional_ahead = Lookahead()
+        self.doubts = Doubts(backend, self._mix)
         self.drafts: list[tuple[int, ...]] = []
         self.response = Response(backend, problem, prompt)
         self.limit = self._token_limit()
@@ -209,6 +210,7 @@ class Decoder:
             ids = self.backend.encode(self.prompt.conditional(signal.text)) + self.response.ids
         if branch is None or branch.ids != ids:
             self.conditional_ahead.forget()
+            self.doubts.forget()
             self.signal_is_read = False
         if not ids:
             return None
@@ -251,19 +253,20 @@ class Decoder:
         assert plain is not None  # asked for just now at the latest
         if branch is None or conditional is None:
             return plain, Guided(plain)
-        guided = self.rule(plain, conditional, self.settings.gamma)
-        if guided.doubts and self.backend.capabilities.exact_logprobs:
-            before = self.backend.usage
-            plain, guided = settle(
-                self.backend,
-                self.rule,
-                self.settings.gamma,
-                (self.plain, branch),
-                (plain, conditional),
-                guided,
+        guided = self._mix(plain, conditional)
+        if not guided.doubts or not self.backend.capabilities.exact_logprobs:
+            return plain, guided
+        before, position = self.backend.usage, len(self.response.ids)
+        try:
+            return self.doubts.settle(
+                ((self.plain, self.plain_ahead), (branch, self.conditional_ahead)),
+                lambda distribution, offset: self.chooser.choose(distribution, position + offset),
             )
+        finally:
             self._count(Stage.GUIDED, before)
-        return plain, guided
+
+    def _mix(self, plain: TokenLogprobs, conditional: TokenLogprobs) -> Guided:
+        return self.rule(plain, conditional, self.settings.gamma)
 
     def _ask(self, branch: TokenSequence | None, stage: Stage) -> None:
         """Ask for what is missing here, and for what drafts lead to, on both branches at once."""
@@ -332,6 +335,7 @@ class Decoder:
         if self.guide is not None and self.guide.branch is not None:
             self.guide.branch.ids += (token,)
             self.conditional_ahead.advance(token)
+            self.doubts.advance(token)
             last_asked = self.conditional_ahead
         self.drafts = [draft[1:] for draft in self.drafts if draft[:1] == (token,)]
         return TokenChoice(

@@ -1,54 +1,91 @@
-"""Settles guided choices that top-k lists leave open, by asking for the values that they lack."""
+"""Settles guided choices that top-k lists leave open, by asking for the values that they lack.
+
+On an endpoint a question takes a request, however much is asked. So the doubts of all tokens that
+come next are settled together: those on the way along which the guided choices seem to lead, as far
+as both branches are known ahead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from attrs import define, field
 
 from egcfg.backend import LogprobBackend, LogprobQuery, TokenLogprobs, TokenSequence
-from egcfg.guidance import GuidanceRule, Guided
+from egcfg.guidance import Guided
+from egcfg.lookahead import Lookahead
 
-__all__ = ["settle"]
+__all__ = ["Branch", "Doubts"]
 
-ROUNDS: Final = 3
-"""Times that values are fetched for one choice at most: each round may bring up other tokens."""
+Run: TypeAlias = tuple[int, ...]
+Branch: TypeAlias = tuple[TokenSequence, Lookahead]
+"""A sequence, and what is known ahead of it."""
 
 
-def settle(
-    backend: LogprobBackend,
-    rule: GuidanceRule,
-    gamma: float,
-    sequences: Sequence[TokenSequence],
-    lists: Sequence[TokenLogprobs],
-    guided: Guided,
-) -> tuple[TokenLogprobs, Guided]:
-    """Mix again from as many exact values as the choice needs.
+@define
+class Doubts:
+    """What exact values were fetched ahead of both branches; they are kept out of the lists.
 
-    Args:
+    For what one signal raised is none of the next one's business: a value that its lists do not
+    call for would change which tokens are weighed, and so might change the text.
+
+    Attributes:
         backend: one that has `egcfg.backend.Capabilities.exact_logprobs`.
-        rule: mixes.
-        gamma: the strength of guidance.
-        sequences: the unconditional and the conditional branch.
-        lists: their next-token distributions, cut.
-        guided: what they mix to.
-
-    Returns:
-        The unconditional distribution with its exact values, and the guided one.
-
-    Raises:
-        BackendError: the model did not answer.
+        mix: guides: (unconditional, conditional) -> guided distribution.
     """
-    known = list(lists)
-    for _ in range(ROUNDS):
-        asked = [
-            (number, LogprobQuery(sequence, tokens))
-            for number, sequence in enumerate(sequences)
-            if (tokens := tuple(t for t in guided.doubts if not known[number].lists(t)))
-        ]
-        if not asked:
-            break
-        answers = backend.logprobs([query for _, query in asked])
-        for (number, query), values in zip(asked, answers, strict=True):
-            known[number] = known[number].with_values(query.tokens, values)
-        guided = rule(known[0], known[1], gamma)
-    return known[0], guided
+
+    backend: LogprobBackend
+    mix: Callable[[TokenLogprobs, TokenLogprobs], Guided]
+    _settled: dict[Run, list[TokenLogprobs]] = field(factory=dict, init=False, repr=False)
+
+    def settle(
+        self, branches: Sequence[Branch], choose: Callable[[TokenLogprobs, int], int]
+    ) -> tuple[TokenLogprobs, Guided]:
+        """Return the next token's unconditional distribution and the guided one, without doubts.
+
+        New values may bring up other tokens: then there is another round. No value is asked for
+        twice, so there is an end to it.
+
+        Args:
+            branches: the unconditional and the conditional one; both know the next token.
+            choose: takes a token from a guided distribution, so many tokens from here.
+
+        Raises:
+            BackendError: the model did not answer.
+        """
+        # Doubts about what comes later wait for company, and may never come up.
+        while (asked := list(self._questions(branches, choose))) and asked[0][0] == ():
+            answers = self.backend.logprobs([query for _, _, query in asked])
+            for (run, number, query), values in zip(asked, answers, strict=True):
+                known = self._settled[run]
+                known[number] = known[number].with_values(query.tokens, values)
+        plain, conditional = self._settled[()]
+        return plain, self.mix(plain, conditional)
+
+    def advance(self, token: int) -> None:
+        """Move one token on; what lay on other ways is forgotten."""
+        self._settled = {run[1:]: d for run, d in self._settled.items() if run[:1] == (token,)}
+
+    def forget(self) -> None:
+        """Forget everything: one branch is another one."""
+        self._settled.clear()
+
+    def _questions(
+        self, branches: Sequence[Branch], choose: Callable[[TokenLogprobs, int], int]
+    ) -> Iterator[tuple[Run, int, LogprobQuery]]:
+        """Follow the guided choices, as they look by now, and say what they lack."""
+        run: Run = ()
+        while True:
+            if run not in self._settled:
+                listed = [d for _, ahead in branches if (d := ahead.behind(run)) is not None]
+                if len(listed) < len(branches):
+                    return
+                self._settled[run] = listed
+            known = self._settled[run]
+            guided = self.mix(*known)
+            for number, (sequence, _) in enumerate(branches):
+                if tokens := tuple(t for t in guided.doubts if not known[number].lists(t)):
+                    there = self.backend.start((*sequence.ids, *run), sequence.role)
+                    yield run, number, LogprobQuery(there, tokens)
+            run = (*run, choose(guided.distribution, len(run)))

@@ -28,7 +28,11 @@ class Lookahead:
     @property
     def here(self) -> TokenLogprobs | None:
         """The distribution of the next token, if known."""
-        return self._known.get(())
+        return self.behind(())
+
+    def behind(self, run: tuple[int, ...]) -> TokenLogprobs | None:
+        """The distribution after the tokens of `run`, if known."""
+        return self._known.get(run)
 
     def knows(self, run: Sequence[int]) -> bool:
         """Whether the distributions after each prefix of `run` are known, the whole included."""

@@ -197,6 +197,30 @@ def test_exact_values_make_short_lists_decide_as_dense_distributions_do(gamma: f
     assert told == pytest.approx(exact)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 0.8, 1.3, 1.5, 3.0])
+@pytest.mark.parametrize("guided_temperature", [0.0, 0.3])
+def test_the_doubts_of_a_drafted_line_are_settled_together_and_as_one_by_one(
+    gamma: float, guided_temperature: float
+) -> None:
+    values: dict[str, object] = {"gamma": gamma, "guided_temperature": guided_temperature}
+    options: dict[str, object] = {"noise": 0.2, "top_k": 3, "exact_logprobs": True}
+    drafted, single = backend(**options), backend(**options)
+    steps, together = decode(drafted, **values)
+    steps_alone, alone = decode(single, drafts=False, **values)
+    assert together.ids == alone.ids
+    assert together.uncertain_choices == alone.uncertain_choices
+    told, told_alone = (
+        [token.logprob_guided for step in some for token in step.tokens]
+        for some in (steps, steps_alone)
+    )
+    assert told == pytest.approx(told_alone)
+    # This backend counts as requests how often it is asked for exact values.
+    if gamma == 1.5:  # nearly every token is in doubt
+        assert single.usage.requests > len(alone.ids) / 2
+        assert drafted.usage.requests < single.usage.requests / 3
+    assert drafted.usage.requests <= single.usage.requests
+
+
 def test_a_candidate_whose_distributions_are_known_is_scored_on_one_branch_only() -> None:
     model = backend(noise=0.02)
     model_sample = model.sample

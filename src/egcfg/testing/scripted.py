@@ -128,7 +128,7 @@ class ScriptedBackend(LogprobBackend):
         for query in queries:
             shares = self._shares(query.sequence.ids)
             answers.append([float(shares[token]) for token in query.tokens])
-            self.usage += Usage(requests=1)
+        self.usage += Usage(requests=1)
         return answers
 
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
