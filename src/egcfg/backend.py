@@ -14,13 +14,14 @@ A backend whose distributions are cut to the likeliest tokens may answer a third
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
-from attrs import define, field, frozen
+from attrs import define, field, fields, frozen
 from numpy.typing import NDArray
 
 from egcfg.errors import CapabilityError
@@ -146,12 +147,14 @@ class Continuation:
         finished: whether the model ended it (end of sequence), rather than a limit.
         scores: the distributions that the ids were drawn from (before temperature and top-p), one
             per id, where the backend has them at no extra cost; else None.
+        rest: the backend's own: what it drew beyond the limits anyway (`SampleQuery.rest`).
     """
 
     ids: tuple[int, ...]
     text: str
     finished: bool = False
     scores: tuple[TokenLogprobs, ...] | None = None
+    rest: Any = field(default=None, eq=False, repr=False)
 
 
 @define(eq=False)
@@ -199,12 +202,15 @@ class SampleQuery:
         params: how they are drawn.
         lookup: tokens among which a backend may look for what comes next, to try several tokens at
             once; changes the cost, never what is drawn.
+        rest: of the continuation at whose end `sequence` stands, where one continuation is wanted;
+            its backend then need not draw again what it drew already.
     """
 
     sequence: TokenSequence
     count: int
     params: SamplingParams
     lookup: tuple[int, ...] = ()
+    rest: Any = field(default=None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
@@ -219,8 +225,7 @@ class Capabilities:
         chat: whether `LogprobBackend.render_chat` works.
         deterministic: whether the same seed gives the same text.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends have no need of it.
-        goes_ahead: whether a question without a draft brings along, at no extra cost, what the
-            model would go on with, so that guessed drafts would only be in its way.
+        goes_ahead: whether a question without a draft brings along where the model goes on to.
     """
 
     top_k: int | None
@@ -255,26 +260,16 @@ class Usage:
     seconds: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            forward_passes=self.forward_passes + other.forward_passes,
-            forward_tokens=self.forward_tokens + other.forward_tokens,
-            requests=self.requests + other.requests,
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            seconds=self.seconds + other.seconds,
-        )
+        return self._joined(other, operator.add)
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(
-            forward_passes=self.forward_passes - other.forward_passes,
-            forward_tokens=self.forward_tokens - other.forward_tokens,
-            requests=self.requests - other.requests,
-            input_tokens=self.input_tokens - other.input_tokens,
-            cached_tokens=self.cached_tokens - other.cached_tokens,
-            output_tokens=self.output_tokens - other.output_tokens,
-            seconds=self.seconds - other.seconds,
-        )
+        return self._joined(other, operator.sub)
+
+    def _joined(self, other: Usage, join: Callable[[Any, Any], Any]) -> Usage:
+        return Usage(**{name: join(getattr(self, name), getattr(other, name)) for name in COUNTS})
+
+
+COUNTS: Final = tuple(field.name for field in fields(Usage))
 
 
 class LogprobBackend(ABC):
@@ -342,6 +337,14 @@ class LogprobBackend(ABC):
             CapabilityError: a draft was sent where `Capabilities.scores_drafts` is false.
             BackendError: the model did not answer.
         """
+
+    def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:  # noqa: ARG002 - for overriders
+        """Return the way that the model is known to go on, and the distributions along it.
+
+        Asks nothing: an earlier question brought it along (`Capabilities.goes_ahead`). There is one
+        distribution more than the way has tokens, or none at all.
+        """
+        return (), []
 
     @abstractmethod
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:

@@ -12,8 +12,9 @@ the paper's way: all of them are sampled at every refresh.
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from egcfg.backend import (
     Continuation,
@@ -52,6 +53,7 @@ class Candidate:
         ended: whether there is no more to sample: the model ended it, or a stop text did.
         scores: unconditional distributions that came with its newest tokens; may be empty.
         scored_from: ``scores[i]`` stands after ``ids[: scored_from + i]``.
+        rest: what its backend drew beyond it (`egcfg.backend.SampleQuery.rest`).
     """
 
     ids: tuple[int, ...]
@@ -59,12 +61,14 @@ class Candidate:
     ended: bool
     scores: tuple[TokenLogprobs, ...] = ()
     scored_from: int = 0
+    rest: Any = field(default=None, eq=False, repr=False)
 
     def behind(self, ids: tuple[int, ...], text: str) -> Candidate | None:
         """Return what is left of it behind `ids`, which decode to `text`; None if it differs."""
         if self.ids[: len(ids)] != ids or not self.text.startswith(text):
             return None
-        return Candidate(self.ids[len(ids) :], self.text[len(text) :], self.ended)
+        left, text_left = self.ids[len(ids) :], self.text[len(text) :]
+        return Candidate(left, text_left, self.ended, rest=self.rest)
 
 
 class CandidatePool:
@@ -127,7 +131,7 @@ class CandidatePool:
             params = self._params(len(ids), candidate, f"/{number}")
             if params is not None:
                 longer = self._backend.start((*sequence.ids, *candidate.ids), sequence.role)
-                queries.append(SampleQuery(longer, 1, params, lookup))
+                queries.append(SampleQuery(longer, 1, params, lookup, candidate.rest))
                 open_ones.append(number)
         fresh = self._settings.candidates - len(living)
         params = self._params(len(ids), Candidate((), "", ended=False), "")
@@ -181,4 +185,5 @@ class CandidatePool:
             ended=addition.finished or any(stop in text for stop in self._stops),
             scores=addition.scores or (),
             scored_from=len(candidate.ids),
+            rest=addition.rest,
         )

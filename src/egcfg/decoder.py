@@ -17,13 +17,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from egcfg.backend import (
-    LogprobBackend,
-    ScoreQuery,
-    TokenLogprobs,
-    TokenSequence,
-    Usage,
-)
+from egcfg.backend import LogprobBackend, ScoreQuery, TokenLogprobs, TokenSequence, Usage
 from egcfg.candidates import CandidatePool
 from egcfg.choice import TokenChooser
 from egcfg.doubts import Doubts
@@ -290,19 +284,22 @@ class Decoder:
         self.signal_is_read = True
         for (ahead, query), distributions in zip(questions, answers, strict=True):
             ahead.learn(query.draft, distributions)
+        for sequence, ahead in asked:
+            ahead.learn(*self.backend.ahead(sequence))
 
     def _drafts(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return what may come next: lines of candidates that still agree, or a repetition."""
+        """Return what may come next: lines of candidates that still agree, or a guess."""
         capabilities = self.backend.capabilities
         if not self.settings.drafts or not capabilities.scores_drafts:
             return []
         room = self.limit - len(self.response.ids) - 1
         if drafts := line_drafts(self.drafts, self.backend.decode, room):
             return drafts
-        if capabilities.goes_ahead:
-            return []
-        repeated = repeated_run(ids, min(REPEATED, room))
-        return [repeated] if repeated else []
+        if capabilities.goes_ahead:  # one branch may follow the way of the other
+            likely = self.conditional_ahead.way[: max(0, room)]
+        else:
+            likely = repeated_run(ids, min(REPEATED, room))
+        return [likely] if likely else []
 
     def _can_go_on(self, error: ContextOverflowError) -> bool:
         """Answer a context that turned out shorter than its backend could say.

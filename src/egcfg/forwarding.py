@@ -76,6 +76,10 @@ class ForwardingBackend(LogprobBackend):
         """As the backend does."""
         return self.backend.score(queries)
 
+    def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:
+        """As the backend does."""
+        return self.backend.ahead(sequence)
+
     def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
         """As the backend does."""
         return self.backend.sample(queries)

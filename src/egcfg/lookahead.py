@@ -34,6 +34,11 @@ class Lookahead:
         """The distribution after the tokens of `run`, if known."""
         return self._known.get(run)
 
+    @property
+    def way(self) -> tuple[int, ...]:
+        """The longest way on which all distributions are known."""
+        return max(filter(self.knows, self._known), key=len, default=())
+
     def knows(self, run: Sequence[int]) -> bool:
         """Whether the distributions after each prefix of `run` are known, the whole included."""
         return all(tuple(run[:end]) in self._known for end in range(len(run) + 1))

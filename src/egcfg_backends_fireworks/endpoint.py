@@ -21,6 +21,7 @@ from egcfg.backend import (
     SampleQuery,
     ScoreQuery,
     TokenLogprobs,
+    TokenSequence,
     Usage,
 )
 from egcfg.errors import CapabilityError, UsageError
@@ -164,6 +165,10 @@ class EndpointBackend(LogprobBackend):
                 f"{self.options.drafts}); send sequences without drafts"
             )
         return self._run(session.scoring.score, queries)
+
+    def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:
+        """Return where the server went on by itself when it was asked before."""
+        return self._run(self._session().scoring.ahead, sequence)
 
     def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
         """Return the exact log-probabilities of each query's tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from egcfg.backend import Continuation, SampleQuery, TokenLogprobs
 from egcfg_backends_fireworks.connection import Connection
@@ -17,9 +17,9 @@ __all__ = ["Sampling"]
 
 MOST_CHOICES = 128
 """Continuations in one request at most, as the services document it."""
-TOKENS_PER_LINE = 16
-"""Tokens asked for at first per line wanted: more than most lines of code take. What a server
-generates behind the cut is thrown away, what is missing takes another request."""
+TOKENS_PER_LINE = 24
+"""Tokens asked for at first per line wanted: more than most lines of code take. What is missing
+takes another request; what a server generates behind the cut is kept for when it is wanted."""
 
 
 @define(eq=False)
@@ -33,6 +33,7 @@ class _Draft:
     text: str = ""
     done: bool = False
     finished: bool = False
+    rest: Choice | None = None
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -78,7 +79,10 @@ class Sampling:
             [_Draft(query, query.params.seed + index) for index in range(query.count)]
             for query in queries
         ]
-        going = [draft for each in drafts for draft in each]
+        for query, [first, *_] in zip(queries, drafts, strict=True):
+            if query.rest is not None:
+                _extend(first, query.rest, self.server.reader)
+        going = [draft for each in drafts for draft in each if not draft.done]
         while going:
             for manner in dict.fromkeys(draft.manner for draft in going):
                 await self._go_on([draft for draft in going if draft.manner == manner])
@@ -149,6 +153,7 @@ class Sampling:
             (await self.server.client.complete(request, check)).choices
         )
         for draft, choice in zip(drafts, choices, strict=True):
+            self.server.reader.note_end(choice)
             _extend(draft, choice, self.server.reader)
 
 
@@ -158,14 +163,14 @@ def _continuation(draft: _Draft, *, scored: bool) -> Continuation:
         text=draft.text,
         finished=draft.finished,
         scores=tuple(draft.scores) if scored else None,
+        rest=draft.rest,
     )
 
 
 def _extend(draft: _Draft, choice: Choice, reader: RowReader) -> None:
     """Take the choice's tokens up to a limit; a draft that cannot go on is done."""
     before = len(draft.ids)
-    reader.note_end(choice)
-    for row in choice.rows:
+    for number, row in enumerate(choice.rows, 1):
         token = reader.drawn(row)
         if token is None:
             # Tokens whose ids are not known cannot be sent back, so the draft ends before them.
@@ -179,6 +184,8 @@ def _extend(draft: _Draft, choice: Choice, reader: RowReader) -> None:
         draft.text = reader.vocabulary.decode(draft.ids)
         if _is_complete(draft):
             draft.done = True
+            if number < len(choice.rows):
+                draft.rest = evolve(choice, rows=choice.rows[number:])
             return
     draft.finished = choice.finish == "stop"
     # Without progress (a character that one request cannot complete) asking again is in vain.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from egcfg.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
 from egcfg_backends_fireworks.connection import Connection
@@ -84,7 +84,7 @@ class Scoring:
                 answers.append((ask, known))
             else:
                 unknown.append(ask)
-        open_asks = _without_covered([self._guessed(ask, asks) for ask in unknown])
+        open_asks = _without_covered(unknown)
         drafted = [ask for ask in open_asks if ask.draft]
         undrafted = [ask for ask in open_asks if not ask.draft]
         for some in await together([self._drafted(drafted), self._undrafted(undrafted)]):
@@ -93,6 +93,12 @@ class Scoring:
             next(found[: len(ask.draft) + 1] for other, found in answers if other.covers(ask))
             for ask in asks
         ]
+
+    async def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:
+        """Return the way that is known behind a sequence, and the distributions along it."""
+        ids = tuple(sequence.ids)
+        way = self._ahead.way(ids)
+        return way, self._ahead.along(ids, way) or []
 
     async def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
         """Return the exact log-probabilities of each query's tokens.
@@ -113,13 +119,6 @@ class Scoring:
         return [[next(values) for _ in query.tokens] for query in queries]
 
     # --- what to ask ---------------------------------------------------------------------------
-
-    def _guessed(self, ask: _Ask, others: Sequence[_Ask]) -> _Ask:
-        """Draft the way that another branch is known to go: this one may follow it."""
-        if ask.draft or not self.echoes:
-            return ask
-        ways = [self._ahead.way(other.ids) for other in others if not other.draft]
-        return evolve(ask, draft=max(ways, key=len))
 
     async def _drafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
         answers = []

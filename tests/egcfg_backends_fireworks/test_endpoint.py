@@ -468,22 +468,50 @@ def test_the_servers_own_way_is_asked_for_once(tiny_endpoint: Any, opened: Open)
     assert len(endpoint.requests) == before + 1
 
 
-def test_one_branch_is_scored_along_the_way_of_the_other(tiny_endpoint: Any, opened: Open) -> None:
-    endpoint = tiny_endpoint("fireworks", echoes="right")
+def test_where_the_server_went_on_by_itself_is_told_without_asking(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
     backend = opened(endpoint, lookahead=6)
-    plain, conditional = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
-    backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    prefix = sequence(backend)
+    assert backend.ahead(prefix) == ((), [])
+    backend.score([ScoreQuery(prefix)])
     before = len(endpoint.requests)
-    texts = [PROMPT, PROMPT + PROMPT]
-    for _ in range(5):
-        answers = backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
-        for text, [distribution] in zip(texts, answers, strict=True):
-            assert listed(backend, distribution) == expected(endpoint, text)
-        token = answers[1][0].argmax()  # the conditional branch decides
-        plain.ids += (token,)
-        conditional.ids += (token,)
-        texts = [text + backend.decode([token]) for text in texts]
-    assert len(endpoint.requests) - before <= 1
+    way, distributions = backend.ahead(prefix)
+    assert len(endpoint.requests) == before
+    assert len(distributions) == len(way) + 1 == 6
+    for i, distribution in enumerate(distributions):
+        assert listed(backend, distribution) == expected(endpoint, PROMPT + backend.decode(way[:i]))
+        assert i == len(way) or distribution.argmax() == way[i]
+
+
+def test_what_was_drawn_beyond_a_line_is_given_when_it_is_wanted(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    backend = opened(endpoint)
+    prefix = sequence(backend)
+    line = SamplingParams(temperature=1.0, max_tokens=60, max_lines=1, seed=5)
+    [drawn] = backend.sample([SampleQuery(prefix, 3, line)])
+    first = next(sample for sample in drawn if sample.rest is not None and "\n" in sample.text)
+    before = len(endpoint.requests)
+    longer = backend.start(prefix.ids + first.ids)
+    [[second]] = backend.sample([SampleQuery(longer, 1, line, rest=first.rest)])
+    assert len(endpoint.requests) == before
+    assert second.text.endswith("\n")
+    assert second.text.count("\n") == 1
+    assert second.scores is not None
+    text = PROMPT + first.text
+    for token, distribution in zip(second.ids, second.scores, strict=True):
+        assert listed(backend, distribution) == expected(endpoint, text)
+        text += backend.decode([token])
+    whole = endpoint.model.generate(
+        PROMPT, {"max_tokens": 24, "temperature": 1.0, "seed": 5}, drawn.index(first)
+    )
+    assert [100 + token for token in whole[0][: len(first.ids + second.ids)]] == [
+        *first.ids,
+        *second.ids,
+    ]
 
 
 def test_the_exact_value_of_any_token_is_told_by_an_echo(tiny_endpoint: Any, opened: Open) -> None:
