@@ -89,7 +89,7 @@ class Decoder:
         self.plain = backend.start(self.prompt_ids, "unconditional")
         self.plain_ahead = Lookahead()
         self.conditional_ahead = Lookahead()
-        self.doubts = Doubts(backend, self._mix)
+        self.doubts = Doubts(backend, self.rule, settings.gamma)
         self.drafts: list[tuple[int, ...]] = []
         self.response = Response(backend, problem, prompt)
         self.limit = self._token_limit()
@@ -247,7 +247,7 @@ class Decoder:
         assert plain is not None  # asked for just now at the latest
         if branch is None or conditional is None:
             return plain, Guided(plain)
-        guided = self._mix(plain, conditional)
+        guided = self.rule(plain, conditional, self.settings.gamma)
         if not guided.doubts or not self.backend.capabilities.exact_logprobs:
             return plain, guided
         before, position = self.backend.usage, len(self.response.ids)
@@ -258,9 +258,6 @@ class Decoder:
             )
         finally:
             self._count(Stage.GUIDED, before)
-
-    def _mix(self, plain: TokenLogprobs, conditional: TokenLogprobs) -> Guided:
-        return self.rule(plain, conditional, self.settings.gamma)
 
     def _ask(self, branch: TokenSequence | None, stage: Stage) -> None:
         """Ask for what is missing here, and for what drafts lead to, on both branches at once."""

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from attrs import define, field
 
 from egcfg.backend import LogprobBackend, LogprobQuery, TokenLogprobs, TokenSequence
-from egcfg.guidance import Guided
+from egcfg.guidance import GuidanceRule, Guided
 from egcfg.lookahead import Lookahead
 
 __all__ = ["Branch", "Doubts"]
@@ -32,11 +32,13 @@ class Doubts:
 
     Attributes:
         backend: one that has `egcfg.backend.Capabilities.exact_logprobs`.
-        mix: guides: (unconditional, conditional) -> guided distribution.
+        rule: mixes the branches.
+        gamma: the strength of guidance.
     """
 
     backend: LogprobBackend
-    mix: Callable[[TokenLogprobs, TokenLogprobs], Guided]
+    rule: GuidanceRule
+    gamma: float
     _settled: dict[Run, list[TokenLogprobs]] = field(factory=dict, init=False, repr=False)
 
     def settle(
@@ -61,7 +63,7 @@ class Doubts:
                 known = self._settled[run]
                 known[number] = known[number].with_values(query.tokens, values)
         plain, conditional = self._settled[()]
-        return plain, self.mix(plain, conditional)
+        return plain, self.rule(plain, conditional, self.gamma)
 
     def advance(self, token: int) -> None:
         """Move one token on; what lay on other ways is forgotten."""
@@ -82,8 +84,8 @@ class Doubts:
                 if len(listed) < len(branches):
                     return
                 self._settled[run] = listed
-            known = self._settled[run]
-            guided = self.mix(*known)
+            plain, conditional = known = self._settled[run]
+            guided = self.rule(plain, conditional, self.gamma)
             for number, (sequence, _) in enumerate(branches):
                 if tokens := tuple(t for t in guided.doubts if not known[number].lists(t)):
                     there = self.backend.start((*sequence.ids, *run), sequence.role)

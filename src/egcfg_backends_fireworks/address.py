@@ -47,7 +47,7 @@ def api_key(variable: str, base_url: str) -> str:
         return ""
     raise UsageError(
         f"no API key for {host}: set the environment variable {variable} "
-        "(to any word if the server wants none)"
+        "(to any word if the server wants none), or pass --base-url for another server"
     )
 
 
