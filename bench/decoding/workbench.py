@@ -176,6 +176,7 @@ class Workbench:
         prompt: Prompt | None = None,
         signals: SignalBuilder | None = None,
         backend: LogprobBackend | None = None,
+        cold: bool = True,
         **changes: Any,
     ) -> Decoded:
         """Decode a problem.
@@ -185,11 +186,14 @@ class Workbench:
             prompt: its wording; None: as the prompt builder words it.
             signals: what makes the signals; None: the real ones.
             backend: the model; None: the workbench's.
+            cold: whether the backend forgets every earlier problem first; in a run it does not, and
+                what the problems' prompts begin with alike is read once.
             changes: to the settings.
         """
         settings = evolve(self.settings, **changes)
         prompt = prompt or self.wording(problem)
-        self.forget()
+        if cold:
+            self.forget()
         watch, steps = Stopwatch(), []
         with watch.running():
             running = Decoder(
