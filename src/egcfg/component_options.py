@@ -8,6 +8,7 @@ from typing import Any
 from attrs import fields
 
 from egcfg.config import RunConfig
+from egcfg.config.schema import BACKEND_SETTINGS
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.hookspecs import Kind
@@ -23,8 +24,8 @@ EXAMPLE_OPTIONS = frozenset({"examples_path", "examples_from_hub"})
 def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
     """Return the option values of one component, with the settings that are options of it.
 
-    ``--model`` and ``--base-url`` are the options ``model`` and ``base_url`` of the backend. On
-    MBPP a prompt that shows worked examples takes MBPP's own, as the paper does.
+    `egcfg.config.schema.BACKEND_SETTINGS`, such as ``--model``, are options of the backend. On MBPP
+    a prompt that shows worked examples takes MBPP's own, as the paper does.
 
     Raises:
         UsageError: its options cannot be imported (see `egcfg.plugins.options_class`).
@@ -36,7 +37,7 @@ def component_options(config: RunConfig, kind: Kind, name: str) -> dict[str, Any
     if kind is Kind.PROMPT:
         values |= _mbpp_examples(config, name)
     if kind is Kind.BACKEND:
-        for setting in ("model", "base_url"):
+        for setting in BACKEND_SETTINGS:
             value = getattr(config, setting)
             if value is None:
                 continue

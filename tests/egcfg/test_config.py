@@ -214,7 +214,7 @@ def test_a_table_of_a_kind_holds_options_of_the_selected_and_of_named_components
 ) -> None:
     file = _file(
         tmp_path,
-        '[backend]\nname = "openai"\ntop_k = 5\n[backend.hf]\ndtype = "bfloat16"\n'
+        '[backend]\nname = "openai"\ntop_k = 5\n[backend.hf]\nweights = "int8"\n'
         "[tracer.full]\nlayout = 'paper'\n",
     )
 
@@ -224,18 +224,18 @@ def test_a_table_of_a_kind_holds_options_of_the_selected_and_of_named_components
     openai = {n: o.value for n, o in config.options_for(Kind.BACKEND, "openai").items()}
     hf = {n: o.value for n, o in config.options_for(Kind.BACKEND, "hf").items()}
     assert openai == {"top_k": 5}
-    assert hf == {"top_k": 5, "dtype": "bfloat16"}
+    assert hf == {"top_k": 5, "weights": "int8"}
     assert [o.value for o in config.options_for(Kind.TRACER, "full").values()] == ["paper"]
     assert config.options_for(Kind.TRACER, "minimal") == {}
 
 
 def test_an_option_of_a_flag_wins_over_the_files(tmp_path: Path) -> None:
-    file = _file(tmp_path, "[backend.hf]\ndtype = 'float32'\n")
+    file = _file(tmp_path, "[backend.hf]\nweights = 'packed'\n")
 
-    config = load_config(options=["backend.dtype=bfloat16"], file=file, environment={}).config
+    config = load_config(options=["backend.weights=int8"], file=file, environment={}).config
 
-    option = config.options_for(Kind.BACKEND, "hf")["dtype"]
-    assert (option.value, option.origin) == ("bfloat16", "-o backend.dtype")
+    option = config.options_for(Kind.BACKEND, "hf")["weights"]
+    assert (option.value, option.origin) == ("int8", "-o backend.weights")
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ TOLD = ("retries_count", "top_probs")
 def _example() -> EffectiveConfig:
     return load_config(
         {"gamma": ("0", "3"), "horizon": ("inf", "2"), "model": 'with "quotes"', "tracer": "full"},
-        ["backend.dtype=float64", "tracer.full.layout=paper"],
+        ["backend.weights=int8", "tracer.full.layout=paper"],
         environment={},
     )
 
@@ -458,11 +458,11 @@ def _example() -> EffectiveConfig:
 def test_text_shows_every_setting_with_its_value_and_source() -> None:
     lines = {line.partition(" ")[0]: line for line in to_text(_example()).splitlines()}
 
-    assert lines.keys() == settings().keys() | {"backend.dtype", "tracer.full.layout"}
+    assert lines.keys() == settings().keys() | {"backend.weights", "tracer.full.layout"}
     assert "[0.0, 3.0]" in lines["gamma"]
     assert lines["gamma"].endswith("# --gamma")
     assert lines["seed"].endswith("# default")
-    assert lines["backend.dtype"].endswith("# -o backend.dtype")
+    assert lines["backend.weights"].endswith("# -o backend.weights")
 
 
 def test_what_config_strings_replace_is_shown_as_not_used() -> None:

@@ -13,7 +13,7 @@ from egcfg.cli.status import FAILED
 from egcfg.cli.terminal import printable_json, printable_line
 from egcfg.config import EffectiveConfig
 from egcfg.config.effective import DEFAULT_ORIGIN
-from egcfg.config.schema import Group
+from egcfg.config.schema import BACKEND_SETTINGS, Group
 
 if TYPE_CHECKING:
     from egcfg.cli import diagnosis
@@ -33,8 +33,8 @@ __all__ = ["doctor_command"]
 def doctor_command(effective: EffectiveConfig, form: str) -> int:
     """Say what is installed, how well programs are isolated, and what is broken.
 
-    With --backend, --model or --base-url the model is opened and says what it can do; an endpoint
-    is probed for that. The exit status is 1 if there is a problem.
+    With --backend, or what belongs to one such as --model or --base-url, the model is opened and
+    says what it can do; an endpoint is probed for that. The exit status is 1 if there is a problem.
     """
     import json
 
@@ -48,7 +48,7 @@ def doctor_command(effective: EffectiveConfig, form: str) -> int:
         *diagnosis.look_at_sandbox(effective.config),
         *diagnosis.look_at_plugins(),
     ]
-    if any(effective.origins[name] != DEFAULT_ORIGIN for name in ("backend", "model", "base_url")):
+    if any(effective.origins[n] != DEFAULT_ORIGIN for n in ("backend", *BACKEND_SETTINGS)):
         findings += diagnosis.look_at_backend(effective.config)
     if form == "json":
         click.echo(printable_json(json.dumps([asdict(f) for f in findings], indent=2)))

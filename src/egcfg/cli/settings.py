@@ -123,7 +123,7 @@ _SOURCES = (
         multiple=True,
         metavar="KIND.NAME=VALUE",
         help="an option of the selected backend, tracer, prompt, scorer or dataset, such as "
-        "backend.dtype=bfloat16 (repeatable)",
+        "backend.weights=int8 (repeatable)",
     ),
     click.option(
         "--config",

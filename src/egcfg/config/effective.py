@@ -15,7 +15,13 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from egcfg.config.schema import SIGNAL_AXES, OptionValue, RunConfig, settings
+from egcfg.config.schema import (
+    BACKEND_SETTINGS,
+    SIGNAL_AXES,
+    OptionValue,
+    RunConfig,
+    settings,
+)
 from egcfg.config.secrets import refuse_credentials
 from egcfg.config.sources import (
     CONFIG_FILE,
@@ -32,8 +38,6 @@ from egcfg.runs.config_string import SignalConfig
 __all__ = ["DEFAULT_ORIGIN", "EffectiveConfig", "load_config", "merge"]
 
 DEFAULT_ORIGIN = "default"
-BACKEND_SETTINGS = ("model", "base_url")
-"""Settings that are options of whichever backend is selected."""
 
 
 @frozen(kw_only=True)
@@ -84,8 +88,8 @@ def load_config(
 def merge(layers: Iterable[Layer]) -> EffectiveConfig:
     """Merge layers; a later one wins over an earlier one.
 
-    The options ``model`` and ``base_url`` of the selected backend are the settings of these names,
-    whichever of the two ways they were given in.
+    The options of the selected backend that are in `BACKEND_SETTINGS` are the settings of these
+    names, whichever of the two ways they were given in.
 
     Raises:
         ConfigError: a value does not fit its setting, or holds a secret; the message names its

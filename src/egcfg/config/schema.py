@@ -21,6 +21,7 @@ from egcfg.hookspecs import Kind
 from egcfg.settings import DecodingSettings, GuidanceUnit
 
 __all__ = [
+    "BACKEND_SETTINGS",
     "ENVIRONMENT_PREFIX",
     "SIGNAL_AXES",
     "Group",
@@ -131,6 +132,9 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
+BACKEND_SETTINGS = ("model", "base_url", "tokenizer", "device", "dtype")
+"""Settings that are options of whichever backend is selected; None: as that backend has it."""
+
 _DECODING = {f.name: f.default for f in attrs.fields(DecodingSettings)}
 
 
@@ -147,6 +151,15 @@ class RunConfig:
         "the endpoint, such as http://localhost:8000/v1",
         None,
         metavar="URL",
+    )
+    tokenizer: str | None = _setting(
+        Group.MODEL, "a local tokenizer of the endpoint's model; saves requests", None
+    )
+    device: str | None = _setting(
+        Group.MODEL, "where a local model runs: auto, cpu, cuda:1", None, metavar="NAME"
+    )
+    dtype: str | None = _setting(
+        Group.MODEL, "a local model's numbers: auto, float32, bfloat16", None, metavar="NAME"
     )
     max_tokens: int = _setting(
         Group.MODEL, "response tokens at most", _DECODING["max_tokens"], metavar="N"

@@ -50,7 +50,7 @@ def results(tmp_path: Path) -> Path:
 def test_config_shows_each_value_with_its_source(
     egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "egcfg.toml").write_text("seed = 7\n[backend.hf]\ndtype = 'bfloat16'\n")
+    (tmp_path / "egcfg.toml").write_text("seed = 7\n[backend.hf]\nweights = 'int8'\n")
     monkeypatch.setenv("EGCFG_MODEL", "some/model")
 
     ran = egcfg("config", "-g", "0", "-g", "0.5", "-o", "tracer.layout=paper")
@@ -60,7 +60,7 @@ def test_config_shows_each_value_with_its_source(
 
 
 def test_config_as_toml_is_a_file_to_start_from(egcfg: Callable[..., Any], tmp_path: Path) -> None:
-    first = egcfg("config", "--format", "toml", "-d", "inf", "-o", "backend.hf.dtype=float64")
+    first = egcfg("config", "--format", "toml", "-d", "inf", "-o", "backend.hf.weights=int8")
     (tmp_path / "egcfg.toml").write_text(first.out)
 
     again = egcfg("config", "--format", "toml")

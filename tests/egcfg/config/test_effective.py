@@ -34,7 +34,7 @@ def test_a_file_takes_none_either(tmp_path: Path) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["model", "base_url"])
+@pytest.mark.parametrize("name", ["model", "base_url", "tokenizer", "device", "dtype"])
 def test_a_setting_and_the_backends_option_of_its_name_are_one(name: str) -> None:
     by_flag = load_config({name: "http://h"}, environment={}).config
     for text in (f"backend.{name}=http://h", f"backend.hf.{name}=http://h"):
