@@ -152,7 +152,7 @@ class EndpointBackend(LogprobBackend):
             raise CapabilityError(
                 f"the endpoint has no chat template for {self.model_name}; choose --prompt "
                 "deepseek_instruct or --prompt long_code, or name the model's tokenizer: "
-                "-o backend.tokenizer=HUB_ID_OR_FOLDER"
+                "--tokenizer HUB_ID_OR_FOLDER"
             )
         return text
 

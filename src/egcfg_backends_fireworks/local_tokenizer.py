@@ -27,15 +27,14 @@ class LocalTokenizer:
             from transformers import AutoTokenizer
         except ModuleNotFoundError:
             raise MissingExtraError(
-                "the option backend.tokenizer needs the package 'transformers'; "
-                "run: pip install 'egcfg[hf]'"
+                "--tokenizer needs the package 'transformers'; run: pip install 'egcfg[hf]'"
             ) from None
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"no tokenizer at {source!r}: {' '.join(str(error).split())[:200]}; "
-                "give a folder or a hub id in -o backend.tokenizer=..."
+                "give a folder or a hub id: --tokenizer NAME"
             ) from error
         self._source = source
 

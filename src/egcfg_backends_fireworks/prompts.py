@@ -34,7 +34,7 @@ class PromptWire:
     vocabulary: Vocabulary
     profile: ServerProfile
     tokenize: Callable[[str], Awaitable[list[Piece] | None]]
-    learn: Callable[[str], Awaitable[Sequence[int] | None]]
+    learn: Callable[[str], Awaitable[Sequence[int]]]
     tokenizer: Callable[[str], Sequence[int]] | None = None
     _known: OrderedDict[str, tuple[int, ...]] = field(factory=OrderedDict, init=False, repr=False)
 
@@ -72,10 +72,7 @@ class PromptWire:
         if self.tokenizer is not None:
             return self._remember(text, self.tokenizer(text))
         if not self.profile.tokenizes:
-            learned = await self.learn(text)
-            if learned is None:
-                raise BackendError("the endpoint stopped telling its token ids; check the server")
-            return self._remember(text, learned)
+            return self._remember(text, await self.learn(text))
         pieces = await self.tokenize(text) or []
         if not pieces:
             raise BackendError("the endpoint stopped tokenizing text; check the server")

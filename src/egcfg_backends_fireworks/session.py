@@ -15,6 +15,7 @@ from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import probe_server
 from egcfg_backends_fireworks.prompts import PromptWire
 from egcfg_backends_fireworks.requests import Dialect, Requests
+from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
 from egcfg_backends_fireworks.sampling import Sampling
 from egcfg_backends_fireworks.scoring import Scoring
 from egcfg_backends_fireworks.server_routes import ServerRoutes
@@ -68,8 +69,9 @@ class Session:
         if profile.spells_apart:
             reader.end_ids |= await speller.end_ids()
 
-        async def learn(text: str) -> Sequence[int] | None:
-            return (await client.complete(requests.completion(text))).choices[0].prompt_ids
+        async def learn(text: str) -> Sequence[int]:
+            completion = await client.complete(requests.completion(text), _tells_prompt_ids)
+            return completion.choices[0].prompt_ids or ()
 
         server = Connection(
             client=client,
@@ -87,3 +89,9 @@ class Session:
             tokens_ahead=options.lookahead if profile.ids_throughout and profile.raw else 1,
         )
         return cls(routes=routes, server=server, scoring=scoring, sampling=Sampling(server=server))
+
+
+def _tells_prompt_ids(completion: Completion) -> None:
+    # It did when it was probed.
+    if not completion.choices[0].prompt_ids:
+        raise MalformedResponseError("an answer without the ids of its prompt")

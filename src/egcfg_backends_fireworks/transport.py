@@ -6,6 +6,8 @@ and authentication, and is told not to retry; what the bytes mean is decided els
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,8 @@ from egcfg_backends_fireworks.faults import TransientFault, fault_of_status
 
 __all__ = ["SdkTransport"]
 
+PART = 8
+"""Characters of a key that tell something of it; services show its last four."""
 RAW_RESPONSE = {"X-Stainless-Raw-Response": "raw"}
 
 
@@ -94,8 +98,17 @@ class SdkTransport:
         )
 
     def redact(self, text: str) -> str:
-        """Return `text` without the key."""
-        return text.replace(self.key, "[key]") if self.key else text
+        """Return `text` without the key, and without longer parts of it, such as a cut one."""
+        size = min(PART, len(self.key))
+        parts = {self.key[start : start + size] for start in range(len(self.key) - size + 1)}
+        hidden = {
+            place
+            for part in parts - {""}
+            for found in re.finditer(f"(?={re.escape(part)})", text)
+            for place in range(found.start(), found.start() + size)
+        }
+        runs = groupby(enumerate(text), key=lambda item: item[0] in hidden)
+        return "".join("[key]" if secret else "".join(c for _, c in run) for secret, run in runs)
 
 
 def _describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,7 @@ class TinyModel:
 
     def distribution(self, text: str) -> list[tuple[int, float]]:
         """Return (token, log-probability), the likeliest first."""
-        seed = hashlib.sha256(text.encode()).digest()
-        logits = [random.Random(seed + bytes([i])).gauss(0, 2) for i in range(len(PIECES))]
-        logits[END] -= 3.0
-        logits[0] += 2.0  # lines end often
-        total = math.log(sum(math.exp(logit) for logit in logits))
-        pairs = [(token, logit - total) for token, logit in enumerate(logits)]
-        return sorted(pairs, key=lambda pair: -pair[1])
+        return list(_distribution(text))
 
     def tokenize(self, text: str) -> list[int]:
         """Return the longest piece at each position; other characters are dropped."""
@@ -72,6 +67,17 @@ class TinyModel:
                 return tokens, "stop"
             text += PIECES[token]
         return tokens, "length"
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> tuple[tuple[int, float], ...]:
+    seed = hashlib.sha256(text.encode()).digest()
+    logits = [random.Random(seed + bytes([i])).gauss(0, 2) for i in range(len(PIECES))]
+    logits[END] -= 3.0
+    logits[0] += 2.0  # lines end often
+    total = math.log(sum(math.exp(logit) for logit in logits))
+    pairs = [(token, logit - total) for token, logit in enumerate(logits)]
+    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
 
 
 @define

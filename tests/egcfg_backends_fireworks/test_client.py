@@ -295,6 +295,8 @@ def test_a_server_without_a_key_is_quoted_as_it_speaks(
         (500, f"<html>Bearer {KEY}</html>"),
         (200, f'{{"error": "no such key {KEY}"}}'),
         (400, f'{{"error": {{"message": "{KEY} lacks a scope"}}}}'),
+        (200, f"<html>{'x' * 80} Authorization: Bearer {KEY} is wrong</html>"),  # cut in the key
+        (500, f"unknown key {KEY.removeprefix('sk-')}"),
     ],
 )
 def test_a_key_shows_nowhere(
@@ -310,7 +312,7 @@ def test_a_key_shows_nowhere(
     with pytest.raises((BackendError, UsageError)) as raised:
         client.ask(server.address, max_attempts=2)
     assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
-    assert KEY not in "".join(traceback.format_exception(raised.value))
-    assert KEY not in repr(client.client)
     ours = [r.getMessage() for r in caplog.records if not r.name.startswith("asyncio")]
-    assert all(KEY not in message for message in ours)
+    for text in ("".join(traceback.format_exception(raised.value)), repr(client.client), *ours):
+        for start in range(len(KEY) - 7):
+            assert KEY[start : start + 8] not in text

@@ -184,6 +184,21 @@ def test_a_prompts_ids_stay_the_same(endpoint: Any, opened: Open) -> None:
         assert backend.decode(before) == PROMPT
 
 
+def test_a_prompts_ids_are_asked_for_again_where_they_are_missing(
+    tiny_endpoint: Any, serve: Any, answer: Any
+) -> None:
+    endpoint = tiny_endpoint("fireworks")
+    server = serve(endpoint)
+    options = FireworksOptions(model="m", base_url=server.address, **FAST)
+    with FireworksBackend(options) as backend:
+        backend.probe()
+        without = b'{"choices": [{"text": "a", "logprobs": null, "finish_reason": "length"}]}'
+        server.faults = [answer(without)] * 2
+        ids = backend.encode(PROMPT)
+    assert not server.faults
+    assert list(ids) == [100 + token for token in endpoint.model.tokenize(PROMPT)]
+
+
 def test_counting_tokens_asks_no_server_that_would_have_to_answer_for_it(
     endpoint: Any, opened: Open
 ) -> None:
@@ -626,7 +641,7 @@ def test_a_fifth_of_all_answers_may_be_faulty(
             backend = OpenAIBackend(chosen)
         found = []
         with backend:
-            for task in range(8):
+            for task in range(50):
                 prefix = sequence(backend, PROMPT + "x" * task)
                 params = SamplingParams(temperature=1.0, max_tokens=40, max_lines=2, seed=task)
                 [samples] = backend.sample([SampleQuery(prefix, 3, params)])
