@@ -165,6 +165,8 @@ class _Dispatch:
             if broken:
                 self._failed(job, broken[0].detail)
                 return
+            # In this order, so that the server wakes up once.
+            self.ready_server().replenish()
             self._drop(job)
             self.answers[job.index] = answers
 

@@ -146,7 +146,6 @@ class ServerProcess:
                 if self._asked == self._taken:
                     self._ask(1, ahead=False)
                 processes = self._receive()
-                self._ask(self._spares - (self._asked - self._taken), ahead=True)
         except BaseException:
             # Whatever was asked for may come, or not: nothing more can be understood.
             self._gone = True
@@ -156,6 +155,12 @@ class ServerProcess:
         if not processes:
             raise OSError("there is no room for another process")
         return processes
+
+    def replenish(self) -> None:
+        """Have as many processes wait as should; best asked when they are least in the way."""
+        with self._lock, contextlib.suppress(OSError):  # it is gone: the next one to take will see
+            if self._shapes and not self._gone:
+                self._ask(self._spares - (self._asked - self._taken), ahead=True)
 
     def _ask(self, count: int, *, ahead: bool) -> None:
         """Ask for processes of the present shapes; tell how many were taken so far."""
@@ -239,4 +244,5 @@ class ServerProcess:
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
         frame = frames.pack_json(order)
         sent = socket.send_fds(self._control, [frame], descriptors)
-        self._control.sendall(frame[sent:])
+        if sent < len(frame):
+            self._control.sendall(frame[sent:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import json
 import os
 import random
 import socket
@@ -38,6 +39,11 @@ def f(values: List[object]) -> list:
 '''
 
 
+REQUEST = json.dumps(
+    {"source": REHEARSAL, "call": "f([2.5, 1, 'a'])", "main": False, "setup": ""}
+)
+
+
 def prepare() -> None:
     """Do to this process what takes no request, so that it need not be done when one is here."""
     # The module seeds itself anew in every fork.
@@ -51,10 +57,11 @@ def rehearse() -> None:
     Memory that this process shares with the one it was forked from is copied when it is written
     to, and that takes longer than the work itself.
     """
-    names: dict[str, Any] = {}
-    exec(compile(REHEARSAL, FILENAME, "exec", dont_inherit=True), names)
-    value = eval(compile("f([2.5, 1, 'a'])", "<call>", "eval", dont_inherit=True), names)
-    codec.encode({"value": codec.encode(value)})
+    request = json.loads(REQUEST)
+    report = os.open(os.devnull, os.O_WRONLY)
+    run(request, report, None, None)
+    os.close(report)
+    del sys.modules["program"]
 
 
 def run(

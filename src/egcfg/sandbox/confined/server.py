@@ -35,7 +35,7 @@ __all__ = ["serve"]
 
 # What solutions usually import: imported once here, so that no execution pays for it.
 WARM = """
-abc array asyncio bisect cmath collections contextlib copy dataclasses datetime decimal enum
+abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum
 fractions functools hashlib heapq inspect io itertools json linecache math operator queue random
 re statistics string struct tempfile textwrap threading time traceback typing unicodedata
 """.split()  # noqa: SIM905 - a paragraph, not 35 lines
@@ -102,7 +102,10 @@ class Server:
 
     def _take_order(self) -> bool:
         """Do what the next message says; False where there is none any more."""
-        message, descriptors = frames.receive_with_descriptors(self.control, 1)
+        try:
+            message, descriptors = frames.receive_with_descriptors(self.control, 1)
+        except ConnectionResetError:  # the parent is gone, with processes that it did not take
+            return False
         if message is None:
             return False
         order = json.loads(message)
