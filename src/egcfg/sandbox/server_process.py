@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -71,6 +72,8 @@ class ServerProcess:
         self._asked = self._taken = 0
         self._control, theirs = socket.socketpair()
         self._control.settimeout(PATIENCE_SECONDS)
+        self._answers = select.poll()
+        self._answers.register(self._control, select.POLLIN)
         if sys.platform == "linux":
             self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         try:
@@ -145,6 +148,9 @@ class ServerProcess:
                     self._shapes = shapes
                 if self._asked == self._taken:
                     self._ask(1, ahead=False)
+                if not self._answers.poll(0):
+                    # There is a time to wait, so the cores are not needed otherwise.
+                    self._ask(self._spares - (self._asked - self._taken - 1), ahead=True)
                 processes = self._receive()
         except BaseException:
             # Whatever was asked for may come, or not: nothing more can be understood.
@@ -164,7 +170,7 @@ class ServerProcess:
 
     def _ask(self, count: int, *, ahead: bool) -> None:
         """Ask for processes of the present shapes; tell how many were taken so far."""
-        self._asked += count
+        self._asked += max(0, count)
         order = {
             "do": "stage",
             "taken": self._taken,

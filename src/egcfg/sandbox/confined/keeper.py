@@ -61,7 +61,6 @@ def tell_end(leash: socket.socket, reason: str, status: int, usage: resource.str
     end = {"reason": reason, "status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime}
     with contextlib.suppress(OSError):  # nobody wants to know
         leash.sendall(frames.pack_json(end))
-    leash.close()
 
 
 def _has_ended(pid: int) -> bool:

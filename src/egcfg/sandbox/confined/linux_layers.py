@@ -102,9 +102,11 @@ class LinuxLayers(Layers):
                 return
             raise OSError("it lets programs read other folders")
 
-        probe_folder = namespaces.SCRATCH if self.has("mount namespace") else "/var"
+        probe_folder = self.scratch or "/var"
         try:
-            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
+            rules = landlock.Landlock(
+                namespaces.readable_paths(), namespaces.DEVICES, self.scratch
+            )
         except OSError as error:
             self.status["landlock"] = reason(error)
             return

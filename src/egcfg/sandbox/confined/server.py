@@ -94,9 +94,9 @@ class Server:
             if not events:
                 self._dismiss()
             # Orders first: somebody waits.
-            for descriptor, _ in sorted(events, key=lambda event: event[0] != control):
+            for descriptor, event in sorted(events, key=lambda event: event[0] != control):
                 if descriptor != control:
-                    self._end(self._forked[descriptor])
+                    self._end(self._forked[descriptor], told=not event & select.POLLHUP)
                 elif not self._take_order():
                     return
 
@@ -154,12 +154,14 @@ class Server:
         if self.direct and complete:
             self._waiting.append((self._asked, staged))
 
-    def _end(self, staged: Staged, reason: str = "") -> None:
-        """End a process, and tell whoever has the other end of its leash how that went."""
+    def _end(self, staged: Staged, reason: str = "", *, told: bool = True) -> None:
+        """End a process, and tell whoever has the other end of its leash how that went, if any."""
         self._poll.unregister(staged.leash)
         del self._forked[staged.leash.fileno()]
         status, usage = confinement.end_process(staged.pid)
-        keeper.tell_end(staged.leash, reason, status, usage)
+        if told:
+            keeper.tell_end(staged.leash, reason, status, usage)
+        staged.leash.close()
 
     def _dismiss(self) -> None:
         """End the processes that wait."""
