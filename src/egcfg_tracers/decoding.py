@@ -55,7 +55,10 @@ class _Code(NamedTuple):
 
 
 _NO_CODE = _Code(_UNKNOWN, {})
+_NOWHERE = 0, 0
 _EVENT_KINDS = tuple(map(EventKind, journal.KINDS))
+_LINE, _OPCODE, _CODE = journal.Kind.LINE, journal.Kind.OPCODE, journal.Kind.CODE
+_FULL, _VALUE, _RAISED = journal.Has.FULL, journal.Has.VALUE, journal.Has.RAISED
 
 
 class _Record(NamedTuple):
@@ -121,21 +124,23 @@ class _Reader:
     def read_head(self, layout: journal.Layout) -> list[_Record]:
         records: list[_Record] = []
         places: dict[int, tuple[int, int]] = {}  # activation -> depth, code
+        words = self._words
         at = journal.HEAD_START
-        end = min(layout.ring, len(self._words))
-        while at < end and (first := self._words[at]):
+        end = min(layout.ring, len(words))
+        while at < end and (first := words[at]):
             size = first & 0xFFFF
             if size == 1:
                 activation = first >> 32
-                depth, code = places.get(activation, (0, 0))
-                is_line, number = first >> 16 & 1, first >> 17 & 0x7FFF
-                kind = journal.Kind.LINE if is_line else journal.Kind.OPCODE
-                number = number if is_line else 2 * number
-                records.append(_Record(kind, 0, depth, len(records), activation, code, number, ""))
+                depth, code = places.get(activation, _NOWHERE)
+                line = first >> 17 & 0x7FFF
+                kind = _LINE
+                if not first & 1 << 16:
+                    kind, line = _OPCODE, 2 * line
+                records.append(_Record(kind, 0, depth, len(records), activation, code, line, ""))
             elif size < 2 or at + size > end:
                 break
-            elif first >> 16 & 0xFF == journal.Kind.CODE:
-                self._enter_code(self._words[at + 1], self._payload(at + 2, at + size))
+            elif first >> 16 & 0xFF == _CODE:
+                self._enter_code(words[at + 1], self._payload(at + 2, at + size))
             else:
                 record = self._read(at, size, len(records))
                 if record is None:
@@ -237,42 +242,46 @@ def _instruction(row: str) -> _Instruction | None:
 
 
 def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
-    code = codes.get(record.code, _NO_CODE)
-    kind = _EVENT_KINDS[record.kind]
-    line = record.line
-    opcode = full = value = raised = None
-    if kind is EventKind.OPCODE:
-        unknown = _Instruction(0, Opcode(offset=record.line, name=_UNKNOWN))
-        line, opcode = code.rows.get(record.line, unknown)
-    delta, *others = record.text.split(SECTION)
-    if record.has:
-        shown, held, error, *_ = [*others, "", "", ""]
-        full = _variables(shown) if record.has & journal.Has.FULL else None
-        value = _value(held) if record.has & journal.Has.VALUE else None
-        raised = _raised(error, record.has) if record.has & journal.Has.RAISED else None
+    kind, has, depth, number, activation, code_number, line, text = record
+    code = codes.get(code_number, _NO_CODE)
+    if has and kind != _OPCODE:
+        delta, full, value, raised, *_ = [*text.split(SECTION), "", "", ""]
+        return TraceEvent(
+            index=number,
+            kind=_EVENT_KINDS[kind],
+            activation=activation,
+            depth=depth,
+            function=code.name,
+            line=line,
+            delta=_variables(delta),
+            full=_variables(full) if has & _FULL else None,
+            value=_value(value) if has & _VALUE else None,
+            raised=_raised(raised, has) if has & _RAISED else None,
+        )
+    opcode = None
+    if kind == _OPCODE:
+        unknown = _Instruction(0, Opcode(offset=line, name=_UNKNOWN))
+        line, opcode = code.rows.get(line, unknown)
     return TraceEvent(
-        index=record.number,
-        kind=kind,
-        activation=record.activation,
-        depth=record.depth,
+        index=number,
+        kind=_EVENT_KINDS[kind],
+        activation=activation,
+        depth=depth,
         function=code.name,
         line=line,
-        delta=_variables(delta),
-        full=full,
-        value=value,
-        raised=raised,
+        delta=_variables(text.partition(SECTION)[0]) if text else {},
         opcode=opcode,
     )
 
 
 def _variables(rows: str) -> dict[str, Value]:
-    variables: dict[str, Value] = {}
-    if not rows:
-        return variables
-    for row in rows.split(ROW):
-        name, _, value = row.partition(FIELD)
-        variables[_name(name)] = _value(value)
-    return variables
+    return dict(map(_variable, rows.split(ROW))) if rows else {}
+
+
+@lru_cache(maxsize=500)  # most variables come again: in an event that tells all, and in other runs
+def _variable(row: str) -> tuple[str, Value]:
+    name, _, value = row.partition(FIELD)
+    return _name(name), _value(value)
 
 
 def _value(row: str) -> Value:
