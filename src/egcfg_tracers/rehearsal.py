@@ -16,18 +16,9 @@ from egcfg_tracers.engine import PROGRAM_FILE, Instrument
 __all__ = ["Instrument", "rehearse"]
 
 _PROGRAM = """
-from typing import List
-
-def add(a: float, b: float) -> float:
-    return a + b
-
-def run(n: int) -> List[str]:
-    total, numbers, names = 0.5, [], {}
-    for i in range(n):
-        total = add(total, i)
-        numbers.append(total)
-    names["a"] = "text", True, None
-    return [str(x) for x in numbers if x]
+def run(n):
+    values = [n, 0.5, "text"]
+    return {x: None for x in values}
 """
 _MEMORY_BYTES = 1 << 13
 _EVENTS = 200

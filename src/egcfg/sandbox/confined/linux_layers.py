@@ -104,9 +104,7 @@ class LinuxLayers(Layers):
 
         probe_folder = self.scratch or "/var"
         try:
-            rules = landlock.Landlock(
-                namespaces.readable_paths(), namespaces.DEVICES, self.scratch
-            )
+            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES, self.scratch)
         except OSError as error:
             self.status["landlock"] = reason(error)
             return

@@ -26,22 +26,17 @@ __all__ = ["READY", "prepare", "rehearse", "run"]
 READY = b"R"
 FILENAME = "<program>"
 RECURSION_ROOM = 1000
-REHEARSAL = '''
+REHEARSAL = """
 from typing import List
 
-def f(values: List[object]) -> list:
-    """Return the values that are numbers."""
-    found = []
-    for index, value in enumerate(values):
-        if isinstance(value, (int, float)) and not index % 2 == 3:
-            found.append(abs(value) + sum(len(x) for x in ("a", str(index))))
-    return sorted(found)
-'''
+def f(values: List[int]) -> list:
+    for i, x in enumerate(values):
+        if not x % 2:
+            return [x + 1]
+"""
 
 
-REQUEST = json.dumps(
-    {"source": REHEARSAL, "call": "f([2.5, 1, 'a'])", "main": False, "setup": ""}
-)
+REQUEST = json.dumps({"source": REHEARSAL, "call": "f([1, 2])", "main": False, "setup": ""})
 
 
 def prepare() -> None:
