@@ -6,7 +6,6 @@ the limits allow.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -24,7 +23,6 @@ __all__ = ["Answer", "Watch"]
 PIPE_CHUNK = 1 << 16
 REPORT_ROOM = 16 << 20
 REPORT_START = len(READY) + frames.HEADER.size
-END_BYTES = 1 << 12
 
 
 @frozen(kw_only=True)
@@ -87,7 +85,7 @@ class Watch:
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
         self._pipes = {process.stdout, process.stderr, process.report}
-        self._leash = process.leash.fileno()
+        self._leash = process.leash
         self.open = {*self._pipes, self._leash}
         self.answer: Answer | None = None
         self.lost = False
@@ -190,15 +188,11 @@ class Watch:
         """Take the account of how the process ended: everything that it started is gone now."""
         if not self._ending:
             self._seconds = time.monotonic() - self._started
-        try:
-            body = frames.receive(self._process.leash, END_BYTES)
-        except (OSError, frames.FrameError):
-            body = None
+        end = self._process.receive_end()
         self.open = set()
-        if body is None:
+        if end is None:
             self.lost = True
             return
-        end = json.loads(body)
         self._status, self._cpu_seconds = end["status"], end["cpu_seconds"]
         if end["reason"] == "memory":
             self._ended, self._detail = "memory", "it took too much memory"
