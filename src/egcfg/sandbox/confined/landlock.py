@@ -50,19 +50,11 @@ class _PathBeneath(ctypes.Structure):
 class Landlock:
     """The rules of this server's programs; made once, applied in each program's process.
 
-    Args:
-        readable: the paths beneath which a program may read.
-        devices: the devices that it may read and write.
-        scratch: the folder beneath which everything is allowed, if it is the same for all: a rule
-            for a folder holds for what is mounted there later, too.
-
     Raises:
         OSError: the kernel has no Landlock.
     """
 
-    def __init__(
-        self, readable: Sequence[str], devices: Sequence[str], scratch: str | None
-    ) -> None:
+    def __init__(self, readable: Sequence[str], devices: Sequence[str]) -> None:
         self.version = linux.check(
             linux.libc.syscall(
                 ctypes.c_long(SYS_CREATE_RULESET), None, ctypes.c_size_t(0), CREATE_RULESET_VERSION
@@ -78,7 +70,6 @@ class Landlock:
             ),
             *((os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices),
         ]
-        self._common = None if scratch is None else self._ruleset(scratch)
 
     def apply(self, scratch: str) -> None:
         """Confine this process, for good; needs no_new_privs.
@@ -89,17 +80,6 @@ class Landlock:
         Raises:
             OSError: the kernel refuses.
         """
-        ruleset = self._ruleset(scratch) if self._common is None else self._common
-        linux.check(
-            linux.libc.syscall(
-                ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), ctypes.c_uint(0)
-            ),
-            "landlock_restrict_self",
-        )
-        os.close(ruleset)
-
-    def _ruleset(self, scratch: str) -> int:
-        """Return a descriptor of the rules, with those of a scratch folder."""
         attributes = _Ruleset(handled_access_fs=self.rights)
         if self.version >= 4:
             attributes.handled_access_net = BIND_AND_CONNECT_TCP
@@ -119,7 +99,11 @@ class Landlock:
         for folder, rights in (*self.rules, (here, self.rights & ~IOCTL_DEV)):
             self._allow(ruleset, folder, rights)
         os.close(here)
-        return ruleset
+        linux.check(
+            linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), 0),
+            "landlock_restrict_self",
+        )
+        os.close(ruleset)
 
     def _allow(self, ruleset: int, path: int, rights: int) -> None:
         rule = _PathBeneath(allowed_access=rights & self.rights, parent_fd=path)

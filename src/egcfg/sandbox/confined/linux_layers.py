@@ -102,9 +102,9 @@ class LinuxLayers(Layers):
                 return
             raise OSError("it lets programs read other folders")
 
-        probe_folder = self.scratch or "/var"
+        probe_folder = namespaces.SCRATCH if self.has("mount namespace") else "/var"
         try:
-            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES, self.scratch)
+            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
         except OSError as error:
             self.status["landlock"] = reason(error)
             return
