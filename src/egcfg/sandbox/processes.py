@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,6 @@ __all__ = ["MOST_DESCRIPTORS", "ProgramProcess", "receive_process_id"]
 MOST_DESCRIPTORS = 7
 """The most that lead to one process."""
 SEND_SECONDS = 30.0
-END_BYTES = 1 << 12
 
 
 class ProgramProcess:
@@ -27,17 +25,15 @@ class ProgramProcess:
 
     Attributes:
         stdout, stderr, report: descriptors of what it writes, which do not block.
-        leash: descriptor to which the order to end goes; how it ended comes from there.
+        leash: the order to end goes there, and how it ended comes from there.
         pid: its process id here, once it was started.
     """
 
     def __init__(self, shape: dict[str, Any], descriptors: list[int]) -> None:
         """Take the descriptors of a process of a shape from the start of a list."""
-        # Told what it is, it does not have to ask.
-        kind = (socket.AF_UNIX, socket.SOCK_STREAM, 0)
-        self._orders = socket.socket(*kind, fileno=descriptors.pop(0))
-        self.leash, self.stdout, self.stderr, self.report = descriptors[:4]
-        del descriptors[:4]
+        self._orders = socket.socket(fileno=descriptors.pop(0))
+        self.leash = socket.socket(fileno=descriptors.pop(0))
+        self.stdout, self.stderr, self.report = (descriptors.pop(0) for _ in range(3))
         self._stdin = descriptors.pop(0) if shape["has_stdin"] else None
         self._memory = descriptors.pop(0) if shape["instrument_bytes"] else None
         self.pid = 0
@@ -66,19 +62,7 @@ class ProgramProcess:
         """Have the process ended, with everything that it started."""
         with contextlib.suppress(OSError):  # it is over anyway
             # Not just closed: after a fork of this process, that would have no effect.
-            os.write(self.leash, b"E")
-
-    def receive_end(self) -> dict[str, Any] | None:
-        """Return how the process ended, once all of it is gone; None where nobody tells.
-
-        See `egcfg.sandbox.confined.keeper.tell_end`.
-        """
-        with socket.socket(fileno=os.dup(self.leash)) as leash:
-            try:
-                body = frames.receive(leash, END_BYTES)
-            except (OSError, frames.FrameError):
-                return None
-        return None if body is None else dict(json.loads(body))
+            self.leash.shutdown(socket.SHUT_WR)
 
     def used_memory(self) -> bytes:
         """Return the instrument's memory without its trailing zeros."""
@@ -96,8 +80,8 @@ class ProgramProcess:
         """Have the process ended, and close all that leads to it."""
         self.end()
         self._orders.close()
-        pipes = (self.leash, self.stdout, self.stderr, self.report)
-        for descriptor in (*pipes, self._stdin, self._memory):
+        self.leash.close()
+        for descriptor in (self.stdout, self.stderr, self.report, self._stdin, self._memory):
             if descriptor is not None:
                 os.close(descriptor)
 

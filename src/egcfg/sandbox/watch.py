@@ -6,6 +6,7 @@ the limits allow.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -23,6 +24,7 @@ __all__ = ["Answer", "Watch"]
 PIPE_CHUNK = 1 << 16
 REPORT_ROOM = 16 << 20
 REPORT_START = len(READY) + frames.HEADER.size
+END_BYTES = 1 << 12
 
 
 @frozen(kw_only=True)
@@ -85,7 +87,7 @@ class Watch:
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
         self._pipes = {process.stdout, process.stderr, process.report}
-        self._leash = process.leash
+        self._leash = process.leash.fileno()
         self.open = {*self._pipes, self._leash}
         self.answer: Answer | None = None
         self.lost = False
@@ -188,11 +190,15 @@ class Watch:
         """Take the account of how the process ended: everything that it started is gone now."""
         if not self._ending:
             self._seconds = time.monotonic() - self._started
-        end = self._process.receive_end()
+        try:
+            body = frames.receive(self._process.leash, END_BYTES)
+        except (OSError, frames.FrameError):
+            body = None
         self.open = set()
-        if end is None:
+        if body is None:
             self.lost = True
             return
+        end = json.loads(body)
         self._status, self._cpu_seconds = end["status"], end["cpu_seconds"]
         if end["reason"] == "memory":
             self._ended, self._detail = "memory", "it took too much memory"
