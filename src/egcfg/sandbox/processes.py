@@ -31,8 +31,10 @@ class ProgramProcess:
 
     def __init__(self, shape: dict[str, Any], descriptors: list[int]) -> None:
         """Take the descriptors of a process of a shape from the start of a list."""
-        self._orders = socket.socket(fileno=descriptors.pop(0))
-        self.leash = socket.socket(fileno=descriptors.pop(0))
+        # Told what they are, they do not have to ask.
+        kind = (socket.AF_UNIX, socket.SOCK_STREAM, 0)
+        self._orders = socket.socket(*kind, fileno=descriptors.pop(0))
+        self.leash = socket.socket(*kind, fileno=descriptors.pop(0))
         self.stdout, self.stderr, self.report = (descriptors.pop(0) for _ in range(3))
         self._stdin = descriptors.pop(0) if shape["has_stdin"] else None
         self._memory = descriptors.pop(0) if shape["instrument_bytes"] else None
