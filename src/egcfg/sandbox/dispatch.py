@@ -122,6 +122,8 @@ class _Dispatch:
             for descriptor in watch.open:
                 self.poll.register(descriptor, select.POLLIN)
                 self.watches[descriptor] = watch
+        # Now that the programs are at work; it takes no time of theirs.
+        server.tell_taken()
 
     def _collect(self) -> None:
         """Wait for something to happen, and see to it."""

@@ -150,7 +150,7 @@ class ServerProcess:
                     self._ask(1, ahead=False)
                 if not self._answers.poll(0):
                     # There is a time to wait, so the cores are not needed otherwise.
-                    self._ask(self._spares - (self._asked - self._taken - 1), ahead=True)
+                    self._ask(max(0, self._spares - (self._asked - self._taken - 1)), ahead=True)
                 processes = self._receive()
         except BaseException:
             # Whatever was asked for may come, or not: nothing more can be understood.
@@ -162,15 +162,22 @@ class ServerProcess:
             raise OSError("there is no room for another process")
         return processes
 
+    def tell_taken(self) -> None:
+        """Tell which processes wait no more, which else would be dismissed with those that do."""
+        self._order_more(0)
+
     def replenish(self) -> None:
         """Have as many processes wait as should; best asked when they are least in the way."""
+        self._order_more(self._spares)
+
+    def _order_more(self, spares: int) -> None:
         with self._lock, contextlib.suppress(OSError):  # it is gone: the next one to take will see
             if self._shapes and not self._gone:
-                self._ask(self._spares - (self._asked - self._taken), ahead=True)
+                self._ask(max(0, spares - (self._asked - self._taken)), ahead=True)
 
     def _ask(self, count: int, *, ahead: bool) -> None:
         """Ask for processes of the present shapes; tell how many were taken so far."""
-        self._asked += max(0, count)
+        self._asked += count
         order = {
             "do": "stage",
             "taken": self._taken,
