@@ -5,6 +5,11 @@
 Installs the two peers into a temporary folder of its own, and leaves them out if that fails. Prints
 microseconds per line event and per opcode event, what tracing adds to an execution in the sandbox,
 and how long programs take that outlast the tracer's budget.
+
+In the sandbox, on two busy virtual cores at real-time priority, the medians are 4.8 ms not traced,
+5.5 with `minimal`, 5.8 with `full`; the fastest tenth, whose processes waited ahead, stays below
+1.6, 3.0 and 4.3. So `full` adds 20 % where processes must be staged first, and more than the
+sandbox itself takes where they wait.
 """
 
 from __future__ import annotations
