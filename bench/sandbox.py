@@ -21,10 +21,10 @@ sandbox, all in one batch            4.5               4.7                   15.
 =============================  =========  ================  =====================
 
 The rows without pauses take the processor time of both cores: about 8 ms for each execution, 5.5 of
-them in the program's process, 1.8 in the server, 0.7 here. In the same hour, a fork of a tiny
+them in the program's process, 1.8 in the server, 0.7 here. On the same machine a fork of a tiny
 process into all these namespaces, with its end, took 0.5 ms, the fork and end of one that holds
 13 MB 0.6, and each page that is written to after a fork 2.6 us; an interpreter forked from a warm
-one writes to about 700, and its server to 230 meanwhile, most of them for reference counts. So ten
+one writes to about 700, and its server to 230 meanwhile, for reference counts as it seems. So ten
 times as fast as ``python file.py`` is reached after pauses, and not one after another; not with
 tracing, where a program's 15 events (at the median) cost 0.4 ms to see and 0.3 to decode.
 """
