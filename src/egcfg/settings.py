@@ -57,7 +57,7 @@ class DecodingSettings:
     partial: bool = False
     top_p: float = field(default=0.95, validator=[validators.gt(0), validators.le(1)])
     max_tokens: int = field(default=512, validator=validators.ge(1))
-    signal_tokens: int = field(default=400, validator=validators.ge(64))
+    signal_tokens: int = field(default=600, validator=validators.ge(64))
     seed: int = 0
     rule: str = "cfg"
     guided_temperature: float = field(
