@@ -14,9 +14,10 @@ demo: $(INSTALLED)
 	$(BIN)/egcfg run --dataset quickstart $(DEMO_FLAGS)
 	$(BIN)/egcfg run --dataset humaneval --limit 3 -o prompt.prefill=false $(DEMO_FLAGS)
 
-# The whole test suite, real model and real server included.
+# The whole test suite, real model and real server included: a process for each core, but for four at
+# most, since each may load the model.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # The tracers and the sandbox under every later Python that is found, each in an environment of its
 # own without the extras: what they do hangs on the interpreter.

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side, a core each: torch's threads would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import egcfg_backends_hf  # noqa: F401 - sets thread behaviour before torch
 
 SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")

@@ -11,7 +11,7 @@ import struct
 from functools import lru_cache
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from egcfg.tracer import EventKind, Opcode, RaisedValue, TraceEvent, Value
 from egcfg_tracers import journal
@@ -53,23 +53,17 @@ class _Code(NamedTuple):
     name: str
     rows: dict[int, _Instruction]
 
+    def instruction(self, offset: int) -> _Instruction:
+        known = self.rows.get(offset)
+        return known or _Instruction(0, Opcode(offset=offset, name=_UNKNOWN))
+
 
 _NO_CODE = _Code(_UNKNOWN, {})
-_NOWHERE = 0, 0
+_NOWHERE = 0, _NO_CODE
 _EVENT_KINDS = tuple(map(EventKind, journal.KINDS))
-_LINE, _OPCODE, _CODE = journal.Kind.LINE, journal.Kind.OPCODE, journal.Kind.CODE
+_LINE_EVENT, _OPCODE_EVENT = EventKind.LINE, EventKind.OPCODE
+_OPCODE, _CODE = journal.Kind.OPCODE, journal.Kind.CODE
 _FULL, _VALUE, _RAISED = journal.Has.FULL, journal.Has.VALUE, journal.Has.RAISED
-
-
-class _Record(NamedTuple):
-    kind: int
-    has: int
-    depth: int
-    number: int
-    activation: int
-    code: int
-    line: int
-    text: str
 
 
 def decode(memory: bytes, size: int, tail_events: int) -> Recording:
@@ -87,43 +81,38 @@ def decode(memory: bytes, size: int, tail_events: int) -> Recording:
     layout = journal.Layout.of(size)
     has_tail = words[journal.Word.LAST] or words[journal.Word.SAMPLE]
     reader = _Reader(memory.ljust(size if has_tail else -(-len(memory) // 8) * 8, b"\0"))
-    records = reader.read_head(layout)
+    events = reader.read_head(layout)
     if words[journal.Word.LAST]:
-        records += reader.read_ring(
+        events += reader.read_ring(
             layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
         )
-    indices = [record.number for record in records]
-    if any(a >= b for a, b in itertools.pairwise(indices)):  # only the program can have done that
-        return Recording(lost=True)
+    if any(a.index >= b.index for a, b in itertools.pairwise(events)):
+        return Recording(lost=True)  # only the program can have done that
     flags = words[journal.Word.FLAGS]
-    seen = indices[-1] + 1 if indices else 0
+    seen = events[-1].index + 1 if events else 0
     # An older sample tells nothing that later events do not.
     sample = reader.read_sample(layout, words[journal.Word.SAMPLE])
-    sample = [record for record in sample if record.number >= seen]
-    codes = reader.codes
+    sample = [event for event in sample if event.index >= seen]
     return Recording(
-        events=tuple(_event(record, codes) for record in records),
-        last_seen=tuple(
-            _event(record._replace(number=seen + place), codes)
-            for place, record in enumerate(sample)
-        ),
+        events=tuple(events),
+        last_seen=tuple(evolve(event, index=seen + n) for n, event in enumerate(sample)),
         events_seen=seen,
-        cut=bool(flags & journal.Flag.CUT) or seen > len(records),
+        cut=bool(flags & journal.Flag.CUT) or seen > len(events),
         lost=bool(flags & journal.Flag.LOST),
     )
 
 
 class _Reader:
-    """Reads records; `codes` are the code objects that it came across."""
+    """Reads records as events."""
 
     def __init__(self, memory: bytes) -> None:
         self._memory = memory
         self._words = memoryview(memory).cast("Q")
-        self.codes: dict[int, _Code] = {}
+        self._codes: dict[int, _Code] = {}
 
-    def read_head(self, layout: journal.Layout) -> list[_Record]:
-        records: list[_Record] = []
-        places: dict[int, tuple[int, int]] = {}  # activation -> depth, code
+    def read_head(self, layout: journal.Layout) -> list[TraceEvent]:
+        events: list[TraceEvent] = []
+        places: dict[int, tuple[int, _Code]] = {}  # activation -> depth, code
         words = self._words
         at = journal.HEAD_START
         end = min(layout.ring, len(words))
@@ -132,47 +121,55 @@ class _Reader:
             if size == 1:
                 activation = first >> 32
                 depth, code = places.get(activation, _NOWHERE)
-                line = first >> 17 & 0x7FFF
-                kind = _LINE
+                line, opcode = first >> 17 & 0x7FFF, None
                 if not first & 1 << 16:
-                    kind, line = _OPCODE, 2 * line
-                records.append(_Record(kind, 0, depth, len(records), activation, code, line, ""))
+                    line, opcode = code.instruction(2 * line)
+                event = TraceEvent(
+                    index=len(events),
+                    kind=_LINE_EVENT if opcode is None else _OPCODE_EVENT,
+                    activation=activation,
+                    depth=depth,
+                    function=code.name,
+                    line=line,
+                    opcode=opcode,
+                )
+                events.append(event)
             elif size < 2 or at + size > end:
                 break
             elif first >> 16 & 0xFF == _CODE:
                 self._enter_code(words[at + 1], self._payload(at + 2, at + size))
             else:
-                record = self._read(at, size, len(records))
-                if record is None:
+                found = self._read(at, size, len(events))
+                if found is None:
                     break
-                places[record.activation] = record.depth, record.code
-                records.append(record)
+                places[found.activation] = found.depth, self._codes.get(first >> 48, _NO_CODE)
+                events.append(found)
             at += size
-        return records
+        return events
 
     def read_ring(
         self, layout: journal.Layout, reserved: int, last: int, limit: int
-    ) -> list[_Record]:
+    ) -> list[TraceEvent]:
         """Walk back from the last record to what has been overwritten, or to `limit` records."""
         length = layout.first_sample - layout.ring
-        records: list[_Record] = []
+        events: list[TraceEvent] = []
         position = last - 1
-        while position >= 0 and position >= reserved - length and len(records) < limit:
+        while position >= 0 and position >= reserved - length and len(events) < limit:
             at = layout.ring + position % length
             size = self._words[at] & 0xFFFF
             if size < 3 or at + size > layout.first_sample:
                 break
-            record = self._read(at, size)
-            if record is None:
+            event = self._read(at, size)
+            if event is None:
                 break
-            records.append(record)
+            events.append(event)
             back = self._words[at + 2] >> 32
             if back == 0:
                 break
             position -= back
-        return records[::-1]
+        return events[::-1]
 
-    def read_sample(self, layout: journal.Layout, sample: int) -> list[_Record]:
+    def read_sample(self, layout: journal.Layout, sample: int) -> list[TraceEvent]:
         if not sample:
             return []
         turn = sample >> 32 & 1
@@ -182,34 +179,49 @@ class _Reader:
             else (layout.first_sample, layout.second_sample)
         )
         end = min(at + (sample & 0xFFFFFFFF), end)
-        records = []
+        events = []
         while at < end:
             size = self._words[at] & 0xFFFF
-            record = self._read(at, size) if size >= 3 and at + size <= end else None
-            if record is None:
+            event = self._read(at, size) if size >= 3 and at + size <= end else None
+            if event is None:
                 break
-            records.append(record)
+            events.append(event)
             at += size
-        return records
+        return events
 
-    def _read(self, at: int, size: int, number: int | None = None) -> _Record | None:
-        """Read a record of several words; one that holds its own number where none is given."""
+    def _read(self, at: int, size: int, index: int | None = None) -> TraceEvent | None:
+        """Read a record of several words; one that holds its own index where none is given."""
         first, second = self._words[at], self._words[at + 1]
         kind = first >> 16 & 0xFF
         if kind >= len(journal.KINDS):
             return None
-        header = 2
-        if number is None:
-            header, number = 3, self._words[at + 2] & 0xFFFFFFFF
-        return _Record(
-            kind,
-            first >> 24 & 0xFF,
-            first >> 32 & 0xFFFF,
-            number,
-            second & 0xFFFFFFFF,
-            first >> 48,
-            second >> 32,
-            self._payload(at + header, at + size) if size > header else "",
+        start = at + 2
+        if index is None:
+            index, start = self._words[start] & 0xFFFFFFFF, at + 3
+        code = self._codes.get(first >> 48, _NO_CODE)
+        line, opcode = second >> 32, None
+        full = value = raised = None
+        text = self._payload(start, at + size) if start < at + size else ""
+        has = first >> 24 & 0xFF
+        if kind == _OPCODE:
+            line, opcode = code.instruction(line)
+        elif has:
+            text, all_text, value_text, raised_text, *_ = [*text.split(SECTION), "", "", ""]
+            full = _variables(all_text) if has & _FULL else None
+            value = _value(value_text) if has & _VALUE else None
+            raised = _raised(raised_text, has) if has & _RAISED else None
+        return TraceEvent(
+            index=index,
+            kind=_EVENT_KINDS[kind],
+            activation=second & 0xFFFFFFFF,
+            depth=first >> 32 & 0xFFFF,
+            function=code.name,
+            line=line,
+            delta=_variables(text),
+            full=full,
+            value=value,
+            raised=raised,
+            opcode=opcode,
         )
 
     def _payload(self, start: int, end: int) -> str:
@@ -219,7 +231,7 @@ class _Reader:
     def _enter_code(self, number: int, text: str) -> None:
         name, *rows = text.split(ROW)
         instructions = (_instruction(row) for row in rows)
-        self.codes[number] = _Code(
+        self._codes[number] = _Code(
             clean(name, _MAX_NAME) or _UNKNOWN,
             {item.opcode.offset: item for item in instructions if item is not None},
         )
@@ -239,39 +251,6 @@ def _instruction(row: str) -> _Instruction | None:
         )
     except ValueError:
         return None
-
-
-def _event(record: _Record, codes: dict[int, _Code]) -> TraceEvent:
-    kind, has, depth, number, activation, code_number, line, text = record
-    code = codes.get(code_number, _NO_CODE)
-    if has and kind != _OPCODE:
-        delta, full, value, raised, *_ = [*text.split(SECTION), "", "", ""]
-        return TraceEvent(
-            index=number,
-            kind=_EVENT_KINDS[kind],
-            activation=activation,
-            depth=depth,
-            function=code.name,
-            line=line,
-            delta=_variables(delta),
-            full=_variables(full) if has & _FULL else None,
-            value=_value(value) if has & _VALUE else None,
-            raised=_raised(raised, has) if has & _RAISED else None,
-        )
-    opcode = None
-    if kind == _OPCODE:
-        unknown = _Instruction(0, Opcode(offset=line, name=_UNKNOWN))
-        line, opcode = code.rows.get(line, unknown)
-    return TraceEvent(
-        index=number,
-        kind=_EVENT_KINDS[kind],
-        activation=activation,
-        depth=depth,
-        function=code.name,
-        line=line,
-        delta=_variables(text.partition(SECTION)[0]) if text else {},
-        opcode=opcode,
-    )
 
 
 def _variables(rows: str) -> dict[str, Value]:

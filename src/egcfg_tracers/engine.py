@@ -10,7 +10,8 @@ watched. How closely depends on the level and on what is spent:
 - *quiet*, after `watched_events`: only how the outer frames end. A timer takes a sample of the
   stack now and then, for the case that the program is killed;
 - *off*, when a quiet program goes on: nothing but the samples, at full speed. What the outermost
-  frame holds in the end is seen all the same, as that frame is kept.
+  frame holds in the end is seen all the same, as that frame is kept; after a module that went on
+  for long (a slow import does), its call is watched quietly again.
 
 Tracing is lost when the program takes the trace function away or its stack overflows inside the
 trace function; `stop` notices and says so. Known gap: a program that takes the trace function away
@@ -89,12 +90,23 @@ class Instrument:
     def start(self) -> None:
         """Watch this thread and those that it starts, from the next call on."""
         sys.setrecursionlimit(sys.getrecursionlimit() + HEADROOM)
-        os.register_at_fork(after_in_child=self._turn_off)
+        os.register_at_fork(after_in_child=self._leave)
         signal.signal(signal.SIGVTALRM, self._on_tick)
         signal.setitimer(signal.ITIMER_VIRTUAL, TICK_SECONDS, TICK_SECONDS)
         threading.settrace(self.callback)
         if self.journal.wants_opcodes:  # 3.12 looks for this at `settrace` only
             sys._getframe().f_trace_opcodes = True
+        _settrace(self.callback)
+
+    def resume(self) -> None:
+        """Watch the call quietly that comes now, if the module before it was left alone."""
+        if self._outermost is None:
+            return
+        self._record_end(self._outermost, None)
+        self._outermost = None
+        self._ticks = 0
+        self.mode = _QUIET
+        threading.settrace(self.callback)
         _settrace(self.callback)
 
     def stop(self, error: BaseException | None) -> None:
@@ -192,9 +204,9 @@ class Instrument:
                 [self._frame_record(at, depth) for depth, at in sorted(chosen.items())]
             )
         self._ticks += 1
-        if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET:
+        if self._ticks >= TICKS_UNTIL_OFF and self.mode == _QUIET and stack:
             # The program's work may end later for that; what it computes is the same.
-            self._outermost = stack[-1] if stack else None
+            self._outermost = stack[-1]
             self._turn_off()
 
     def _frame_record(
@@ -241,8 +253,13 @@ class Instrument:
         at = self._frame_record(frame, 1 if frame.f_code.co_name == "<module>" else 2)
         self.journal.add(kind, *at[:-1], has, f"{at[-1]}{_SECTION}{_SECTION}{raised}")
 
+    def _leave(self) -> None:
+        """Stop watching in a child that the program has forked, for good."""
+        self._turn_off()
+        self._outermost = None
+
     def _turn_off(self) -> None:
-        """Stop watching this process: at the end, and in children that the program forks."""
+        """Stop watching this process."""
         self.mode = _OFF
         threading.settrace(None)
         _settrace(None)

@@ -165,6 +165,26 @@ def test_instructions_follow_the_line_they_belong_to(sandbox):
     assert all(own == current for own, current in lines)
 
 
+BUSY_MODULE = """
+import time
+
+def spin(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+spin(0.4)
+"""
+
+
+def test_after_a_module_that_took_long_its_call_is_watched(sandbox):
+    source = BUSY_MODULE + "def run(n):\n    m = n + 1\n    return m\n"
+    result = trace(sandbox, source, "run(2)", MinimalTracer())
+    assert MinimalTracer().render(result, 200) == "run(2)\nn=2, m=3\nresult 3"
+    module_end = [event for event in result.events if event.depth == 1][-1]
+    assert (module_end.kind, "run" in module_end.full) == (EventKind.RETURN, True)
+
+
 @pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
 def test_a_removed_trace_function_is_noticed(sandbox, tracer):
     source = "import sys\ndef run():\n    sys.settrace(None)\n    x = 1\n    return x\n"

@@ -85,6 +85,7 @@ class Instrument:
         class Instrument:
             def __init__(self, options: dict, memory: memoryview): ...
             def start(self) -> None: ...   # right before the program's first line
+            def resume(self) -> None: ...   # between the program and its call
             def stop(self, error: BaseException | None) -> None: ...   # right after its last
 
         def rehearse() -> None: ...   # optional: run ahead of time, so that the rest runs faster

@@ -175,6 +175,7 @@ def test_executions_of_changing_shape_get_what_they_ask_for(
         "    def __init__(self, options, memory):\n"
         "        memory[-1] = options['mark']\n"
         "    def start(self): pass\n"
+        "    def resume(self): pass\n"
         "    def stop(self, error): pass\n"
     )
     source = "with open('f', 'wb') as file:\n    written = file.write(bytes(3000))\n"

@@ -202,6 +202,9 @@ class Instrument:
             self.memory[1] = min(self.memory[1] + 1, 255)
             return self.trace
 
+    def resume(self):
+        self.memory[3] = 6
+
     def stop(self, error):
         sys.settrace(None)
         self.memory[2] = 9 if error else 8
@@ -218,7 +221,7 @@ def instrument(tmp_path: Path) -> Instrument:
 def test_an_instrument_watches_the_program(run: Run, instrument: Instrument) -> None:
     result = run("x = 1\ny = 2", "x + y", instrument=instrument)
     assert result.value == 3
-    assert result.memory == bytes([7, 4, 8])  # call, two lines, return
+    assert result.memory == bytes([7, 4, 8, 6])  # call, two lines, return
 
 
 def test_an_instrument_hears_of_the_exception(run: Run, instrument: Instrument) -> None:

@@ -73,7 +73,7 @@ def run(
         report: descriptor that the report goes to: `READY` right before the first line, then a
             frame with an encoded dict.
         channel: where calls come in after the program ran, until its other end closes.
-        instrument: watches the program; has ``start()`` and ``stop(error)``. May be None.
+        instrument: watches the program, as `egcfg.sandbox.Instrument` describes it. May be None.
     """
     main = bool(request["main"])
     stdout, stderr = sys.stdout, sys.stderr
@@ -102,6 +102,8 @@ def run(
             if late_setup:
                 exec(setup, module.__dict__)
             if expression is not None:
+                if instrument is not None:
+                    instrument.resume()
                 value = eval(expression, module.__dict__)
         except BaseException as caught:  # noqa: BLE001 - it is the answer
             error = caught
