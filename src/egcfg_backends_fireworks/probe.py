@@ -51,6 +51,7 @@ class ServerProfile:
         echo: what the server makes of ``echo``.
         echo_last: whether it can echo just the end of a prompt, rightly.
         batched_echo: whether it echoes rightly for several prompts in one request.
+        named_echo: whether it does so for text, too, and tells which ids it read it as.
         chat_template: whether it renders chats as text, or as tokens.
         context_length: tokens of prompt and answer together; None: it does not say.
         end_id: the model's end-of-sequence token; None: it does not say.
@@ -71,6 +72,7 @@ class ServerProfile:
     echo: Echo
     echo_last: bool
     batched_echo: bool
+    named_echo: bool
     chat_template: bool
     context_length: int | None
     end_id: int | None
@@ -135,6 +137,7 @@ async def probe_server(
     if first.continued is not None:
         echo = await ask.echo(first, 0)
         echo_last = await ask.echo(first, 2) is Echo.RIGHT
+    last = 2 if echo_last else 0
     right = echo_last or echo is Echo.RIGHT
     pair = None if second is None else (first, second)
     return (
@@ -155,7 +158,12 @@ async def probe_server(
             echo_last=echo_last,
             batched_echo=right
             and pair is not None
-            and await _confirmed(lambda: ask.batched_echo(pair, 2 if echo_last else 0)),
+            and await _confirmed(lambda: ask.batched_echo(pair, last)),
+            # Who has a route for that need not be asked.
+            named_echo=right
+            and prompt_ids
+            and tokenized is None
+            and await _confirmed(lambda: ask.named_echo(first, greedy.text, last)),
             chat_template=await routes.render_chat([{"role": "user", "content": "hi"}]) is not None,
             context_length=await routes.context_length(requests.model),
             end_id=await routes.end_id(),
@@ -279,6 +287,15 @@ class _Questions:
         return len(choices) == len(known) and all(
             echo_kind(choice.rows, each.rows, last) is Echo.RIGHT
             for choice, each in zip(choices, known, strict=True)
+        )
+
+    async def named_echo(self, known: _Known, continuation: str, last: int) -> bool:
+        """Whether text is echoed like ids, with the ids of all of it beside; two at once."""
+        prompts = (PROMPT, PROMPT + continuation)
+        request = self._word(*prompts, echo=last, names_prompt=True)
+        choices = (await self._answer(request)).choices
+        return [choice.prompt_ids for choice in choices] == [known.prompt, known.continued] and (
+            echo_kind(choices[1].rows, known.rows, last) is Echo.RIGHT
         )
 
     async def echo(self, known: _Known, last: int) -> Echo:

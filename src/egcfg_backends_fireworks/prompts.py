@@ -1,11 +1,17 @@
-"""From prompt text to what is sent: token ids where the server names and takes them, else text."""
+"""From prompt text to what is sent: token ids where the server names and takes them, else text.
+
+Which ids a server reads a text as, it may tell on a route of its own, or only beside an answer. A
+new signal makes a new prompt at every line, and to ask about it first would take one more request
+a line. So a new prompt may go out as text once, together with what is asked about it, and counts
+if it turns out to have been read as the ids that would have been sent.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from egcfg.errors import BackendError, ContextOverflowError
 from egcfg_backends_fireworks.probe import ServerProfile
@@ -13,10 +19,27 @@ from egcfg_backends_fireworks.requests import Prompt
 from egcfg_backends_fireworks.responses import Piece
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
-__all__ = ["PromptWire"]
+__all__ = ["Guess", "PromptWire"]
 
 REMEMBERED = 512
 """Texts whose tokens are kept: a few prompts per problem, and the pieces counted for a budget."""
+REMEMBERED_ODD = 64
+"""Answers kept that text does not bring back: one or two for each problem at work."""
+
+
+@frozen
+class Guess:
+    """A sequence as text, which the server may read as the tokens that are meant, or otherwise.
+
+    Attributes:
+        prompt: the text of its prompt.
+        whole: the text of all of it.
+        answer: the tokens that are meant behind the prompt's.
+    """
+
+    prompt: str
+    whole: str
+    answer: tuple[int, ...]
 
 
 @define
@@ -29,6 +52,8 @@ class PromptWire:
         tokenize: asks the server for the tokens of a text; None where it has no such route.
         learn: asks the server which ids it reads a text as, by a short completion.
         tokenizer: a local tokenizer's ``encode``; None: the server is asked.
+        defers: whether prompts are given their ids no sooner than these are needed. Until then the
+            length of a prompt is an estimate.
     """
 
     vocabulary: Vocabulary
@@ -36,11 +61,15 @@ class PromptWire:
     tokenize: Callable[[str], Awaitable[list[Piece] | None]]
     learn: Callable[[str], Awaitable[Sequence[int]]]
     tokenizer: Callable[[str], Sequence[int]] | None = None
+    defers: bool = False
     _known: OrderedDict[str, tuple[int, ...]] = field(factory=OrderedDict, init=False, repr=False)
+    _odd: deque[tuple[int, ...]] = field(
+        factory=lambda: deque(maxlen=REMEMBERED_ODD), init=False, repr=False
+    )
 
     async def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of a prompt: the model's own, or those of interned pieces."""
-        if not text or not self.profile.ids_throughout:
+        if not text or self.defers or not self.profile.ids_throughout:
             return self.vocabulary.encode_prompt(text)
         try:
             return await self._ids(text)
@@ -64,6 +93,40 @@ class PromptWire:
         if not self.profile.ids_throughout:
             return text + self.vocabulary.decode(rest)
         return (await self._ids(text) if text else ()) + rest
+
+    def guess(self, ids: Sequence[int], draft: Sequence[int]) -> Guess | None:
+        """Return a sequence and its draft as text.
+
+        None where there is no need for it, or where text is known not to bring back the tokens of
+        the answer behind the prompt.
+        """
+        text, rest = self.vocabulary.split_prompt(ids)
+        if not self.defers or not text:
+            return None
+        if any(rest[: len(odd)] == odd for odd in self._odd):
+            return None
+        answer = (*rest, *draft)
+        try:
+            return Guess(text, text + self.vocabulary.decode_bytes(answer).decode(), answer)
+        except (UnicodeDecodeError, BackendError):  # it ends amid a character, or was never spelt
+            return None
+
+    def known(self, text: str) -> tuple[int, ...] | None:
+        """Return the ids of a prompt, if they are known by now."""
+        return self._known.get(text)
+
+    def learn_ids(self, text: str, ids: Sequence[int]) -> None:
+        """Note which ids a prompt was read as."""
+        self._remember(text, ids)
+
+    def learn_odd(self, ids: Sequence[int], read: Sequence[int]) -> None:
+        """Note if the answer at the end of a sequence is not what its text was read as."""
+        text, rest = self.vocabulary.split_prompt(ids)
+        meant = self._known[text] + rest
+        for place in range(len(self._known[text]), len(meant)):
+            if meant[: place + 1] != tuple(read[: place + 1]):
+                self._odd.append(rest[: place + 1 - len(self._known[text])])
+                return
 
     async def _ids(self, text: str) -> tuple[int, ...]:
         """Return the model's own ids of a text."""

@@ -64,6 +64,7 @@ class Requests:
         seed: int | None = None,
         bias: Mapping[int, float] | None = None,
         echo: int | None = None,
+        names_prompt: bool = False,
         cache_key: str | None = None,
     ) -> dict[str, Any]:
         """Return the body of a request for `n` completions of each prompt, with log-probabilities.
@@ -78,6 +79,7 @@ class Requests:
             seed: of the draws.
             bias: added to the logits, by token id.
             echo: ask for rows of the prompt's last so many tokens as well; 0: of all of them.
+            names_prompt: whether an echo is to bring the ids of the whole prompt, too.
             cache_key: what the requests of one branch have in common.
         """
         sent = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
@@ -105,8 +107,8 @@ class Requests:
             request["logit_bias"] = {str(token): value for token, value in bias.items()}
         if echo is not None:
             request |= {"echo_last": echo} if echo else {"echo": True}
-            # The rows name the prompt's tokens, and ids beside them might not: one list is enough.
-            request.pop("return_token_ids", None)
+            if not names_prompt:  # the rows name what is asked about
+                request.pop("return_token_ids", None)
         if cache_key and self.dialect.cache_key:
             request[self.dialect.cache_key] = cache_key
         return request

@@ -236,6 +236,9 @@ def _legacy_rows(table: Mapping[str, Any]) -> tuple[Row, ...]:
 def _with_ids(rows: tuple[Row, ...], ids: Sequence[int] | None) -> tuple[Row, ...]:
     if ids is None:
         return rows
+    if len(ids) < len(rows) and all(row.token.id is not None for row in rows):
+        # An echo's rows name themselves; the ids are those of what was generated behind them.
+        return rows[: -len(ids)] + _with_ids(rows[-len(ids) :], ids) if ids else rows
     if len(ids) != len(rows):
         raise MalformedResponseError(f"{len(rows)} rows with {len(ids)} token ids")
     merged = []

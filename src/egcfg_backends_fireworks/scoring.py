@@ -9,7 +9,8 @@ growing text is found again; the other branch has a new signal, and so a new tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -19,6 +20,8 @@ from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows
 from egcfg_backends_fireworks.lookahead import Lookahead
 from egcfg_backends_fireworks.probe import STEERING_BIAS
+from egcfg_backends_fireworks.prompts import Guess
+from egcfg_backends_fireworks.requests import Prompt
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
 from egcfg_backends_fireworks.together import together
 
@@ -122,13 +125,65 @@ class Scoring:
 
     async def _drafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
         answers = []
-        for ask, choice in zip(asks, await self._choices(asks, 1), strict=True):
+        for ask, choice in zip(asks, await self._draft_choices(asks), strict=True):
             found = draft_distributions(
                 self.server.reader, choice, ask.draft, self.server.profile.end_id
             )
             self._ahead.remember(ask.ids, found, ask.draft)
             answers.append((ask, found))
         return answers
+
+    async def _draft_choices(self, asks: Sequence[_Ask]) -> list[Choice]:
+        """Return the server's answer to each draft, in one request even behind new prompts."""
+        wire = self.server.wire
+        guesses = {ask: guess for ask in asks if (guess := wire.guess(ask.ids, ask.draft))}
+        if all(wire.known(guess.prompt) for guess in guesses.values()):
+            guesses = {}
+        certain = [ask for ask in asks if ask not in guesses]
+        found: dict[_Ask, Choice] = {}
+        for some in await together([self._guessed(guesses), self._sent(certain)]):
+            found |= some
+        found |= await self._sent([ask for ask in asks if ask not in found])
+        return [found[ask] for ask in asks]
+
+    async def _sent(self, asks: Sequence[_Ask]) -> dict[_Ask, Choice]:
+        return dict(zip(asks, await self._choices(asks, 1), strict=True))
+
+    async def _guessed(self, guesses: Mapping[_Ask, Guess]) -> dict[_Ask, Choice]:
+        """Send prompts as text: new ones alone, for their ids, and all with the drafts behind them.
+
+        Returns:
+            The answers to what was read as the tokens that were meant.
+        """
+        if not guesses:
+            return {}
+        wire = self.server.wire
+        named = {guess.prompt: wire.known(guess.prompt) for guess in guesses.values()}
+        texts = [text for text, ids in named.items() if ids is None]
+        prompts = [*texts, *(guess.whole for guess in guesses.values())]
+        request = self._worded(prompts, list(guesses), names_prompt=True)
+        right: dict[_Ask, Choice] = {}
+
+        def check(completion: Completion) -> None:
+            read = [choice.prompt_ids for choice in completion.choices]
+            if len(read) != len(texts) + len(guesses) or not all(read):
+                raise MalformedResponseError("an answer without the ids of its prompt")
+            named.update(zip(texts, read, strict=False))
+            right.clear()
+            for (ask, guess), choice in zip(
+                guesses.items(), completion.choices[len(texts) :], strict=True
+            ):
+                if choice.prompt_ids == (named[guess.prompt] or ()) + guess.answer:
+                    self._echoed(choice, ask.draft)
+                    right[ask] = choice
+
+        choices = (await self.server.client.complete(request, check)).choices
+        for text, choice in zip(texts, choices, strict=False):
+            wire.learn_ids(text, choice.prompt_ids or ())
+        for ask, choice in zip(guesses, choices[len(texts) :], strict=True):
+            if ask not in right:
+                wire.learn_odd(ask.ids, choice.prompt_ids or ())
+        return right
 
     async def _undrafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
         answers = []
@@ -139,7 +194,7 @@ class Scoring:
         return answers
 
     async def _choices(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
-        """Return the server's answer to each prompt: all of them with drafts, or none."""
+        """Return the server's answer to each prompt of ids: all of them with drafts, or none."""
         if not asks:
             return []
         batches = self.server.profile.batched_echo if asks[0].draft else self.server.profile.batches
@@ -150,15 +205,8 @@ class Scoring:
 
     async def _request(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
         prompts = [await self.server.wire.wire(ask.prompt) for ask in asks]
-        longest = max(len(ask.draft) for ask in asks)
-        echo = (longest if self.server.profile.echo_last else 0) if longest else None
-        request = self.server.requests.completion(
-            *prompts,
-            max_tokens=tokens,
-            temperature=self._plain_temperature,
-            echo=echo,
-            cache_key=self.server.cache_key(asks[0].role),
-        )
+        request = self._worded(prompts, asks, max_tokens=tokens)
+        echo = asks[0].draft
 
         def check(completion: Completion) -> None:
             if len(completion.choices) != len(asks):
@@ -168,14 +216,27 @@ class Scoring:
             for ask, prompt, choice in zip(asks, prompts, completion.choices, strict=True):
                 if not isinstance(prompt, str) and choice.prompt_ids not in (None, prompt):
                     raise MalformedResponseError("an answer to another prompt")
-                if echo is None:
-                    self._check_plain(choice)
-                else:
+                if echo:
                     self._echoed(choice, ask.draft)
+                else:
+                    self._check_plain(choice)
 
         choices = (await self.server.client.complete(request, check)).choices
         # What was sent needs no spelling: whoever sent it knows it.
-        return await self.server.speller.spelt(choices) if echo is None else list(choices)
+        return list(choices) if echo else await self.server.speller.spelt(choices)
+
+    def _worded(
+        self, prompts: Sequence[Prompt], asks: Sequence[_Ask], **fields: Any
+    ) -> dict[str, Any]:
+        """Return the body of a request about the ends of some prompts."""
+        longest = max(len(ask.draft) for ask in asks)
+        return self.server.requests.completion(
+            *prompts,
+            temperature=self._plain_temperature,
+            echo=(longest if self.server.profile.echo_last else 0) if longest else None,
+            cache_key=self.server.cache_key(asks[0].role),
+            **fields,
+        )
 
     # --- what it means ---------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class Session:
         if profile.spells_apart:
             reader.end_ids |= await speller.end_ids()
 
+        echoes = scores_drafts(profile, options.drafts)
+
         async def learn(text: str) -> Sequence[int]:
             completion = await client.complete(requests.completion(text), _tells_prompt_ids)
             return completion.choices[0].prompt_ids or ()
@@ -78,12 +80,23 @@ class Session:
             requests=requests,
             profile=profile,
             reader=reader,
-            wire=PromptWire(vocabulary, profile, routes.tokenize_pieces, learn, tokenizer),
+            wire=PromptWire(
+                vocabulary,
+                profile,
+                routes.tokenize_pieces,
+                learn,
+                tokenizer,
+                # Room in the context cannot be shared out by estimates.
+                defers=echoes
+                and profile.named_echo
+                and tokenizer is None
+                and (options.context_length or profile.context_length) is None,
+            ),
             speller=speller,
         )
         scoring = Scoring(
             server=server,
-            echoes=scores_drafts(profile, options.drafts),
+            echoes=echoes,
             # What is drawn at another temperature than 0 is no way that the text would go, and text
             # that is sent back might be split into other tokens.
             tokens_ahead=options.lookahead if profile.ids_throughout and profile.raw else 1,

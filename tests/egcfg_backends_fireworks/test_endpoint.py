@@ -428,6 +428,86 @@ def test_the_drafts_of_a_line_take_one_request_and_none_twice(
             assert listed(backend, distribution) == expected(endpoint, text)
 
 
+def spelt(endpoint: Any, backend: EndpointBackend, *pieces: str) -> tuple[int, ...]:
+    """Return the ids of some pieces, which the backend is to know as if they had been seen."""
+    ids = tuple(endpoint.read(piece)[0] for piece in pieces)
+    for token, piece in zip(ids, pieces, strict=True):
+        backend._session().server.reader.vocabulary.learn(token, piece.encode())
+    return ids
+
+
+def test_a_new_prompt_is_named_by_the_request_that_scores_its_drafts(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    assert backend.probe().named_echo
+    first = spelt(endpoint, backend, "    ", "return", " x", "\n")
+    second = spelt(endpoint, backend, "a", "=", "b")
+    plain = sequence(backend)
+    backend.score([ScoreQuery(plain)])
+    shown = f"x = 1\n{PROMPT}"
+    conditional = sequence(backend, shown, "conditional")
+    before = len(endpoint.requests)
+    queries = [ScoreQuery(s, draft) for s in (conditional, plain) for draft in (first, second)]
+    answers = backend.score(queries)
+    assert [r["prompt"][0] for r in endpoint.requests[before:]] == [shown]
+    for query, distributions in zip(queries, answers, strict=True):
+        text = shown if query.sequence is conditional else PROMPT
+        for i, distribution in enumerate(distributions):
+            written = text + backend.decode(query.draft[:i])
+            assert listed(backend, distribution) == expected(endpoint, written)
+    # From now on its ids are known, so they are what is sent.
+    conditional.ids += first
+    backend.score([ScoreQuery(conditional, second)])
+    assert endpoint.requests[-1]["prompt"] == [*endpoint.read(shown), *first, *second]
+
+
+def test_tokens_that_text_does_not_bring_back_are_sent_as_ids(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint)
+    odd = spelt(endpoint, backend, " ", "x")  # " x" is a token of its own
+    before = len(endpoint.requests)
+    for line in range(3):
+        prompt = "a\n" * (line + 1)
+        branch = backend.start(backend.encode(prompt) + odd * line)
+        [distributions] = backend.score([ScoreQuery(branch, odd)])
+        for i, distribution in enumerate(distributions):
+            written = prompt + " x" * line + ["", " ", " x"][i]
+            assert listed(backend, distribution) == expected(endpoint, written)
+        # An answer that went wrong once would go wrong again: it is guessed no more.
+        asked = [prompt, prompt + " x" * (line + 1)] if line < 2 else prompt
+        meant = [*endpoint.read(prompt), *odd * (line + 1)]
+        assert [r["prompt"] for r in endpoint.requests[before:]] == [asked, meant]
+        before = len(endpoint.requests)
+
+
+def test_prompts_have_their_ids_at_once_where_the_context_is_known(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = opened(endpoint, context_length=500)
+    assert list(backend.encode(PROMPT)) == endpoint.read(PROMPT)
+
+
+def test_where_text_is_echoed_without_its_ids_no_prompt_is_guessed(
+    tiny_endpoint: Any, opened: Open
+) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+
+    def nameless(request: Any) -> Any:
+        if "echo_last" in request:
+            request.pop("return_token_ids", None)
+        return endpoint(request)
+
+    nameless.shape = "fireworks"
+    backend = opened(nameless)
+    assert (backend.probe().batched_echo, backend.probe().named_echo) == (True, False)
+    assert list(backend.encode(PROMPT)) == endpoint.read(PROMPT)
+
+
 def test_a_bare_sequence_beside_drafts_is_scored_as_it_is(tiny_endpoint: Any, opened: Open) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
     backend = opened(endpoint)

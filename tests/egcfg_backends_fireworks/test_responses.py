@@ -170,6 +170,20 @@ def test_impossible_alternatives_are_left_out() -> None:
     assert choice.rows[0].alternatives == ((Piece(text="a"), -0.1),)
 
 
+def test_the_ids_behind_an_echo_are_those_of_the_generated_tokens() -> None:
+    content = [content_row(Piece(id=n, text="a"), -1.0) for n in (5, 6, 7)]
+
+    def read(ids: list[int]) -> list[int | None]:
+        choice = {"text": "aaa", "logprobs": {"content": content}, "token_ids": ids}
+        [parsed] = parse_completion(json.dumps({"choices": [choice]}).encode()).choices
+        return [row.token.id for row in parsed.rows]
+
+    assert read([7]) == read([]) == read([5, 6, 7]) == [5, 6, 7]
+    for other in ([8], [6], [4, 5, 6, 7]):
+        with pytest.raises(MalformedResponseError, match="ids"):
+            read(other)
+
+
 def test_missing_logprobs_are_no_rows() -> None:
     for logprobs in (None, {}, {"content": None}):
         [choice] = parse_completion(body(logprobs, "a")).choices

@@ -99,10 +99,9 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
         assert generation.response == expected.response
         assert generation.code == expected.code
         requests[policy, lookahead] = generation.total_usage.requests
-        # A text is sent where the service has to tell its ids: not with a local tokenizer.
-        asked = [r for r in served.requests[probed:] if not isinstance(r["prompt"], str)]
         if policy == "line_echo" and gamma <= 1.0:
-            assert len(asked) <= 3 * (expected.response.count("\n") + 1)
+            asked = len(served.requests) - probed
+            assert asked <= 3 * (expected.response.count("\n") + 1)
     if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
         assert requests["line_echo", 8] < requests["per_token", 1]
     assert requests["per_token", 8] < requests["per_token", 1]
