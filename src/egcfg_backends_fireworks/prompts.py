@@ -122,10 +122,10 @@ class PromptWire:
     def learn_odd(self, ids: Sequence[int], read: Sequence[int]) -> None:
         """Note if the answer at the end of a sequence is not what its text was read as."""
         text, rest = self.vocabulary.split_prompt(ids)
-        meant = self._known[text] + rest
-        for place in range(len(self._known[text]), len(meant)):
-            if meant[: place + 1] != tuple(read[: place + 1]):
-                self._odd.append(rest[: place + 1 - len(self._known[text])])
+        behind = tuple(read[len(self._known.get(text, ())) :])
+        for length in range(1, len(rest) + 1):
+            if rest[:length] != behind[:length]:
+                self._odd.append(rest[:length])
                 return
 
     async def _ids(self, text: str) -> tuple[int, ...]:
