@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 __all__ = ["SlotCache"]
 
-GROWTH = 256
+GROWTH = 128
 """Slots are added by at least this many, or by an eighth."""
 
 
