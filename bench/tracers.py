@@ -30,7 +30,7 @@ from typing import Any
 
 from egcfg.sandbox import Call, Execution, Limits, Sandbox
 from egcfg.tracer import TraceRequest
-from egcfg_tracers import engine
+from egcfg_tracers import codes, engine
 from egcfg_tracers.tracers import BytecodeTracer, FullTracer, MinimalTracer
 
 ROUNDS = 40
@@ -165,7 +165,7 @@ def run_plain(program: Program) -> tuple[float, int]:
 
 def run_engine(program: Program, level: str) -> tuple[float, int]:
     """Return the seconds of the call alone, and the events that the engine saw in it."""
-    namespace = program.function(engine.PROGRAM_FILE)
+    namespace = program.function(codes.PROGRAM_FILE)
     options = {"level": level, "head_events": 10**6, "watched_events": 10**6, "op_events": 10**6}
     instrument = engine.Instrument(options, memoryview(mmap.mmap(-1, MEMORY_BYTES)))
     limit = sys.getrecursionlimit()

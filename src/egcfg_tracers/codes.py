@@ -1,4 +1,4 @@
-"""Code objects of a watched program, as the records of its events need them.
+"""Code objects and frames of a watched program, as the records of its events need them.
 
 Runs inside the watched program's process: standard library only.
 """
@@ -12,11 +12,12 @@ import types
 
 from egcfg_tracers import journal, values
 
-__all__ = ["ITERATES", "Code"]
+__all__ = ["ITERATES", "PROGRAM_FILE", "Code", "program_frame", "program_stack"]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
+PROGRAM_FILE = "<program>"
 MAX_ARGUMENT = 40  # characters of an instruction's argument
 MAX_NUMBER = 0xFFFF
 
@@ -81,3 +82,20 @@ class Code:
         if number in _YIELDS or (number in _RESUMES and self.bytecode[offset - 2] in _YIELDS):
             return _Kind.YIELD
         return _Kind.UNWIND
+
+
+def program_frame(frame: types.FrameType | None) -> types.FrameType | None:
+    """Return the innermost frame of the program from `frame` outwards."""
+    while frame is not None and frame.f_code.co_filename != PROGRAM_FILE:
+        frame = frame.f_back
+    return frame
+
+
+def program_stack(frame: types.FrameType | None) -> list[types.FrameType]:
+    """Return the program's frames from `frame` outwards."""
+    frames = []
+    frame = program_frame(frame)
+    while frame is not None:
+        frames.append(frame)
+        frame = program_frame(frame.f_back)
+    return frames

@@ -30,15 +30,14 @@ import types
 from typing import Any
 
 from egcfg_tracers import journal, values
-from egcfg_tracers.codes import ITERATES, Code
+from egcfg_tracers.codes import ITERATES, PROGRAM_FILE, Code, program_frame, program_stack
 from egcfg_tracers.variables import Variables, snapshot
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
-__all__ = ["PROGRAM_FILE", "Instrument"]
+__all__ = ["Instrument"]
 
-PROGRAM_FILE = "<program>"
 HEADROOM = 60  # levels of the stack for the engine's own calls
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
 TICK_SECONDS = 0.05  # processor time between two samples
@@ -176,12 +175,12 @@ class Instrument:
 
     def _depth(self, frame: types.FrameType) -> int:
         """Return how many frames of the program are on the stack; the module counts as one."""
-        outer = _program_frame(frame.f_back)
+        outer = program_frame(frame.f_back)
         if outer is None:
             return 1 if frame.f_code.co_name == "<module>" else 2
         activation = _activation_of(outer)
         # A frame without an activation was left alone because it is deep already.
-        return activation.depth + 1 if activation is not None else len(_stack(frame))
+        return activation.depth + 1 if activation is not None else len(program_stack(frame))
 
     def _code(self, code: types.CodeType) -> Code:
         known = self._codes.get(id(code))
@@ -194,7 +193,7 @@ class Instrument:
         """Keep the state of the stack, for the case that the program does not end by itself."""
         if self.mode == _WATCHING:
             return
-        stack = _stack(frame)
+        stack = program_stack(frame)
         if stack:
             base = 1 if stack[-1].f_code.co_name == "<module>" else 2
             depths = range(base + len(stack) - 1, base - 1, -1)
@@ -394,20 +393,3 @@ def _activation_of(frame: types.FrameType) -> _Activation | None:
     if type(watcher) is types.MethodType and type(watcher.__self__) is _Activation:
         return watcher.__self__
     return None
-
-
-def _program_frame(frame: types.FrameType | None) -> types.FrameType | None:
-    """Return the innermost frame of the program from `frame` outwards."""
-    while frame is not None and frame.f_code.co_filename != PROGRAM_FILE:
-        frame = frame.f_back
-    return frame
-
-
-def _stack(frame: types.FrameType | None) -> list[types.FrameType]:
-    """Return the program's frames from `frame` outwards."""
-    frames = []
-    frame = _program_frame(frame)
-    while frame is not None:
-        frames.append(frame)
-        frame = _program_frame(frame.f_back)
-    return frames

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 
-from egcfg_tracers.engine import PROGRAM_FILE, Instrument
+from egcfg_tracers.codes import PROGRAM_FILE
+from egcfg_tracers.engine import Instrument
 
 __all__ = ["Instrument", "rehearse"]
 
