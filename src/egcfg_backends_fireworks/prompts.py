@@ -115,10 +115,6 @@ class PromptWire:
         """Return the ids of a prompt, if they are known by now."""
         return self._known.get(text)
 
-    def learn_ids(self, text: str, ids: Sequence[int]) -> None:
-        """Note which ids a prompt was read as."""
-        self._remember(text, ids)
-
     def learn_odd(self, ids: Sequence[int], read: Sequence[int]) -> None:
         """Note if the answer at the end of a sequence is not what its text was read as."""
         text, rest = self.vocabulary.split_prompt(ids)
@@ -133,17 +129,18 @@ class PromptWire:
         if text in self._known:
             return self._known[text]
         if self.tokenizer is not None:
-            return self._remember(text, self.tokenizer(text))
+            return self.learn_ids(text, self.tokenizer(text))
         if not self.profile.tokenizes:
-            return self._remember(text, await self.learn(text))
+            return self.learn_ids(text, await self.learn(text))
         pieces = await self.tokenize(text) or []
         if not pieces:
             raise BackendError("the endpoint stopped tokenizing text; check the server")
         for piece in pieces:
             self.vocabulary.intern(piece)
-        return self._remember(text, [piece.id for piece in pieces if piece.id is not None])
+        return self.learn_ids(text, [piece.id for piece in pieces if piece.id is not None])
 
-    def _remember(self, text: str, ids: Sequence[int]) -> tuple[int, ...]:
+    def learn_ids(self, text: str, ids: Sequence[int]) -> tuple[int, ...]:
+        """Note, and return, which ids a prompt is read as."""
         self._known[text] = tuple(ids)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
