@@ -15,6 +15,8 @@ from egcfg_backends_hf.linear_layers import (
     HalfLinear,
     Int8Linear,
     PackedLinear,
+    SharedInput,
+    SharingLinear,
     pack_linear_layers,
 )
 from egcfg_backends_hf.options import HFOptions
@@ -46,6 +48,61 @@ def test_packed_layers_give_the_same_numbers(inputs: int, outputs: int, bias: bo
     packed = PackedLinear(layer)
     for given in (rows(1, 1, inputs), rows(3, 9, inputs)[:, -2:], rows(2, 150, inputs)):
         torch.testing.assert_close(packed(given), layer(given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("biased", [(), (0, 1, 2), (1,)])
+def test_layers_that_share_their_input_give_each_its_own_numbers(biased: tuple[int, ...]) -> None:
+    layers = [linear(576, size, bias=i in biased) for i, size in enumerate((64, 48, 7))]
+    shared = SharedInput(layers)
+    sharing = [SharingLinear(shared, index) for index in range(len(layers))]
+    for given in (rows(1, 1, 576), rows(1, 9, 576), rows(2, 150, 576)):
+        for layer, one in zip(layers, sharing, strict=True):
+            torch.testing.assert_close(one(given), layer(given), atol=1e-5, rtol=1e-5)
+
+
+def test_a_shared_input_is_run_once_and_forgotten_behind_the_last_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = [linear(64, size, bias=False) for size in (48, 16)]
+    shared = SharedInput(layers)
+    ran: list[torch.Tensor] = []
+    kernel = PackedLinear.forward
+    monkeypatch.setattr(
+        PackedLinear, "forward", lambda self, given: ran.append(given) or kernel(self, given)
+    )
+    given = rows(1, 3, 64)
+    shared.output(0, given)
+    shared.output(1, given)
+    assert len(ran) == 1
+    assert shared._held is None
+    shared.output(0, given)
+    assert len(ran) == 2
+
+
+def test_equal_rows_in_another_tensor_are_not_taken_for_the_shared_input() -> None:
+    layers = [linear(64, size, bias=False) for size in (48, 16)]
+    shared = SharedInput(layers)
+    shared.output(0, rows(1, 3, 64))
+    other = 2 * rows(1, 3, 64)
+    torch.testing.assert_close(shared.output(1, other), layers[1](other), atol=1e-5, rtol=1e-5)
+
+
+def test_projections_of_a_model_are_packed_together(tiny_llama: Path) -> None:
+    with open_folder(tiny_llama, weights="packed", dtype="float32") as backend:
+        modules = dict(backend._model._model.named_modules())
+    kinds = {name.rpartition(".")[2]: type(module) for name, module in modules.items()}
+    for name in ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"):
+        assert kinds[name] is SharingLinear
+    for name in ("o_proj", "down_proj", "lm_head"):
+        assert kinds[name] is PackedLinear
+
+
+def test_layers_of_such_names_and_other_inputs_are_packed_one_by_one() -> None:
+    model = nn.Module()
+    model.q_proj, model.k_proj = linear(64, 48, bias=False), linear(32, 48, bias=False)
+    model.v_proj, model.up_proj = linear(64, 48, bias=False), linear(64, 48, bias=False)
+    pack_linear_layers(model, "packed", torch.float32)
+    assert {type(layer) for layer in model.children()} == {PackedLinear}
 
 
 @pytest.mark.parametrize("bias", [False, True])
