@@ -32,7 +32,7 @@ __all__ = [
 TYPICAL_ROWS = 16
 """Packing asks for a number of rows; from 8 on the answer is the same."""
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 """How many rows oneDNN is given at once. For every new number of rows it makes and keeps a kernel
 with its working memory: milliseconds and up to a MiB each, for as many numbers as prompts have
 lengths. So rows are padded to the next of these, and many rows run in pieces."""
