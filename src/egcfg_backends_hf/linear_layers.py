@@ -106,7 +106,8 @@ class SharedInput:
 
         Args:
             index: which; after the last one nothing is kept.
-            rows: if this very tensor was given to a layer just before, its output is there.
+            rows: if this very tensor was given to another layer just before, the output is there;
+                nothing writes into it in between.
         """
         held = self._held
         if held is None or held[0] is not rows:
