@@ -56,6 +56,7 @@ def run(options: Namespace, report: Report) -> None:
                             f"{problem.task_id}, gamma {gamma:g}, {name}: token {place} differs; "
                             f"margin of the two likeliest {margin:.2e} nats"
                         )
+                report.progress(f"gamma {gamma:g}, task {problem.task_id}: {tokens} tokens")
             rows += [
                 (gamma, name, f"{count} of {len(bench.problems)}", tokens)
                 for name, count in equal.items()
