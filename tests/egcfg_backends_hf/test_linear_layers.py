@@ -79,7 +79,7 @@ def test_a_shared_input_is_run_once_and_forgotten_behind_the_last_layer(
     assert len(ran) == 2
 
 
-def test_equal_rows_in_another_tensor_are_not_taken_for_the_shared_input() -> None:
+def test_another_tensor_of_the_same_shape_is_not_taken_for_the_shared_input() -> None:
     layers = [linear(64, size, bias=False) for size in (48, 16)]
     shared = SharedInput(layers)
     shared.output(0, rows(1, 3, 64))
