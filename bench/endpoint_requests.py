@@ -21,14 +21,14 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from egcfg.backend import Usage
-from egcfg.decoder import Decoder
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.problem import Problem
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.loop import Decoder
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.problem import Problem
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
-from egcfg.signal import SignalBuilder
 from egcfg.testing.reference import reference_decode
 from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions

@@ -50,10 +50,10 @@ from typing import Any
 
 import egcfg_tracers
 from egcfg.datasets.humaneval import HumanEvalDataset
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
+from egcfg.interfaces.tracer import TraceRequest
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Call, Execution, Outcome, Sandbox
-from egcfg.tracer import TraceRequest
 from egcfg_tracers.bundle import _MODULES
 from egcfg_tracers.tracers import FullTracer
 

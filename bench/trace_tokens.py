@@ -12,8 +12,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from egcfg.interfaces.tracer import Tracer, TraceRequest
 from egcfg.sandbox import Sandbox
-from egcfg.tracer import Tracer, TraceRequest
 from egcfg_backends_hf.embedded import embedded_model
 from egcfg_tracers.tracers import (
     FullOptions,

@@ -28,8 +28,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from egcfg.interfaces.tracer import TraceRequest
 from egcfg.sandbox import Call, Execution, Limits, Sandbox
-from egcfg.tracer import TraceRequest
 from egcfg_tracers import codes, engine
 from egcfg_tracers.tracers import BytecodeTracer, FullTracer, MinimalTracer
 

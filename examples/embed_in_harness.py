@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from egcfg import DecodingSettings, Engine, Sandbox
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 
 model = sys.argv[1] if len(sys.argv) > 1 else None
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 2

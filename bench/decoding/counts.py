@@ -12,9 +12,9 @@ from naive import BareModel, NaiveBackend
 from tables import Report
 from workbench import Workbench, model_options
 
-from egcfg.backend import Usage
-from egcfg.problem import Problem
-from egcfg.solution import Stage
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.solution import Stage
 from egcfg.testing.reference import reference_decode
 from egcfg_backends_hf.options import HFOptions
 

@@ -20,9 +20,9 @@ from tables import Report, common_length
 from transformers import AutoConfig
 from workbench import Workbench, model_options
 
-from egcfg.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Signal
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.interfaces.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg.interfaces.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.model_source import find_model
 from egcfg_backends_hf.options import HFOptions

@@ -19,7 +19,7 @@ from speed import warm_up
 from tables import Report, spread
 from workbench import Workbench, model_options
 
-from egcfg.prompt import Prompt
+from egcfg.interfaces.prompt import Prompt
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from egcfg.backend import (
+from egcfg.forwarding import ForwardingBackend
+from egcfg.interfaces.backend import (
     Continuation,
     LogprobBackend,
     SampleQuery,
@@ -24,7 +25,6 @@ from egcfg.backend import (
     TokenLogprobs,
     Usage,
 )
-from egcfg.forwarding import ForwardingBackend
 from egcfg_backends_hf.loading import load_model
 from egcfg_backends_hf.options import HFOptions
 

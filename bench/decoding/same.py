@@ -15,9 +15,9 @@ from unittest.mock import patch
 from tables import Report, common_length
 from workbench import Workbench
 
-from egcfg.backend import TokenLogprobs
-from egcfg.choice import TokenChooser
-from egcfg.problem import Problem
+from egcfg.decoding.sampling import TokenChooser
+from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.problem import Problem
 from egcfg_backends_hf.evaluator import Question, TreeEvaluator
 
 __all__ = ["add_arguments", "run"]

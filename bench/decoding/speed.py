@@ -19,10 +19,10 @@ from peers import generate
 from tables import Report, common_length, spread
 from workbench import Decoded, Stopwatch, Workbench, model_options
 
-from egcfg.problem import Problem
-from egcfg.settings import GuidanceUnit
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Signal, Stage
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.settings import GuidanceUnit
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.solution import Signal, Stage
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]

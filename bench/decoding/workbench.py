@@ -16,18 +16,18 @@ import torch
 import transformers
 from attrs import evolve, frozen
 
-from egcfg.backend import LogprobBackend, SampleQuery, SamplingParams
 from egcfg.datasets.selection import open_dataset
-from egcfg.decoder import Decoder
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.problem import Problem
-from egcfg.prompt import Prompt, PromptBuilder
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.loop import Decoder
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.backend import LogprobBackend, SampleQuery, SamplingParams
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import Prompt, PromptBuilder
+from egcfg.interfaces.solution import Generation, LineStep
+from egcfg.interfaces.tracer import Tracer
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Generation, LineStep
-from egcfg.tracer import Tracer
 
 __all__ = ["Decoded", "Stopwatch", "Workbench", "add_options", "machine"]
 

@@ -14,43 +14,43 @@ if TYPE_CHECKING:
     from egcfg.api import solve_steps as solve_steps
     from egcfg.assembly import open_engine as open_engine
     from egcfg.assembly import open_problems as open_problems
-    from egcfg.backend import Capabilities as Capabilities
-    from egcfg.backend import Continuation as Continuation
-    from egcfg.backend import LogprobBackend as LogprobBackend
-    from egcfg.backend import SamplingParams as SamplingParams
-    from egcfg.backend import TokenLogprobs as TokenLogprobs
-    from egcfg.backend import TokenSequence as TokenSequence
-    from egcfg.backend import Usage as Usage
-    from egcfg.budget import Budget as Budget
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
-    from egcfg.dataset import Dataset as Dataset
+    from egcfg.decoding.settings import DecodingSettings as DecodingSettings
+    from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
     from egcfg.errors import EgcfgError as EgcfgError
-    from egcfg.hookspecs import Component as Component
-    from egcfg.hookspecs import Kind as Kind
-    from egcfg.hookspecs import hookimpl as hookimpl
-    from egcfg.prices import Prices as Prices
-    from egcfg.problem import AssertTest as AssertTest
-    from egcfg.problem import CheckTest as CheckTest
-    from egcfg.problem import Problem as Problem
-    from egcfg.problem import StdioTest as StdioTest
-    from egcfg.prompt import Prompt as Prompt
-    from egcfg.prompt import PromptBuilder as PromptBuilder
+    from egcfg.interfaces.backend import Capabilities as Capabilities
+    from egcfg.interfaces.backend import Continuation as Continuation
+    from egcfg.interfaces.backend import LogprobBackend as LogprobBackend
+    from egcfg.interfaces.backend import SamplingParams as SamplingParams
+    from egcfg.interfaces.backend import TokenLogprobs as TokenLogprobs
+    from egcfg.interfaces.backend import TokenSequence as TokenSequence
+    from egcfg.interfaces.backend import Usage as Usage
+    from egcfg.interfaces.dataset import Dataset as Dataset
+    from egcfg.interfaces.problem import AssertTest as AssertTest
+    from egcfg.interfaces.problem import CheckTest as CheckTest
+    from egcfg.interfaces.problem import Problem as Problem
+    from egcfg.interfaces.problem import StdioTest as StdioTest
+    from egcfg.interfaces.prompt import Prompt as Prompt
+    from egcfg.interfaces.prompt import PromptBuilder as PromptBuilder
+    from egcfg.interfaces.scorer import Score as Score
+    from egcfg.interfaces.scorer import Scorer as Scorer
+    from egcfg.interfaces.scorer import TestResult as TestResult
+    from egcfg.interfaces.scorer import TestStatus as TestStatus
+    from egcfg.interfaces.solution import Generation as Generation
+    from egcfg.interfaces.solution import LineStep as LineStep
+    from egcfg.interfaces.solution import Solution as Solution
+    from egcfg.interfaces.tracer import Trace as Trace
+    from egcfg.interfaces.tracer import TraceEvent as TraceEvent
+    from egcfg.interfaces.tracer import Tracer as Tracer
+    from egcfg.interfaces.tracer import TraceRequest as TraceRequest
+    from egcfg.plugins.hookspecs import Component as Component
+    from egcfg.plugins.hookspecs import Kind as Kind
+    from egcfg.plugins.hookspecs import hookimpl as hookimpl
     from egcfg.sandbox import Sandbox as Sandbox
-    from egcfg.scorer import Score as Score
-    from egcfg.scorer import Scorer as Scorer
-    from egcfg.scorer import TestResult as TestResult
-    from egcfg.scorer import TestStatus as TestStatus
-    from egcfg.settings import DecodingSettings as DecodingSettings
-    from egcfg.settings import GuidanceUnit as GuidanceUnit
-    from egcfg.solution import Generation as Generation
-    from egcfg.solution import LineStep as LineStep
-    from egcfg.solution import Solution as Solution
-    from egcfg.tracer import Trace as Trace
-    from egcfg.tracer import TraceEvent as TraceEvent
-    from egcfg.tracer import Tracer as Tracer
-    from egcfg.tracer import TraceRequest as TraceRequest
+    from egcfg.usage.budget import Budget as Budget
+    from egcfg.usage.prices import Prices as Prices
 
 __all__ = [
     "AssertTest",
@@ -99,23 +99,23 @@ __all__ = [
 _HOMES = {
     "api": "solve solve_steps",
     "assembly": "open_engine open_problems",
-    "backend": (
-        "Capabilities Continuation LogprobBackend SamplingParams TokenLogprobs TokenSequence Usage"
-    ),
-    "budget": "Budget",
     "config": "RunConfig load_config",
-    "dataset": "Dataset",
+    "decoding.settings": "DecodingSettings GuidanceUnit",
     "engine": "Engine",
     "errors": "EgcfgError",
-    "hookspecs": "Component Kind hookimpl",
-    "prices": "Prices",
-    "problem": "AssertTest CheckTest Problem StdioTest",
-    "prompt": "Prompt PromptBuilder",
+    "interfaces.backend": (
+        "Capabilities Continuation LogprobBackend SamplingParams TokenLogprobs TokenSequence Usage"
+    ),
+    "interfaces.dataset": "Dataset",
+    "interfaces.problem": "AssertTest CheckTest Problem StdioTest",
+    "interfaces.prompt": "Prompt PromptBuilder",
+    "interfaces.scorer": "Score Scorer TestResult TestStatus",
+    "interfaces.solution": "Generation LineStep Solution",
+    "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",
+    "plugins.hookspecs": "Component Kind hookimpl",
     "sandbox": "Sandbox",
-    "scorer": "Score Scorer TestResult TestStatus",
-    "settings": "DecodingSettings GuidanceUnit",
-    "solution": "Generation LineStep Solution",
-    "tracer": "Trace TraceEvent TraceRequest Tracer",
+    "usage.budget": "Budget",
+    "usage.prices": "Prices",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

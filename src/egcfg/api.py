@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from egcfg.backend import LogprobBackend
-from egcfg.budget import Budget, Meter, MeteredBackend
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import ConfigError, did_you_mean
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create, make_options
-from egcfg.problem import Problem
-from egcfg.prompt import PromptBuilder
+from egcfg.interfaces.backend import LogprobBackend
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import PromptBuilder
+from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.tracer import Tracer
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create, make_options
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
-from egcfg.solution import LineStep, Solution
-from egcfg.tracer import Tracer
+from egcfg.usage.budget import Budget, Meter, MeteredBackend
 
 __all__ = ["solve", "solve_steps"]
 

@@ -15,19 +15,19 @@ from typing import Any, Self
 
 from attrs import define, evolve, field
 
-from egcfg.budget import Meter, MeteredBackend
-from egcfg.component_options import component_options, lacks_mbpp_examples
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.datasets.selection import open_dataset, select
 from egcfg.engine import Engine
-from egcfg.guidance import guidance_rule
-from egcfg.hookspecs import Kind
+from egcfg.guidance.cfg import guidance_rule
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.scorer import Scorer
 from egcfg.offline_model import OfflineModel
-from egcfg.plan import signal_configs
-from egcfg.plugins import create, make_options, offline_class, options_class, registry
-from egcfg.problem import Problem
+from egcfg.plugins.component_options import component_options, lacks_mbpp_examples
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create, make_options, offline_class, options_class, registry
+from egcfg.runs.plan import signal_configs
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import Scorer
+from egcfg.usage.budget import Meter, MeteredBackend
 
 __all__ = [
     "Engines",
@@ -69,7 +69,7 @@ def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:
 
     Raises:
         UsageError: one has none with the options that `config` has for it (see `component_options`
-            and `egcfg.plugins.create`), or its tests do not fit its scorer.
+            and `egcfg.plugins.registry.create`), or its tests do not fit its scorer.
     """
     problems = list(problems)
     names = sorted({problem.scorer for problem in problems})
@@ -82,7 +82,7 @@ def open_component(config: RunConfig, kind: Kind, name: str) -> Any:
     """Make an instance of one component with the options that `config` has for it.
 
     Raises:
-        UsageError: see `component_options` and `egcfg.plugins.create`.
+        UsageError: see `component_options` and `egcfg.plugins.registry.create`.
     """
     if kind is Kind.PROMPT and (data := lacks_mbpp_examples(config, name)) is not None:
         logger.info("%s lacks tasks 2, 3 and 4 of MBPP; %s shows its own examples", data, name)
@@ -127,7 +127,7 @@ def offline_model(config: RunConfig) -> OfflineModel | None:
     """Return what is known of the model without opening it; None: the backend has no such thing.
 
     Raises:
-        UsageError: see `component_options` and `egcfg.plugins.offline_class`.
+        UsageError: see `component_options` and `egcfg.plugins.registry.offline_class`.
     """
     cls = offline_class(config.backend)
     if cls is None:

@@ -9,18 +9,18 @@ from typing import Any, Self
 
 from attrs import frozen
 
-from egcfg.backend import LogprobBackend
-from egcfg.decoder import Decoder
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.problem import Problem
-from egcfg.prompt import PromptBuilder
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.loop import Decoder
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.backend import LogprobBackend
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import PromptBuilder
+from egcfg.interfaces.scorer import Scorer
+from egcfg.interfaces.solution import Generation, LineStep, Solution
+from egcfg.interfaces.tracer import Tracer
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import Scorer
-from egcfg.settings import DecodingSettings
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Generation, LineStep, Solution
-from egcfg.tracer import Tracer
 
 __all__ = ["Engine"]
 

@@ -17,7 +17,7 @@ EgcfgError
 ```
 
 Every message ends in what the user can do next. Problems of *judged programs* are no exceptions:
-they are outcomes (`egcfg.sandbox.Outcome`) and test statuses (`egcfg.scorer.TestStatus`).
+they are outcomes (`egcfg.sandbox.Outcome`) and test statuses (`egcfg.interfaces.scorer.TestStatus`).
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from __future__ import annotations
 import enum
 import math
 
-from egcfg.backend import Usage
-from egcfg.settings import DecodingSettings, GuidanceUnit
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.interfaces.backend import Usage
 
 __all__ = [
     "CHARS_PER_TOKEN",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from egcfg.backend import (
+from egcfg.interfaces.backend import (
     Capabilities,
     ChatMessage,
     Continuation,

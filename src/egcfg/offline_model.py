@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:  # it would load numpy, and this module is imported at start-up
-    from egcfg.backend import ChatMessage
+    from egcfg.interfaces.backend import ChatMessage
 
 __all__ = ["OfflineModel", "OfflineTokenizer"]
 

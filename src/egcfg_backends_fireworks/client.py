@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import tenacity
 from attrs import define, field
 
-from egcfg.backend import Usage
 from egcfg.errors import BackendError, UsageError
+from egcfg.interfaces.backend import Usage
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.pacing import Pace, pace_folder

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from attrs import define, field
 
-from egcfg.backend import TokenLogprobs
 from egcfg.errors import BackendError
+from egcfg.interfaces.backend import TokenLogprobs
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from egcfg.backend import TokenLogprobs
+from egcfg.interfaces.backend import TokenLogprobs
 from egcfg_backends_fireworks.distributions import RowReader, check_row
 from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.options import DraftPolicy

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve
 
-from egcfg.backend import (
+from egcfg.errors import CapabilityError, UsageError
+from egcfg.interfaces.backend import (
     Capabilities,
     ChatMessage,
     Continuation,
@@ -24,7 +25,6 @@ from egcfg.backend import (
     TokenSequence,
     Usage,
 )
-from egcfg.errors import CapabilityError, UsageError
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from egcfg.backend import ChatMessage
 from egcfg.errors import CapabilityError, MissingExtraError, UsageError
+from egcfg.interfaces.backend import ChatMessage
 
 __all__ = ["LocalTokenizer"]
 

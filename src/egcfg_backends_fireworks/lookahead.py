@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
-from egcfg.backend import TokenLogprobs
+from egcfg.interfaces.backend import TokenLogprobs
 
 __all__ = ["Lookahead"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from egcfg.backend import ChatMessage
+from egcfg.interfaces.backend import ChatMessage
 from egcfg.offline_model import OfflineModel, OfflineTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, evolve, field
 
-from egcfg.backend import Continuation, SampleQuery, TokenLogprobs
+from egcfg.interfaces.backend import Continuation, SampleQuery, TokenLogprobs
 from egcfg_backends_fireworks.connection import Connection
 from egcfg_backends_fireworks.distributions import RowReader, check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError

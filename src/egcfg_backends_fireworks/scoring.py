@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from egcfg.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
+from egcfg.interfaces.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
 from egcfg_backends_fireworks.connection import Connection
 from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows

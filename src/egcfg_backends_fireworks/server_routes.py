@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from egcfg.backend import ChatMessage
+from egcfg.interfaces.backend import ChatMessage
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.responses import Piece
 

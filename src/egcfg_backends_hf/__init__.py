@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from egcfg.hookspecs import Component, Kind, hookimpl
+from egcfg.plugins.hookspecs import Component, Kind, hookimpl
 
 # OpenMP's threads spin at each barrier, thousands a second in decoding. Where anything else runs on
 # the same cores, whoever spins keeps from working the one that is waited for: measured ten times

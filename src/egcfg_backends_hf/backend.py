@@ -16,7 +16,8 @@ from weakref import WeakSet
 
 import torch
 
-from egcfg.backend import (
+from egcfg.errors import BackendError, ContextOverflowError
+from egcfg.interfaces.backend import (
     Capabilities,
     ChatMessage,
     Continuation,
@@ -27,7 +28,6 @@ from egcfg.backend import (
     TokenSequence,
     Usage,
 )
-from egcfg.errors import BackendError, ContextOverflowError
 from egcfg_backends_hf.causal_model import CausalModel
 from egcfg_backends_hf.drawing import Row
 from egcfg_backends_hf.evaluator import Question, evaluator_for

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from egcfg.backend import FloatArray
+from egcfg.interfaces.backend import FloatArray
 from egcfg_backends_hf.attention import TREE_ATTENTION
 from egcfg_backends_hf.slot_cache import SlotCache
 from egcfg_backends_hf.token_tree import Node, TokenTree, visibility

@@ -9,8 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from egcfg.backend import Continuation, FloatArray, SampleQuery, SamplingParams, TokenLogprobs
-from egcfg.lookahead import repeated_run
+from egcfg.decoding.branch import repeated_run
+from egcfg.interfaces.backend import (
+    Continuation,
+    FloatArray,
+    SampleQuery,
+    SamplingParams,
+    TokenLogprobs,
+)
 
 __all__ = ["Row", "draw_token"]
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import torch
 
-from egcfg.backend import TokenLogprobs
+from egcfg.interfaces.backend import TokenLogprobs
 from egcfg_backends_hf.causal_model import CausalModel
 from egcfg_backends_hf.memory import is_out_of_memory
 from egcfg_backends_hf.slot_cache import SlotCache

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from egcfg.backend import ChatMessage
 from egcfg.errors import CapabilityError, UsageError
+from egcfg.interfaces.backend import ChatMessage
 from egcfg.offline_model import OfflineModel, OfflineTokenizer
 from egcfg_backends_hf.causes import one_line
 from egcfg_backends_hf.embedded import embedded_model

@@ -8,8 +8,8 @@ from typing import Any
 
 import jinja2
 
-from egcfg.backend import ChatMessage
 from egcfg.errors import BackendError
+from egcfg.interfaces.backend import ChatMessage
 
 __all__ = ["TextCodec"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from egcfg.backend import TokenLogprobs
+from egcfg.interfaces.backend import TokenLogprobs
 
 __all__ = ["Node", "TokenTree", "visibility"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egcfg.hookspecs import Component, Kind, hookimpl
+from egcfg.plugins.hookspecs import Component, Kind, hookimpl
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from egcfg.tracer import Trace
+from egcfg.interfaces.tracer import Trace
 from egcfg_tracers.fitting import Block, fit, whole
 from egcfg_tracers.folding import Keep, fold, loop_spans
 from egcfg_tracers.steps import Step, ending, parse, steps_of

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from attrs import evolve, frozen
 
-from egcfg.tracer import EventKind, Opcode, RaisedValue, TraceEvent, Value
+from egcfg.interfaces.tracer import EventKind, Opcode, RaisedValue, TraceEvent, Value
 from egcfg_tracers import journal
 from egcfg_tracers.values import FIELD, clean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from egcfg.tracer import EventKind, Trace, TraceEvent, Value
+from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, Value
 from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.steps import (
     assignments,

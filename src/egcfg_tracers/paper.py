@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
+from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg.sandbox.types import Outcome
-from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg_tracers.final import final_state, variables_of
 from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.steps import CLOSED, ending

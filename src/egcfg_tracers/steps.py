@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 
+from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg.sandbox.types import Outcome
-from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg_tracers.values import clean
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import field, frozen, validators
 
+from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, Tracer, TraceRequest, Value
 from egcfg.sandbox import Call, Execution, ExecutionResult, Instrument, Outcome, Sandbox
-from egcfg.tracer import EventKind, RaisedValue, Trace, Tracer, TraceRequest, Value
 from egcfg_tracers.bundle import engine_file
 from egcfg_tracers.compact import render_compact
 from egcfg_tracers.decoding import Recording, decode

@@ -11,13 +11,13 @@ from attrs import frozen
 
 import egcfg
 from egcfg import AssertTest, DecodingSettings, Engine, Problem, Sandbox
-from egcfg.backend import Usage
+from egcfg.decoding.feedback import SignalBuilder
 from egcfg.errors import BudgetError, ConfigError, UnknownNameError
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
-from egcfg.signal import SignalBuilder
-from egcfg.solution import FinishReason
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.prompt import ChatTemplate, Prompt, PromptBuilder
+from egcfg.interfaces.solution import FinishReason
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.testing.reference import reference_decode
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 

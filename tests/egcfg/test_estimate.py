@@ -8,13 +8,13 @@ from typing import Any
 import attrs
 import pytest
 
-from egcfg.backend import SampleQuery, ScoreQuery, Usage
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.engine import Engine
 from egcfg.estimate import WITHIN, Scoring, estimate_tokens, estimate_unit
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.backend import SampleQuery, ScoreQuery, Usage
+from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.prompts.chat import ChatPrompt
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings, GuidanceUnit
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg_tracers.tracers import FullTracer
 

@@ -14,18 +14,18 @@ import attrs
 import numpy as np
 import pytest
 
-from egcfg.backend import (
+from egcfg.cli.diagnosis import look_at_backend
+from egcfg.config import RunConfig
+from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
+from egcfg.interfaces.backend import (
     LogprobQuery,
     SampleQuery,
     SamplingParams,
     ScoreQuery,
     TokenLogprobs,
 )
-from egcfg.cli.diagnosis import look_at_backend
-from egcfg.config import RunConfig
-from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.likeness import Echo

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import UsageError
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.problem import AssertTest, Problem
-from egcfg.prompt import Prompt
+from egcfg.interfaces.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import Prompt
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
 from egcfg.runs.runner import grid_records, run
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions

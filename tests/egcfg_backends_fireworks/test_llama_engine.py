@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create
-from egcfg.problem import Problem
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.solution import Stage
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
-from egcfg.solution import Stage
 
 pytestmark = pytest.mark.server
 

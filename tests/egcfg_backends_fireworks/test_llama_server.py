@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import ContextOverflowError
+from egcfg.interfaces.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery
 from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.openai import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from egcfg.backend import TokenLogprobs
+from egcfg.interfaces.backend import TokenLogprobs
 from egcfg_backends_fireworks.lookahead import REMEMBERED, Lookahead
 
 

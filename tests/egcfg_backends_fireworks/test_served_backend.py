@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from egcfg.backend import LogprobBackend, ScoreQuery
-from egcfg.decoder import Decoder
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.loop import Decoder
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ContextOverflowError
-from egcfg.problem import AssertTest, Problem
-from egcfg.prompt import Prompt
+from egcfg.interfaces.backend import LogprobBackend, ScoreQuery
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.solution import Generation
+from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Generation
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg.tracer import Trace, Tracer, TraceRequest
 from egcfg_backends_fireworks.fireworks import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import ServedModel

@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from egcfg.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs
+from egcfg.interfaces.backend import (
+    LogprobQuery,
+    SampleQuery,
+    SamplingParams,
+    ScoreQuery,
+    TokenLogprobs,
+)
 from egcfg_backends_fireworks.likeness import Echo
 from egcfg_backends_fireworks.openai import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions

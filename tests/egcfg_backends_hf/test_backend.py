@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs, Usage
 from egcfg.errors import BackendError, ContextOverflowError
+from egcfg.interfaces.backend import SampleQuery, SamplingParams, ScoreQuery, TokenLogprobs, Usage
 from egcfg_backends_hf import backend as backend_module
 from egcfg_backends_hf import causal_model
 from egcfg_backends_hf.backend import HFBackend

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.backend import SamplingParams
+from egcfg.interfaces.backend import SamplingParams
 from egcfg_backends_hf.drawing import draw_token
 
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.25, 0.2])

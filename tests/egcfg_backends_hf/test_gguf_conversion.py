@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import UsageError
+from egcfg.interfaces.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg_backends_hf import gguf_conversion
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.gguf_conversion import converted_folder

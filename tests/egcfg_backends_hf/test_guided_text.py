@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from egcfg.backend import TokenLogprobs
-from egcfg.decoder import Decoder
-from egcfg.problem import AssertTest, Problem
-from egcfg.programs import Program
-from egcfg.prompt import Prompt
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.loop import Decoder
+from egcfg.decoding.programs import Program
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.solution import Generation, Signal, SignalEntry
 from egcfg.sandbox import Sandbox
-from egcfg.settings import DecodingSettings, GuidanceUnit
-from egcfg.signal import SignalBuilder
-from egcfg.solution import Generation, Signal, SignalEntry
 from egcfg.testing.reference import reference_decode
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.causal_model import CausalModel

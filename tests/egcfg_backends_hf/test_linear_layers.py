@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from egcfg.backend import ScoreQuery
 from egcfg.errors import UsageError
+from egcfg.interfaces.backend import ScoreQuery
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.linear_layers import (
     HalfLinear,

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg.errors import BackendError, CapabilityError, MissingExtraError, UsageError
+from egcfg.interfaces.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg_backends_hf import hub, loading
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.embedded import embedded_model

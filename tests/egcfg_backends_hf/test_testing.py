@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from egcfg.backend import SampleQuery, SamplingParams, ScoreQuery
+from egcfg.interfaces.backend import SampleQuery, SamplingParams, ScoreQuery
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.testing import build_tiny_llama

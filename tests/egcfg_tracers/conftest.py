@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.sandbox import Limits, Sandbox
-from egcfg.tracer import Trace, Tracer, TraceRequest
 from egcfg_tracers.tracers import BytecodeTracer, FullTracer, MinimalTracer
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.tracer import EventKind, TraceEvent
+from egcfg.interfaces.tracer import EventKind, TraceEvent
 from egcfg_tracers import decoding
 from egcfg_tracers.decoding import Recording
 from egcfg_tracers.journal import MAGIC, Flag, Has, Journal, Kind, Layout, Word, place_of

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from egcfg.trace_json import to_json
-from egcfg.tracer import Trace, Tracer
+from egcfg.interfaces.tracer import Trace, Tracer
+from egcfg.reports.trace_json import to_json
 from egcfg_tracers.tracers import (
     BytecodeOptions,
     BytecodeTracer,

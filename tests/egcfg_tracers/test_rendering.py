@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, TraceRequest, Value
 from egcfg.sandbox import Outcome
-from egcfg.tracer import EventKind, RaisedValue, Trace, TraceEvent, TraceRequest, Value
 from egcfg_tracers.fitting import Block, fit, whole
 from egcfg_tracers.tracers import (
     BytecodeOptions,

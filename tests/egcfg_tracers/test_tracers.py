@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from egcfg.interfaces.tracer import EventKind, Trace, TraceRequest
 from egcfg.sandbox import Limits, Outcome, Sandbox
-from egcfg.tracer import EventKind, Trace, TraceRequest
 from egcfg_tracers.tracers import (
     BytecodeOptions,
     BytecodeTracer,

@@ -29,8 +29,8 @@ def datasets_command(effective: EffectiveConfig, name: str | None) -> None:
     import attrs
 
     from egcfg.assembly import open_problems
-    from egcfg.hookspecs import Kind
-    from egcfg.plugins import registry
+    from egcfg.plugins.hookspecs import Kind
+    from egcfg.plugins.registry import registry
 
     if name is None:
         components = registry().components(Kind.DATASET)

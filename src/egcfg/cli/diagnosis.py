@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import asdict, evolve, frozen, has
 
-from egcfg.backend import LogprobBackend
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.errors import EgcfgError, SandboxError
-from egcfg.plugins import describe, registry
+from egcfg.interfaces.backend import LogprobBackend
+from egcfg.plugins.registry import describe, registry
 from egcfg.sandbox import Pace
 
 __all__ = [
@@ -99,7 +99,7 @@ def look_at_plugins() -> Iterator[Finding]:
 def look_at_backend(config: RunConfig) -> Iterator[Finding]:
     """Open the backend and say what it can do; a model that cannot be had is a finding."""
     from egcfg.assembly import check_names, open_component
-    from egcfg.hookspecs import Kind
+    from egcfg.plugins.hookspecs import Kind
 
     subject = f"backend {config.backend}"
     try:

@@ -12,7 +12,7 @@ from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import FAILED
 from egcfg.cli.terminal import printable_json, printable_line
 from egcfg.config import EffectiveConfig
-from egcfg.config.effective import DEFAULT_ORIGIN
+from egcfg.config.load import DEFAULT_ORIGIN
 from egcfg.config.schema import BACKEND_SETTINGS, Group
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from egcfg.cli.terminal import printable, printable_line
 from egcfg.errors import UsageError
 
 if TYPE_CHECKING:
-    from egcfg.backend import ChatMessage, Usage
-    from egcfg.budget import Budget
     from egcfg.config import RunConfig
     from egcfg.estimate import Scoring
+    from egcfg.interfaces.backend import ChatMessage, Usage
+    from egcfg.interfaces.problem import Problem
+    from egcfg.interfaces.prompt import Prompt
     from egcfg.offline_model import OfflineTokenizer
-    from egcfg.problem import Problem
-    from egcfg.prompt import Prompt
     from egcfg.runs.grid import Unit
     from egcfg.runs.store import ResultsFolder
+    from egcfg.usage.budget import Budget
 
 __all__ = ["dry_run"]
 
@@ -45,7 +45,7 @@ class _Words:
     def prompt(self, name: str, problem: Problem) -> Prompt:
         """Return the prompt of a problem by the prompt builder of that name."""
         from egcfg.assembly import open_component
-        from egcfg.hookspecs import Kind
+        from egcfg.plugins.hookspecs import Kind
 
         prompt: Prompt = open_component(self.config, Kind.PROMPT, name).build(problem, self._chat)
         return prompt
@@ -81,7 +81,7 @@ def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
         RunError: the results folder cannot be read.
     """
     from egcfg.assembly import model_label, offline_model
-    from egcfg.plan import plan_run
+    from egcfg.runs.plan import plan_run
 
     model = model_label(config)
     if model is None:
@@ -154,7 +154,7 @@ def _estimate(
     words: _Words, unit: Unit, config: RunConfig, scoring: Scoring, *, remote: bool
 ) -> Usage:
     from egcfg.estimate import SHORT_TRACE_TOKENS, TRACE_TOKENS, estimate_unit
-    from egcfg.plan import base_settings
+    from egcfg.runs.plan import base_settings
 
     return estimate_unit(
         words.tokens(unit),
@@ -167,9 +167,9 @@ def _estimate(
 
 
 def _print_estimate(label: str, usages: Sequence[Usage], budget: Budget) -> None:
-    from egcfg.backend import Usage
-    from egcfg.budget import count_text
     from egcfg.estimate import WITHIN
+    from egcfg.interfaces.backend import Usage
+    from egcfg.usage.budget import count_text
 
     total = sum(usages, Usage())
     parts = [f"{total.requests} requests"] if total.requests else []
@@ -181,8 +181,8 @@ def _print_estimate(label: str, usages: Sequence[Usage], budget: Budget) -> None
 
 
 def _print_spent(folder: ResultsFolder, budget: Budget) -> None:
-    from egcfg.backend import Usage
-    from egcfg.runs.ledger import FolderLedger
+    from egcfg.interfaces.backend import Usage
+    from egcfg.usage.ledger import FolderLedger
 
     spent = FolderLedger(folder.spent_path).others()
     if budget.limited or spent != Usage():

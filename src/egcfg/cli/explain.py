@@ -6,8 +6,8 @@ import click
 from attrs import frozen
 
 from egcfg.cli.terminal import printable, printable_line
-from egcfg.solution import LineStep, Signal, TokenChoice
-from egcfg.tracer import Tracer
+from egcfg.interfaces.solution import LineStep, Signal, TokenChoice
+from egcfg.interfaces.tracer import Tracer
 
 __all__ = ["Explainer", "explain_step"]
 

@@ -15,10 +15,10 @@ from egcfg.cli.terminal import console, printable, printable_json, printable_lin
 from egcfg.config import load_config
 
 if TYPE_CHECKING:
-    from egcfg.config.prices import PriceTable
-    from egcfg.prices import Prices
     from egcfg.reports.aggregate import PricesOf
     from egcfg.runs.store import Record
+    from egcfg.usage.price_table import PriceTable
+    from egcfg.usage.prices import Prices
 
 __all__ = ["harmless", "monitor_command", "prices_of"]
 
@@ -90,9 +90,9 @@ def _report(folder: Path, form: str, prices: PricesOf) -> str:
 
 def _spent(folder: Path, prices: Prices | None) -> str:
     """Return what was spent on a model's results; empty where that is of no interest."""
-    from egcfg.budget import Budget
-    from egcfg.runs.ledger import FolderLedger
     from egcfg.runs.store import SPENT_NAME
+    from egcfg.usage.budget import Budget
+    from egcfg.usage.ledger import FolderLedger
 
     spent = FolderLedger(folder / SPENT_NAME).others()
     budget = Budget(prices=prices)

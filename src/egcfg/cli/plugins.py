@@ -17,8 +17,8 @@ __all__ = ["plugins_command"]
 @log_options
 def plugins_command(form: str) -> None:
     """List backends, tracers, prompts, scorers and data sets, and broken plugins."""
-    from egcfg.hookspecs import Kind
-    from egcfg.plugins import PluginReport, describe, registry
+    from egcfg.plugins.hookspecs import Kind
+    from egcfg.plugins.registry import PluginReport, describe, registry
 
     reports = registry().reports
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from egcfg.budget import Meter, count_text
 from egcfg.cli.logs import is_quiet
 from egcfg.cli.terminal import console, printable_line
 from egcfg.errors import BackendError
+from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
 from egcfg.runs.runner import RunObserver, RunSummary
-from egcfg.solution import LineStep
+from egcfg.usage.budget import Meter, count_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

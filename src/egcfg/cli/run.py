@@ -18,11 +18,11 @@ from egcfg.cli.terminal import console, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
 
 if TYPE_CHECKING:
-    from egcfg.budget import Spending
-    from egcfg.plan import RunPlan
-    from egcfg.problem import Problem
+    from egcfg.interfaces.problem import Problem
+    from egcfg.runs.plan import RunPlan
     from egcfg.runs.runner import RunSummary
     from egcfg.runs.store import Record
+    from egcfg.usage.budget import Spending
 
 __all__ = ["run_command"]
 
@@ -47,8 +47,8 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     by all processes together, by earlier runs, and on units that came to no result.
     """
     from egcfg.assembly import check_names, check_scorers, open_problems
-    from egcfg.plan import signal_configs
     from egcfg.reports.table import run_view
+    from egcfg.runs.plan import signal_configs
 
     # Everything cheap comes before the model: names, the grid, the data.
     config = effective.config
@@ -74,11 +74,11 @@ def _work(
     config: RunConfig, problems: Sequence[Problem]
 ) -> tuple[RunSummary, RunPlan, list[Record]]:
     from egcfg.assembly import Engines, model_label
-    from egcfg.budget import Meter
     from egcfg.cli.progress import run_progress
-    from egcfg.plan import plan_run, signal_configs
-    from egcfg.runs.ledger import FolderLedger
+    from egcfg.runs.plan import plan_run, signal_configs
     from egcfg.runs.runner import grid_records, run
+    from egcfg.usage.budget import Meter
+    from egcfg.usage.ledger import FolderLedger
 
     with Engines(config) as engines, run_progress() as progress:
         model = model_label(config)

@@ -63,7 +63,7 @@ def score_command(
     from egcfg.datasets.selection import dataset_label
     from egcfg.evaluation.judging import judge_samples
     from egcfg.evaluation.samples import read_samples
-    from egcfg.hookspecs import Kind
+    from egcfg.plugins.hookspecs import Kind
     from egcfg.reports.evaluation import as_json, as_json_lines, as_text, evaluate
     from egcfg.runs.files import write_atomically
 

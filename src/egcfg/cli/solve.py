@@ -20,8 +20,8 @@ from egcfg.errors import BudgetError, UsageError
 if TYPE_CHECKING:
     from egcfg.cli.explain import Explainer
     from egcfg.engine import Engine
-    from egcfg.problem import Problem
-    from egcfg.solution import Solution
+    from egcfg.interfaces.problem import Problem
+    from egcfg.interfaces.solution import Solution
 
 __all__ = ["solve_command"]
 
@@ -75,7 +75,7 @@ def solve_command(
 
 def _problem(description: str, tests: Sequence[str], function: str | None) -> Problem:
     from egcfg.datasets.assertions import called_functions, fault_in_assert, infer_entry_point
-    from egcfg.problem import AssertTest, Problem
+    from egcfg.interfaces.problem import AssertTest, Problem
 
     if not description.strip():
         raise UsageError("the description is empty; say in words what the function is to do")
@@ -104,9 +104,9 @@ def _solve(
 ) -> tuple[Solution, str, BudgetError | None]:
     """Return the best solution, what all of them cost, and the budget that ended the work."""
     from egcfg.assembly import Engines, check_names, check_scorers, model_label
-    from egcfg.budget import Meter
-    from egcfg.plan import base_settings, model_budget, signal_configs
     from egcfg.runs.grid import Grid
+    from egcfg.runs.plan import base_settings, model_budget, signal_configs
+    from egcfg.usage.budget import Meter
 
     check_names(config)
     check_scorers(config, [problem])

@@ -19,7 +19,7 @@ from egcfg.config.schema import Group
 from egcfg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from egcfg.tracer import Trace, Tracer
+    from egcfg.interfaces.tracer import Trace, Tracer
 
 __all__ = ["trace_command"]
 
@@ -74,9 +74,9 @@ def trace_command(
     exit status says whether a trace was made, not how the program ended.
     """
     from egcfg.assembly import open_sandbox
+    from egcfg.interfaces.tracer import TraceRequest
+    from egcfg.reports.trace_json import to_json
     from egcfg.sandbox import Limits
-    from egcfg.trace_json import to_json
-    from egcfg.tracer import TraceRequest
 
     source = sys.stdin.read() if str(file) == "-" else _read(file)
     if call is not None:
@@ -128,9 +128,9 @@ def _hint(trace: Trace, seconds: float) -> str | None:
 
 def _tracer_for_a_person(config: RunConfig, max_chars: int) -> Tracer:
     """Open the tracer so that it shows what a prompt has no room for, unless told otherwise."""
-    from egcfg.component_options import component_options
-    from egcfg.hookspecs import Kind
-    from egcfg.plugins import component_class, create
+    from egcfg.plugins.component_options import component_options
+    from egcfg.plugins.hookspecs import Kind
+    from egcfg.plugins.registry import component_class, create
 
     options = component_options(config, Kind.TRACER, config.tracer)
     known = {option.name for option in fields(component_class(Kind.TRACER, config.tracer).Options)}

@@ -7,7 +7,7 @@ that table.
 
 from __future__ import annotations
 
-from egcfg.config.effective import EffectiveConfig, load_config
+from egcfg.config.load import EffectiveConfig, load_config
 from egcfg.config.schema import RunConfig, SandboxMode
 
 __all__ = ["EffectiveConfig", "RunConfig", "SandboxMode", "load_config"]

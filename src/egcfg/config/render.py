@@ -6,9 +6,9 @@ import json
 import math
 from typing import Any
 
-from egcfg.config.effective import EffectiveConfig
-from egcfg.config.prices import PriceTable
+from egcfg.config.load import EffectiveConfig
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
+from egcfg.usage.price_table import PriceTable
 
 __all__ = ["to_json", "to_text", "to_toml"]
 

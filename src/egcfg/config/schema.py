@@ -16,9 +16,9 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 from attrs import field, frozen
 
-from egcfg.config.prices import PriceTable
-from egcfg.hookspecs import Kind
-from egcfg.settings import DecodingSettings, GuidanceUnit
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.plugins.hookspecs import Kind
+from egcfg.usage.price_table import PriceTable
 
 __all__ = [
     "BACKEND_SETTINGS",

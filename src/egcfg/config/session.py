@@ -7,8 +7,8 @@ from pathlib import Path
 
 from egcfg.config.schema import OptionValue
 from egcfg.config.sources import Layer
-from egcfg.hookspecs import Kind
-from egcfg.runs.session_files import read_session_config, read_signal_configs
+from egcfg.plugins.hookspecs import Kind
+from egcfg.runs.legacy import read_session_config, read_signal_configs
 
 __all__ = ["from_session", "from_signals"]
 

@@ -1,6 +1,6 @@
 """Reads settings from where users put them; each source gives a `Layer` of raw values.
 
-No values are converted here, and none are merged: see `egcfg.config.effective`.
+No values are converted here, and none are merged: see `egcfg.config.load`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from attrs import field, frozen
 
 from egcfg.config.schema import ENVIRONMENT_PREFIX, OptionValue, settings
 from egcfg.config.secrets import refuse_secret
-from egcfg.conversion import split_list
 from egcfg.errors import ConfigError, did_you_mean
-from egcfg.hookspecs import Kind
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.options import split_list
 
 __all__ = [
     "CONFIG_FILE",

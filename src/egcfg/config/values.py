@@ -11,12 +11,12 @@ from typing import Any
 
 import cattrs
 
-from egcfg.config.prices import PriceTable
 from egcfg.config.schema import Horizon, Setting
-from egcfg.conversion import strict_converter, to_int
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import UsageError
+from egcfg.plugins.options import strict_converter, to_int
 from egcfg.runs.config_string import SignalConfig
-from egcfg.settings import DecodingSettings
+from egcfg.usage.price_table import PriceTable
 
 __all__ = ["convert"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.dataset import Dataset
 from egcfg.datasets.jsonlines import read_records
 from egcfg.datasets.shapes import problems_from_records
 from egcfg.errors import DataError, MissingExtraError
-from egcfg.problem import Problem
+from egcfg.interfaces.dataset import Dataset
+from egcfg.interfaces.problem import Problem
 
 __all__ = ["HumanEvalDataset"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from attrs import frozen
 
-from egcfg.dataset import Dataset
 from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.datasets.shapes import problems_from_records
 from egcfg.errors import DataError, MissingExtraError, UnknownNameError
-from egcfg.problem import Problem
+from egcfg.interfaces.dataset import Dataset
+from egcfg.interfaces.problem import Problem
 
 __all__ = ["SPLITS", "MbppDataset", "mbpp_records"]
 

@@ -6,9 +6,9 @@ from importlib.resources import as_file, files
 
 from attrs import frozen
 
-from egcfg.dataset import Dataset
 from egcfg.datasets.shapes import read_problems
-from egcfg.problem import Problem
+from egcfg.interfaces.dataset import Dataset
+from egcfg.interfaces.problem import Problem
 
 __all__ = ["QuickstartDataset"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
-from egcfg.dataset import Dataset
 from egcfg.errors import UnknownNameError, UsageError
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create, options_class
-from egcfg.problem import Problem
+from egcfg.interfaces.dataset import Dataset
+from egcfg.interfaces.problem import Problem
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create, options_class
 
 __all__ = ["dataset_label", "open_dataset", "select"]
 

@@ -16,7 +16,7 @@ from egcfg.datasets.assertions import defined_names, fault_in_assert, infer_entr
 from egcfg.datasets.docstring_examples import docstring_asserts
 from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.errors import did_you_mean
-from egcfg.problem import AssertTest, CheckTest, Problem, StdioTest, TestCase, find_call
+from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest, TestCase, find_call
 
 __all__ = [
     "humaneval_problem",

@@ -9,8 +9,8 @@ from attrs import frozen
 
 from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
+from egcfg.interfaces.scorer import Score, Scorer, TestStatus
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import Score, Scorer, TestStatus
 
 __all__ = ["JudgedSample", "judge_samples"]
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.code_span import extract_code, parses
 from egcfg.datasets.jsonlines import Record, read_records
+from egcfg.decoding.code import extract_code, parses
 from egcfg.errors import did_you_mean
-from egcfg.problem import Problem
-from egcfg.prompt import CodeLayout
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import CodeLayout
 
 __all__ = ["Sample", "completed_program", "read_samples", "whole_program"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from egcfg.errors import CapabilityError
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
 from egcfg.prompts.wording import answer_start, preamble, request, task_text
 
 __all__ = ["ChatPrompt"]

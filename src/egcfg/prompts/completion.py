@@ -8,8 +8,8 @@ from string import ascii_lowercase
 
 from attrs import frozen
 
-from egcfg.problem import Problem, StdioTest, TestCase
-from egcfg.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+from egcfg.interfaces.problem import Problem, StdioTest, TestCase
+from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
 from egcfg.prompts.wording import description_is_given, unseen_tests
 
 __all__ = ["CompletionPrompt"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate, Prompt, PromptBuilder
 from egcfg.prompts.instruction_format import instruction_prompt
 from egcfg.prompts.wording import code_block, request, task_text, tests_text
 from egcfg.prompts.worked_examples import OWN_EXAMPLES, WorkedExample, mbpp_examples

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from egcfg.problem import Problem
-from egcfg.prompt import CodeLayout, Prompt
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.prompts.wording import answer_start, preamble
 
 __all__ = ["instruction_prompt"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate, Prompt, PromptBuilder
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate, Prompt, PromptBuilder
 from egcfg.prompts.instruction_format import instruction_prompt
 from egcfg.prompts.wording import request, task_text
 

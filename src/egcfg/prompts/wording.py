@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from egcfg.problem import AssertTest, Problem, StdioTest, TestCase, find_call
+from egcfg.interfaces.problem import AssertTest, Problem, StdioTest, TestCase, find_call
 
 __all__ = [
     "answer_start",

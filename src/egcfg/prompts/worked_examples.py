@@ -10,7 +10,7 @@ from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.datasets.mbpp import mbpp_records
 from egcfg.datasets.shapes import mbpp_problem
 from egcfg.errors import DataError
-from egcfg.problem import AssertTest, TestCase
+from egcfg.interfaces.problem import AssertTest, TestCase
 
 __all__ = ["OWN_EXAMPLES", "WorkedExample", "holds_mbpp_examples", "mbpp_examples"]
 

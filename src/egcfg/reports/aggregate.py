@@ -15,11 +15,11 @@ from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
-from egcfg.backend import Usage
 from egcfg.errors import ConfigError
-from egcfg.prices import Prices
+from egcfg.interfaces.backend import Usage
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.store import FileState, Record
+from egcfg.usage.prices import Prices
 
 __all__ = [
     "Cost",

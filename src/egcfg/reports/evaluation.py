@@ -10,8 +10,8 @@ import orjson
 from attrs import frozen
 
 from egcfg.evaluation.judging import JudgedSample
+from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.pass_at_k import mean_pass_at_k
-from egcfg.scorer import TestStatus
 
 __all__ = ["Evaluation", "as_json", "as_json_lines", "as_text", "evaluate"]
 

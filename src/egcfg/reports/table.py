@@ -10,7 +10,6 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from egcfg.budget import count_text
 from egcfg.reports.aggregate import (
     PricesOf,
     Report,
@@ -21,6 +20,7 @@ from egcfg.reports.aggregate import (
     unit_price,
 )
 from egcfg.runs.store import FileState, Record
+from egcfg.usage.budget import count_text
 
 __all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
 

@@ -16,8 +16,8 @@ from typing import Self
 import attrs
 from attrs import field, frozen
 
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ConfigError
-from egcfg.settings import DecodingSettings, GuidanceUnit
 
 __all__ = ["SignalConfig", "decimal_text"]
 

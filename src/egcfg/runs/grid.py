@@ -10,7 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from egcfg.errors import ConfigError
-from egcfg.problem import Problem
+from egcfg.interfaces.problem import Problem
 from egcfg.runs.config_string import SignalConfig
 
 __all__ = ["Grid", "Unit", "problem_sha256"]

@@ -19,10 +19,10 @@ import attrs
 import orjson
 from attrs import field, frozen
 
-from egcfg.backend import Usage
 from egcfg.errors import ContextOverflowError
-from egcfg.scorer import TestStatus
-from egcfg.solution import Generation, Solution
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.solution import Generation, Solution
 
 __all__ = [
     "MalformedResultError",

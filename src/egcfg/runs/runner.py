@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 from attrs import define, field, frozen
 
-from egcfg.budget import Meter, Spending
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import (
     BackendError,
     BudgetError,
@@ -33,15 +33,15 @@ from egcfg.errors import (
     RunError,
     SandboxError,
 )
-from egcfg.problem import Problem
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.solution import LineStep, Solution
 from egcfg.runs.claims import Claims
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorer import TestStatus
-from egcfg.settings import DecodingSettings
-from egcfg.solution import LineStep, Solution
+from egcfg.usage.budget import Meter, Spending
 
 __all__ = [
     "RunObserver",

@@ -4,7 +4,7 @@
     <results_dir>/<dataset>/<model>/<config string>/.settings.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
-    <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.runs.ledger`
+    <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.usage.ledger`
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
 letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
@@ -100,7 +100,7 @@ class ResultsFolder:
 
     @property
     def spent_path(self) -> Path:
-        """The folder of what was spent on this model's results; see `egcfg.runs.ledger`."""
+        """The folder of what was spent on this model's results; see `egcfg.usage.ledger`."""
         return self.path / SPENT_NAME
 
     def result_path(self, config: str, task_id: str, gamma: float) -> Path:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from attrs import frozen
 
 from egcfg.errors import SandboxError
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import TestStatus
 from egcfg.sandbox.service import Sandbox, usable_cores
 from egcfg.sandbox.types import Execution, Outcome, Pace
-from egcfg.scorer import TestStatus
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.judged import ScorerOptions
 

@@ -14,11 +14,11 @@ import sys
 from typing import ClassVar
 
 from egcfg.errors import UsageError
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import Score, Scorer
 from egcfg.sandbox.confined.judge import EVALUATE
 from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorer import Score, Scorer
 from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, wrong_kind
 
 __all__ = ["AssertsScorer", "free_modules", "split_calls"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from egcfg.problem import CheckTest, Problem
+from egcfg.interfaces.problem import CheckTest, Problem
+from egcfg.interfaces.scorer import Score, Scorer
 from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorer import Score, Scorer
 from egcfg.scorers.asserts import free_modules, parse_test
 from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, wrong_kind
 

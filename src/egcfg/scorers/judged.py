@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from egcfg.errors import UsageError
-from egcfg.problem import Problem, TestCase
+from egcfg.interfaces.problem import Problem, TestCase
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.sandbox.judging import Finding, Judgement, Verdict
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import ExecutionResult, Limits, Outcome, Raised
-from egcfg.scorer import Score, TestResult, TestStatus
 
 __all__ = ["ScorerOptions", "ended", "judge_all", "no_code", "raised_text", "wrong_kind"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from egcfg.problem import Problem, StdioTest
+from egcfg.interfaces.problem import Problem, StdioTest
+from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import Call, Execution, ExecutionResult, Outcome
-from egcfg.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.scorers.judged import ScorerOptions, ended, no_code, wrong_kind
 
 __all__ = ["StdioScorer"]

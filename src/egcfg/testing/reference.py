@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from egcfg.backend import LogprobBackend, ScoreQuery, TokenLogprobs
-from egcfg.candidates import CandidatePool
-from egcfg.choice import TokenChooser
-from egcfg.code_span import extract_code, find_code
-from egcfg.guidance import guidance_rule
-from egcfg.problem import Problem
-from egcfg.programs import distinct_programs
-from egcfg.prompt import Prompt
-from egcfg.settings import DecodingSettings, GuidanceUnit
-from egcfg.signal import SignalBuilder
-from egcfg.solution import SignalEntry
+from egcfg.decoding.candidates import CandidatePool
+from egcfg.decoding.code import extract_code, find_code
+from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.programs import distinct_programs
+from egcfg.decoding.sampling import TokenChooser
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.guidance.cfg import guidance_rule
+from egcfg.interfaces.backend import LogprobBackend, ScoreQuery, TokenLogprobs
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.solution import SignalEntry
 
 __all__ = ["reference_decode"]
 

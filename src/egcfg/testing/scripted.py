@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from attrs import define, field, frozen
 
-from egcfg.backend import (
+from egcfg.errors import CapabilityError, ContextOverflowError
+from egcfg.interfaces.backend import (
     Capabilities,
     ChatMessage,
     Continuation,
@@ -24,7 +25,6 @@ from egcfg.backend import (
     TokenLogprobs,
     Usage,
 )
-from egcfg.errors import CapabilityError, ContextOverflowError
 
 __all__ = ["ScriptedBackend", "ScriptedOptions"]
 

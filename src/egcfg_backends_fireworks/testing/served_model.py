@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from attrs import define, field
 
-from egcfg.backend import (
+from egcfg.errors import ContextOverflowError
+from egcfg.interfaces.backend import (
     Continuation,
     LogprobBackend,
     SampleQuery,
@@ -19,7 +20,6 @@ from egcfg.backend import (
     TokenLogprobs,
     TokenSequence,
 )
-from egcfg.errors import ContextOverflowError
 from egcfg_backends_fireworks.testing.loopback import Answer
 
 __all__ = ["ServedModel"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from egcfg.budget import count_text
+from egcfg.usage.budget import count_text
 
 pytestmark = pytest.mark.usefixtures("problems")
 

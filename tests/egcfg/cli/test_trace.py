@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from egcfg.trace_json import json_schema
+from egcfg.reports.trace_json import json_schema
 
 F = "def f(n):\n    return n\n"
 HINTS = [

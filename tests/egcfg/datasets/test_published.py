@@ -15,7 +15,7 @@ from egcfg.datasets.humaneval import HumanEvalDataset
 from egcfg.datasets.mbpp import MbppDataset
 from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.errors import DataError, MissingExtraError, UnknownNameError
-from egcfg.problem import AssertTest, CheckTest
+from egcfg.interfaces.problem import AssertTest, CheckTest
 
 Write = Callable[..., Path]
 

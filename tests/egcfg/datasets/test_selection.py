@@ -10,7 +10,7 @@ from egcfg.datasets.mbpp import MbppDataset
 from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.datasets.selection import dataset_label, open_dataset, select
 from egcfg.errors import ConfigError, UnknownNameError, UsageError
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
 
 Write = Callable[..., Path]
 

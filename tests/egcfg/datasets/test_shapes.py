@@ -8,7 +8,7 @@ import pytest
 
 from egcfg.datasets.shapes import read_problems
 from egcfg.errors import DataError
-from egcfg.problem import AssertTest, CheckTest, StdioTest
+from egcfg.interfaces.problem import AssertTest, CheckTest, StdioTest
 
 Write = Callable[..., Path]
 

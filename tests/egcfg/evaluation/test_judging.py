@@ -7,9 +7,9 @@ import pytest
 from egcfg.errors import SandboxError
 from egcfg.evaluation.judging import judge_samples
 from egcfg.evaluation.samples import Sample
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.judged import ScorerOptions
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from egcfg.errors import DataError
 from egcfg.evaluation.samples import completed_program, read_samples, whole_program
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
 
 GIVEN = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Add up."""\n'
 BODY = "    return helper(xs)\n\n\ndef helper(xs):\n    return sum(xs)\n"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from egcfg.backend import ChatMessage
-from egcfg.problem import AssertTest, CheckTest, Problem, StdioTest
-from egcfg.prompt import ChatTemplate
+from egcfg.interfaces.backend import ChatMessage
+from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
+from egcfg.interfaces.prompt import ChatTemplate
 
 HIDDEN = "hidden_sentinel_4711"
 

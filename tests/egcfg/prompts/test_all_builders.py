@@ -7,11 +7,11 @@ import ast
 import attrs
 import pytest
 
-from egcfg.code_span import extract_code, find_code
-from egcfg.hookspecs import Kind
-from egcfg.plugins import create, registry
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+from egcfg.decoding.code import extract_code, find_code
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create, registry
 
 SIGNAL = "[program 1]\nf(2) -> 5\n"
 BUILDERS = [c.name for r in registry().reports for c in r.components if c.kind is Kind.PROMPT]

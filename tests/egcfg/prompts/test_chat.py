@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from egcfg.backend import ChatMessage
 from egcfg.errors import CapabilityError
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate
+from egcfg.interfaces.backend import ChatMessage
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate
 from egcfg.prompts.chat import ChatPrompt
 
 

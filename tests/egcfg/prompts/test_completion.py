@@ -6,8 +6,8 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from egcfg.problem import AssertTest, Problem
-from egcfg.prompt import ChatTemplate, CodeLayout, Prompt
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt
 from egcfg.prompts.completion import CompletionPrompt
 
 Build = Callable[..., Prompt]

@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from egcfg.errors import DataError
-from egcfg.problem import Problem
-from egcfg.prompt import ChatTemplate
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatTemplate
 from egcfg.prompts.deepseek_instruct import DeepseekInstructPrompt
 from egcfg.prompts.worked_examples import OWN_EXAMPLES, WorkedExample
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from egcfg.code_span import find_code
-from egcfg.problem import AssertTest, Problem
-from egcfg.prompt import CodeLayout
+from egcfg.decoding.code import find_code
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import CodeLayout
 from egcfg.prompts.wording import answer_start, code_block, preamble, task_text, unseen_tests
 
 

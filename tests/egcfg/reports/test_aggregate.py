@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egcfg.backend import Usage
+from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import Cost, aggregate, natural_order, relative_success_rate
 from egcfg.runs.store import FileState
 

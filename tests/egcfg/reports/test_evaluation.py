@@ -5,9 +5,9 @@ import pytest
 
 from egcfg.evaluation.judging import JudgedSample
 from egcfg.evaluation.samples import Sample
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.reports.evaluation import as_json, as_json_lines, as_text, evaluate
-from egcfg.scorer import Score, TestResult, TestStatus
 
 
 def judged(task, *statuses, line=1, extracted=False, error="why"):

@@ -4,10 +4,10 @@ import attrs
 import pytest
 from rich.console import Console
 
-from egcfg.backend import Usage
-from egcfg.prices import Prices
+from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.table import report_view, run_view, task_table
+from egcfg.usage.prices import Prices
 
 
 @pytest.fixture

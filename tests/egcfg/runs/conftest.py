@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import define, field
 
-from egcfg.backend import Usage
-from egcfg.problem import AssertTest, Problem
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
+from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Solution, Stage
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox.report import SandboxReport
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorer import Score, TestResult, TestStatus
-from egcfg.settings import DecodingSettings
-from egcfg.solution import FinishReason, Generation, LineStep, Solution, Stage
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

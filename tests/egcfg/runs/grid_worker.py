@@ -12,14 +12,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from egcfg.problem import AssertTest, Problem
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
+from egcfg.interfaces.solution import FinishReason, Generation, Solution
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
 from egcfg.runs.runner import run
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox.report import SandboxReport
-from egcfg.scorer import Score, TestResult, TestStatus
-from egcfg.solution import FinishReason, Generation, Solution
 
 
 class Sandbox:

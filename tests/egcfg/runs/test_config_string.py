@@ -2,9 +2,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ConfigError
 from egcfg.runs.config_string import SignalConfig, decimal_text
-from egcfg.settings import DecodingSettings, GuidanceUnit
 
 configs = st.builds(
     SignalConfig,

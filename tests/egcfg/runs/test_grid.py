@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from egcfg.errors import ConfigError
-from egcfg.problem import AssertTest, Problem, StdioTest
+from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid, problem_sha256
 

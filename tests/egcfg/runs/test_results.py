@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egcfg.backend import Usage
 from egcfg.errors import ContextOverflowError
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.runs.results import (
     MalformedResultError,
     Result,
@@ -15,7 +16,6 @@ from egcfg.runs.results import (
     dump_result,
     load_result,
 )
-from egcfg.scorer import Score, TestStatus
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 counts = st.integers(0, 2**40)

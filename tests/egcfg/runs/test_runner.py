@@ -1,8 +1,7 @@
 import attrs
 import pytest
 
-from egcfg.backend import Usage
-from egcfg.budget import Budget, Meter
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import (
     BackendError,
     BudgetError,
@@ -11,14 +10,15 @@ from egcfg.errors import (
     RunError,
     SandboxError,
 )
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.scorer import TestStatus
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.ledger import FolderLedger
 from egcfg.runs.runner import RunObserver, grid_records, run
 from egcfg.runs.store import FileState, scan
-from egcfg.scorer import TestStatus
-from egcfg.settings import DecodingSettings
+from egcfg.usage.budget import Budget, Meter
+from egcfg.usage.ledger import FolderLedger
 
 CONFIG = SignalConfig.parse("ns2t0.75d2_ln")
 LONG = SignalConfig.parse("ns2t0.75d2_lci_ln")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import RunError
 from egcfg.runs.results import Result
 from egcfg.runs.store import (
@@ -16,7 +17,6 @@ from egcfg.runs.store import (
     scan,
     unit_name,
 )
-from egcfg.settings import DecodingSettings, GuidanceUnit
 
 CONFIG = "ns2t0.75d2_ln"
 

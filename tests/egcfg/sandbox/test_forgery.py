@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from egcfg.problem import AssertTest, CheckTest, Problem, StdioTest
+from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
 from egcfg.sandbox import Sandbox
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.check import CheckScorer

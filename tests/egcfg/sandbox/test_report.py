@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from egcfg.errors import SandboxError
-from egcfg.problem import Problem
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.sandbox import (
     LAYERS,
     Execution,
@@ -17,7 +18,6 @@ from egcfg.sandbox import (
     SandboxReport,
 )
 from egcfg.sandbox.canary import MAX_STRETCH
-from egcfg.scorer import Score, TestResult, TestStatus
 from egcfg.scorers.asserts import AssertsScorer
 
 ALL = dict.fromkeys(LAYERS, "active")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from egcfg.errors import UsageError
-from egcfg.problem import AssertTest, Problem, StdioTest
+from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
+from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import Score, TestStatus
 from egcfg.scorers.asserts import AssertsScorer, free_modules, split_calls
 from egcfg.scorers.judged import ScorerOptions
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from egcfg.problem import CheckTest, Problem
+from egcfg.interfaces.problem import CheckTest, Problem
 from egcfg.sandbox import Sandbox
 from egcfg.scorers.check import CheckScorer
 from egcfg.scorers.judged import ScorerOptions

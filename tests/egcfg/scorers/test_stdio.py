@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from egcfg.problem import Problem, StdioTest
+from egcfg.interfaces.problem import Problem, StdioTest
+from egcfg.interfaces.scorer import TestResult, TestStatus
 from egcfg.sandbox import Sandbox
-from egcfg.scorer import TestResult, TestStatus
 from egcfg.scorers.judged import ScorerOptions
 from egcfg.scorers.stdio import StdioScorer
 

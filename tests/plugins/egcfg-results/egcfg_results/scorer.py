@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from egcfg import Score, Scorer, TestResult, TestStatus
-from egcfg.problem import find_call
+from egcfg.interfaces.problem import find_call
 from egcfg.sandbox import Call, Execution, Outcome
 
 

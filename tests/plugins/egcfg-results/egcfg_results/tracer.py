@@ -4,7 +4,7 @@ from attrs import frozen
 
 from egcfg import Trace, Tracer
 from egcfg.sandbox import Call, Execution
-from egcfg.tracer import RaisedValue, Value
+from egcfg.interfaces.tracer import RaisedValue, Value
 
 
 @frozen

@@ -1,0 +1,1 @@
+"""The method of the paper: settings, loop, branch, candidates, sampling, code, feedback."""

@@ -1,0 +1,1 @@
+"""The built-in guidance rules: pure functions of two next-token distributions."""

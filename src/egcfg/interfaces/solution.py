@@ -1,0 +1,201 @@
+"""What decoding yields: steps while it runs, a generation at its end, a solution once judged."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.scorer import Score
+from egcfg.interfaces.tracer import Trace
+
+__all__ = [
+    "FinishReason",
+    "Generation",
+    "LineStep",
+    "Signal",
+    "SignalEntry",
+    "Solution",
+    "Stage",
+    "TokenChoice",
+]
+
+
+class Stage(enum.StrEnum):
+    """Where model work goes.
+
+    ``PREFIX``: tokens that nothing guides; ``SAMPLING``: candidates; ``SIGNAL``: the first question
+    behind a new signal, which reads it and scores the first drafts; ``GUIDED``: the others.
+    """
+
+    PREFIX = "prefix"
+    SAMPLING = "sampling"
+    SIGNAL = "signal"
+    GUIDED = "guided"
+
+
+class FinishReason(enum.StrEnum):
+    """Why decoding stopped."""
+
+    CODE_END = "code_end"
+    END_OF_SEQUENCE = "end_of_sequence"
+    MAX_TOKENS = "max_tokens"
+
+
+@frozen(kw_only=True)
+class SignalEntry:
+    """One executable program and what happened when it ran.
+
+    Attributes:
+        program: its source, comments and docstrings dropped.
+        samples: how many sampled candidates led to it; 0 for the solution so far (`partial`).
+        traces: one per visible call or input.
+        shown: whether it is part of the signal's text, rather than dropped for the budget.
+    """
+
+    program: str
+    samples: int
+    traces: tuple[Trace, ...]
+    shown: bool = True
+
+
+@frozen(kw_only=True)
+class Signal:
+    """The dynamic signal: programs, their traces, and the text of both.
+
+    Attributes:
+        entries: the distinct executable programs, in order of appearance.
+        text: what fills the prompt's slot; empty when nothing could be executed.
+        tokens: how many tokens `text` takes.
+        cut: whether something was shortened or dropped for the budget or the model's context.
+    """
+
+    entries: tuple[SignalEntry, ...]
+    text: str
+    tokens: int
+    cut: bool = False
+
+
+@frozen(kw_only=True)
+class TokenChoice:
+    """One decided token, and what guidance had to do with it.
+
+    Attributes:
+        id: the token.
+        text: what it decodes to where it stands.
+        plain_id: the token that the unconditional distribution prefers.
+        plain_text: what that one decodes to.
+        logprob_plain: log-probability of `id` under the unconditional distribution.
+        logprob_guided: log-probability of `id` under the guided distribution.
+        drafted: whether it was accepted from a draft.
+    """
+
+    id: int
+    text: str
+    plain_id: int
+    plain_text: str
+    logprob_plain: float
+    logprob_guided: float
+    drafted: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether guidance chose another token than the plain model would have."""
+        return self.id != self.plain_id
+
+
+@frozen(kw_only=True)
+class LineStep:
+    """One line as it was decided.
+
+    Attributes:
+        index: number of the step, from 0.
+        in_code: False while the response has not reached its code.
+        text: what the step added to the response.
+        tokens: its tokens.
+        signal: the signal that guided it; None without guidance.
+        fresh: whether the signal was made for this line, rather than kept from an earlier one.
+        usage: the model's work in this step, by stage.
+        execution_seconds: wall time of running and tracing candidates.
+    """
+
+    index: int
+    in_code: bool
+    text: str
+    tokens: tuple[TokenChoice, ...]
+    signal: Signal | None = None
+    fresh: bool = False
+    usage: Mapping[Stage, Usage] = field(factory=dict)
+    execution_seconds: float = 0.0
+
+
+@frozen(kw_only=True)
+class Generation:
+    """A finished decoding.
+
+    Attributes:
+        response: the response's text, its forced prefix included.
+        code: the whole program: given code and the code taken out of the response; empty if the
+            response holds none.
+        ids: the generated token ids.
+        finish: why it stopped.
+        usage: the model's work, by stage.
+        execution_seconds: wall time of running and tracing candidates.
+        signals: how many signals were made.
+        signals_cut: how many of them were shortened for a budget.
+        tokens_changed: tokens where guidance overruled the plain model.
+        tokens_drafted: tokens accepted from drafts.
+        uncertain_choices: guided choices that a top-k list could not decide with certainty.
+    """
+
+    response: str
+    code: str
+    ids: tuple[int, ...]
+    finish: FinishReason
+    usage: Mapping[Stage, Usage] = field(factory=dict)
+    execution_seconds: float = 0.0
+    signals: int = 0
+    signals_cut: int = 0
+    tokens_changed: int = 0
+    tokens_drafted: int = 0
+    uncertain_choices: int = 0
+
+    @property
+    def total_usage(self) -> Usage:
+        """The model's work in all stages together."""
+        return sum(self.usage.values(), Usage())
+
+
+@frozen(kw_only=True)
+class Solution:
+    """A generation and its verdict.
+
+    Attributes:
+        task_id: the problem's.
+        settings: what it was decoded with.
+        generation: the text, the code and what they cost.
+        score: the verdict.
+        started: when decoding started (UTC).
+        ended: when scoring ended (UTC).
+    """
+
+    task_id: str
+    settings: DecodingSettings
+    generation: Generation
+    score: Score
+    started: datetime
+    ended: datetime
+
+    @property
+    def code(self) -> str:
+        """The program."""
+        return self.generation.code
+
+    @property
+    def passed(self) -> bool:
+        """Whether every scoring test passed."""
+        return self.score.passed

@@ -1,0 +1,1 @@
+"""Finds components, reads their options, and calls them."""

@@ -1,0 +1,129 @@
+"""What a configuration asks a run to do: its grid, its results folder, and what the folder pins."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from attrs import frozen
+
+from egcfg.config import RunConfig
+from egcfg.datasets.selection import dataset_label
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.errors import ConfigError
+from egcfg.interfaces.problem import Problem
+from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.fingerprint import component_pins
+from egcfg.runs.grid import Grid
+from egcfg.runs.store import ResultsFolder
+from egcfg.usage.budget import Budget
+
+__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run", "signal_configs"]
+
+
+@frozen(kw_only=True)
+class RunPlan:
+    """Everything that `egcfg.runs.runner.run` is told besides the engines.
+
+    Attributes:
+        grid: the units.
+        folder: where results are kept.
+        settings: what configurations and gammas do not say.
+        pins_for: what else determines the text with a prompt builder of that name; see
+            `egcfg.runs.fingerprint.component_pins`.
+        budget: what the work may cost.
+    """
+
+    grid: Grid
+    folder: ResultsFolder
+    settings: DecodingSettings
+    pins_for: Callable[[str], Mapping[str, Any]]
+    budget: Budget
+
+
+def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunPlan:
+    """Return the plan of a run.
+
+    Args:
+        config: what is asked.
+        problems: what to solve, selected already.
+        model: the model's name in results.
+
+    Raises:
+        ConfigError: the grid is empty, a prompt's name cannot stand in a config string, or there
+            is a limit on the cost without prices.
+    """
+    return RunPlan(
+        grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma),
+        folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
+        settings=base_settings(config),
+        # Once per prompt: a fingerprint reads the model's files.
+        pins_for=cache(partial(component_pins, config)),
+        budget=model_budget(config, model),
+    )
+
+
+def signal_configs(config: RunConfig) -> tuple[SignalConfig, ...]:
+    """Return the configurations of the grid, in the order in which they were given.
+
+    Raises:
+        ConfigError: a prompt's name cannot stand in a config string.
+    """
+    if config.signal:
+        return tuple(SignalConfig.parse(text) for text in config.signal)
+    return tuple(
+        SignalConfig(
+            prompt=prompt,
+            unit=unit,
+            temperature=temperature,
+            candidates=candidates,
+            horizon=horizon,
+            refresh=refresh,
+            partial=config.partial,
+        )
+        for prompt, unit, temperature, candidates, horizon, refresh in itertools.product(
+            config.prompt,
+            config.unit,
+            config.temperature,
+            config.candidates,
+            config.horizon,
+            config.refresh,
+        )
+    )
+
+
+def model_budget(config: RunConfig, model: str) -> Budget:
+    """Return what the work with a model of that name may cost.
+
+    Raises:
+        ConfigError: there is a limit on the cost, and no prices for this model.
+    """
+    prices = None if config.prices is None else config.prices.of(model)
+    if config.max_cost is not None and prices is None and config.prices is not None:
+        raise ConfigError(
+            f"--max-cost needs prices, and there are none for the model {model!r}; add the table "
+            f'[prices."{model}"] to egcfg.toml, or give prices for all models: '
+            "--prices input=0.2,output=0.6"
+        )
+    return Budget(
+        max_requests=config.max_requests,
+        max_tokens=config.max_tokens_total,
+        max_cost=config.max_cost,
+        prices=prices,
+    )
+
+
+def base_settings(config: RunConfig) -> DecodingSettings:
+    """Return the settings that hold for every unit of the grid."""
+    return DecodingSettings(
+        top_p=config.top_p,
+        max_tokens=config.max_tokens,
+        signal_tokens=config.signal_tokens,
+        seed=config.seed,
+        rule=config.rule,
+        guided_temperature=config.guided_temperature,
+        reuse_candidates=config.reuse_candidates,
+        drafts=config.drafts,
+    )

@@ -1,0 +1,1 @@
+"""What a model's work may cost, and did."""

@@ -1,0 +1,498 @@
+"""Plugins as users meet them: real packages, really installed, good and broken."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import attrs
+import pytest
+
+from egcfg import plugins
+from egcfg.errors import (
+    CapabilityError,
+    ConfigError,
+    MissingExtraError,
+    PluginError,
+    UnknownNameError,
+)
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.plugins.hookspecs import Component, Kind
+from egcfg.plugins.registry import (
+    INTERFACES,
+    Registry,
+    component_class,
+    create,
+    load_registry,
+    make_options,
+    offline_class,
+    options_class,
+)
+from egcfg.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / "tests" / "plugins"
+EXAMPLE = ROOT / "examples" / "plugin_package"
+BROKEN = {
+    "egcfg-import-error": ("0.1", "ModuleNotFoundError: No module named 'package_that_is_nowhere'"),
+    "egcfg-wrong-signature": ("0.2", "PluginValidationError"),
+    "egcfg-misspelt-hook": ("0.3", "unknown hook 'egcfg_component'"),
+    "egcfg-name-clash": ("0.4", "the tracer 'full' is taken by egcfg"),
+}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder into which pip installed every package of tests/plugins and the example."""
+    folder = tmp_path_factory.mktemp("plugins")
+    # Building leaves files beside the sources, so it is done on a copy.
+    sources = [
+        shutil.copytree(package, folder / "sources" / package.name)
+        for package in (*sorted(PACKAGES.iterdir()), EXAMPLE)
+    ]
+    target = folder / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
+    subprocess.run([*command, *map(str, sources)], check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.fixture
+def known(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Return the registry of this process with the installed packages in it."""
+    monkeypatch.syspath_prepend(str(installed))
+    found = load_registry(entry_points(group="egcfg"))
+    monkeypatch.setattr(plugins, "registry", lambda: found)
+    return found
+
+
+def _egcfg(
+    folder: Path, *arguments: str, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "egcfg", *arguments],
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_installed_package_is_found_and_used_from_the_command_line(
+    installed: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "double.py"
+    program.write_text("def double(x):\n    return 2 * x\n")
+    command = ["trace", str(program), "--call", "double(21)", "--tracer", "results"]
+
+    plain = _egcfg(installed, *command, cwd=tmp_path)
+    with_option = _egcfg(installed, *command, "-o", "tracer.arrow==>", cwd=tmp_path)
+
+    assert (plain.returncode, plain.stdout) == (0, "double(21) -> 42\n"), plain.stderr
+    assert (with_option.returncode, with_option.stdout) == (0, "double(21) => 42\n")
+
+
+def test_listing_names_distribution_version_and_cause_of_broken_plugins(installed: Path) -> None:
+    text = _egcfg(installed, "plugins")
+    listing = json.loads(_egcfg(installed, "plugins", "--format", "json").stdout)
+
+    assert text.returncode == 0
+    broken = {entry["distribution"]: entry for entry in listing if entry["error"]}
+    assert broken.keys() == BROKEN.keys()
+    for distribution, (version, cause) in BROKEN.items():
+        assert broken[distribution]["version"] == version
+        assert cause in broken[distribution]["error"]
+        assert broken[distribution]["components"] == []
+        assert f"[{distribution} {version}]" in text.stdout
+    assert "only what each call returns  [egcfg-results 1.2.3]" in text.stdout
+    assert any(entry["distribution"] == "egcfg" and entry["builtin"] for entry in listing)
+
+
+def test_broken_plugins_disturb_nothing_that_is_not_theirs(installed: Path) -> None:
+    listed = _egcfg(installed, "datasets", "quickstart", "--limit", "1")
+
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("distribution", BROKEN)
+def test_selecting_a_broken_plugin_raises_its_cause(known: Registry, distribution: str) -> None:
+    version, cause = BROKEN[distribution]
+
+    with pytest.raises(PluginError) as by_distribution:
+        known.get(Kind.TRACER, distribution)
+    with pytest.raises(PluginError) as by_name:
+        known.get(Kind.TRACER, distribution.removeprefix("egcfg-"))
+
+    for error in (by_distribution.value, by_name.value):
+        assert cause in str(error)
+        assert f"{distribution} {version}" in str(error)
+        assert error.__cause__ is not None
+
+
+def test_selecting_a_broken_plugin_on_the_command_line_is_one_line_and_status_2(
+    installed: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "p.py"
+    program.write_text("pass\n")
+
+    result = _egcfg(installed, "trace", str(program), "--tracer", "import-error", cwd=tmp_path)
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "No module named 'package_that_is_nowhere'" in result.stderr
+
+
+def test_an_unknown_name_mentions_the_plugins_that_might_have_brought_it(
+    known: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING, logger="egcfg.plugins.registry"),
+        pytest.raises(UnknownNameError, match="no tracer named 'fulll'; did you mean 'full'"),
+    ):
+        known.get(Kind.TRACER, "fulll")
+
+    assert len(caplog.messages) == len(BROKEN)
+
+
+def test_strict_mode_makes_any_broken_plugin_fatal(installed: Path) -> None:
+    result = _egcfg(installed, "plugins", EGCFG_STRICT_PLUGINS="1")
+
+    assert result.returncode == 2
+    assert "EGCFG_STRICT_PLUGINS" in result.stderr
+    assert any(distribution in result.stderr for distribution in BROKEN)
+
+
+def test_a_builtin_cannot_be_shadowed(known: Registry) -> None:
+    full = known.get(Kind.TRACER, "full")
+
+    assert full.target == "egcfg_tracers.tracers:FullTracer"
+
+
+@pytest.mark.usefixtures("known")
+def test_a_package_that_its_extra_brings_says_what_to_install() -> None:
+    with pytest.raises(MissingExtraError) as caught:
+        component_class(Kind.TRACER, "needs-extra")
+
+    assert str(caught.value).endswith("run: pip install 'egcfg-late-failures[gpu]'")
+    assert "'package_of_the_extra'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("own-bug", "cannot import name 'no_such_name'"),
+        ("no-module", "No module named 'egcfg_late_failures.nowhere'"),
+        ("no-class", "has no attribute 'Nowhere'"),
+        ("wrong-base", "it is no subclass of Tracer"),
+        ("abstract", "it does not implement trace"),
+        ("no-options", "its Options is no attrs class"),
+        ("unresolved", "NameError: name 'Path' is not defined"),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_any_other_failure_is_shown_as_the_plugins_own_bug(name: str, cause: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        component_class(Kind.TRACER, name)
+
+    assert cause in str(caught.value)
+    assert "egcfg-late-failures 0.5" in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cause"),
+    [
+        ("unresolved", {}, "NameError: name 'Path' is not defined"),
+        ("unconvertible", {}, "StructureHandlerNotFoundError"),
+        ("no-arguments", {}, "TypeError: "),
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_a_component_that_cannot_be_made_is_shown_as_the_plugins_own_bug(
+    name: str, options: dict[str, str], cause: str
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        create(Kind.TRACER, name, options)
+
+    assert cause in str(caught.value)
+    assert f"the tracer {name!r} of egcfg-late-failures 0.5 is broken" in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.usefixtures("known")
+def test_a_component_that_refuses_is_not_called_broken() -> None:
+    with pytest.raises(CapabilityError, match=r"^not on this machine; use another one$"):
+        create(Kind.TRACER, "refusing")
+
+
+def test_a_missing_extra_of_our_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What an installation without the extra looks like to the import system.
+    for name in [n for n in sys.modules if n.partition(".")[0] == "egcfg_backends_hf"]:
+        monkeypatch.delitem(sys.modules, name)
+    for package in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'egcfg\[hf\]'"):
+        component_class(Kind.BACKEND, "hf")
+
+
+class _Entry:
+    """An entry point of a distribution that is not on disk."""
+
+    def __init__(self, *components: object) -> None:
+        self.components = components
+        self.name = "inline"
+        self.dist = None
+
+    def load(self) -> object:
+        plugin = type(sys)("inline_plugin")
+        plugin.egcfg_components = plugins.hookspecs.hookimpl(  # type: ignore[attr-defined]
+            _named(lambda: self.components)
+        )
+        return plugin
+
+
+def _named(function: object) -> object:
+    function.__name__ = "egcfg_components"  # type: ignore[attr-defined]
+    return function
+
+
+def _component(**changes: object) -> Component:
+    values = {"kind": Kind.SCORER, "name": "mine", "target": "mine:Mine", "summary": "mine"}
+    return Component(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("components", "cause"),
+    [
+        ((), "it registers nothing"),
+        (("full",), "gave str, not Component"),
+        ((_component(), _component()), "registers the scorer 'mine' twice"),
+        ((_component(kind="scorer"),), "must be a Kind, not 'scorer'"),
+        ((_component(target="mine.Mine"),), "must be 'module:Class', not 'mine.Mine'"),
+        ((_component(options="Mine"),), "the options of the scorer 'mine' must be 'module:Class'"),
+        ((_component(offline="a.b:"),), "the offline of the scorer 'mine' must be 'module:Class'"),
+    ],
+)
+def test_a_registration_that_makes_no_sense_breaks_the_whole_plugin(
+    components: tuple[object, ...], cause: str
+) -> None:
+    (report,) = load_registry([_Entry(*components)]).reports  # type: ignore[list-item]
+
+    assert report.components == ()
+    assert cause in str(report.error)
+
+
+def test_the_same_registration_without_a_flaw_works() -> None:
+    (report,) = load_registry([_Entry(_component())]).reports  # type: ignore[list-item]
+
+    assert report.error is None
+    assert [component.name for component in report.components] == ["mine"]
+
+
+def _known_as(component: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_registry([_Entry(component)])  # type: ignore[list-item]
+    monkeypatch.setattr(plugins, "registry", lambda: found)
+
+
+def test_options_with_a_target_of_their_own_need_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = "egcfg_backends_hf.options:HFOptions"
+    _known_as(_component(target="no_such_module:Scorer", options=own), monkeypatch)
+
+    assert options_class(Kind.SCORER, "mine").__name__ == "HFOptions"
+    with pytest.raises(PluginError, match="No module named 'no_such_module'"):
+        component_class(Kind.SCORER, "mine")
+
+
+def test_options_other_than_the_classes_own_are_the_plugins_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = "egcfg.scorers.check:CheckScorer"
+    own = "egcfg_backends_hf.options:HFOptions"
+    _known_as(_component(target=target, options=own), monkeypatch)
+
+    with pytest.raises(PluginError, match=f"its Options is another class than {own}"):
+        component_class(Kind.SCORER, "mine")
+
+
+def test_what_knows_a_model_offline_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = _component(kind=Kind.BACKEND, offline="egcfg_backends_hf.options:HFOptions")
+    _known_as(wrong, monkeypatch)
+
+    with pytest.raises(PluginError, match="it is no subclass of OfflineModel"):
+        offline_class("mine")
+
+
+def test_every_builtin_comes_through_the_same_door() -> None:
+    found = load_registry(entry_points(group="egcfg"))
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+
+    builtins = [report for report in found.reports if report.builtin]
+    assert {report.name for report in builtins} == set(declared["egcfg"])
+    assert all(report.error is None for report in builtins)
+    for kind in Kind:
+        assert found.components(kind), kind
+
+
+@attrs.frozen
+class _Options:
+    count: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    ratio: float = 0.5
+    on: bool = False
+    where: str | None = None
+    words: tuple[str, ...] = ()
+
+
+def test_options_from_text_get_their_declared_types() -> None:
+    options = make_options(
+        _Options,
+        {"count": "3", "ratio": "0.25", "on": "true", "where": "here", "words": "a, b"},
+        "tracer.mine",
+    )
+
+    assert options == _Options(count=3, ratio=0.25, on=True, where="here", words=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cout": "3"}, "tracer.mine has no option 'cout'; did you mean 'count'"),
+        ({"count": "three"}, "wrong option: tracer.mine.count 'three' is not a whole number"),
+        ({"count": 3.7}, "3.7 is not a whole number"),
+        ({"count": 0}, "tracer.mine 'count' must be >= 1: 0"),
+        ({"on": "perhaps"}, "tracer.mine.on 'perhaps' is neither true nor false"),
+        ({"ratio": "1", "words": 3}, "tracer.mine.words"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_options(_Options, values, "tracer.mine")
+
+
+@pytest.mark.usefixtures("known")
+def test_create_hands_the_options_over() -> None:
+    tracer = create(Kind.TRACER, "results", {"arrow": "="})
+
+    assert tracer.options.arrow == "="
+
+
+@pytest.mark.usefixtures("known")
+def test_a_third_partys_scorer_judges_in_the_sandbox() -> None:
+    scorer = create(Kind.SCORER, "survives")
+    problem = Problem(
+        task_id="1",
+        description="",
+        entry_point="f",
+        visible_tests=[AssertTest("assert f(1) == 'anything'"), AssertTest("assert f(0) == 1")],
+    )
+
+    with Sandbox() as sandbox:
+        score = scorer.score(problem, "def f(x):\n    return 1 / x\n", sandbox)
+
+    assert [r.status for r in score.results] == [TestStatus.PASSED, TestStatus.ERROR]
+
+
+# --- the seams between packages -----------------------------------------------------------------
+
+
+def _imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found |= {module}
+    return found
+
+
+def test_the_core_imports_no_plugin_package() -> None:
+    for file in (ROOT / "src" / "egcfg").rglob("*.py"):
+        packages = {name.partition(".")[0] for name in _imports(file)}
+        assert not {p for p in packages if p.startswith("egcfg_")}, file
+
+
+@pytest.mark.parametrize(
+    "package", ["egcfg_backends_hf", "egcfg_backends_fireworks", "egcfg_tracers"]
+)
+def test_plugin_packages_import_only_public_modules_of_the_core(package: str) -> None:
+    internal = {
+        "egcfg.cli",
+        "egcfg.config",
+        "egcfg.assembly",
+        "egcfg.runs.plan",
+        "egcfg.plugins.builtins",
+    }
+    for file in (ROOT / "src" / package).rglob("*.py"):
+        for name in _imports(file):
+            parts = name.split(".")
+            if parts[0] != "egcfg":
+                assert not parts[0].startswith("egcfg_") or parts[0] == package, (file, name)
+                continue
+            assert not any(part.startswith("_") for part in parts), (file, name)
+            assert ".".join(parts[:2]) not in internal, (file, name)
+
+
+# --- the tutorial -------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_tutorial_installs_and_works(installed: Path) -> None:
+    listing = json.loads(_egcfg(installed, "plugins", "--format", "json").stdout)
+
+    (entry,) = [e for e in listing if e["distribution"] == "egcfg-terse"]
+    assert entry["error"] is None
+    assert [(c["kind"], c["name"]) for c in entry["components"]] == [("prompt", "terse")]
+
+
+@pytest.mark.usefixtures("known")
+def test_the_example_of_the_tutorial_words_a_problem() -> None:
+    builder = create(Kind.PROMPT, "terse", {"opening": "Go."})
+    problem = Problem(
+        task_id="1",
+        description="Square x.",
+        entry_point="square",
+        visible_tests=[AssertTest("assert square(3) == 9")],
+    )
+
+    prompt = builder.build(problem, lambda _: pytest.fail("needs no chat template"))
+
+    assert prompt.unconditional() == "Go. Square x.\n```python\ndef square("
+    assert "signal text\n```python" in prompt.conditional("signal text")
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    tutorial = (ROOT / "plugins.md").read_text()
+
+    for file in sorted(EXAMPLE.rglob("*")):
+        if file.suffix in (".py", ".toml"):
+            assert file.read_text().strip() in tutorial, file
+
+
+def test_every_hook_kind_and_interface_method_is_documented() -> None:
+    tutorial = (ROOT / "plugins.md").read_text()
+    hooks = [n for n, f in vars(plugins.hookspecs).items() if hasattr(f, "egcfg_spec")]
+
+    assert hooks == ["egcfg_components"]
+    assert all(f"`{hook}`" in tutorial for hook in hooks)
+    for field in attrs.fields(Component):
+        assert f"`{field.name}`" in tutorial, field.name
+    for kind, interface in INTERFACES.items():
+        module, _, name = interface.partition(":")
+        cls = getattr(importlib.import_module(module), name)
+        assert f"`Kind.{kind.name}`" in tutorial
+        assert f"`{name}`" in tutorial
+        for method in cls.__abstractmethods__:
+            assert f"`{method}`" in tutorial or f"def {method}(" in tutorial, (name, method)

@@ -1,0 +1,189 @@
+"""Limits, and the backend that keeps to them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+from attrs import define, field
+
+from egcfg.errors import BudgetError, ConfigError, UsageError
+from egcfg.forwarding import ForwardingBackend
+from egcfg.interfaces.backend import LogprobBackend, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.budget import Budget, Meter, MeteredBackend, Spending, count_text
+from egcfg.usage.prices import Prices
+
+PRICES = Prices(input=2.0, cached_input=0.5, output=10.0)
+SPENT = Usage(requests=7, input_tokens=1_000_000, cached_tokens=400_000, output_tokens=50_000)
+
+
+@define
+class Shared:
+    """A ledger that others have written into."""
+
+    elsewhere: Usage = field(factory=Usage)
+    noted: list[tuple[Usage, bool]] = field(factory=list)
+
+    def others(self) -> Usage:
+        return self.elsewhere
+
+    def note(self, usage: Usage, *, at_once: bool) -> None:
+        self.noted.append((usage, at_once))
+
+
+@pytest.fixture
+def scripted() -> ScriptedBackend:
+    return ScriptedBackend(ScriptedOptions(script=lambda text: "x = 1\n"[len(text) % 6 :]))
+
+
+def test_tokens_cost_what_their_kind_costs() -> None:
+    assert PRICES.cost(SPENT) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.05 * 10)
+    uncached = Prices(input=2.0, output=10.0)
+    assert uncached.cost(SPENT) == pytest.approx(1.0 * 2 + 0.05 * 10)
+    assert uncached.cost(Usage()) == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "reached"),
+    [
+        (Budget(), None),
+        (Budget(max_requests=8, max_tokens=1_050_001, max_cost=1.91, prices=PRICES), None),
+        (Budget(max_requests=7), "--max-requests 7 is used up: 7 spent"),
+        (Budget(max_tokens=1_050_000), "--max-tokens-total 1050000 is used up: 1050000 spent"),
+        (Budget(max_cost=1.5, prices=PRICES), "--max-cost 1.5 is used up: 1.9 spent"),
+    ],
+)
+def test_a_budget_says_which_limit_is_reached_and_how_far(
+    budget: Budget, reached: str | None
+) -> None:
+    if reached is None:
+        budget.check(SPENT)
+        return
+    with pytest.raises(BudgetError, match=reached) as caught:
+        budget.check(SPENT)
+    assert str(caught.value).endswith(f"run again with a larger {caught.value.flag} to go on")
+
+
+def test_a_limit_on_the_cost_needs_prices() -> None:
+    with pytest.raises(ConfigError, match="--prices input="):
+        Budget(max_cost=1.0)
+
+
+def test_what_was_spent_is_told_beside_its_limit() -> None:
+    assert Budget().describe(SPENT) == "7 requests, 1050000 tokens (400000 cached)"
+    limited = Budget(max_requests=10, max_cost=2, prices=PRICES)
+    assert limited.describe(SPENT) == (
+        "7 of 10 requests, 1050000 tokens (400000 cached), cost 1.9 of 2"
+    )
+    assert Budget(max_requests=3).describe(Usage()) == "0 of 3 requests, 0 tokens"
+
+
+def test_the_nearest_limit_says_how_much_is_left() -> None:
+    assert Budget().share(SPENT) == 0
+    assert Budget(max_requests=14, max_cost=2, prices=PRICES).share(SPENT) == pytest.approx(0.95)
+    assert Budget(max_requests=7).share(SPENT) == 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0"), (12, "12"), (0.0, "0"), (0.000042, "0.000042"), (0.25, "0.25"), (12.3456, "12.35")],
+)
+def test_amounts_are_written_as_short_as_they_can_be(amount: float, text: str) -> None:
+    assert count_text(amount) == text
+
+
+def test_a_meter_adds_up_what_everybody_spends() -> None:
+    ledger = Shared(elsewhere=Usage(requests=5))
+    meter = Meter(Budget(max_requests=10), ledger)
+    meter.note(Usage(requests=2))
+    ledger.elsewhere = Usage(requests=6)
+    assert meter.spending == Spending(
+        before=Usage(requests=5), here=Usage(requests=2), elsewhere=Usage(requests=1)
+    )
+    assert meter.spending.total == Usage(requests=8)
+    meter.check()
+    ledger.elsewhere = Usage(requests=8)
+    with pytest.raises(BudgetError, match="10 spent"):
+        meter.check()
+
+
+def test_a_meter_keeps_at_once_what_a_limit_depends_on() -> None:
+    relaxed, strict = Shared(), Shared()
+    Meter(Budget(), relaxed).note(Usage(requests=1))
+    Meter(Budget(max_requests=9), strict).note(Usage(requests=1))
+    assert relaxed.noted == [(Usage(requests=1), False)]
+    assert strict.noted == [(Usage(requests=1), True)]
+
+
+def test_a_meter_that_saw_nothing_leaves_no_trace() -> None:
+    ledger = Shared()
+    meter = Meter(Budget(max_requests=9), ledger)
+    meter.note(Usage())
+    meter.settle()
+    assert ledger.noted == []
+
+
+def test_no_question_is_asked_behind_the_end_of_a_budget(scripted: ScriptedBackend) -> None:
+    metered = MeteredBackend(scripted, Meter(Budget(max_tokens=4)))
+    sequence = metered.start(metered.encode("```python\n"))
+    query = SampleQuery(sequence, 1, SamplingParams(max_tokens=3, seed=1))
+    metered.sample([query])
+    metered.sample([query])
+    spent = scripted.usage
+    assert spent.output_tokens == metered.usage.output_tokens == 6
+    for ask in (
+        lambda: metered.sample([query]),
+        lambda: metered.score([ScoreQuery(sequence)]),
+        lambda: metered.logprobs([]),
+    ):
+        with pytest.raises(BudgetError, match="--max-tokens-total 4 is used up: 6 spent"):
+            ask()
+    assert scripted.usage == spent
+
+
+def test_a_question_that_fails_is_paid_for_all_the_same(scripted: ScriptedBackend) -> None:
+    meter = Meter()
+
+    class Failing(ScriptedBackend):
+        def score(self, _queries: object) -> object:  # type: ignore[override]
+            self.usage += Usage(requests=3)
+            raise ConnectionError("gone")
+
+    metered = MeteredBackend(Failing(scripted.options), meter)
+    with pytest.raises(ConnectionError):
+        metered.score([])
+    assert meter.spending.here == Usage(requests=3)
+
+
+def test_a_limit_on_requests_that_are_never_sent_is_told(scripted: ScriptedBackend) -> None:
+    metered = MeteredBackend(scripted, Meter(Budget(max_requests=1)))
+    sequence = metered.start(metered.encode("```python\n"))
+    metered.score([ScoreQuery(sequence)])
+    with pytest.raises(UsageError, match="sends no requests; limit its work by --max-tokens-total"):
+        metered.score([ScoreQuery(sequence)])
+
+
+def test_a_metered_backend_meters_every_question_and_forwards_all_else() -> None:
+    def public(cls: type) -> set[str]:
+        return {name for name in vars(cls) if not name.startswith("_")}
+
+    assert public(LogprobBackend) - {"Options"} <= public(ForwardingBackend)
+    assert public(MeteredBackend) == {"score", "sample", "logprobs"}
+
+
+def test_a_metered_backend_answers_as_the_one_behind_it(scripted: ScriptedBackend) -> None:
+    metered = MeteredBackend(scripted, Meter())
+    asks: list[Callable[[LogprobBackend], object]] = [
+        lambda b: b.model_name,
+        lambda b: b.capabilities,
+        lambda b: b.end_ids,
+        lambda b: b.encode("a b"),
+        lambda b: b.decode([97, 98]),
+        lambda b: b.count_tokens("a b"),
+        lambda b: b.render_chat([{"role": "user", "content": "hi"}]),
+        lambda b: b.start([1, 2], "plain").ids,
+    ]
+    for ask in asks:
+        assert ask(metered) == ask(scripted), inspect.getsource(ask)
