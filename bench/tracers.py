@@ -14,6 +14,7 @@ processes must be staged first, and more than the sandbox itself takes where the
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import io
 import mmap
@@ -23,10 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, TypeAlias
 
 from egcfg.interfaces.tracer import TraceRequest
 from egcfg.sandbox import Call, Execution, Limits, Sandbox
@@ -133,6 +135,9 @@ def run(n):
 }
 
 
+EngineTracer: TypeAlias = MinimalTracer | FullTracer | BytecodeTracer
+
+
 class Program:
     """One program, compiled for whoever watches it."""
 
@@ -154,6 +159,13 @@ def seconds(action: Callable[[], object]) -> float:
     """Return how long `action` takes."""
     start = time.perf_counter()
     action()
+    return time.perf_counter() - start
+
+
+async def waited(work: Awaitable[object]) -> float:
+    """Return how long `work` takes."""
+    start = time.perf_counter()
+    await work
     return time.perf_counter() - start
 
 
@@ -248,28 +260,32 @@ def report_events(programs: list[Program], peers: list[str]) -> None:
         print(f"\nof PySnooper's cost per line: a line event {share:.2f}, an opcode {op_share:.3f}")
 
 
-def report_sandbox(programs: list[Program]) -> None:
+async def report_sandbox(programs: list[Program]) -> None:
     """Print what tracing adds to an execution in the sandbox."""
-    tracers = {"minimal": MinimalTracer(), "full": FullTracer(), "bytecode": BytecodeTracer()}
+    tracers: dict[str, EngineTracer] = {
+        "minimal": MinimalTracer(),
+        "full": FullTracer(),
+        "bytecode": BytecodeTracer(),
+    }
     print(
         f"\n{'in the sandbox':22} {'median ms':>10} {'added':>7} {'fastest tenth':>14} {'added':>7}"
     )
-    with Sandbox(workers=1) as sandbox:
+    async with Sandbox(workers=1) as sandbox:
 
-        def untraced(program: Program) -> object:
-            return sandbox.run([Execution(source=program.source, call=Call(program.call))])
+        async def untraced(program: Program) -> None:
+            await sandbox.run([Execution(source=program.source, call=Call(program.call))])
 
-        ways: dict[str, Callable[[Program], object]] = {"not traced": untraced}
-        for name, tracer in tracers.items():
-            ways[name] = lambda program, tracer=tracer: tracer.trace(
-                [TraceRequest(source=program.source, call=program.call)], sandbox
-            )
+        async def traced(tracer: EngineTracer, program: Program) -> None:
+            await tracer.trace([TraceRequest(source=program.source, call=program.call)], sandbox)
+
+        ways: dict[str, Callable[[Program], Awaitable[object]]] = {"not traced": untraced}
+        ways |= {name: partial(traced, tracer) for name, tracer in tracers.items()}
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(ROUNDS // 4):  # in turns, so that a noisy moment hits all alike
             for name, run in ways.items():
-                run(programs[0])  # the processes that wait are of the kind of the last one
+                await run(programs[0])  # the processes that wait are of the kind of the last one
                 for program in 4 * programs:
-                    taken[name].append(seconds(lambda run=run, program=program: run(program)))
+                    taken[name].append(await waited(run(program)))
         base = taken["not traced"]
         for name, times in taken.items():
             print(
@@ -284,24 +300,23 @@ def tenth(times: list[float]) -> float:
     return sorted(times)[len(times) // 10]
 
 
-def report_long() -> None:
+async def report_long() -> None:
     """Print how long programs take that outlast the budget."""
-    tracers = {"full": FullTracer(), "bytecode": BytecodeTracer(), "minimal": MinimalTracer()}
+    tracers: dict[str, EngineTracer] = {
+        "full": FullTracer(),
+        "bytecode": BytecodeTracer(),
+        "minimal": MinimalTracer(),
+    }
     columns = "".join(f"{name:>12}" for name in ("not traced", *tracers))
     print(f"\n{'long programs, seconds':22}{columns}")
     limits = Limits(cpu_seconds=60, wall_seconds=120)
-    with Sandbox(workers=1) as sandbox:
+    async with Sandbox(workers=1) as sandbox:
         for name, (source, call) in LONG.items():
             untraced = Execution(source=source, call=Call(call), limits=limits)
             request = TraceRequest(source=source, call=call, limits=limits)
-            sandbox.run([Execution(source="")])
-            taken = [
-                seconds(lambda run=untraced: sandbox.run([run])),
-                *(
-                    seconds(lambda t=tracer, r=request: t.trace([r], sandbox))
-                    for tracer in tracers.values()
-                ),
-            ]
+            await sandbox.run([Execution(source="")])
+            taken = [await waited(sandbox.run([untraced]))]
+            taken += [await waited(t.trace([request], sandbox)) for t in tracers.values()]
             print(f"{name:22}" + "".join(f"{time:12.2f}" for time in taken))
 
 
@@ -326,8 +341,8 @@ def main() -> None:
         programs = [Program(source, call, sources) for source, call in PROGRAMS.values()]
         gc.collect()
         report_events(programs, peers)
-        report_sandbox(programs)
-        report_long()
+        asyncio.run(report_sandbox(programs))
+        asyncio.run(report_long())
 
 
 if __name__ == "__main__":

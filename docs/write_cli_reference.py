@@ -1,4 +1,6 @@
-"""Writes docs/cli.md from the program's own --help; a test checks that it is current.
+"""Writes docs/cli.md, and what `egcfg --help` says of `egcfg run`, from the commands' own help.
+
+A test checks that both are current.
 
 usage: python docs/write_cli_reference.py
 """
@@ -10,8 +12,9 @@ from pathlib import Path
 import click
 
 import egcfg.cli
-from egcfg.cli.commands import COMMANDS
+from egcfg.cli.commands import COMMANDS, DEFAULT_COMMAND, RUN_OPTIONS
 from egcfg.cli.program import egcfg as program
+from egcfg.cli.settings import grouped_options
 
 REFERENCE = Path(__file__).parent / "cli.md"
 WIDTH = 100
@@ -35,6 +38,18 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def run_options() -> str:
+    """Return the text of the file that `egcfg --help` takes the options of `egcfg run` from."""
+    with click.Context(program, info_name="egcfg") as context:
+        command = program.get_command(context, DEFAULT_COMMAND)
+        assert command is not None
+        groups = grouped_options(click.Context(command, info_name=DEFAULT_COMMAND, parent=context))
+    return "".join(
+        heading + "\n" + "".join(f"{flags}\t{text}\n" for flags, text in options)
+        for heading, options in groups.items()
+    )
+
+
 def _help(command: click.Command, name: str, parent: click.Context | None = None) -> str:
     context = click.Context(
         command,
@@ -47,4 +62,5 @@ def _help(command: click.Command, name: str, parent: click.Context | None = None
 
 
 if __name__ == "__main__":
+    Path(RUN_OPTIONS).write_text(run_options(), encoding="utf-8")
     REFERENCE.write_text(reference(), encoding="utf-8")

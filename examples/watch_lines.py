@@ -19,12 +19,10 @@ problem = egcfg.Problem(
 model = sys.argv[1] if len(sys.argv) > 1 else None
 steps = egcfg.solve_steps(problem, options={"backend": {"model": model}}, gamma=1.5, max_tokens=200)
 
-while True:
-    try:
-        step = next(steps)
-    except StopIteration as stop:
-        print("passed:", stop.value.passed)
+for step in steps:
+    if isinstance(step, egcfg.Solution):  # the last one
+        print("passed:", step.passed)
         break
     programs = len(step.signal.entries) if step.signal else 0
-    changed = [f"{t.plain_text!r} -> {t.text!r}" for t in step.tokens if t.changed]
+    changed = [f"{t.unconditional_text!r} -> {t.text!r}" for t in step.tokens if t.changed]
     print(f"{step.text!r:60} {programs} programs {'; '.join(changed)}")

@@ -57,7 +57,7 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from egcfg_backends_hf.quiet import quiet_transformers
+    from egcfg_backends_hf.loading.gguf import quiet_transformers
 
     framed = importlib.import_module("gpu").framed
     with quiet_transformers():

@@ -13,6 +13,7 @@ Without ``--data`` the built-in quickstart problems are used.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = {k: v for k, v in vars(options).items() if v is not None and k != "command"}
     report = Report(f"bench/decoding {options.command}", {**machine(), **settings})
-    COMMANDS[options.command].run(options, report)
+    asyncio.run(COMMANDS[options.command].run(options, report))
     report.write(options.json)
 
 

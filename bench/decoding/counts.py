@@ -12,10 +12,14 @@ from naive import BareModel, NaiveBackend
 from tables import Report
 from workbench import Workbench, model_options
 
+from egcfg.decoding.feedback import Feedback
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Stage
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.reference import reference_decode
+from egcfg.usage.model import Model
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]
@@ -33,17 +37,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--check-tokens", type=int, default=24, help="of each of them")
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Count."""
-    with Workbench.opened(options) as bench:
+    async with Workbench.opened(options) as bench:
         rows, totals, stages, differing = [], [0] * 6, dict.fromkeys(Stage, Usage()), 0
-        runs = [bench.decode(problem, cold=not n) for n, problem in enumerate(bench.problems)]
+        runs = [await bench.decode(problem, cold=not n) for n, problem in enumerate(bench.problems)]
         for problem, decoded in zip(bench.problems, runs, strict=True):
             used = decoded.generation.total_usage
             for stage, usage in decoded.generation.usage.items():
                 stages[stage] += usage
-            naive = NaiveBackend(bench.backend, None)
-            ids = reference(bench, naive, problem)
+            naive = NaiveBackend(bench.model.backend, None)
+            ids = await reference(bench, naive, problem)
             differing += ids != decoded.generation.ids
             counts = [
                 decoded.guided_tokens,
@@ -88,29 +92,30 @@ def run(options: Namespace, report: Report) -> None:
             "(it ran on egcfg's backend, every distribution asked for alone)"
         )
         if options.check:
-            _check(bench, options, report)
+            await _check(bench, options, report)
 
 
-def reference(
+async def reference(
     bench: Workbench, naive: NaiveBackend, problem: Problem, max_tokens: int | None = None
 ) -> tuple[int, ...]:
     """Run the reference loop on `naive`; return the response's ids."""
     settings = evolve(bench.settings, max_tokens=max_tokens or bench.settings.max_tokens)
-    prompt = bench.wording(problem)
-    naive.begin(prompt.unconditional())
-    bench.forget()
-    return reference_decode(naive, bench.signals(), problem, prompt, settings)
+    prompt = bench.prompts.build(problem)
+    naive.begin(await bench.model.encode(prompt.unconditional()))
+    model = Model(OpenComponent(Kind.BACKEND, naive, "the naive loop"), problem.task_id)
+    feedback = Feedback(bench.tracer, bench.sandbox, model)
+    return await bench.run(reference_decode(model, feedback, problem, prompt, settings))
 
 
-def _check(bench: Workbench, options: Namespace, report: Report) -> None:
+async def _check(bench: Workbench, options: Namespace, report: Report) -> None:
     """Let the naive loop really run, and compare what ran with what was counted."""
     bare = BareModel(HFOptions(**model_options(options)))
     rows = []
     for problem in bench.problems[: options.check]:
         bare.tokens = bare.passes = 0
-        naive = NaiveBackend(bench.backend, bare)
-        ids = reference(bench, naive, problem, options.check_tokens)
-        decoded = bench.decode(problem, max_tokens=options.check_tokens)
+        naive = NaiveBackend(bench.model.backend, bare)
+        ids = await reference(bench, naive, problem, options.check_tokens)
+        decoded = await bench.decode(problem, max_tokens=options.check_tokens)
         rows.append(
             (
                 problem.task_id,

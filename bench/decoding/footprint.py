@@ -20,11 +20,11 @@ from tables import Report, common_length
 from transformers import AutoConfig
 from workbench import Workbench, model_options
 
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.interfaces.backend import Continuation, SampleQuery, ScoreQuery, TokenLogprobs
+from egcfg.decoding.feedback import Feedback
+from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.model_source import find_model
+from egcfg_backends_hf.loading.source import find_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.testing import build_tiny_llama
 
@@ -47,16 +47,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--problems", type=int, default=100, help="of the tiny model")
 
 
-class ChangingSignal(SignalBuilder):
+class ChangingFeedback(Feedback):
     """Shows one program, counting up; a random model writes none that could be run."""
 
     shown = 0
 
-    def build(self, *_: object, **__: object) -> Signal:
+    async def signal(self, *_: object) -> Signal:
         """Return the next signal."""
-        ChangingSignal.shown += 1
+        ChangingFeedback.shown += 1
         text = PROGRAM.format(self.shown)
-        return Signal(entries=(), text=text, tokens=self.count_tokens(text))
+        return Signal(entries=(), text=text, tokens=await self.model.count_tokens(text))
 
 
 class WatchedBackend(HFBackend):
@@ -70,27 +70,27 @@ class WatchedBackend(HFBackend):
     most = held = 0
     _candidates: tuple[tuple[int, ...], ...] = ()
 
-    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """See `HFBackend.score`."""
-        self._need(query.sequence.ids + query.draft for query in queries)
-        found = super().score(queries)
+        self._need(request.ids + request.draft for request in requests)
+        answer = await super().score(requests)
         self._hold()
-        return found
+        return answer
 
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
         """See `HFBackend.sample`."""
-        found = super().sample(queries)
+        answer = await super().sample(requests)
         self._hold()
         self._candidates = tuple(
-            query.sequence.ids + continuation.ids
-            for query, continuations in zip(queries, found, strict=True)
+            request.ids + continuation.ids
+            for request, continuations in zip(requests, answer.value, strict=True)
             for continuation in continuations
         )
-        self._need(query.sequence.ids for query in queries)
-        return found
+        self._need(request.ids for request in requests)
+        return answer
 
     def _hold(self) -> None:
-        self.held = max(self.held, getattr(self._evaluator, "cache_bytes", 0))
+        self.held = max(self.held, getattr(self._open_model.evaluator, "cache_bytes", 0))
 
     def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
         self.most = max(self.most, tree_size([*prefixes, *self._candidates]))
@@ -105,21 +105,22 @@ def tree_size(prefixes: Iterable[Sequence[int]]) -> int:
     return size
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Measure."""
-    _peak(options, report)
-    _growth(options, report)
+    await _peak(options, report)
+    await _growth(options, report)
 
 
-def _peak(options: Namespace, report: Report) -> None:
+async def _peak(options: Namespace, report: Report) -> None:
     settings = HFOptions(**model_options(options))
     config = AutoConfig.from_pretrained(find_model(settings.model).location).get_text_config()
     before = resident()
     backend = WatchedBackend(settings)
-    with Workbench.opened(options, backend) as bench:
+    async with Workbench.opened(options, backend) as bench:
         loaded = resident()
-        bench.decode(bench.problems[0])  # kernels and their working memory are made on first use
-        bench.forget()
+        # Kernels and their working memory are made on first use.
+        await bench.decode(bench.problems[0])
+        await bench.forget()
         warm = resident()
         rows = []
         heads = config.num_key_value_heads
@@ -128,7 +129,7 @@ def _peak(options: Namespace, report: Report) -> None:
         for problem in bench.problems:
             backend.most = backend.held = 0
             start_peak()
-            bench.decode(problem)
+            await bench.decode(problem)
             need, above = backend.most * each, peak() - warm
             rows.append(
                 (
@@ -167,21 +168,21 @@ def number_size(settings: HFOptions) -> int:
     return 2 if torch.cuda.is_available() and settings.device != "cpu" else 4
 
 
-def _growth(options: Namespace, report: Report) -> None:
+async def _growth(options: Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = Namespace(**vars(options))
         tiny.model = str(build_tiny_llama(Path(folder), dtype="float32"))
         tiny.data, tiny.prompt, tiny.max_tokens = None, "chat", min(options.max_tokens, 60)
         rows, guided = [], 0
-        with Workbench.opened(tiny) as bench:
+        async with Workbench.opened(tiny) as bench:
             for number in range(options.problems):
                 problem = bench.problems[number % len(bench.problems)]
                 head = f"```python\ndef {problem.entry_point}(items):\n"
-                prompt = evolve(bench.wording(problem), response_prefix=head)
-                decoded = bench.decode(
+                prompt = evolve(bench.prompts.build(problem), response_prefix=head)
+                decoded = await bench.decode(
                     evolve(problem, task_id=f"{problem.task_id}/{number}"),
                     prompt=prompt,
-                    signals=ChangingSignal(bench.tracer, bench.sandbox, bench.backend.count_tokens),
+                    feedback=ChangingFeedback,
                 )
                 guided += decoded.guided_lines
                 if (number + 1) % max(1, options.problems // 5) == 0:

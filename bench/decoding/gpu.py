@@ -21,9 +21,9 @@ from tables import Report
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from egcfg.errors import UsageError
-from egcfg_backends_hf.loading import load_model
+from egcfg_backends_hf.loading.gguf import quiet_transformers
+from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
-from egcfg_backends_hf.quiet import quiet_transformers
 
 __all__ = ["add_arguments", "framed", "run"]
 
@@ -37,16 +37,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     speed.add_arguments(parser)
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Measure as the command ``time`` does."""
     cuda = torch.cuda.is_available()
     if not cuda and options.hidden == HIDDEN:
         report.say("torch sees no GPU here; nothing was measured")
         return
-    small = load_model(HFOptions(model=options.model, device="cpu", weights="plain"))
+    settings = HFOptions(model=options.model, device="cpu", weights="plain")
+    small = load_model(settings)
     large = framed(small.model, options.hidden, options.intermediate)
     weights = sum(parameter.numel() for parameter in large.parameters())
-    report.say(f"{small.name} in a frame of {weights / 1e9:.2f} billion weights")
+    report.say(f"{settings.model_name} in a frame of {weights / 1e9:.2f} billion weights")
     with tempfile.TemporaryDirectory() as folder:
         with quiet_transformers():
             large.to(torch.bfloat16 if cuda else torch.float32).save_pretrained(folder)
@@ -55,7 +56,7 @@ def run(options: Namespace, report: Report) -> None:
         options.model = str(Path(folder))
         if cuda:
             options.device, options.baseline_weights = "cuda", ["plain"]
-        speed.run(options, report)
+        await speed.run(options, report)
 
 
 def framed(small: torch.nn.Module, hidden: int, intermediate: int) -> LlamaForCausalLM:

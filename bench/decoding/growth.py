@@ -46,11 +46,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, default=Path("bench/figures/growth.svg"))
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Measure every point."""
-    with Workbench.opened(options) as bench:
+    async with Workbench.opened(options) as bench:
         bare = BareModel(HFOptions(**model_options(options)))
-        warm_up(bench, {"": bare})
+        await warm_up(bench, {"": bare})
         points: list[tuple[str, int, dict[str, int]]] = [
             *(("prompt", length, {}) for length in options.lengths),
             *(("s", count, {"candidates": count}) for count in options.candidate_counts),
@@ -59,7 +59,7 @@ def run(options: Namespace, report: Report) -> None:
         rows = []
         for varied, value, changes in points:
             report.progress(f"{varied} {value}")
-            rows.append(_point(bench, bare, varied, value, **changes))
+            rows.append(await _point(bench, bare, varied, value, **changes))
     report.table("growth, medians over the tasks", COLUMNS, rows)
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     with options.csv.open("w", newline="") as file:
@@ -67,16 +67,16 @@ def run(options: Namespace, report: Report) -> None:
     report.say(_plot(rows, options.plot))
 
 
-def _point(
+async def _point(
     bench: Workbench, bare: BareModel, varied: str, value: int, **changes: Any
 ) -> tuple[Any, ...]:
     measured = []
     for problem in bench.problems:
-        prompt = bench.wording(problem)
+        prompt = bench.prompts.build(problem)
         if varied == "prompt":
-            prompt = _lengthened(bench, prompt, value)
-        decoded = bench.decode(problem, prompt=prompt, **changes)
-        ids = bench.backend.encode(prompt.unconditional())
+            prompt = await _lengthened(bench, prompt, value)
+        decoded = await bench.decode(problem, prompt=prompt, **changes)
+        ids = await bench.model.encode(prompt.unconditional())
         answer = decoded.generation.ids
         _, took = generate(bare.model, ids, len(answer), forced=answer)
         usage = decoded.generation.usage
@@ -97,16 +97,16 @@ def _point(
     return (varied, value, *middles)
 
 
-def _lengthened(bench: Workbench, prompt: Prompt, tokens: int) -> Prompt:
+async def _lengthened(bench: Workbench, prompt: Prompt, tokens: int) -> Prompt:
     """Return `prompt` with more text: about `tokens`, or as many as the model takes."""
-    context = bench.backend.capabilities.context_length
+    context = bench.model.capabilities.context_length
     if context is not None:
         room = bench.settings.signal_tokens + bench.settings.max_tokens + 64
         tokens = min(tokens, context - room)
-    missing = tokens - len(bench.backend.encode(prompt.unconditional()))
-    each = bench.backend.count_tokens(NOTE.format(100))
+    missing = tokens - len(await bench.model.encode(prompt.unconditional()))
+    each = await bench.model.count_tokens(NOTE.format(100))
     notes = "".join(NOTE.format(number) for number in range(max(0, missing // each)))
-    return evolve(prompt, before=prompt.before + notes)
+    return evolve(prompt, before=(*prompt.before, notes))
 
 
 def _plot(rows: list[tuple[Any, ...]], path: Path) -> str:

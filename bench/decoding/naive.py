@@ -9,6 +9,7 @@ prefills once per candidate).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +17,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from egcfg.forwarding import ForwardingBackend
-from egcfg.interfaces.backend import (
-    Continuation,
-    LogprobBackend,
-    SampleQuery,
-    ScoreQuery,
-    TokenLogprobs,
-    Usage,
-)
-from egcfg_backends_hf.loading import load_model
+from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
+from egcfg.plugins.component import OpenComponent
+from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["BareModel", "NaiveBackend"]
@@ -46,11 +40,11 @@ class BareModel:
         self.passes = self.tokens = 0
         self.seconds = 0.0
 
-    def whole(self, ids: Sequence[int]) -> TokenLogprobs:
+    def whole(self, ids: Sequence[int]) -> Logprobs:
         """Run a whole prefix, nothing kept."""
         logits = self._run([list(ids)], None)
         precise = logits[0, -1] if logits.dtype == torch.float64 else logits[0, -1].float()
-        return TokenLogprobs(torch.log_softmax(precise, dim=-1).cpu().numpy())
+        return Logprobs(torch.log_softmax(precise, dim=-1).cpu().numpy())
 
     def replay(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
         """Run a prefix once, then the tokens of `rows` side by side, each row to its end."""
@@ -83,7 +77,7 @@ class BareModel:
         return logits
 
 
-class NaiveBackend(ForwardingBackend):
+class NaiveBackend:
     """Answers as another backend; does, or only counts, the naive work.
 
     Args:
@@ -97,10 +91,11 @@ class NaiveBackend(ForwardingBackend):
         published_tokens: the same for the method's published code: there the unconditional branch
             has a cache, the conditional one has none.
         worked_tokens: those of `tokens` that `bare` really ran.
+        answering_seconds: time in which `answers` answered.
     """
 
-    def __init__(self, answers: LogprobBackend, bare: BareModel | None, every: int = 1) -> None:
-        super().__init__(answers)
+    def __init__(self, answers: OpenComponent, bare: BareModel | None, every: int = 1) -> None:
+        self._answers = answers
         self._bare = bare
         self._every = every
         self._calls = {"score": 0, "sample": 0}
@@ -108,48 +103,52 @@ class NaiveBackend(ForwardingBackend):
         self._prompt: tuple[int, ...] = ()
         self._prefilled = False
         self.passes = self.tokens = self.published_tokens = self.worked_tokens = 0
+        self.answering_seconds = 0.0
 
-    def begin(self, prompt: str) -> None:
-        """Take the unconditional prompt of the problem that comes next."""
-        self._prompt, self._last, self._prefilled = self.encode(prompt), (), False
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answers.instance, name)
 
-    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
+    def begin(self, prompt: tuple[int, ...]) -> None:
+        """Take the ids of the unconditional prompt of the problem that comes next."""
+        self._prompt, self._last, self._prefilled = prompt, (), False
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """Answer single distributions, as the reference loop asks for them."""
         found = []
-        for query in queries:
-            ids = query.sequence.ids
-            assert not query.draft, "the reference loop drafts nothing"
+        for request in requests:
+            ids = request.ids
+            assert not request.draft, "the reference loop drafts nothing"
             self._count(len(ids), 1)
             # Without a signal both branches are the same; the unconditional one comes first.
-            plain = ids[: len(self._prompt)] == self._prompt and ids != self._last
-            self.published_tokens += 1 if plain and self._prefilled else len(ids)
+            unconditional = ids[: len(self._prompt)] == self._prompt and ids != self._last
+            self.published_tokens += 1 if unconditional and self._prefilled else len(ids)
             self._prefilled, self._last = True, ids
             if self._is_worked("score", len(ids)) and self._bare is not None:
-                answer = self._bare.whole(ids)
+                distribution = await asyncio.to_thread(self._bare.whole, ids)
                 if self._every == 1:
-                    found.append([answer])
+                    found.append([distribution])
                     continue
-            found += self.backend.score([query])
-        return found
+            found += await self._answer("score", [request])
+        return Answer(found)
 
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
         """Answer with the other backend's continuations."""
-        found = self.backend.sample(queries)
-        for query, continuations in zip(queries, found, strict=True):
-            prefix = query.sequence.ids
-            # The last token that is drawn is not run; an end token is drawn, but not told.
+        found = await self._answer("sample", requests)
+        for request, continuations in zip(requests, found, strict=True):
+            # The last token that is sampled is not run; an end token is sampled, but not told.
             rows = [c.ids if c.finished else c.ids[:-1] for c in continuations]
-            tokens = len(prefix) + sum(map(len, rows))
+            tokens = len(request.ids) + sum(map(len, rows))
             self._count(tokens, 1 + max(map(len, rows), default=0))
             self.published_tokens += tokens
             if self._is_worked("sample", tokens) and self._bare is not None:
-                self._bare.replay(prefix, rows)
-        return found
+                await asyncio.to_thread(self._bare.replay, request.ids, rows)
+        return Answer(found)
 
-    @property
-    def usage(self) -> Usage:  # type: ignore[override]
-        """What was counted."""
-        return Usage(forward_passes=self.passes, forward_tokens=self.tokens)
+    async def _answer(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        started = time.perf_counter()
+        answer = await self._answers.call(method, requests)
+        self.answering_seconds += time.perf_counter() - started
+        return list(answer.value)
 
     def _count(self, tokens: int, passes: int) -> None:
         self.tokens += tokens

@@ -15,10 +15,10 @@ from unittest.mock import patch
 from tables import Report, common_length
 from workbench import Workbench
 
-from egcfg.decoding.sampling import TokenChooser
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.decoding.sampling import Sampler
+from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.problem import Problem
-from egcfg_backends_hf.evaluator import Question, TreeEvaluator
+from egcfg_backends_hf.engine.evaluator import PendingScore, TreeEvaluator
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,15 +35,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--gammas", type=float, nargs="+", default=[0.5, 1.5])
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Compare."""
-    with Workbench.opened(options) as bench:
+    async with Workbench.opened(options) as bench:
         rows, closest = [], float("inf")
         for gamma in options.gammas:
             equal = dict.fromkeys(WAYS, 0)
             tokens = 0
             for problem in bench.problems:
-                texts = {name: _decode(bench, problem, gamma, *way) for name, way in WAYS.items()}
+                texts = {
+                    name: await _decode(bench, problem, gamma, *way) for name, way in WAYS.items()
+                }
                 expected, margins = texts["neither"]
                 tokens += len(expected)
                 closest = min([closest, *margins])
@@ -69,24 +71,25 @@ def run(options: Namespace, report: Report) -> None:
         report.say(f"the closest choice of all was decided by {closest:.2e} nats")
 
 
-def _decode(
+async def _decode(
     bench: Workbench, problem: Problem, gamma: float, drafts: bool, shared: bool
 ) -> tuple[tuple[int, ...], list[float]]:
     """Return the ids, and by how much each token was likelier than the next likely one."""
     margins: list[float] = []
-    choose, distributions = TokenChooser.choose, TreeEvaluator.distributions
+    choose, advance = Sampler.choose, TreeEvaluator.advance
 
-    def watched(chooser: TokenChooser, distribution: TokenLogprobs, position: int) -> int:
-        first, second = sorted(distribution.logprobs)[-1:-3:-1]
+    def watched(sampler: Sampler, distribution: Logprobs, position: int) -> int:
+        first, second = sorted(distribution.values)[-1:-3:-1]
         margins.append(float(first - second))
-        return choose(chooser, distribution, position)
+        return choose(sampler, distribution, position)
 
-    def alone(evaluator: TreeEvaluator, questions: Sequence[Question]) -> list[list[TokenLogprobs]]:
-        return [distributions(evaluator, [question])[0] for question in questions]
+    def alone(evaluator: TreeEvaluator, pending: Sequence[PendingScore]) -> bool:
+        complete = [advance(evaluator, [each]) for each in pending]
+        return all(complete)
 
     with (
-        patch.object(TokenChooser, "choose", watched),
-        patch.object(TreeEvaluator, "distributions", distributions if shared else alone),
+        patch.object(Sampler, "choose", watched),
+        patch.object(TreeEvaluator, "advance", advance if shared else alone),
     ):
-        found = bench.decode(problem, gamma=gamma, drafts=drafts)
+        found = await bench.decode(problem, gamma=gamma, drafts=drafts)
     return found.generation.ids, margins

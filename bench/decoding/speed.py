@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -19,7 +20,7 @@ from peers import generate
 from tables import Report, common_length, spread
 from workbench import Decoded, Stopwatch, Workbench, model_options
 
-from egcfg.decoding.feedback import SignalBuilder
+from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.settings import GuidanceUnit
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Signal, Stage
@@ -43,14 +44,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 @frozen
-class FixedSignal(SignalBuilder):
+class FixedFeedback(Feedback):
     """Shows the same signal whatever the candidates are; runs nothing."""
 
-    signal: Signal
+    fixed: Signal
 
-    def build(self, *_: Any, **__: Any) -> Signal:
+    async def signal(self, *_: Any) -> Signal:
         """Return the fixed signal."""
-        return self.signal
+        return self.fixed
 
 
 class Ratios:
@@ -77,9 +78,9 @@ class Ratios:
         ]
 
 
-def run(options: Namespace, report: Report) -> None:
+async def run(options: Namespace, report: Report) -> None:
     """Measure."""
-    with Workbench.opened(options) as bench:
+    async with Workbench.opened(options) as bench:
         names = list(dict.fromkeys(options.baseline_weights))
         device = str(options.device)
         models = {}
@@ -89,16 +90,16 @@ def run(options: Namespace, report: Report) -> None:
         ratios, notes = Ratios(), Same()
         seconds: dict[str, float] = dict.fromkeys([*Stage, "execution", "the rest"], 0.0)
         lines = tokens = 0
-        warm_up(bench, models)
+        await warm_up(bench, models)
         for problem in bench.problems:
-            guided = bench.decode(problem)
-            _plain_peers(bench, models, problem, guided, ratios, notes)
+            guided = await bench.decode(problem)
+            await _generate_peers(bench, models, problem, guided, ratios, notes)
             signal = next((s.signal for s in guided.steps if s.signal and s.signal.text), None)
             first = models[names[0]]
             if signal and not options.no_guidance_peer and options.gamma not in (0.0, 1.0):
-                _guidance_peer(bench, first, problem, signal, ratios, notes)
+                await _guidance_peer(bench, first, problem, signal, ratios, notes)
             if options.reference_every:
-                took = _reference_seconds(bench, first, problem, options.reference_every)
+                took = await _reference_seconds(bench, first, problem, options.reference_every)
                 ratios.add("reference loop : egcfg", took, guided.seconds)
             for name, spent in _by_stage(guided).items():
                 seconds[name] += spent
@@ -126,10 +127,10 @@ def run(options: Namespace, report: Report) -> None:
             report.say(line)
 
 
-def warm_up(bench: Workbench, models: dict[str, BareModel]) -> None:
+async def warm_up(bench: Workbench, models: dict[str, BareModel]) -> None:
     """Let everyone run once: kernels, memory and the sandbox's server are made on first use."""
-    decoded = bench.decode(bench.problems[0], max_tokens=24)
-    ids = bench.backend.encode(decoded.prompt.unconditional())
+    decoded = await bench.decode(bench.problems[0], max_tokens=24)
+    ids = await bench.model.encode(decoded.prompt.unconditional())
     for bare in models.values():
         generate(bare.model, ids, 4)
 
@@ -157,7 +158,7 @@ class Same:
         return found
 
 
-def _plain_peers(
+async def _generate_peers(
     bench: Workbench,
     models: dict[str, BareModel],
     problem: Problem,
@@ -165,9 +166,9 @@ def _plain_peers(
     ratios: Ratios,
     same: Same,
 ) -> None:
-    prompt = bench.backend.encode(guided.prompt.unconditional())
+    prompt = await bench.model.encode(guided.prompt.unconditional())
     ids = guided.generation.ids
-    unguided = bench.decode(problem, gamma=0.0)
+    unguided = await bench.decode(problem, gamma=0.0)
     for weights, bare in models.items():
         _, took = generate(bare.model, prompt, len(ids), forced=ids)
         ratios.add(f"egcfg guided : generate ({weights}), same text", guided.seconds, took)
@@ -178,7 +179,7 @@ def _plain_peers(
         )
 
 
-def _guidance_peer(
+async def _guidance_peer(
     bench: Workbench,
     bare: BareModel,
     problem: Problem,
@@ -187,34 +188,36 @@ def _guidance_peer(
     same: Same,
 ) -> None:
     """Both decode with one fixed signal: one conditional prompt for the whole text."""
-    fixed = FixedSignal(bench.tracer, bench.sandbox, bench.backend.count_tokens, signal)
-    ours = bench.decode(problem, signals=fixed, unit=GuidanceUnit.PREFIX)
+    fixed = partial(FixedFeedback, fixed=signal)
+    ours = await bench.decode(problem, feedback=fixed, unit=GuidanceUnit.PREFIX)
     ids = ours.generation.ids
     start = sum(len(step.tokens) for step in ours.steps if step.signal is None)
-    plain = bench.backend.encode(ours.prompt.unconditional())
-    conditional = bench.backend.encode(ours.prompt.conditional(signal.text))
+    unconditional = await bench.model.encode(ours.prompt.unconditional())
+    conditional = await bench.model.encode(ours.prompt.conditional(signal.text))
     before = 0.0
     if start:  # up to the code nothing guides
-        _, before = generate(bare.model, plain, start, forced=ids[:start])
+        _, before = generate(bare.model, unconditional, start, forced=ids[:start])
     found, took = generate(
         bare.model,
         conditional + ids[:start],
         len(ids) - start,
-        guidance=(bench.settings.gamma, plain + ids[:start]),
+        guidance=(bench.settings.gamma, unconditional + ids[:start]),
     )
     ratios.add("transformers' guidance : egcfg, fixed signal", before + took, ours.seconds)
     same.add("egcfg and transformers' guidance", problem.task_id, ids[start:], found)
 
 
-def _reference_seconds(bench: Workbench, bare: BareModel, problem: Problem, every: int) -> float:
+async def _reference_seconds(
+    bench: Workbench, bare: BareModel, problem: Problem, every: int
+) -> float:
     """Return what the reference loop takes, by one in `every` of its calls to the model."""
-    naive = NaiveBackend(bench.backend, bare, every)
-    bare.seconds, answering = 0.0, bench.backend.usage.seconds
+    naive = NaiveBackend(bench.model.backend, bare, every)
+    bare.seconds = 0.0
     watch = Stopwatch()
     with watch.running():
-        reference(bench, naive, problem)
-    answering = bench.backend.usage.seconds - answering
-    rest = watch.seconds - bare.seconds - answering  # running candidates, and the loop itself
+        await reference(bench, naive, problem)
+    # Running candidates, and the loop itself.
+    rest = watch.seconds - bare.seconds - naive.answering_seconds
     return rest + bare.seconds * naive.tokens / max(1, naive.worked_tokens)
 
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import platform
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 from attrs import evolve, frozen
 
 from egcfg.datasets.selection import open_dataset
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.loop import Decoder
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.backend import LogprobBackend, SampleQuery, SamplingParams
+from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.prompt import Prompt, PromptBuilder
+from egcfg.interfaces.prompt import Prompt, PromptBuilder, TextPrompt
 from egcfg.interfaces.solution import Generation, LineStep
-from egcfg.interfaces.tracer import Tracer
+from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
+from egcfg.usage.model import Model
 
 __all__ = ["Decoded", "Stopwatch", "Workbench", "add_options", "machine"]
+
+T = TypeVar("T")
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -107,7 +111,7 @@ class Workbench:
     """A model and everything around it.
 
     Attributes:
-        backend: egcfg's own.
+        model: egcfg's own backend, asked for no task in particular.
         sandbox: where candidates run.
         tracer: watches them.
         prompts: words the problems.
@@ -115,18 +119,18 @@ class Workbench:
         settings: how.
     """
 
-    backend: LogprobBackend
+    model: Model
     sandbox: Sandbox
-    tracer: Tracer
+    tracer: OpenComponent
     prompts: PromptBuilder
     problems: tuple[Problem, ...]
     settings: DecodingSettings
 
     @classmethod
-    @contextmanager
-    def opened(
+    @asynccontextmanager
+    async def opened(
         cls, options: Namespace, backend: LogprobBackend | None = None
-    ) -> Iterator[Workbench]:
+    ) -> AsyncIterator[Workbench]:
         """Open what `options` (see `add_options`) name, and close it afterwards.
 
         Args:
@@ -144,38 +148,48 @@ class Workbench:
             reuse_candidates=not options.no_reuse,
         )
         backend = backend or create(Kind.BACKEND, "hf", model_options(options))
-        with backend, Sandbox() as sandbox:
-            yield cls(
-                backend=backend,
-                sandbox=sandbox,
-                tracer=create(Kind.TRACER, options.tracer),
-                prompts=create(Kind.PROMPT, options.prompt),
-                problems=tuple(data.problems()[: options.tasks]),
-                settings=settings,
-            )
+        component = OpenComponent(Kind.BACKEND, backend, "the model")
+        await component.call("open")
+        try:
+            async with Sandbox() as sandbox:
+                yield cls(
+                    model=Model(component, "bench"),
+                    sandbox=sandbox,
+                    tracer=OpenComponent(
+                        Kind.TRACER, create(Kind.TRACER, options.tracer), options.tracer
+                    ),
+                    prompts=create(Kind.PROMPT, options.prompt),
+                    problems=tuple(data.problems()[: options.tasks]),
+                    settings=settings,
+                )
+        finally:
+            await component.call("close")
 
-    def wording(self, problem: Problem) -> Prompt:
-        """Return the prompt of a problem."""
-        return self.prompts.build(problem, self.backend.render_chat)
+    async def run(self, decoding: Coroutine[Any, Any, T], *, cold: bool = True) -> T:
+        """Run a decoding in a task of its own: with the task, the backend is done with it.
 
-    def signals(self) -> SignalBuilder:
-        """Return what runs candidates and words what happened."""
-        return SignalBuilder(self.tracer, self.sandbox, self.backend.count_tokens)
+        Args:
+            decoding: what to run.
+            cold: whether the backend forgets every earlier problem first; in a run it does not, and
+                what the problems' prompts begin with alike is read once.
+        """
+        if cold:
+            await self.forget()
+        return await asyncio.create_task(decoding)
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Let the backend forget every earlier problem, so that the next one starts cold."""
         gc.collect()
-        unrelated = self.backend.start(self.backend.encode("?")[-1:])
-        params = SamplingParams(temperature=0.0, max_tokens=1)
-        self.backend.sample([SampleQuery(unrelated, 1, params)])
+        unrelated = (await self.model.encode(TextPrompt(("?",))))[-1:]
+        request = SampleRequest(unrelated, 1, SamplingParams(temperature=0.0, max_tokens=1))
+        await asyncio.create_task(self.model.sample([request]))
 
-    def decode(
+    async def decode(
         self,
         problem: Problem,
         *,
         prompt: Prompt | None = None,
-        signals: SignalBuilder | None = None,
-        backend: LogprobBackend | None = None,
+        feedback: Callable[[OpenComponent, Sandbox, Model], Feedback] = Feedback,
         cold: bool = True,
         **changes: Any,
     ) -> Decoded:
@@ -184,29 +198,23 @@ class Workbench:
         Args:
             problem: what is asked.
             prompt: its wording; None: as the prompt builder words it.
-            signals: what makes the signals; None: the real ones.
-            backend: the model; None: the workbench's.
-            cold: whether the backend forgets every earlier problem first; in a run it does not, and
-                what the problems' prompts begin with alike is read once.
+            feedback: makes what makes the signals.
+            cold: see `run`.
             changes: to the settings.
         """
         settings = evolve(self.settings, **changes)
-        prompt = prompt or self.wording(problem)
-        if cold:
-            self.forget()
-        watch, steps = Stopwatch(), []
-        with watch.running():
-            running = Decoder(
-                backend or self.backend, signals or self.signals(), problem, prompt, settings
-            ).run()
-            while True:
-                try:
-                    step = next(running)
-                except StopIteration as stop:
-                    generation: Generation = stop.value
-                    break
-                steps.append(step)
-        return Decoded(prompt, tuple(steps), generation, watch.seconds)
+        prompt = prompt or self.prompts.build(problem)
+        model = Model(self.model.backend, problem.task_id)
+        signals = feedback(self.tracer, self.sandbox, model)
+        running = decode(model, signals, problem, prompt, settings)
+        return await self.run(_decoded(prompt, running), cold=cold)
+
+
+async def _decoded(prompt: Prompt, running: AsyncIterator[Any]) -> Decoded:
+    watch = Stopwatch()
+    with watch.running():
+        *steps, generation = [step async for step in running]
+    return Decoded(prompt, tuple(steps), generation, watch.seconds)
 
 
 def model_options(options: Namespace, **changes: Any) -> dict[str, Any]:

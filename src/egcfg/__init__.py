@@ -10,30 +10,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from egcfg.api import solve as solve
-    from egcfg.api import solve_steps as solve_steps
-    from egcfg.assembly import open_engine as open_engine
-    from egcfg.assembly import open_problems as open_problems
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
+    from egcfg.datasets.selection import open_problems as open_problems
     from egcfg.decoding.settings import DecodingSettings as DecodingSettings
     from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
+    from egcfg.engine import solve as solve
+    from egcfg.engine import solve_steps as solve_steps
     from egcfg.errors import EgcfgError as EgcfgError
+    from egcfg.interfaces.backend import Answer as Answer
     from egcfg.interfaces.backend import Capabilities as Capabilities
     from egcfg.interfaces.backend import Continuation as Continuation
     from egcfg.interfaces.backend import LogprobBackend as LogprobBackend
+    from egcfg.interfaces.backend import LogprobRequest as LogprobRequest
+    from egcfg.interfaces.backend import Logprobs as Logprobs
+    from egcfg.interfaces.backend import SampleRequest as SampleRequest
     from egcfg.interfaces.backend import SamplingParams as SamplingParams
-    from egcfg.interfaces.backend import TokenLogprobs as TokenLogprobs
-    from egcfg.interfaces.backend import TokenSequence as TokenSequence
+    from egcfg.interfaces.backend import ScoreRequest as ScoreRequest
     from egcfg.interfaces.backend import Usage as Usage
     from egcfg.interfaces.dataset import Dataset as Dataset
     from egcfg.interfaces.problem import AssertTest as AssertTest
     from egcfg.interfaces.problem import CheckTest as CheckTest
     from egcfg.interfaces.problem import Problem as Problem
+    from egcfg.interfaces.problem import Program as Program
     from egcfg.interfaces.problem import StdioTest as StdioTest
+    from egcfg.interfaces.problem import TestCase as TestCase
+    from egcfg.interfaces.prompt import ChatMessage as ChatMessage
+    from egcfg.interfaces.prompt import ChatPrompt as ChatPrompt
     from egcfg.interfaces.prompt import Prompt as Prompt
     from egcfg.interfaces.prompt import PromptBuilder as PromptBuilder
+    from egcfg.interfaces.prompt import Template as Template
+    from egcfg.interfaces.prompt import TextPrompt as TextPrompt
     from egcfg.interfaces.scorer import Score as Score
     from egcfg.interfaces.scorer import Scorer as Scorer
     from egcfg.interfaces.scorer import TestResult as TestResult
@@ -53,9 +61,12 @@ if TYPE_CHECKING:
     from egcfg.usage.prices import Prices as Prices
 
 __all__ = [
+    "Answer",
     "AssertTest",
     "Budget",
     "Capabilities",
+    "ChatMessage",
+    "ChatPrompt",
     "CheckTest",
     "Component",
     "Continuation",
@@ -68,21 +79,27 @@ __all__ = [
     "Kind",
     "LineStep",
     "LogprobBackend",
+    "LogprobRequest",
+    "Logprobs",
     "Prices",
     "Problem",
+    "Program",
     "Prompt",
     "PromptBuilder",
     "RunConfig",
+    "SampleRequest",
     "SamplingParams",
     "Sandbox",
     "Score",
+    "ScoreRequest",
     "Scorer",
     "Solution",
     "StdioTest",
+    "Template",
+    "TestCase",
     "TestResult",
     "TestStatus",
-    "TokenLogprobs",
-    "TokenSequence",
+    "TextPrompt",
     "Trace",
     "TraceEvent",
     "TraceRequest",
@@ -90,25 +107,24 @@ __all__ = [
     "Usage",
     "hookimpl",
     "load_config",
-    "open_engine",
     "open_problems",
     "solve",
     "solve_steps",
 ]
 
 _HOMES = {
-    "api": "solve solve_steps",
-    "assembly": "open_engine open_problems",
     "config": "RunConfig load_config",
+    "datasets.selection": "open_problems",
     "decoding.settings": "DecodingSettings GuidanceUnit",
-    "engine": "Engine",
+    "engine": "Engine solve solve_steps",
     "errors": "EgcfgError",
     "interfaces.backend": (
-        "Capabilities Continuation LogprobBackend SamplingParams TokenLogprobs TokenSequence Usage"
+        "Answer Capabilities Continuation LogprobBackend LogprobRequest Logprobs "
+        "SampleRequest SamplingParams ScoreRequest Usage"
     ),
     "interfaces.dataset": "Dataset",
-    "interfaces.problem": "AssertTest CheckTest Problem StdioTest",
-    "interfaces.prompt": "Prompt PromptBuilder",
+    "interfaces.problem": "AssertTest CheckTest Problem Program StdioTest TestCase",
+    "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
     "interfaces.scorer": "Score Scorer TestResult TestStatus",
     "interfaces.solution": "Generation LineStep Solution",
     "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",

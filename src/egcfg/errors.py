@@ -17,13 +17,17 @@ EgcfgError
 ```
 
 Every message ends in what the user can do next. Problems of *judged programs* are no exceptions:
-they are outcomes (`egcfg.sandbox.Outcome`) and test statuses (`egcfg.interfaces.scorer.TestStatus`).
+they are outcomes (`egcfg.sandbox.Outcome`) and test statuses
+(`egcfg.interfaces.scorer.TestStatus`).
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from egcfg.interfaces.backend import Usage
 
 __all__ = [
     "BackendError",
@@ -40,7 +44,10 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "did_you_mean",
+    "summarize",
 ]
+
+LONGEST_SUMMARY = 240
 
 
 class EgcfgError(Exception):
@@ -84,7 +91,13 @@ class PluginError(UsageError):
 
 
 class BackendError(EgcfgError):
-    """The model could not answer."""
+    """The model could not answer.
+
+    Attributes:
+        usage: what was spent on it all the same, such as requests; None: nothing.
+    """
+
+    usage: Usage | None = None
 
 
 class CapabilityError(BackendError):
@@ -130,9 +143,19 @@ class RunError(EgcfgError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the tail of an error message: the closest known name, or some of them."""
+    import difflib  # start-up does without it
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return f"; choose from: {', '.join(names[:20])}{more}" if names else ""
+
+
+def summarize(error: BaseException) -> str:
+    """Return an exception in one line of bounded length: its class and its message."""
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST_SUMMARY:
+        text = text[:LONGEST_SUMMARY].rpartition(" ")[0] + " ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Models behind log-probability endpoints. Registers data only: importing it is cheap."""
+"""Models of servers that tell log-probabilities. Registers data only: importing it is cheap."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ def egcfg_components() -> list[Component]:
         Component(
             kind=Kind.BACKEND,
             name="fireworks",
-            target="egcfg_backends_fireworks.fireworks:FireworksBackend",
+            target="egcfg_backends_fireworks.fireworks_api:FireworksBackend",
             summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
             options="egcfg_backends_fireworks.options:FireworksOptions",
-            offline="egcfg_backends_fireworks.offline:OfflineEndpointModel",
             extra="egcfg[fireworks]",
         ),
         Component(
             kind=Kind.BACKEND,
             name="openai",
-            target="egcfg_backends_fireworks.openai:OpenAIBackend",
+            target="egcfg_backends_fireworks.openai_compatible:OpenAIBackend",
             summary="any OpenAI-compatible completions server with log-probabilities",
             options="egcfg_backends_fireworks.options:OpenAIOptions",
-            offline="egcfg_backends_fireworks.offline:OfflineEndpointModel",
             extra="egcfg[fireworks]",
         ),
     ]

@@ -6,17 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import tenacity
 from attrs import define, field
 
 from egcfg.errors import BackendError, UsageError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.backend import Answer, Usage
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.pacing import Pace, pace_folder
-from egcfg_backends_fireworks.requests import prompt_tokens
 from egcfg_backends_fireworks.responses import (
     Completion,
     MalformedResponseError,
@@ -24,23 +24,57 @@ from egcfg_backends_fireworks.responses import (
     parse_json_object,
 )
 from egcfg_backends_fireworks.transport import SdkTransport
+from egcfg_backends_fireworks.wire import prompt_tokens
 
-__all__ = ["EndpointClient"]
+__all__ = ["EndpointClient", "counted"]
 
-STRANGER_ATTEMPTS = 3
-"""Attempts at most where nothing was ever heard from the endpoint: its address may be wrong."""
+UNIDENTIFIED_ATTEMPTS = 3
+"""Attempts at most where no answer was an endpoint's so far: the address may be wrong."""
 T = TypeVar("T")
 
 
 @define
+class _Tally:
+    """What the requests of one piece of work cost so far."""
+
+    usage: Usage = field(factory=Usage)
+
+
+_TALLY: ContextVar[_Tally] = ContextVar("egcfg_backends_fireworks_tally")
+
+
+async def counted(work: Awaitable[T]) -> Answer[T]:
+    """Return what `work` comes to, and what the requests that it made cost.
+
+    Those of tasks that it starts are counted too, and nobody else's: a task inherits the context
+    of whoever starts it.
+
+    Raises:
+        BackendError: `work` raised it; `BackendError.usage` says what was spent.
+    """
+    tally = _Tally()
+    token = _TALLY.set(tally)
+    try:
+        return Answer(await work, tally.usage)
+    except BackendError as error:
+        error.usage = tally.usage
+        raise
+    finally:
+        _TALLY.reset(token)
+
+
+def _spend(**counts: int) -> None:
+    tally = _TALLY.get()
+    tally.usage += Usage(**counts)
+
+
+@define
 class EndpointClient:
-    """A transport with patience.
+    """A transport with patience. Its requests are made inside of `counted` only.
 
     Attributes:
         transport: makes one attempt.
         options: attempts, waits and deadlines.
-        usage: requests and tokens so far, retries included; ``seconds`` is left to the caller,
-            since requests overlap.
         sleep: waits between attempts.
         clock: tells the seconds that the deadline counts.
         pace: how many requests may be in flight, those of other users of this endpoint included.
@@ -48,11 +82,10 @@ class EndpointClient:
 
     transport: SdkTransport
     options: EndpointOptions
-    usage: Usage = field(factory=Usage)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     pace: Pace = field(init=False, repr=False)
-    _met: bool = field(default=False, init=False, repr=False)
+    _identified: bool = field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         folder = pace_folder(self.transport.root, self.transport.key)
@@ -68,8 +101,8 @@ class EndpointClient:
 
         Args:
             request: the fields of the request's body.
-            check: raises MalformedResponseError on an answer that does not fit the question; it
-                is then asked again.
+            check: raises MalformedResponseError on an answer that does not fit the request, which
+                is then sent again.
             attempts: fewer than the options say, where the server may not be able to answer.
 
         Raises:
@@ -84,11 +117,11 @@ class EndpointClient:
             check(completion)
             return completion
 
-        completion = await self._patiently(attempt, attempts)
+        completion = await self._with_retries(attempt, attempts)
         reported = completion.usage
         # Some servers count the first prompt and the first choice only. Echoed rows are no output.
         rows = sum(min(len(c.rows), request["max_tokens"]) for c in completion.choices)
-        self.usage += Usage(
+        _spend(
             input_tokens=max(reported.input_tokens, prompt_tokens(request)),
             cached_tokens=reported.cached_tokens,
             output_tokens=max(reported.output_tokens, rows),
@@ -117,11 +150,11 @@ class EndpointClient:
                 return None  # a web page for every path, as many servers have
 
         try:
-            return await self._patiently(attempt)
+            return await self._with_retries(attempt)
         except (UsageError, RejectedRequestError):
             return None
 
-    async def _patiently(
+    async def _with_retries(
         self, attempt: Callable[[], Awaitable[T]], attempts: int | None = None
     ) -> T:
         deadline = self.clock() + self.options.timeout_s
@@ -129,7 +162,7 @@ class EndpointClient:
             retry=tenacity.retry_if_exception_type(TransientFault),
             stop=lambda state: (
                 state.attempt_number >= self._most_attempts(state, attempts)
-                # A wait that would end behind the deadline is not begun.
+                # A wait that would end after the deadline is not begun.
                 or self.clock() + state.upcoming_sleep >= deadline
             ),
             wait=self._wait,
@@ -156,7 +189,7 @@ class EndpointClient:
             limit = min(self.options.attempt_timeout_s, deadline - self.clock())
             if limit <= 0:
                 raise TransientFault("no turn among the requests in flight")
-            self.usage += Usage(requests=1)
+            _spend(requests=1)
             try:
                 # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.
                 async with asyncio.timeout(limit):
@@ -164,20 +197,22 @@ class EndpointClient:
             except TimeoutError:
                 raise TransientFault(f"no complete answer within {limit:.3g} s") from None
             except MalformedResponseError as error:
-                raise TransientFault(self.transport.redact(str(error)), stranger=True) from None
+                reason = self.transport.redact(str(error))
+                raise TransientFault(reason, unidentified=True) from None
             except TransientFault as fault:
                 if fault.overloaded:
-                    self.pace.pushed_back(self._asked_wait(fault))
+                    await self.pace.pushed_back(self._asked_wait(fault))
                 raise
-            self.pace.answered()
-            self._met = True
+            await self.pace.answered()
+            self._identified = True
             return answer
 
     def _most_attempts(self, state: tenacity.RetryCallState, attempts: int | None) -> int:
         fault = state.outcome.exception() if state.outcome is not None else None
-        stranger = isinstance(fault, TransientFault) and fault.stranger and not self._met
         most = min(self.options.max_attempts, attempts or self.options.max_attempts)
-        return min(most, STRANGER_ATTEMPTS) if stranger else most
+        if isinstance(fault, TransientFault) and fault.unidentified and not self._identified:
+            return min(most, UNIDENTIFIED_ATTEMPTS)
+        return most
 
     def _asked_wait(self, fault: BaseException | None) -> float:
         asked = fault.retry_after if isinstance(fault, TransientFault) else None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import define, field
 
 from egcfg.errors import BackendError
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.backend import Logprobs
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
-__all__ = ["RowReader", "check_row", "check_rows"]
+__all__ = ["RowReader", "check_row", "check_rows", "draft_rows"]
 
 END_TEXTS = frozenset(
     {
@@ -44,20 +45,25 @@ class RowReader:
     Attributes:
         vocabulary: gives tokens their ids.
         top_k: alternatives kept per distribution.
+        end_id: the model's end-of-sequence token, where the server tells it.
         end_ids: tokens known to end a sequence; grows as they are met.
-        dropped: alternatives that no id could be given, so far.
     """
 
     vocabulary: Vocabulary
     top_k: int
+    end_id: int | None = None
     end_ids: set[int] = field(factory=set)
-    dropped: int = 0
 
-    def distribution(self, row: Row) -> TokenLogprobs:
+    def __attrs_post_init__(self) -> None:
+        if self.end_id is not None and self.vocabulary.has_ids:
+            self.vocabulary.learn(self.end_id, b"")
+            self.end_ids.add(self.end_id)
+
+    def distribution(self, row: Row) -> Logprobs:
         """Return the row's alternatives, the `top_k` likeliest of them.
 
-        Some servers add the token that was drawn to the list even where it is less likely than
-        `top_k` others; the cut takes it off again, since nothing is known about those in between.
+        Some servers add the generated token to the list even where it is less likely than `top_k`
+        others; the cut takes it off again, since nothing is known about those in between.
 
         Raises:
             BackendError: none of the row's alternatives can be named.
@@ -67,9 +73,8 @@ class RowReader:
         for piece, logprob in row.alternatives[: self.top_k]:
             token = self.vocabulary.intern(piece)
             if token is None or token in ids:
-                self.dropped += 1
                 continue
-            self._see(token)
+            self._note_if_end(token)
             ids.append(token)
             logprobs.append(logprob)
         if not ids:
@@ -77,10 +82,10 @@ class RowReader:
                 "the endpoint names none of its tokens by id; use a server that does, or one "
                 "that takes text only"
             )
-        return TokenLogprobs(np.array(logprobs), np.array(ids))
+        return Logprobs(np.array(logprobs), np.array(ids))
 
-    def drawn(self, row: Row) -> int | None:
-        """Return the id of the token that was drawn; None where the row is not that one token.
+    def token(self, row: Row) -> int | None:
+        """Return the id of a row's token; None where the row does not stand for one token.
 
         llama.cpp's server writes the tokens of one character as a single row, with the bytes of
         all and the id of the last. Such a row's bytes are not its token's.
@@ -94,11 +99,49 @@ class RowReader:
                 return None
         token = self.vocabulary.intern(piece)
         if token is not None:
-            self._see(token)
+            self._note_if_end(token)
         return token
 
+    def along(self, rows: Sequence[Row]) -> tuple[list[Logprobs], list[int]]:
+        """Return the distributions of generated rows, as far as they are certain, and their tokens.
+
+        Where tokens that are one character share a row, it is not known whose distribution that
+        row tells.
+
+        Returns:
+            Distributions, and the tokens that lead from one to the next: one fewer, where there are
+            any.
+        """
+        distributions: list[Logprobs] = []
+        tokens: list[int] = []
+        for row in rows:
+            token = self.token(row)
+            if token is None:
+                break
+            distributions.append(self.distribution(row))
+            tokens.append(token)
+            if token in self.end_ids:
+                break
+        return distributions, tokens[:-1]
+
+    def of_draft(self, choice: Choice, draft: Sequence[int]) -> list[Logprobs]:
+        """Return the distributions after a prefix and after each token of the draft that follows.
+
+        Args:
+            choice: the server's answer, an echo of the draft and one token more.
+            draft: the tokens that were sent after the prefix.
+
+        Raises:
+            MalformedResponseError: as `draft_rows`.
+        """
+        rows = draft_rows(choice, draft, self.top_k)
+        distributions = [self.distribution(row) for row in rows]
+        if len(rows) == len(draft):
+            distributions.append(self.hidden_end())
+        return distributions
+
     def note_end(self, choice: Choice) -> None:
-        """Learn the end-of-sequence token from a choice whose last row stands behind its text.
+        """Learn the end-of-sequence token from a choice whose last row comes after its text.
 
         No request names stop texts, so ``"stop"`` always means that token.
         """
@@ -111,17 +154,17 @@ class RowReader:
             if token is not None:
                 self.end_ids.add(token)
 
-    def hidden_end(self, end_id: int | None) -> TokenLogprobs:
+    def hidden_end(self) -> Logprobs:
         """Return the distribution where a server ends the text without telling how likely that is.
 
         All that is known is that ending is the likeliest, so it is given the whole mass.
         """
-        token = self.vocabulary.end_token() if end_id is None else end_id
+        token = self.vocabulary.end_token() if self.end_id is None else self.end_id
         self.end_ids.add(token)
-        return TokenLogprobs(np.array([HIDDEN_END_LOGPROB]), np.array([token]))
+        return Logprobs(np.array([HIDDEN_END_LOGPROB]), np.array([token]))
 
-    def _see(self, token: int) -> None:
-        # Control tokens spell nothing where servers hide them; none of them can go on a program.
+    def _note_if_end(self, token: int) -> None:
+        # Control tokens spell nothing where servers hide them; no program goes on with one.
         content = self.vocabulary.content(token)
         if content == b"" or content in END_TEXTS:
             self.end_ids.add(token)
@@ -131,7 +174,7 @@ def check_rows(choice: Choice, top_k: int) -> None:
     """See that a choice's rows account for its text, and each for its token.
 
     Characters that came out as replacement characters cannot be compared, and the row of the
-    end-of-sequence token may stand behind the text.
+    end-of-sequence token may come after the text.
 
     Args:
         choice: the choice.
@@ -182,6 +225,34 @@ def check_row(row: Row, top_k: int) -> None:
         fits = row.logprob <= row.alternatives[-1][1] + SAME
     if not fits:
         raise MalformedResponseError("a row with the alternatives of another token")
+
+
+def draft_rows(choice: Choice, draft: Sequence[int], top_k: int) -> tuple[Row, ...]:
+    """Return the rows of the draft's tokens, and of the token that was generated after them.
+
+    That last row is missing where the sequence ended and the server does not show how.
+
+    Args:
+        choice: the server's answer.
+        draft: the tokens that were sent after the prefix.
+        top_k: alternatives that the server gives per token.
+
+    Raises:
+        MalformedResponseError: they are not there, or name other tokens than were sent.
+    """
+    rows = choice.rows[-len(draft) - 1 :]
+    echoed = [row.token.id for row in rows[:-1]]
+    if echoed != list(draft) and choice.finish == "stop" and draft:
+        # The end, which was generated, may have no row.
+        rows = rows[-len(draft) :]
+        echoed = [row.token.id for row in rows]
+    if len(rows) < len(draft) or not rows:
+        raise MalformedResponseError(f"{len(choice.rows)} rows for a draft of {len(draft)} tokens")
+    if echoed != list(draft):
+        raise MalformedResponseError("an echo of other tokens than were sent")
+    for row in rows:
+        check_row(row, top_k)
+    return rows
 
 
 def _complete(row: Row) -> bool:

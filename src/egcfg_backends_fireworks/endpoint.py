@@ -1,57 +1,60 @@
-"""The backend behind both endpoint names: the seam's synchronous questions over a session."""
+"""What both endpoint backends share: the seam's methods as completion requests."""
 
 from __future__ import annotations
 
-import time
-import weakref
+import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
-from typing import Any, ClassVar, TypeVar
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from attrs import evolve
+from collections.abc import Sequence
+from typing import ClassVar
 
 from egcfg.errors import CapabilityError, UsageError
 from egcfg.interfaces.backend import (
+    Answer,
     Capabilities,
-    ChatMessage,
     Continuation,
     LogprobBackend,
-    LogprobQuery,
-    SampleQuery,
-    ScoreQuery,
-    TokenLogprobs,
-    TokenSequence,
+    LogprobRequest,
+    Logprobs,
+    SampleRequest,
+    ScoreRequest,
     Usage,
 )
-from egcfg_backends_fireworks.client import EndpointClient
+from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg_backends_fireworks.address import api_key, checked_address
+from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import ServerProfile
-from egcfg_backends_fireworks.requests import Dialect
-from egcfg_backends_fireworks.session import Session
+from egcfg_backends_fireworks.sampling import Sampling
+from egcfg_backends_fireworks.scoring import Scoring
+from egcfg_backends_fireworks.server import Server, open_server
 from egcfg_backends_fireworks.transport import SdkTransport
+from egcfg_backends_fireworks.wire import Dialect
 
 __all__ = ["EndpointBackend"]
 
-T = TypeVar("T")
-
 
 class EndpointBackend(LogprobBackend):
-    """A model behind a completions endpoint with log-probabilities.
-
-    The server is probed at the first question. Requests run on an event loop in a thread of their
-    own, so that a backend works inside and outside of a caller's own loop.
+    """A model of a completions endpoint that tells log-probabilities.
 
     Args:
         options: which model, where, and with how much patience.
 
     Raises:
         UsageError: the model is not named, or the API key is not set.
+        ConfigError: the address is none.
+
+    Attributes:
+        address: where the endpoint is, without a trailing slash.
+        key: the API key; empty where none is needed.
     """
 
     Options: ClassVar[type] = EndpointOptions
+
+    key_variable: ClassVar[str]
+    """Name of the environment variable that holds the API key."""
+    dialect: ClassVar[Dialect]
+    """How this service wants its requests worded."""
 
     def __init__(self, options: EndpointOptions) -> None:
         if not options.model:
@@ -59,168 +62,132 @@ class EndpointBackend(LogprobBackend):
                 "an endpoint needs the model's name as the service knows it; pass --model NAME"
             )
         self.options = options
-        self.usage = Usage()
+        self.address = checked_address(options.base_url or self.default_address())
+        self.key = api_key(self.key_variable, self.address)
         self._model = options.model
-        self._connect = self.transport_factory()
-        self._tokenizer = LocalTokenizer(options.tokenizer) if options.tokenizer else None
-        self._exits = ExitStack()
-        # A thread that nobody ends would keep a process that forgets to close from exiting.
-        weakref.finalize(self, self._exits.close)
-        self._portal: BlockingPortal | None = None
-        self._client: EndpointClient | None = None
-        self._opened: Session | None = None
+        self._transport: SdkTransport | None = None
+        self._server: Server
+        self._scoring: Scoring
+        self._sampling: Sampling
 
     @abstractmethod
-    def transport_factory(self) -> Callable[[], SdkTransport]:
-        """Return what opens the connection, in the event loop that is to use it.
-
-        Raises:
-            UsageError: the address or the API key is missing or wrong.
-        """
+    def default_address(self) -> str:
+        """Return where the service is."""
 
     @abstractmethod
-    def dialect(self) -> Dialect:
-        """Return how this service wants things said."""
+    def connect(self) -> SdkTransport:
+        """Return a connection to the endpoint; called on the event loop that is to use it."""
 
     @property
     def model_name(self) -> str:
         """The model's name as the service knows it."""
         return self._model
 
+    async def open(self) -> Usage:
+        """Connect, and probe the server.
+
+        Raises:
+            CapabilityError: it gives no log-probabilities.
+            UsageError, BackendError: it does not answer, or not this user; or there is no local
+                tokenizer where the option says.
+        """
+        source = self.options.tokenizer
+        tokenizer = await asyncio.to_thread(LocalTokenizer, source) if source else None
+        self._transport = self.connect()
+        try:
+            client = EndpointClient(self._transport, self.options)
+            opened = await counted(
+                open_server(client, self.dialect, self._model, self.options, tokenizer)
+            )
+        except BaseException:
+            await self.close()
+            raise
+        self._server = server = opened.value
+        # What is sampled at another temperature than 0 is not what the text is likely to be, and
+        # text that is sent back might be tokenized otherwise.
+        speculates = server.profile.ids_throughout and server.profile.raw
+        self._scoring = Scoring(
+            server=server, generated=self.options.speculated_tokens if speculates else 1
+        )
+        self._sampling = Sampling(server=server)
+        return opened.usage
+
+    async def close(self) -> None:
+        """Close the connections."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    @property
+    def profile(self) -> ServerProfile:
+        """What the probe found."""
+        return self._server.profile
+
     @property
     def capabilities(self) -> Capabilities:
-        """What the server was found to do; probes it if that has not been done."""
-        session = self._session()
-        profile = session.server.profile
+        """What the server was found to do."""
+        server = self._server
         return Capabilities(
-            top_k=profile.top_k,
-            scores_drafts=session.scoring.echoes,
-            context_length=self.options.context_length or profile.context_length,
-            chat=self._tokenizer is not None or profile.chat_template,
-            deterministic=profile.seeded,
-            exact_logprobs=session.scoring.tells_single_tokens,
-            goes_ahead=session.scoring.goes_ahead,
+            chat=server.prompts.tokenizer is not None or server.profile.chat_template,
+            top_k=server.profile.top_k,
+            scores_drafts=server.scores_drafts,
+            exact_logprobs=self._scoring.exact_logprobs,
+            context_length=server.context_length,
         )
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The end-of-sequence tokens met so far; complete for every distribution given out."""
-        return frozenset(self._session().server.reader.end_ids)
+        return frozenset(self._server.reader.end_ids)
 
-    @property
-    def dropped_alternatives(self) -> int:
-        """Alternatives that could be given no token id, so far."""
-        return self._session().server.reader.dropped
-
-    def probe(self) -> ServerProfile:
-        """Return what the server can do; asked once per backend.
+    async def encode(self, prompt: TextPrompt | ChatPrompt) -> Answer[tuple[int, ...]]:
+        """Return the ids of a prompt: the model's own where they can be known, else of pieces.
 
         Raises:
-            CapabilityError: it gives no log-probabilities.
-            UsageError, BackendError: it does not answer, or not this user.
+            CapabilityError: a chat, and neither the server nor a local tokenizer has a template.
+            BackendError: the template refuses the messages, or the server did not answer.
         """
-        return self._session().server.profile
+        return await counted(self._encode(prompt))
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a prompt: the model's own where they can be known, else of pieces."""
-        return self._run(self._session().server.wire.encode, text)
+    async def decode(self, ids: Sequence[int]) -> Answer[str]:
+        """Return the text of generated tokens.
 
-    def count_tokens(self, text: str) -> int:
+        Raises:
+            BackendError: an id was never seen in a prompt or an answer.
+        """
+        return await counted(self._decode(ids))
+
+    async def count_tokens(self, text: str) -> Answer[int]:
         """Return how many tokens a text has: an estimate where only a request would tell."""
-        return self._run(self._session().server.wire.count, text)
+        return await counted(self._server.prompts.count(text))
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of generated tokens."""
-        session = self._session()
-        if session.server.profile.spells_apart:
-            self._run(session.server.speller.learn, ids)
-        return session.server.reader.vocabulary.decode(ids)
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """Return the prompt text of a chat, by the local tokenizer or the server's template.
-
-        Raises:
-            CapabilityError: there is neither.
-        """
-        if self._tokenizer is not None:
-            return self._tokenizer.render_chat(messages)
-        session = self._session()
-        text = None
-        if session.server.profile.chat_template:
-            text = self._run(session.routes.render_chat, messages)
-        if text is None:
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
+        """Return the distributions of each request, in one request for all where possible."""
+        if any(request.draft for request in requests) and not self._server.scores_drafts:
             raise CapabilityError(
-                f"the endpoint has no chat template for {self.model_name}; choose --prompt "
-                "deepseek_instruct or --prompt long_code, or name the model's tokenizer: "
-                "--tokenizer HUB_ID_OR_FOLDER"
+                f"the endpoint scores no drafts (echo: {self.profile.echo}, policy: "
+                f"{self.options.drafts}); send prefixes without drafts"
             )
-        return text
+        return await counted(self._scoring.score(requests))
 
-    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """Return the distributions of each query, in one request for all where possible."""
-        session = self._session()
-        if any(query.draft for query in queries) and not session.scoring.echoes:
-            raise CapabilityError(
-                f"the endpoint scores no drafts (echo: {session.server.profile.echo}, policy: "
-                f"{self.options.drafts}); send sequences without drafts"
-            )
-        return self._run(session.scoring.score, queries)
-
-    def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:
-        """Return where the server went on by itself when it was asked before."""
-        return self._run(self._session().scoring.ahead, sequence)
-
-    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
-        """Return the exact log-probabilities of each query's tokens."""
-        session = self._session()
-        if not session.scoring.tells_single_tokens:
+    async def logprobs(self, requests: Sequence[LogprobRequest]) -> Answer[list[list[float]]]:
+        """Return the exact log-probabilities of each request's tokens."""
+        if not self._scoring.exact_logprobs:
             raise CapabilityError(
                 f"the endpoint tells no log-probabilities of chosen tokens (echo: "
-                f"{session.server.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
+                f"{self.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
             )
-        return self._run(session.scoring.logprobs, queries)
+        return await counted(self._scoring.logprobs(requests))
 
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """Return the continuations of each query, in as few requests as the server allows."""
-        return self._run(self._session().sampling.sample, queries)
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
+        """Return the continuations of each request, in as few requests as the server allows."""
+        return await counted(self._sampling.sample(requests))
 
-    def close(self) -> None:
-        """End the requests in flight and close the connections."""
-        self._portal = self._client = self._opened = None
-        self._exits.close()
+    async def _encode(self, prompt: TextPrompt | ChatPrompt) -> tuple[int, ...]:
+        prompts = self._server.prompts
+        return await prompts.encode(await prompts.text(prompt))
 
-    def _session(self) -> Session:
-        if self._opened is None:
-            self._opened = self._run(self._open, self._started_portal())
-        return self._opened
-
-    async def _open(self, portal: BlockingPortal) -> Session:
-        if self._client is None:
-            transport = self._connect()
-            self._exits.callback(portal.call, transport.close)
-            self._client = EndpointClient(transport, self.options, usage=self.usage)
-        return await Session.open(
-            self._client,
-            self.dialect(),
-            self._model,
-            self.options,
-            self._tokenizer.encode if self._tokenizer is not None else None,
-        )
-
-    def _run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Run a coroutine on the event loop's thread, and count what it cost."""
-        portal = self._started_portal()
-        started = time.perf_counter()
-        try:
-            answer: T = portal.call(function, *args)
-            return answer
-        finally:
-            seconds = self.usage.seconds + time.perf_counter() - started
-            counted = self._client.usage if self._client is not None else self.usage
-            self.usage = evolve(counted, seconds=seconds)
-
-    def _started_portal(self) -> BlockingPortal:
-        if self._portal is None:
-            self._portal = self._exits.enter_context(start_blocking_portal())
-            self._exits.callback(self._portal.call, self._portal.stop, True)
-        return self._portal
+    async def _decode(self, ids: Sequence[int]) -> str:
+        if self.profile.token_id_strings:
+            await self._server.detokenizer.learn(ids)
+        return self._server.reader.vocabulary.decode(ids)

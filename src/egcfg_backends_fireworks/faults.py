@@ -44,7 +44,7 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         reason: what happened, in a few words.
         retry_after: seconds that the server asked to wait; None if it did not.
         overloaded: whether the server says that it has too much to do.
-        stranger: whether the answer, or its absence, could be that of no endpoint at all.
+        unidentified: whether the answer, or its absence, could be that of no endpoint at all.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         retry_after: float | None = None,
         *,
         overloaded: bool = False,
-        stranger: bool = False,
+        unidentified: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
         self.overloaded = overloaded
-        self.stranger = stranger
+        self.unidentified = unidentified
 
 
 class RejectedRequestError(BackendError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from egcfg.errors import CapabilityError, MissingExtraError, UsageError
-from egcfg.interfaces.backend import ChatMessage
+from attrs import asdict
+
+from egcfg.errors import BackendError, CapabilityError, MissingExtraError, UsageError, summarize
+from egcfg.interfaces.prompt import ChatMessage
 
 __all__ = ["LocalTokenizer"]
 
@@ -50,13 +52,24 @@ class LocalTokenizer:
 
         Raises:
             CapabilityError: the tokenizer has no chat template.
+            BackendError: the template refuses the messages.
         """
         if not self._tokenizer.chat_template:
             raise CapabilityError(
                 f"the tokenizer {self._source!r} has no chat template; choose --prompt "
                 "deepseek_instruct or --prompt long_code"
             )
-        text: str = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                [asdict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except TemplateError as error:
+            raise BackendError(
+                f"the chat template of {self._source!r} refuses the messages: {summarize(error)}; "
+                "choose another prompt: --prompt long_code"
+            ) from error
         return text

@@ -38,9 +38,9 @@ class EndpointOptions:
         model: the model's name as the endpoint knows it; always required.
         base_url: where the endpoint is; None: the service's own address.
         top_k: alternatives asked for per token; a server may give fewer.
-        timeout_s: deadline of one question, all attempts and waits together.
+        timeout_s: deadline of one request, all attempts and waits together.
         attempt_timeout_s: after this long an attempt is cut off and made again.
-        max_attempts: attempts per question.
+        max_attempts: attempts per request.
         backoff_s: wait before the second attempt; doubled each time, with jitter.
         max_backoff_s: the longest such wait.
         max_retry_after_s: the longest wait that a server may ask for.
@@ -48,8 +48,8 @@ class EndpointOptions:
             use the same address and key; fewer while the service is overloaded.
         context_length: tokens of prompt and answer together, where the server does not say.
         drafts: how drafted lines are scored.
-        lookahead: tokens that a server goes on by itself where no draft foretells them, so that
-            they take one request; 1: none but the one that is asked about.
+        speculated_tokens: tokens that a server is let generate at once where there is no draft, so
+            that they take one request; 1: none but the one that is needed.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template and exact
             token counts; needs egcfg[hf]. None: the server is asked.
     """
@@ -72,8 +72,13 @@ class EndpointOptions:
     max_concurrency: int = field(default=8, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
     context_length: int | None = None
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
-    lookahead: int = field(default=8, validator=validators.ge(1))
+    speculated_tokens: int = field(default=8, validator=validators.ge(1))
     tokenizer: str | None = None
+
+    @property
+    def model_name(self) -> str | None:
+        """The model's name in results."""
+        return self.model
 
 
 @frozen(kw_only=True)

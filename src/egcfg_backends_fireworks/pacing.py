@@ -12,8 +12,8 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -28,6 +28,8 @@ POLL_S = 0.005
 """Between two looks for a free slot: what another process gives back wakes nobody here."""
 FORGOTTEN_S = 300.0
 """After so long without a word from the service, what it asked for before is out of date."""
+POLL_LOCK_S = 0.001
+"""Between two tries to read or write what the service has asked for."""
 
 
 def pace_folder(address: str, key: str) -> Path:
@@ -85,66 +87,60 @@ class Pace:
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _turns: asyncio.Semaphore = field(init=False, repr=False)
+    _looking: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Whoever cannot get a slot anyhow need not look for one again and again.
         self._turns = asyncio.Semaphore(self.most)
 
-    @property
-    def limit(self) -> int:
-        """Requests that may be in flight now, of all users together."""
-        with self._locked():
+    async def limit(self) -> int:
+        """Return how many requests may be in flight now, of all users together."""
+        async with self._locked():
             return int(self._read().limit)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait until one more request may be sent, and hold its place."""
         async with self._turns:
-            while (held := self._take()) is None:
-                await asyncio.sleep(POLL_S)
+            async with self._looking:  # one for all: looking keeps the event loop busy
+                while (held := _free_slot(self.folder, await self.limit())) is None:
+                    await asyncio.sleep(POLL_S)
             try:
-                while (wait := self._wait()) > 0:
+                while (wait := await self._wait()) > 0:
                     await self.sleep(wait)
                 yield
             finally:
                 held.release()
 
-    def answered(self) -> None:
+    async def answered(self) -> None:
         """Note that the service kept up: one more request per round of answers."""
-        with self._locked():
+        async with self._locked():
             state = self._read()
             if state.limit < self.most:
                 state.limit += 1.0 / state.limit
                 self._write(state)
 
-    def pushed_back(self, wait: float) -> None:
+    async def pushed_back(self, wait: float) -> None:
         """Note that the service was overloaded: half as many, and none for `wait` seconds."""
-        with self._locked():
+        async with self._locked():
             state = self._read()
             state.limit = max(1.0, state.limit / 2.0)
             state.not_before = max(state.not_before, self.clock() + wait)
             self._write(state)
 
-    def _take(self) -> FileLock | None:
-        for number in range(self.limit):
-            # A lock object counts its own holders; only a new one asks the kernel.
-            lock = FileLock(self.folder / f"slot-{number}", thread_local=False, blocking=False)
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            return lock
-        return None
-
-    def _wait(self) -> float:
-        with self._locked():
+    async def _wait(self) -> float:
+        async with self._locked():
             return self._read().not_before - self.clock()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Held for microseconds, so it may keep an event loop waiting.
-        with FileLock(self.folder / "lock", poll_interval=0.001):
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        # Others hold it for microseconds, unless the kernel stops them meanwhile.
+        while (lock := _taken(self.folder / "lock")) is None:
+            await asyncio.sleep(POLL_LOCK_S)
+        try:
             yield
+        finally:
+            lock.release()
 
     def _read(self) -> _State:
         now = self.clock()
@@ -163,3 +159,20 @@ class Pace:
     @property
     def _file(self) -> Path:
         return self.folder / "state"
+
+
+def _free_slot(folder: Path, limit: int) -> FileLock | None:
+    """Return the lock of one of the first `limit` slots, now held; None: all are taken."""
+    slots = (_taken(folder / f"slot-{number}") for number in range(limit))
+    return next((lock for lock in slots if lock is not None), None)
+
+
+def _taken(path: Path) -> FileLock | None:
+    """Return the lock of a file, now held; None: somebody else holds it."""
+    # A lock object counts its own holders; only a new one asks the kernel.
+    lock = FileLock(path, thread_local=False, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock

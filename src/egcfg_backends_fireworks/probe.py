@@ -8,15 +8,16 @@ from typing import Any
 from attrs import evolve, frozen
 
 from egcfg.errors import BackendError, CapabilityError
+from egcfg.interfaces.prompt import ChatMessage
 from egcfg_backends_fireworks.client import EndpointClient
+from egcfg_backends_fireworks.comparison import Echo, alike, close, echo_kind
 from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.likeness import Echo, alike, close, echo_kind
-from egcfg_backends_fireworks.requests import Prompt, Requests
 from egcfg_backends_fireworks.responses import Choice, Completion, Row
 from egcfg_backends_fireworks.server_routes import ServerRoutes
+from egcfg_backends_fireworks.wire import RequestBuilder, WirePrompt
 
-__all__ = ["STEERING_BIAS", "ServerProfile", "probe_server"]
+__all__ = ["FORCING_BIAS", "ServerProfile", "probe_server"]
 
 PROMPT = "def add(a, b):\n    return a"
 OTHER_PROMPT = "numbers = [1, 2, 3]\nfor number in"
@@ -26,7 +27,7 @@ TRIES = 3
 """How often a server is asked for what it does not seem to have."""
 OPTIONAL_ATTEMPTS = 3
 """Attempts at what a server need not be able to do, each of these times."""
-STEERING_BIAS = 100.0
+FORCING_BIAS = 100.0
 """Enough to lift any token above all others."""
 
 
@@ -39,19 +40,20 @@ class ServerProfile:
         top_k: alternatives per token that the server gives.
         extras: whether it takes sampling parameters beyond OpenAI's (``top_k``, ``min_p``).
         token_ids: whether it names tokens by the model's ids, alternatives included.
-        spells_apart: whether it tells only on a route of its own (``/detokenize``) what they spell.
+        token_id_strings: whether it names them as ``token_id:N``, and tells their texts only on a
+            route of its own (``/detokenize``).
         prompt_ids: whether it takes token ids as a prompt, to the same effect as their text.
         tokenizes: whether it turns text into token ids (``/tokenize``).
         multiple: whether one request brings several continuations (``n``).
         seeded: whether the same seed brought the same continuations.
         raw: whether log-probabilities are the model's own, whatever temperature and top-p.
         batches: whether one request may hold several prompts, each answered as if it were alone.
-        steering_id: a token that ``logit_bias`` can force while the log-probabilities stay as they
-            are; None: the server cannot do that.
+        logit_bias_id: a token that ``logit_bias`` can force while the log-probabilities stay as
+            they are; None: the server cannot do that.
         echo: what the server makes of ``echo``.
         echo_last: whether it can echo just the end of a prompt, rightly.
         batched_echo: whether it echoes rightly for several prompts in one request.
-        named_echo: whether it does so for text, too, and tells which ids it read it as.
+        text_echo: whether it does so for text, too, and tells which ids it read it as.
         chat_template: whether it renders chats as text, or as tokens.
         context_length: tokens of prompt and answer together; None: it does not say.
         end_id: the model's end-of-sequence token; None: it does not say.
@@ -61,18 +63,18 @@ class ServerProfile:
     top_k: int
     extras: bool
     token_ids: bool
-    spells_apart: bool
+    token_id_strings: bool
     prompt_ids: bool
     tokenizes: bool
     multiple: bool
     seeded: bool
     raw: bool
     batches: bool
-    steering_id: int | None
+    logit_bias_id: int | None
     echo: Echo
     echo_last: bool
     batched_echo: bool
-    named_echo: bool
+    text_echo: bool
     chat_template: bool
     context_length: int | None
     end_id: int | None
@@ -90,17 +92,17 @@ class _Known:
     Attributes:
         prompt: as it is sent.
         rows: the two tokens of its greedy continuation; their distributions are the model's own.
-        continued: the prompt with these tokens behind it; None where they are not to be sent back.
+        continued: the prompt and these tokens; None where they are not to be sent back.
     """
 
-    prompt: Prompt
+    prompt: WirePrompt
     rows: tuple[Row, ...]
-    continued: Prompt | None
+    continued: WirePrompt | None
 
 
 async def probe_server(
-    client: EndpointClient, requests: Requests, routes: ServerRoutes
-) -> tuple[ServerProfile, Requests]:
+    client: EndpointClient, requests: RequestBuilder, routes: ServerRoutes
+) -> tuple[ServerProfile, RequestBuilder]:
     """Ask a server a dozen short questions.
 
     What is not found is looked for again, so that a faulty answer makes no run slow.
@@ -114,29 +116,29 @@ async def probe_server(
     """
     requests, greedy = await _greedy(client, requests)
     token = greedy.rows[0].token
-    if _unspelt(greedy) and (token.id is None or await routes.detokenize(token.id) is None):
-        requests, greedy = await _greedy(client, evolve(requests, id_names=False))
+    if _without_text(greedy) and (token.id is None or await routes.detokenize(token.id) is None):
+        requests, greedy = await _greedy(client, evolve(requests, token_id_strings=False))
     pieces = [row.token for row in greedy.rows]
     pieces += [piece for row in greedy.rows for piece, _ in row.alternatives]
     token_ids = all(piece.id is not None for piece in pieces)
-    raw = await _confirmed(lambda: _Questions(client, requests).same_when_hot(greedy))
-    ask = _Questions(client, requests, 0.0 if raw else 1.0)
+    raw = await _confirmed(lambda: _Checks(client, requests).same_when_hot(greedy))
+    checks = _Checks(client, requests, 0.0 if raw else 1.0)
     if not raw:
         # Temperature 0 may have made a certainty of the likeliest token.
-        greedy = await _ask(client, requests, temperature=1.0)
+        greedy = await _continuation(client, requests, temperature=1.0)
     tokenized = await routes.tokenize(PROMPT)
     ids = greedy.prompt_ids if tokenized is None else tokenized
     prompt_ids = False
     if token_ids and ids is not None:
-        prompt_ids = await _confirmed(lambda: ask.reads(ids, greedy))
+        prompt_ids = await _confirmed(lambda: checks.reads(ids, greedy))
     first = _known(ids if prompt_ids and ids is not None else PROMPT, greedy)
-    second = await ask.other(first, routes)
-    drawn, seeded = await ask.several(first)
+    second = await checks.other(first, routes)
+    sampled, seeded = await checks.several(first)
 
     echo, echo_last = Echo.IGNORED, False
     if first.continued is not None:
-        echo = await ask.echo(first, 0)
-        echo_last = await ask.echo(first, 2) is Echo.RIGHT
+        echo = await checks.echo(first, 0)
+        echo_last = await checks.echo(first, 2) is Echo.RIGHT
     last = 2 if echo_last else 0
     right = echo_last or echo is Echo.RIGHT
     pair = None if second is None else (first, second)
@@ -146,25 +148,25 @@ async def probe_server(
             top_k=min(len(greedy.rows[0].alternatives), requests.top_k),
             extras=requests.extras,
             token_ids=token_ids,
-            spells_apart=_unspelt(greedy),
+            token_id_strings=_without_text(greedy),
             prompt_ids=prompt_ids,
             tokenizes=tokenized is not None,
-            multiple=drawn == 2,
+            multiple=sampled == 2,
             seeded=seeded,
             raw=raw,
-            batches=pair is not None and await _confirmed(lambda: ask.batch(pair)),
-            steering_id=await ask.steering_id(first) if token_ids else None,
+            batches=pair is not None and await _confirmed(lambda: checks.batch(pair)),
+            logit_bias_id=await checks.logit_bias_id(first) if token_ids else None,
             echo=echo,
             echo_last=echo_last,
             batched_echo=right
             and pair is not None
-            and await _confirmed(lambda: ask.batched_echo(pair, last)),
-            # Who has a route for that need not be asked.
-            named_echo=right
+            and await _confirmed(lambda: checks.batched_echo(pair, last)),
+            # A server with a route for that need not be asked.
+            text_echo=right
             and prompt_ids
             and tokenized is None
-            and await _confirmed(lambda: ask.named_echo(first, greedy.text, last)),
-            chat_template=await routes.render_chat([{"role": "user", "content": "hi"}]) is not None,
+            and await _confirmed(lambda: checks.text_echo(first, greedy.text, last)),
+            chat_template=await routes.render_chat([ChatMessage("user", "hi")]) is not None,
             context_length=await routes.context_length(requests.model),
             end_id=await routes.end_id(),
         ),
@@ -172,21 +174,25 @@ async def probe_server(
     )
 
 
-async def _greedy(client: EndpointClient, requests: Requests) -> tuple[Requests, Choice]:
+async def _greedy(
+    client: EndpointClient, requests: RequestBuilder
+) -> tuple[RequestBuilder, Choice]:
     """Return the requests that the server takes, and its greedy continuation of the prompt."""
     refusal: RejectedRequestError | None = None
     for top_k in (requests.top_k, *(k for k in TOP_KS if k < requests.top_k)):
         for extras in (True, False) if requests.dialect.extras else (False,):
             narrowed = evolve(requests, top_k=top_k, extras=extras)
             try:
-                return narrowed, await _ask(client, narrowed)
+                return narrowed, await _continuation(client, narrowed)
             except RejectedRequestError as error:
                 refusal = error
     assert refusal is not None  # the loops run at least once
     raise refusal
 
 
-async def _ask(client: EndpointClient, requests: Requests, temperature: float = 0.0) -> Choice:
+async def _continuation(
+    client: EndpointClient, requests: RequestBuilder, temperature: float = 0.0
+) -> Choice:
     request = requests.completion(PROMPT, max_tokens=2, temperature=temperature, seed=7)
     best: Choice | None = None
 
@@ -228,8 +234,8 @@ async def _with_rows(
 
 
 @frozen
-class _Questions:
-    """The questions, each of which a server may refuse.
+class _Checks:
+    """What is tried out; a server may refuse each of it.
 
     Attributes:
         client: asks the server.
@@ -238,7 +244,7 @@ class _Questions:
     """
 
     client: EndpointClient
-    requests: Requests
+    requests: RequestBuilder
     temperature: float = 0.0
 
     async def same_when_hot(self, greedy: Choice) -> bool:
@@ -253,7 +259,7 @@ class _Questions:
 
     async def other(self, first: _Known, routes: ServerRoutes) -> _Known | None:
         """Return what is known of another prompt, in the form of the first one."""
-        prompt: Prompt | None = OTHER_PROMPT
+        prompt: WirePrompt | None = OTHER_PROMPT
         request = self._word(OTHER_PROMPT, max_tokens=2)
         choice = (await _with_rows(self.client, request)).choices[0]
         if not isinstance(first.prompt, str):
@@ -265,11 +271,11 @@ class _Questions:
         """Return how many of two continuations came, and whether the same ones came again."""
         request = self.requests.completion(known.prompt, max_tokens=4, temperature=2.0, n=2, seed=7)
         try:
-            drawn = await self._answer(request)
+            sampled = await self._answer(request)
             again = await self._answer(request)
         except BackendError:
             return 1, False
-        return len(drawn.choices), _texts(drawn) == _texts(again)
+        return len(sampled.choices), _texts(sampled) == _texts(again)
 
     async def batch(self, known: tuple[_Known, ...]) -> bool:
         """Whether several prompts in one request are answered like single ones."""
@@ -289,10 +295,10 @@ class _Questions:
             for choice, each in zip(choices, known, strict=True)
         )
 
-    async def named_echo(self, known: _Known, continuation: str, last: int) -> bool:
-        """Whether text is echoed like ids, with the ids of all of it beside; two at once."""
+    async def text_echo(self, known: _Known, continuation: str, last: int) -> bool:
+        """Whether text is echoed like ids, with the ids of all of it; two at once."""
         prompts = (PROMPT, PROMPT + continuation)
-        request = self._word(*prompts, echo=last, names_prompt=True)
+        request = self._word(*prompts, echo=last, prompt_ids=True)
         choices = (await self._answer(request)).choices
         return [choice.prompt_ids for choice in choices] == [known.prompt, known.continued] and (
             echo_kind(choices[1].rows, known.rows, last) is Echo.RIGHT
@@ -320,14 +326,14 @@ class _Questions:
                 break
         return kind
 
-    async def steering_id(self, known: _Known) -> int | None:
+    async def logit_bias_id(self, known: _Known) -> int | None:
         """Force the second likeliest token, and see whether the distribution stays the same."""
         first = known.rows[0]
         others = [(p.id, value) for p, value in first.alternatives if p != first.token]
         if not others or others[0][0] is None:
             return None
         target, logprob = others[0]
-        request = self._word(known.prompt, bias={target: STEERING_BIAS})
+        request = self._word(known.prompt, logit_bias={target: FORCING_BIAS})
 
         async def steered() -> bool:
             rows = (await self._answer(request)).choices[0].rows
@@ -339,21 +345,21 @@ class _Questions:
 
         return target if await _confirmed(steered) else None
 
-    def _word(self, *prompts: Prompt, **fields: Any) -> dict[str, Any]:
+    def _word(self, *prompts: WirePrompt, **fields: Any) -> dict[str, Any]:
         return self.requests.completion(*prompts, temperature=self.temperature, **fields)
 
     async def _answer(self, request: dict[str, Any]) -> Completion:
         return await _with_rows(self.client, request, attempts=OPTIONAL_ATTEMPTS)
 
 
-def _unspelt(choice: Choice) -> bool:
+def _without_text(choice: Choice) -> bool:
     return any(row.token.content is None for row in choice.rows)
 
 
-def _known(prompt: Prompt, choice: Choice) -> _Known:
+def _known(prompt: WirePrompt, choice: Choice) -> _Known:
     text = "".join(row.token.text or "" for row in choice.rows)
     ids = tuple(row.token.id for row in choice.rows if row.token.id is not None)
-    continued: Prompt | None = None
+    continued: WirePrompt | None = None
     if not isinstance(prompt, str):
         continued = prompt + ids if len(ids) == 2 else None
     elif text and text == choice.text:
@@ -361,11 +367,11 @@ def _known(prompt: Prompt, choice: Choice) -> _Known:
     return _Known(prompt, choice.rows, continued if len(choice.rows) == 2 else None)
 
 
-async def _confirmed(question: Callable[[], Awaitable[bool]]) -> bool:
+async def _confirmed(check: Callable[[], Awaitable[bool]]) -> bool:
     """Return whether one of a few answers is yes; a refusal is a no."""
     for _ in range(TRIES):
         try:
-            if await question():
+            if await check():
                 return True
         except RejectedRequestError:
             return False

@@ -58,7 +58,7 @@ class Piece:
 
 @frozen
 class Row:
-    """One position: the token that stands there, and the likeliest ones that could.
+    """One position: the token there, and the likeliest ones that could be.
 
     Attributes:
         token: the token.
@@ -237,7 +237,7 @@ def _with_ids(rows: tuple[Row, ...], ids: Sequence[int] | None) -> tuple[Row, ..
     if ids is None:
         return rows
     if len(ids) < len(rows) and all(row.token.id is not None for row in rows):
-        # An echo's rows name themselves; the ids are those of what was generated behind them.
+        # An echo's rows name themselves; the ids are those of what was generated after them.
         return rows[: -len(ids)] + _with_ids(rows[-len(ids) :], ids) if ids else rows
     if len(ids) != len(rows):
         raise MalformedResponseError(f"{len(rows)} rows with {len(ids)} token ids")

@@ -1,17 +1,20 @@
-"""Draws continuations, in as few requests as possible; cut here at their lines and stops."""
+"""Samples continuations, in as few requests as possible; they are cut here at lines and stops."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from attrs import define, evolve, field
+from attrs import define, field, frozen
 
-from egcfg.interfaces.backend import Continuation, SampleQuery, TokenLogprobs
-from egcfg_backends_fireworks.connection import Connection
-from egcfg_backends_fireworks.distributions import RowReader, check_rows
+from egcfg.interfaces.backend import Continuation, SampleRequest
+from egcfg_backends_fireworks.bounded import BoundedDict
+from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
-from egcfg_backends_fireworks.together import together
+from egcfg_backends_fireworks.gather import gather
+from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
+from egcfg_backends_fireworks.scored_prefixes import prefix_key
+from egcfg_backends_fireworks.server import Server
 
 __all__ = ["Sampling"]
 
@@ -19,183 +22,211 @@ MOST_CHOICES = 128
 """Continuations in one request at most, as the services document it."""
 TOKENS_PER_LINE = 24
 """Tokens asked for at first per line wanted: more than most lines of code take. What is missing
-takes another request; what a server generates behind the cut is kept for when it is wanted."""
+takes another request; what a server generates after the cut is kept for when it is wanted."""
+REMEMBERED = 1024
+"""Prefixes after which unused tokens are kept: the candidates of a line, of dozens of tasks."""
+
+Manner: TypeAlias = tuple[float, float]
+"""Temperature and top-p: what the continuations of one request have in common."""
+
+
+@frozen
+class _Sampled:
+    """Tokens that a server sampled.
+
+    Attributes:
+        tokens: their ids; None where a row does not stand for one token.
+        ended: whether the model ended the text after them.
+    """
+
+    tokens: tuple[int | None, ...]
+    ended: bool
 
 
 @define(eq=False)
-class _Draft:
-    """A continuation on its way."""
+class _SamplingState:
+    """A continuation that is being sampled."""
 
-    query: SampleQuery
+    request: SampleRequest
     seed: int
-    ids: list[int] = field(factory=list)
-    scores: list[TokenLogprobs] = field(factory=list)
+    ids: tuple[int, ...] = ()
     text: str = ""
     done: bool = False
     finished: bool = False
-    rest: Choice | None = None
+    unused: _Sampled | None = None
 
     @property
     def prefix(self) -> tuple[int, ...]:
         """What it is to be continued from."""
-        return (*self.query.sequence.ids, *self.ids)
+        return self.request.ids + self.ids
 
     @property
-    def room(self) -> int:
+    def wanted(self) -> int:
         """Tokens to ask for."""
-        params = self.query.params
-        room = params.max_tokens - len(self.ids)
+        params = self.request.params
+        left = params.max_tokens - len(self.ids)
         if params.max_lines is None:
-            return room
-        return min(room, TOKENS_PER_LINE * max(1, params.max_lines - self.text.count("\n")))
+            return left
+        return min(left, TOKENS_PER_LINE * max(1, params.max_lines - self.text.count("\n")))
 
     @property
-    def manner(self) -> tuple[float, float]:
-        """How it is drawn: drafts of one request have this in common."""
-        return self.query.params.temperature, self.query.params.top_p
+    def manner(self) -> Manner:
+        """How it is sampled."""
+        return self.request.params.temperature, self.request.params.top_p
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has come to one of its limits."""
+        params = self.request.params
+        return (
+            len(self.ids) >= params.max_tokens
+            or (params.max_lines is not None and self.text.count("\n") >= params.max_lines)
+            or any(stop in self.text for stop in params.stop)
+        )
 
 
 @define(kw_only=True)
 class Sampling:
     """Asks for continuations.
 
+    What a server sampled after the end of a continuation is kept, and given to the next request
+    for one continuation that goes on from there in the same manner. A request for several asks for
+    new ones.
+
     Attributes:
         server: who is asked.
     """
 
-    server: Connection
+    server: Server
     _most_choices: int = field(default=MOST_CHOICES, init=False, repr=False)
+    _unused: BoundedDict[tuple[bytes, Manner], list[_Sampled]] = field(
+        factory=lambda: BoundedDict(REMEMBERED), init=False, repr=False
+    )
 
-    async def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """Return the continuations of each query.
+    async def sample(self, requests: Sequence[SampleRequest]) -> list[list[Continuation]]:
+        """Return the continuations of each request.
 
-        What starts from the same prompt is asked for as several choices, what starts from different
-        ones as several prompts: each in one request, if the server can do that.
+        What goes on from the same prefix is asked for as several choices, what goes on from
+        different ones as several prompts: each in one request, if the server can do that.
 
         Raises:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
-        drafts = [
-            [_Draft(query, query.params.seed + index) for index in range(query.count)]
-            for query in queries
+        states = [
+            [_SamplingState(request, request.params.seed + i) for i in range(request.count)]
+            for request in requests
         ]
-        for query, [first, *_] in zip(queries, drafts, strict=True):
-            if query.rest is not None:
-                _extend(first, query.rest, self.server.reader)
-        going = [draft for each in drafts for draft in each if not draft.done]
-        while going:
-            for manner in dict.fromkeys(draft.manner for draft in going):
-                await self._go_on([draft for draft in going if draft.manner == manner])
-            going = [draft for draft in going if not draft.done]
-        # Where rows show what temperature and top-p made of the distributions, what these were
-        # before is not known.
+        for some in states:
+            if len(some) == 1:
+                self._continue_unused(some[0])
+        pending = [state for some in states for state in some if not state.done]
+        while pending:
+            for manner in dict.fromkeys(state.manner for state in pending):
+                await self._continue([state for state in pending if state.manner == manner])
+            pending = [state for state in pending if not state.done]
+        self._keep_unused([state for some in states for state in some])
         return [
-            [_continuation(each, scored=self.server.profile.raw) for each in some]
-            for some in drafts
+            [Continuation(ids=s.ids, text=s.text, finished=s.finished) for s in some]
+            for some in states
         ]
 
-    async def _go_on(self, drafts: Sequence[_Draft]) -> None:
-        """Take each draft further by one answer."""
-        starts: dict[tuple[int, ...], list[_Draft]] = {}
-        for draft in drafts:
-            starts.setdefault(draft.prefix, []).append(draft)
+    def _continue_unused(self, state: _SamplingState) -> None:
+        """Take a continuation further by what was sampled after its prefix before."""
+        if unused := self._unused.get(_key(state)):
+            self._extend(state, unused.pop(0))
+
+    def _keep_unused(self, states: Sequence[_SamplingState]) -> None:
+        """Keep what was sampled beyond the ends of continuations, rather than what was before."""
+        kept: dict[tuple[bytes, Manner], list[_Sampled]] = {}
+        for state in states:
+            if state.unused is not None:
+                kept.setdefault(_key(state), []).append(state.unused)
+        self._unused.update(kept)
+
+    async def _continue(self, states: Sequence[_SamplingState]) -> None:
+        """Take each continuation further by one answer."""
+        starts: dict[tuple[int, ...], list[_SamplingState]] = {}
+        for state in states:
+            starts.setdefault(state.prefix, []).append(state)
         single = [some[0] for some in starts.values() if len(some) == 1]
         # One after the other: llama.cpp's server mixes up its caches when several prompts with
         # several choices each are evaluated together.
         for some in starts.values():
             if len(some) > 1:
-                await self._alike(some)
+                await self._choices(some)
         if single:
-            await self._different(single)
+            await self._prompts(single)
 
-    async def _alike(self, drafts: Sequence[_Draft]) -> None:
+    async def _choices(self, states: Sequence[_SamplingState]) -> None:
         """Ask for several choices of one prompt."""
-        if not self.server.profile.multiple or len(drafts) > self._most_choices:
-            await together([self._different([draft]) for draft in drafts])
+        if not self.server.profile.multiple or len(states) > self._most_choices:
+            await gather(self._prompts([state]) for state in states)
             return
         try:
-            await self._ask(drafts, [drafts[0].prefix], n=len(drafts))
+            await self._ask(states, [states[0].prefix], n=len(states))
         except RejectedRequestError:
             # More than this server's `n` may be: one request each, now and from now on.
-            self._most_choices = len(drafts) - 1
-            await self._alike(drafts)
+            self._most_choices = min(self._most_choices, len(states) - 1)
+            await self._choices(states)
 
-    async def _different(self, drafts: Sequence[_Draft]) -> None:
+    async def _prompts(self, states: Sequence[_SamplingState]) -> None:
         """Ask for one choice of each prompt."""
-        if len(drafts) > 1 and not self.server.profile.batches:
-            await together([self._different([draft]) for draft in drafts])
+        if len(states) > 1 and not self.server.profile.batches:
+            await gather(self._prompts([state]) for state in states)
             return
-        await self._ask(drafts, [draft.prefix for draft in drafts])
+        await self._ask(states, [state.prefix for state in states])
 
     async def _ask(
-        self, drafts: Sequence[_Draft], prefixes: Sequence[tuple[int, ...]], n: int = 1
+        self, states: Sequence[_SamplingState], prefixes: Sequence[tuple[int, ...]], n: int = 1
     ) -> None:
-        temperature, top_p = drafts[0].manner
-        request = self.server.requests.completion(
-            *[await self.server.wire.wire(prefix) for prefix in prefixes],
-            max_tokens=max(draft.room for draft in drafts),
+        server, (temperature, top_p) = self.server, states[0].manner
+        body = server.requests.completion(
+            *[await server.prompts.wire(prefix) for prefix in prefixes],
+            max_tokens=max(state.wanted for state in states),
             temperature=temperature,
             top_p=top_p,
             n=n,
-            seed=drafts[0].seed + len(drafts[0].ids),
-            cache_key=self.server.cache_key(drafts[0].query.sequence.role),
+            seed=states[0].seed + len(states[0].ids),
+            cache_key=server.cache_key(prefixes[0]),
         )
 
         def check(completion: Completion) -> None:
-            if len(completion.choices) != len(drafts):
+            if len(completion.choices) != len(states):
                 raise MalformedResponseError(
-                    f"{len(completion.choices)} continuations instead of {len(drafts)}"
+                    f"{len(completion.choices)} continuations instead of {len(states)}"
                 )
             for choice in completion.choices:
-                check_rows(choice, self.server.profile.top_k)
+                check_rows(choice, server.profile.top_k)
 
-        choices = await self.server.speller.spelt(
-            (await self.server.client.complete(request, check)).choices
-        )
-        for draft, choice in zip(drafts, choices, strict=True):
-            self.server.reader.note_end(choice)
-            _extend(draft, choice, self.server.reader)
+        completion = await server.client.complete(body, check)
+        choices = await server.detokenizer.with_texts(completion.choices)
+        for state, choice in zip(states, choices, strict=True):
+            server.reader.note_end(choice)
+            if server.profile.raw:
+                # Elsewhere rows show what temperature and top-p made of the distributions.
+                server.scored.remember(state.prefix, *server.reader.along(choice.rows))
+            tokens = tuple(map(server.reader.token, choice.rows))
+            self._extend(state, _Sampled(tokens, choice.finish == "stop"))
 
-
-def _continuation(draft: _Draft, *, scored: bool) -> Continuation:
-    return Continuation(
-        ids=tuple(draft.ids),
-        text=draft.text,
-        finished=draft.finished,
-        scores=tuple(draft.scores) if scored else None,
-        rest=draft.rest,
-    )
-
-
-def _extend(draft: _Draft, choice: Choice, reader: RowReader) -> None:
-    """Take the choice's tokens up to a limit; a draft that cannot go on is done."""
-    before = len(draft.ids)
-    for number, row in enumerate(choice.rows, 1):
-        token = reader.drawn(row)
-        if token is None:
-            # Tokens whose ids are not known cannot be sent back, so the draft ends before them.
-            draft.done = True
-            return
-        if token in reader.end_ids:
-            draft.done = draft.finished = True
-            return
-        draft.ids.append(token)
-        draft.scores.append(reader.distribution(row))
-        draft.text = reader.vocabulary.decode(draft.ids)
-        if _is_complete(draft):
-            draft.done = True
-            if number < len(choice.rows):
-                draft.rest = evolve(choice, rows=choice.rows[number:])
-            return
-    draft.finished = choice.finish == "stop"
-    # Without progress (a character that one request cannot complete) asking again is in vain.
-    draft.done = draft.finished or len(draft.ids) == before
+    def _extend(self, state: _SamplingState, sampled: _Sampled) -> None:
+        """Take the sampled tokens up to a limit; a continuation that cannot go on is done."""
+        reader, before = self.server.reader, len(state.ids)
+        for number, token in enumerate(sampled.tokens, 1):
+            if token is None or token in reader.end_ids:
+                # Tokens whose ids are not known cannot be sent back: a continuation ends before.
+                state.done, state.finished = True, token is not None
+                return
+            state.ids += (token,)
+            state.text = reader.vocabulary.decode(state.ids)
+            if state.complete:
+                state.done = True
+                if number < len(sampled.tokens):
+                    state.unused = _Sampled(sampled.tokens[number:], sampled.ended)
+                return
+        state.finished = sampled.ended
+        # Without progress (a character that one request cannot complete) asking again is in vain.
+        state.done = state.finished or len(state.ids) == before
 
 
-def _is_complete(draft: _Draft) -> bool:
-    params = draft.query.params
-    return (
-        len(draft.ids) >= params.max_tokens
-        or (params.max_lines is not None and draft.text.count("\n") >= params.max_lines)
-        or any(stop in draft.text for stop in params.stop)
-    )
+def _key(state: _SamplingState) -> tuple[bytes, Manner]:
+    return prefix_key(state.prefix), state.manner

@@ -1,284 +1,257 @@
-"""Next-token distributions of several sequences, in as few requests as the server allows.
+"""Next-token distributions after several prefixes, in as few requests as the server allows.
 
 Both branches and all drafts of a line go out as one request where the server takes several prompts
 at once: it answers them in one round trip, and a limit on requests sees one. Elsewhere as many
-requests go out at the same time. A prompt cache loses nothing by it: a request of both branches
-bears the key of the first, which is also the key under which candidates are sampled, so the
-growing text is found again; the other branch has a new signal, and so a new text, at every line.
+requests go out at the same time. A prompt cache loses nothing by it: prompts that begin alike bear
+the same cache key, whatever they are for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 
-from egcfg.interfaces.backend import LogprobQuery, ScoreQuery, TokenLogprobs, TokenSequence
-from egcfg_backends_fireworks.connection import Connection
-from egcfg_backends_fireworks.distributions import check_rows
-from egcfg_backends_fireworks.drafts import draft_distributions, draft_rows
-from egcfg_backends_fireworks.lookahead import Lookahead
-from egcfg_backends_fireworks.probe import STEERING_BIAS
-from egcfg_backends_fireworks.prompts import Guess
-from egcfg_backends_fireworks.requests import Prompt
+from egcfg.interfaces.backend import LogprobRequest, Logprobs, ScoreRequest
+from egcfg_backends_fireworks.distributions import check_rows, draft_rows
+from egcfg_backends_fireworks.gather import gather
+from egcfg_backends_fireworks.probe import FORCING_BIAS
+from egcfg_backends_fireworks.prompt_encoder import TextForm
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
-from egcfg_backends_fireworks.together import together
+from egcfg_backends_fireworks.server import Server
+from egcfg_backends_fireworks.wire import WirePrompt
 
 __all__ = ["Scoring"]
 
 
-@frozen
-class _Ask:
-    """A prompt to be scored: a sequence's ids, and the draft behind them."""
-
-    role: str
-    ids: tuple[int, ...]
-    draft: tuple[int, ...] = ()
-
-    @property
-    def prompt(self) -> tuple[int, ...]:
-        """The tokens to send."""
-        return self.ids + self.draft
-
-    def covers(self, other: _Ask) -> bool:
-        """Whether the answer to this one answers the other one, too."""
-        return self.ids == other.ids and self.draft[: len(other.draft)] == other.draft
-
-
-@define(kw_only=True)
+@frozen(kw_only=True)
 class Scoring:
     """Asks for distributions, and for single log-probabilities.
 
     Attributes:
         server: who is asked.
-        echoes: whether drafts are sent (`egcfg_backends_fireworks.drafts.scores_drafts`).
-        tokens_ahead: tokens that the server goes on by itself where there is no draft; 1: none
-            but the one that is asked about.
+        generated: tokens that the server is let generate where there is no draft; 1: none but the
+            one whose distribution is wanted.
     """
 
-    server: Connection
-    echoes: bool
-    tokens_ahead: int
-    _ahead: Lookahead = field(factory=Lookahead, init=False, repr=False)
+    server: Server
+    generated: int
 
     @property
-    def goes_ahead(self) -> bool:
-        """Whether a question without a draft brings along what the model would go on with."""
-        return self.tokens_ahead > 1
-
-    @property
-    def tells_single_tokens(self) -> bool:
+    def exact_logprobs(self) -> bool:
         """Whether `logprobs` works."""
-        return self.echoes or self.server.profile.steering_id is not None
+        return self.server.scores_drafts or self.server.profile.logit_bias_id is not None
 
-    async def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """Return the distributions of each query; all queries are asked at once.
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
+        """Return the distributions of each request: those that are known, and all others at once.
 
         Raises:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
-        asks = [_Ask(q.sequence.role, tuple(q.sequence.ids), tuple(q.draft)) for q in queries]
-        answers: list[tuple[_Ask, list[TokenLogprobs]]] = []
-        unknown: list[_Ask] = []
-        for ask in asks:
-            known = self._ahead.along(ask.ids, ask.draft)
-            if known is not None:
-                answers.append((ask, known))
-            else:
-                unknown.append(ask)
-        open_asks = _without_covered(unknown)
-        drafted = [ask for ask in open_asks if ask.draft]
-        undrafted = [ask for ask in open_asks if not ask.draft]
-        for some in await together([self._drafted(drafted), self._undrafted(undrafted)]):
-            answers += some
+        known = [self.server.scored.after(request.ids, request.draft) for request in requests]
+        pending = _without_covered(
+            [
+                self._with_draft(request, requests)
+                for request, distributions in zip(requests, known, strict=True)
+                if distributions is None
+            ]
+        )
+        drafted = [request for request in pending if request.draft]
+        undrafted = [request for request in pending if not request.draft]
+        scored = await gather([self._score_drafted(drafted), self._score_undrafted(undrafted)])
+        answers = list(zip(drafted + undrafted, chain(*scored), strict=True))
         return [
-            next(found[: len(ask.draft) + 1] for other, found in answers if other.covers(ask))
-            for ask in asks
+            distributions
+            or next(
+                found[: len(request.draft) + 1]
+                for other, found in answers
+                if _covers(other, request)
+            )
+            for request, distributions in zip(requests, known, strict=True)
         ]
 
-    async def ahead(self, sequence: TokenSequence) -> tuple[tuple[int, ...], list[TokenLogprobs]]:
-        """Return the way that is known behind a sequence, and the distributions along it."""
-        ids = tuple(sequence.ids)
-        way = self._ahead.way(ids)
-        return way, self._ahead.along(ids, way) or []
-
-    async def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
-        """Return the exact log-probabilities of each query's tokens.
+    async def logprobs(self, requests: Sequence[LogprobRequest]) -> list[list[float]]:
+        """Return the exact log-probabilities of each request's tokens.
 
         Raises:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
-        asks = [
-            _Ask(query.sequence.role, tuple(query.sequence.ids), (token,))
-            for query in queries
-            for token in query.tokens
+        singles = [
+            ScoreRequest(request.ids, (token,)) for request in requests for token in request.tokens
         ]
-        if self.echoes:
-            choices = await self._choices(asks, 1)
-            values = iter([self._echoed(c, a.draft) for c, a in zip(choices, asks, strict=True)])
+        if self.server.scores_drafts:
+            choices = await self._complete(singles)
+            values = iter([self._echoed(c, s.draft) for c, s in zip(choices, singles, strict=True)])
         else:
-            values = iter(await together([self._forced(ask) for ask in asks]))
-        return [[next(values) for _ in query.tokens] for query in queries]
+            values = iter(await gather(self._forced(single) for single in singles))
+        return [[next(values) for _ in request.tokens] for request in requests]
 
     # --- what to ask ---------------------------------------------------------------------------
 
-    async def _drafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
+    def _with_draft(self, request: ScoreRequest, call: Sequence[ScoreRequest]) -> ScoreRequest:
+        """Give a request the tokens as a draft that are known to follow another one of its call.
+
+        Branches go the same way for a while: what the server generated after one of them is likely
+        to be wanted after the others, too.
+        """
+        if not self.server.scores_drafts or any(other.draft for other in call):
+            return request
+        likely = max((self.server.scored.tokens_after(other.ids) for other in call), key=len)
+        most = self.generated - 1
+        if self.server.context_length is not None:
+            most = min(most, self.server.context_length - len(request.ids) - 1)
+        return ScoreRequest(request.ids, likely[: max(0, most)])
+
+    async def _score_drafted(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
         answers = []
-        for ask, choice in zip(asks, await self._draft_choices(asks), strict=True):
-            found = draft_distributions(
-                self.server.reader, choice, ask.draft, self.server.profile.end_id
-            )
-            self._ahead.remember(ask.ids, found, ask.draft)
-            answers.append((ask, found))
+        for request, choice in zip(requests, await self._draft_choices(requests), strict=True):
+            distributions = self.server.reader.of_draft(choice, request.draft)
+            self.server.scored.remember(request.ids, distributions, request.draft)
+            answers.append(distributions)
         return answers
 
-    async def _draft_choices(self, asks: Sequence[_Ask]) -> list[Choice]:
-        """Return the server's answer to each draft, in one request even behind new prompts."""
-        wire = self.server.wire
-        guesses = {ask: guess for ask in asks if (guess := wire.guess(ask.ids, ask.draft))}
-        if all(wire.known(guess.prompt) for guess in guesses.values()):
-            guesses = {}
-        certain = [ask for ask in asks if ask not in guesses]
-        found: dict[_Ask, Choice] = {}
-        for some in await together([self._guessed(guesses), self._sent(certain)]):
+    async def _score_undrafted(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
+        choices = await self._complete(requests, self.generated)
+        return [
+            await self._first_of(request, choice)
+            for request, choice in zip(requests, choices, strict=True)
+        ]
+
+    async def _draft_choices(self, requests: Sequence[ScoreRequest]) -> list[Choice]:
+        """Return the server's answer to each draft, in one request even after new prompts."""
+        prompts = self.server.prompts
+        forms = {r: form for r in requests if (form := prompts.text_form(r.ids, r.draft))}
+        if all(prompts.known(form.prompt) for form in forms.values()):
+            forms = {}
+        certain = [request for request in requests if request not in forms]
+        found: dict[ScoreRequest, Choice] = {}
+        for some in await gather([self._sent_as_text(forms), self._sent(certain)]):
             found |= some
-        found |= await self._sent([ask for ask in asks if ask not in found])
-        return [found[ask] for ask in asks]
+        found |= await self._sent([request for request in requests if request not in found])
+        return [found[request] for request in requests]
 
-    async def _sent(self, asks: Sequence[_Ask]) -> dict[_Ask, Choice]:
-        return dict(zip(asks, await self._choices(asks, 1), strict=True))
+    async def _sent(self, requests: Sequence[ScoreRequest]) -> dict[ScoreRequest, Choice]:
+        return dict(zip(requests, await self._complete(requests), strict=True))
 
-    async def _guessed(self, guesses: Mapping[_Ask, Guess]) -> dict[_Ask, Choice]:
-        """Send prompts as text: new ones alone, for their ids, and all with the drafts behind them.
+    async def _sent_as_text(
+        self, forms: Mapping[ScoreRequest, TextForm]
+    ) -> dict[ScoreRequest, Choice]:
+        """Send prompts as text: new ones alone, for their ids, and all with their drafts.
 
         Returns:
             The answers to what was read as the tokens that were meant.
         """
-        if not guesses:
+        if not forms:
             return {}
-        wire = self.server.wire
-        named = {guess.prompt: wire.known(guess.prompt) for guess in guesses.values()}
-        texts = [text for text, ids in named.items() if ids is None]
-        prompts = [*texts, *(guess.whole for guess in guesses.values())]
-        request = self._worded(prompts, list(guesses), names_prompt=True)
-        right: dict[_Ask, Choice] = {}
+        encoder = self.server.prompts
+        ids = {form.prompt: encoder.known(form.prompt) for form in forms.values()}
+        new = [text for text, known in ids.items() if known is None]
+        prompts = [*new, *(form.whole for form in forms.values())]
+        body = self._body(prompts, list(forms), prompt_ids=True)
+        right: dict[ScoreRequest, Choice] = {}
 
         def check(completion: Completion) -> None:
             read = [choice.prompt_ids for choice in completion.choices]
-            if len(read) != len(texts) + len(guesses) or not all(read):
+            if len(read) != len(prompts) or not all(read):
                 raise MalformedResponseError("an answer without the ids of its prompt")
-            named.update(zip(texts, read, strict=False))
+            ids.update(zip(new, read, strict=False))
             right.clear()
-            for (ask, guess), choice in zip(
-                guesses.items(), completion.choices[len(texts) :], strict=True
+            for (request, form), choice in zip(
+                forms.items(), completion.choices[len(new) :], strict=True
             ):
-                if choice.prompt_ids == (named[guess.prompt] or ()) + guess.answer:
-                    self._echoed(choice, ask.draft)
-                    right[ask] = choice
+                if choice.prompt_ids == (ids[form.prompt] or ()) + form.answer:
+                    self._echoed(choice, request.draft)
+                    right[request] = choice
 
-        choices = (await self.server.client.complete(request, check)).choices
-        for text, choice in zip(texts, choices, strict=False):
-            wire.learn_ids(text, choice.prompt_ids or ())
-        for ask, choice in zip(guesses, choices[len(texts) :], strict=True):
-            if ask not in right:
-                wire.learn_odd(ask.ids, choice.prompt_ids or ())
+        choices = (await self.server.client.complete(body, check)).choices
+        for text, choice in zip(new, choices, strict=False):
+            encoder.learn(text, choice.prompt_ids or ())
+        for request, choice in zip(forms, choices[len(new) :], strict=True):
+            if request not in right:
+                encoder.note_read_otherwise(request.ids, choice.prompt_ids or ())
         return right
 
-    async def _undrafted(self, asks: Sequence[_Ask]) -> list[tuple[_Ask, list[TokenLogprobs]]]:
-        answers = []
-        for ask, choice in zip(asks, await self._choices(asks, self.tokens_ahead), strict=True):
-            found, way = await self._along(ask, choice)
-            self._ahead.remember(ask.ids, found, way)
-            answers.append((ask, found[:1]))
-        return answers
-
-    async def _choices(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
+    async def _complete(self, requests: Sequence[ScoreRequest], tokens: int = 1) -> list[Choice]:
         """Return the server's answer to each prompt of ids: all of them with drafts, or none."""
-        if not asks:
+        if not requests:
             return []
-        batches = self.server.profile.batched_echo if asks[0].draft else self.server.profile.batches
-        if len(asks) > 1 and batches:
-            return await self._request(asks, tokens)
-        singles = await together([self._request([ask], tokens) for ask in asks])
-        return [choice for [choice] in singles]
-
-    async def _request(self, asks: Sequence[_Ask], tokens: int) -> list[Choice]:
-        prompts = [await self.server.wire.wire(ask.prompt) for ask in asks]
-        request = self._worded(prompts, asks, max_tokens=tokens)
-        echo = asks[0].draft
+        profile = self.server.profile
+        batches = profile.batched_echo if requests[0].draft else profile.batches
+        if len(requests) > 1 and not batches:
+            singles = await gather(self._complete([request], tokens) for request in requests)
+            return [choice for [choice] in singles]
+        prompts = [await self.server.prompts.wire(r.ids + r.draft) for r in requests]
+        drafted = bool(requests[0].draft)
 
         def check(completion: Completion) -> None:
-            if len(completion.choices) != len(asks):
+            if len(completion.choices) != len(requests):
                 raise MalformedResponseError(
-                    f"{len(completion.choices)} answers to {len(asks)} prompts"
+                    f"{len(completion.choices)} answers to {len(requests)} prompts"
                 )
-            for ask, prompt, choice in zip(asks, prompts, completion.choices, strict=True):
+            for request, prompt, choice in zip(requests, prompts, completion.choices, strict=True):
                 if not isinstance(prompt, str) and choice.prompt_ids not in (None, prompt):
                     raise MalformedResponseError("an answer to another prompt")
-                if echo:
-                    self._echoed(choice, ask.draft)
+                if drafted:
+                    self._echoed(choice, request.draft)
                 else:
-                    self._check_plain(choice)
+                    self._check_generated(choice)
 
-        choices = (await self.server.client.complete(request, check)).choices
-        # What was sent needs no spelling: whoever sent it knows it.
-        return list(choices) if echo else await self.server.speller.spelt(choices)
+        body = self._body(prompts, requests, max_tokens=tokens)
+        choices = (await self.server.client.complete(body, check)).choices
+        # What was sent is known to whoever sent it.
+        return list(choices) if drafted else await self.server.detokenizer.with_texts(choices)
 
-    def _worded(
-        self, prompts: Sequence[Prompt], asks: Sequence[_Ask], **fields: Any
+    def _body(
+        self, prompts: Sequence[WirePrompt], requests: Sequence[ScoreRequest], **fields: Any
     ) -> dict[str, Any]:
         """Return the body of a request about the ends of some prompts."""
-        longest = max(len(ask.draft) for ask in asks)
+        longest = max(len(request.draft) for request in requests)
         return self.server.requests.completion(
             *prompts,
-            temperature=self._plain_temperature,
+            temperature=self._temperature,
             echo=(longest if self.server.profile.echo_last else 0) if longest else None,
-            cache_key=self.server.cache_key(asks[0].role),
+            cache_key=self.server.cache_key(requests[0].ids),
             **fields,
         )
 
     # --- what it means ---------------------------------------------------------------------------
 
-    def _check_plain(self, choice: Choice) -> None:
+    def _check_generated(self, choice: Choice) -> None:
         check_rows(choice, self.server.reader.top_k)
         ended = choice.finish == "stop" and not choice.text
-        if not (choice.rows or self.server.profile.steering_id is not None or ended):
+        if not (choice.rows or self.server.profile.logit_bias_id is not None or ended):
             raise MalformedResponseError("an answer without log-probabilities")
 
-    async def _along(self, ask: _Ask, choice: Choice) -> tuple[list[TokenLogprobs], list[int]]:
-        """Return the distributions on the way that the server went, and its tokens."""
+    async def _first_of(self, request: ScoreRequest, choice: Choice) -> list[Logprobs]:
+        """Return the distribution after a prefix; remember those after what was generated."""
         reader = self.server.reader
-        if choice.rows and self.tokens_ahead > 1 and reader.drawn(choice.rows[0]) is None:
+        if choice.rows and self.generated > 1 and reader.token(choice.rows[0]) is None:
             # Tokens that are one character together share a row: whose distribution is it?
-            [choice] = await self._request([ask], 1)
-        if not choice.rows and self.server.profile.steering_id is not None:
+            [choice] = await self._complete([request])
+        if not choice.rows and self.server.profile.logit_bias_id is not None:
             # No row: the token was no whole character, or an end that the server does not show.
-            # What is asked is the distribution, so let the server draw another token from it.
-            choice = await self._steered(ask, self.server.profile.steering_id)
-        if not choice.rows:
-            return [reader.hidden_end(self.server.profile.end_id)], []
+            # What is wanted is the distribution, so let the server take another token from it.
+            choice = await self._with_logit_bias(request, self.server.profile.logit_bias_id)
         reader.note_end(choice)
-        distributions = [reader.distribution(choice.rows[0])]
-        way: list[int] = []
-        for row, following in zip(choice.rows, choice.rows[1:], strict=False):
-            token, after = reader.drawn(row), reader.drawn(following)
-            if token is None or after is None or token in reader.end_ids:
-                break
-            way.append(token)
-            distributions.append(reader.distribution(following))
-        return distributions, way
+        distributions, tokens = reader.along(choice.rows)
+        if not distributions:
+            first = choice.rows[:1]
+            distributions = [reader.distribution(first[0]) if first else reader.hidden_end()]
+        self.server.scored.remember(request.ids, distributions, tokens)
+        return distributions[:1]
 
-    async def _steered(self, ask: _Ask, token: int) -> Choice:
-        """Let the server draw `token` behind `ask.ids`, which leaves the distribution as it is.
+    async def _with_logit_bias(self, request: ScoreRequest, token: int) -> Choice:
+        """Force `token` after a prefix, which leaves the distribution as it is.
 
         The choice has no rows where that token is no whole character.
         """
-        request = self.server.requests.completion(
-            await self.server.wire.wire(ask.ids),
-            temperature=self._plain_temperature,
-            bias={token: STEERING_BIAS},
-            cache_key=self.server.cache_key(ask.role),
+        body = self.server.requests.completion(
+            await self.server.prompts.wire(request.ids),
+            temperature=self._temperature,
+            logit_bias={token: FORCING_BIAS},
+            cache_key=self.server.cache_key(request.ids),
         )
 
         def check(completion: Completion) -> None:
@@ -287,17 +260,16 @@ class Scoring:
             if choice.rows and choice.rows[0].token.id != token:
                 raise MalformedResponseError("another token than was forced")
 
-        return (await self.server.client.complete(request, check)).choices[0]
+        return (await self.server.client.complete(body, check)).choices[0]
 
-    async def _forced(self, ask: _Ask) -> float:
-        """Return the log-probability of a token by letting the server draw it."""
-        [token] = ask.draft
-        choice = await self._steered(ask, token)
+    async def _forced(self, request: ScoreRequest) -> float:
+        """Return the log-probability of a single token by forcing it."""
+        [token] = request.draft
+        choice = await self._with_logit_bias(request, token)
         if choice.rows and choice.rows[0].logprob is not None:
             return choice.rows[0].logprob
         # Part of a character cannot be shown. No value is known then, only what it cannot exceed.
-        sequence = TokenSequence(ask.ids, ask.role)
-        [[distribution]] = await self.score([ScoreQuery(sequence)])
+        [[distribution]] = await self.score([ScoreRequest(request.ids)])
         return distribution.tail_bound
 
     def _echoed(self, choice: Choice, draft: Sequence[int]) -> float:
@@ -308,15 +280,20 @@ class Scoring:
         return logprob
 
     @property
-    def _plain_temperature(self) -> float:
+    def _temperature(self) -> float:
         # Where the temperature changes what is reported, 1 is the one that leaves it alone.
         return 0.0 if self.server.profile.raw else 1.0
 
 
-def _without_covered(asks: Sequence[_Ask]) -> list[_Ask]:
-    """Return the asks whose answers hold all that is asked, each once."""
-    kept: list[_Ask] = []
-    for ask in sorted(asks, key=lambda ask: -len(ask.draft)):
-        if not any(other.covers(ask) for other in kept):
-            kept.append(ask)
-    return sorted(kept, key=asks.index)
+def _covers(request: ScoreRequest, other: ScoreRequest) -> bool:
+    """Whether the answer to `request` answers `other`, too."""
+    return request.ids == other.ids and request.draft[: len(other.draft)] == other.draft
+
+
+def _without_covered(requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
+    """Return the requests whose answers hold all that is wanted, each once."""
+    kept: list[ScoreRequest] = []
+    for request in sorted(requests, key=lambda request: -len(request.draft)):
+        if not any(_covers(other, request) for other in kept):
+            kept.append(request)
+    return sorted(kept, key=requests.index)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import asdict, define, field
 
-from egcfg.interfaces.backend import ChatMessage
+from egcfg.interfaces.prompt import ChatMessage
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.responses import Piece
 
@@ -26,7 +26,7 @@ class ServerRoutes:
 
     client: EndpointClient
     model: str
-    enabled: bool
+    enabled: bool = True
     _props: dict[str, Any] | None = field(default=None, init=False, repr=False)
 
     async def tokenize(self, text: str) -> tuple[int, ...] | None:
@@ -61,12 +61,13 @@ class ServerRoutes:
 
     async def render_chat(self, messages: Sequence[ChatMessage]) -> str | None:
         """Return the prompt text of a chat that the assistant is about to answer."""
-        answer = await self._ask("/apply-template", {"messages": list(messages)})
+        chat = [asdict(message) for message in messages]
+        answer = await self._ask("/apply-template", {"messages": chat})
         prompt = (answer or {}).get("prompt")
         if isinstance(prompt, str):
             return prompt
         # vLLM turns a chat into tokens only.
-        body = {"model": self.model, "messages": list(messages), "add_generation_prompt": True}
+        body = {"model": self.model, "messages": chat, "add_generation_prompt": True}
         tokens = (await self._ask("/tokenize", body) or {}).get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             return None

@@ -84,9 +84,9 @@ class SdkTransport:
         except self.sdk.APIStatusError as error:
             raise self._fault(error) from None
         except self.sdk.APITimeoutError:
-            raise TransientFault("the connection timed out", stranger=True) from None
+            raise TransientFault("the connection timed out", unidentified=True) from None
         except (self.sdk.APIError, self.http.HTTPError) as error:
-            raise TransientFault(self.redact(_describe(error)), stranger=True) from None
+            raise TransientFault(self.redact(_describe(error)), unidentified=True) from None
         content: bytes = response.http_response.content
         return content
 

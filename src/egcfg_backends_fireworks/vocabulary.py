@@ -89,14 +89,14 @@ class Vocabulary:
         return tuple(ids)
 
     def split_prompt(self, ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
-        """Return the text of the prompt pieces at the start of `ids`, and the ids behind them."""
+        """Return the text of the prompt pieces at the start of `ids`, and the ids after them."""
         length = 0
         while length < len(ids) and ids[length] < 0:
             length += 1
         return "".join(self._prompt_texts[-1 - i] for i in ids[:length]), tuple(ids[length:])
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """Return the bytes that `ids` spell.
+        """Return the bytes that `ids` stand for.
 
         Raises:
             BackendError: an id was never seen in a prompt or an answer.
@@ -106,13 +106,14 @@ class Vocabulary:
             part = self.content(token)
             if part is None:
                 raise BackendError(
-                    f"the endpoint never spelt the token {token}; decode only ids that it generated"
+                    f"the endpoint never told the text of token {token}; "
+                    "decode only ids that it generated"
                 )
             parts.append(part)
         return b"".join(parts)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text that `ids` spell; an incomplete character is a replacement character."""
+        """Return the text of `ids`; an incomplete character is a replacement character."""
         return self.decode_bytes(ids).decode(errors="replace")
 
     def _look_up(self, piece: Piece) -> int | None:

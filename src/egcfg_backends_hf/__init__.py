@@ -23,7 +23,6 @@ def egcfg_components() -> list[Component]:
             target="egcfg_backends_hf.backend:HFBackend",
             summary="a local model: hub id, folder or .gguf file (transformers)",
             options="egcfg_backends_hf.options:HFOptions",
-            offline="egcfg_backends_hf.offline:OfflineHFModel",
             extra="egcfg[hf]",
         ),
     ]

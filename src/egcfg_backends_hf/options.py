@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
+from egcfg_backends_hf.loading import source
+
 __all__ = ["DEVICE_MAPS", "DTYPES", "WEIGHTS", "HFOptions"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -56,3 +58,12 @@ class HFOptions:
         metadata={"changes_text": False},
     )
     trust_remote_code: bool = False
+
+    @property
+    def model_name(self) -> str:
+        """The model in results: its hub id, or the name of its folder or file.
+
+        Raises:
+            MissingExtraError: the embedded model is meant and not installed.
+        """
+        return source.model_name(self.model)

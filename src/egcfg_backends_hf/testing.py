@@ -12,7 +12,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from egcfg_backends_hf.quiet import quiet_transformers
+from egcfg_backends_hf.loading.gguf import quiet_transformers
 
 __all__ = ["CHAT_TEMPLATE", "CONTEXT_LENGTH", "build_tiny_llama", "build_tiny_tokenizer"]
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import itertools
+import re
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 import jinja2
 
-from egcfg.errors import BackendError
-from egcfg.interfaces.backend import ChatMessage
+from egcfg.errors import BackendError, CapabilityError
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
 
 __all__ = ["TextCodec"]
 
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
-"""Special tokens behind which nothing belongs to an answer, though a chat model's settings may name
+"""Special tokens after which nothing belongs to an answer, though a chat model's settings may name
 only the end of its turn (GGUF files have room for one)."""
+
+MARK = "\ufdd0"
+"""A code point that is no character: hardly any text contains it."""
 
 
 class TextCodec:
@@ -23,15 +29,21 @@ class TextCodec:
 
     Args:
         tokenizer: the transformers tokenizer.
+        name: of the model, for messages.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, name: str) -> None:
         self._tokenizer = tokenizer
+        self._name = name
         added = tokenizer.added_tokens_decoder
         self._special = {i: token.content for i, token in added.items() if token.special}
+        longest_first = sorted(filter(None, self._special.values()), key=len, reverse=True)
+        # Without special tokens: what matches nowhere.
+        self._spelt_out = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._literal: Any = None
         self._start = self._start_id()
         self._bytes = self._byte_tokens()
-        # Some decoders drop a leading space: it survives behind other text, which is cut off again.
+        # Some decoders drop a leading space: it survives after other text, which is cut off again.
         self._anchor = list(tokenizer.encode("a", add_special_tokens=False))
         self._anchor_text = self._plain_decode(self._anchor)
 
@@ -40,16 +52,25 @@ class TextCodec:
         """Whether the tokenizer brings a chat template."""
         return bool(self._tokenizer.chat_template)
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a prompt; special tokens spelt out in it become their ids.
+    def encode(self, prompt: TextPrompt | ChatPrompt) -> tuple[int, ...]:
+        """Return the ids of a prompt, up to where generation starts.
 
-        A beginning-of-sequence token is put in front where the tokenizer does that by itself and
-        `text` does not start with it.
+        A special token that literal text spells out stays text. A beginning-of-sequence token is
+        put in front where the tokenizer does that by itself and the prompt does not start with it.
+
+        Raises:
+            CapabilityError: the prompt is a chat and the model has no chat template, or one that
+                changes the messages so that special tokens in them cannot be kept literal.
+            BackendError: the template refuses the messages.
         """
-        ids = tuple(self._tokenizer.encode(text, add_special_tokens=False))
-        if self._start is not None and ids[:1] != (self._start,):
+        if isinstance(prompt, ChatPrompt):
+            parts = (*self._chat_parts(prompt.messages), prompt.assistant_prefix)
+        else:
+            parts = prompt.parts
+        ids = self._encode_parts(parts)
+        if self._start is not None and ids[:1] != [self._start]:
             return (self._start, *ids)
-        return ids
+        return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of generated ids, special tokens spelt out.
@@ -58,7 +79,7 @@ class TextCodec:
         replacement characters for a character whose bytes are not complete yet.
         """
         if not self._bytes:
-            return self._behind_anchor(list(ids))
+            return self._after_anchor(list(ids))
         # Byte tokens decode as one run or not at all in the tokenizer's own decoder: a later wrong
         # byte would turn earlier characters into replacements.
         parts = []
@@ -66,39 +87,27 @@ class TextCodec:
             if are_bytes:
                 parts.append(bytes(self._bytes[i] for i in run).decode("utf-8", errors="replace"))
             else:
-                parts.append(self._behind_anchor(list(run)))
+                parts.append(self._after_anchor(list(run)))
         return "".join(parts)
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """Return a chat as the model's template words it, up to the assistant's answer.
-
-        Raises:
-            BackendError: the template refuses the messages.
-        """
-        try:
-            return self._render(list(messages), add_generation_prompt=True)
-        except jinja2.TemplateError as error:
-            raise BackendError(
-                f"the model's chat template refuses these messages: {error}; "
-                "choose another prompt: --prompt long_code"
-            ) from error
 
     def end_ids(self) -> frozenset[int]:
         """Return the ids that end an answer, as far as the tokenizer tells.
 
-        They are its end-of-sequence token, the special token that the chat template puts behind an
+        They are its end-of-sequence token, the special token that the chat template puts after an
         assistant's message, and `DOCUMENT_ENDS`.
         """
         ends = {self._tokenizer.eos_token_id, self._chat_end()}
         ends |= {token for token, text in self._special.items() if text in DOCUMENT_ENDS}
         return frozenset(end for end in ends if end is not None)
 
+    # --- what the tokenizer brings -----------------------------------------------------------
+
     def _start_id(self) -> int | None:
         bos: int | None = self._tokenizer.bos_token_id
         return bos if bos is not None and self._tokenizer.encode("a")[:1] == [bos] else None
 
     def _byte_tokens(self) -> dict[int, int]:
-        """Return the byte behind each byte-fallback token (``<0x0A>``), by id."""
+        """Return the byte of each byte-fallback token (``<0x0A>``), by id."""
         vocabulary = self._tokenizer.get_vocab()
         names = {byte: f"<0x{byte:02X}>" for byte in range(256)}
         return {vocabulary[name]: byte for byte, name in names.items() if name in vocabulary}
@@ -107,24 +116,104 @@ class TextCodec:
         if not self.has_chat:
             return None
         answer = "answer"
-        messages = [
-            {"role": "user", "content": "question"},
-            {"role": "assistant", "content": answer},
-        ]
+        messages = (ChatMessage("user", "question"), ChatMessage("assistant", answer))
         try:
             text = self._render(messages, add_generation_prompt=False)
         except jinja2.TemplateError:
             return None
-        behind = self._tokenizer.encode(text.rpartition(answer)[2], add_special_tokens=False)
-        return next((i for i in behind[:1] if i in self._special), None)
+        after = self._tokenizer.encode(text.rpartition(answer)[2], add_special_tokens=False)
+        return next((i for i in after[:1] if i in self._special), None)
 
-    def _render(self, messages: list[ChatMessage], *, add_generation_prompt: bool) -> str:
+    # --- encoding ----------------------------------------------------------------------------
+
+    def _encode_parts(self, parts: Sequence[str]) -> list[int]:
+        """Encode literal text and `Template` text; all at once where that comes to the same."""
+        text = "".join(parts)
+        ids: list[int] = []
+        start = 0
+        for begin, end in self._literal_stretches(parts, text):
+            ids += self._tokenizer.encode(text[start:begin], add_special_tokens=False)
+            ids += self._encode_literally(text[begin:end])
+            start = end
+        ids += self._tokenizer.encode(text[start:], add_special_tokens=False)
+        return ids
+
+    def _literal_stretches(self, parts: Sequence[str], text: str) -> Iterator[tuple[int, int]]:
+        """Yield where literal text spells out special tokens: up to the next real ones.
+
+        A tokenizer splits text at its special tokens before all else, so that cutting it there
+        changes nothing (where a special token takes whitespace around it along, it keeps that).
+        """
+        template = b"".join(bytes([isinstance(part, Template)]) * len(part) for part in parts)
+        begin, spells = 0, False
+        for match in self._spelt_out.finditer(text):
+            if not all(template[match.start() : match.end()]):
+                spells = True
+                continue
+            if spells:
+                yield begin, match.start()
+            begin, spells = match.end(), False
+        if spells:
+            yield begin, len(text)
+
+    def _encode_literally(self, text: str) -> list[int]:
+        if self._literal is None:
+            # A copy: the switch is a property of the tokenizer, which another thread may be using.
+            self._literal = copy.deepcopy(self._tokenizer)
+        ids: list[int] = self._literal.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
+        return ids
+
+    # --- chats -------------------------------------------------------------------------------
+
+    def _chat_parts(self, messages: Sequence[ChatMessage]) -> list[str]:
+        """Return a chat as the model's template words it, up to the assistant's answer.
+
+        All of it is `Template` text but the messages that spell out special tokens.
+        """
+        if not self.has_chat:
+            raise CapabilityError(
+                f"{self._name} has no chat template; choose another prompt: "
+                "--prompt long_code or --prompt completion"
+            )
+        try:
+            text = self._render(messages, add_generation_prompt=True)
+            literal = [m.content for m in messages if self._spelt_out.search(m.content)]
+            if not literal:
+                return [Template(text)]
+            mark = next(MARK * n for n in itertools.count(1) if MARK * n not in text)
+            contents = {f"{mark}{number}{mark}": content for number, content in enumerate(literal)}
+            marks = {content: mark for mark, content in contents.items()}
+            marked = self._render(
+                [ChatMessage(m.role, marks.get(m.content, m.content)) for m in messages],
+                add_generation_prompt=True,
+            )
+        except jinja2.TemplateError as error:
+            raise BackendError(
+                f"the model's chat template refuses these messages: {error}; "
+                "choose another prompt: --prompt long_code"
+            ) from error
+        # Template text and marks, in turn: the same text, if the template only trims contents.
+        pieces = re.split(f"({'|'.join(contents)})", marked)
+        same = re.fullmatch("".join(_wording(contents.get(p), p) for p in pieces), text)
+        if same is None:
+            raise CapabilityError(
+                f"the chat template of {self._name} changes what a message says, and this one "
+                "spells out special tokens, which must stay text; choose another prompt: "
+                "--prompt long_code"
+            )
+        return [part if n % 2 else Template(part) for n, part in enumerate(same.groups())]
+
+    def _render(self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool) -> str:
         text: str = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            [{"role": m.role, "content": m.content} for m in messages],
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
         return text
 
-    def _behind_anchor(self, ids: list[int]) -> str:
+    def _after_anchor(self, ids: list[int]) -> str:
         return self._plain_decode(self._anchor + ids)[len(self._anchor_text) :]
 
     def _plain_decode(self, ids: list[int]) -> str:
@@ -132,3 +221,12 @@ class TextCodec:
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def _wording(content: str | None, template: str) -> str:
+    """Return a pattern, one group: `content`, trimmed or not; else the text of a template."""
+    if content is None:
+        return f"({re.escape(template)})"
+    core = content.strip()
+    before, _, after = content.partition(core)
+    return f"((?:{re.escape(before)})?{re.escape(core)}(?:{re.escape(after)})?)"

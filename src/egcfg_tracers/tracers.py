@@ -90,14 +90,14 @@ class _EngineTracer(Tracer):
         self._memory_bytes = memory_bytes
         self._tail_events = tail
 
-    def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
+    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
         """Run every request in a process of its own and return one trace each, in order."""
         instrument = Instrument(
             path=str(engine_file()),
             options=self._instrument_options,
             memory_bytes=self._memory_bytes,
         )
-        results = sandbox.run([_execution(request, instrument) for request in requests])
+        results = await sandbox.run([_execution(request, instrument) for request in requests])
         return [
             _assemble(request, result, decode(result.memory, self._memory_bytes, self._tail_events))
             for request, result in zip(requests, results, strict=True)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 import egcfg
-from egcfg import AssertTest, DecodingSettings, Engine, Problem, Sandbox
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.errors import BudgetError, ConfigError, UnknownNameError
-from egcfg.interfaces.backend import Usage
-from egcfg.interfaces.prompt import ChatTemplate, Prompt, PromptBuilder
-from egcfg.interfaces.solution import FinishReason
-from egcfg.plugins.hookspecs import Kind
-from egcfg.plugins.registry import create
+from egcfg import AssertTest, DecodingSettings, Engine, Problem, RunConfig, Sandbox
+from egcfg.config.schema import OptionValue
+from egcfg.decoding.feedback import Feedback
+from egcfg.errors import (
+    BackendError,
+    BudgetError,
+    CapabilityError,
+    ConfigError,
+    PluginError,
+    UnknownNameError,
+)
+from egcfg.interfaces.backend import Answer, Capabilities, Logprobs, ScoreRequest, Usage
+from egcfg.interfaces.prompt import Prompt, PromptBuilder
+from egcfg.interfaces.scorer import Scorer
+from egcfg.interfaces.solution import FinishReason, LineStep, Solution
+from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.plugins import registry as registry_module
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Component, Kind
+from egcfg.plugins.registry import PluginReport, Registry, create
 from egcfg.testing.reference import reference_decode
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.budget import Meter
+from egcfg.usage.model import Model
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @frozen
@@ -32,7 +51,7 @@ class ForcedStart(PromptBuilder):
 
     options: Options = Options()
 
-    def build(self, problem: Problem, chat_template: ChatTemplate) -> Prompt:  # noqa: ARG002
+    def build(self, problem: Problem) -> Prompt:
         return Prompt(
             before=f"{problem.description}\n",
             after="Answer:\n",
@@ -51,51 +70,72 @@ def problem(number: int) -> Problem:
     )
 
 
+def scripted(answer: str, cls: type[ScriptedBackend] = ScriptedBackend, **options: Any) -> Any:
+    """Return a model that wants `answer` after the forced start, whatever the signal says."""
+
+    def script(text: str) -> str:
+        written = text.rpartition("    y = x\n    return ")[2]
+        return answer[len(written) :]
+
+    return cls(ScriptedOptions(script=script, **options))
+
+
+# --- a tiny real model --------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
-def engine(tiny_llama: Path) -> Iterator[Engine]:
-    options = {"model": str(tiny_llama), "dtype": "float64"}
-    with Engine(
-        backend=create(Kind.BACKEND, "hf", options),
+def engine(tiny_llama: Path, run: Run) -> Iterator[Engine]:
+    opened = Engine(
+        backend=create(Kind.BACKEND, "hf", {"model": str(tiny_llama), "dtype": "float64"}),
         tracer=create(Kind.TRACER, "full"),
         prompt=ForcedStart(),
-        sandbox=Sandbox(),
-    ) as opened:
-        yield opened
+    )
+    yield opened
+    run(opened.close())
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("number", range(4))
 def test_the_tokens_are_those_of_the_reference_loop(
-    engine: Engine, number: int, gamma: float
+    engine: Engine, run: Run, number: int, gamma: float
 ) -> None:
     task = problem(number)
     settings = DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40, seed=number)
-    signals = SignalBuilder(engine.tracer, engine.sandbox, engine.backend.count_tokens)
-    prompt = engine.prompt.build(task, engine.backend.render_chat)
-    expected = reference_decode(engine.backend, signals, task, prompt, settings)
-    assert engine.solve(task, settings).generation.ids == expected
+
+    async def reference() -> tuple[int, ...]:
+        backend = OpenComponent(Kind.BACKEND, await engine.open(), "the backend")
+        model = Model(backend, task.task_id)
+        with closing(Sandbox()) as sandbox:
+            tracer = OpenComponent(Kind.TRACER, engine.tracer, "the tracer")
+            feedback = Feedback(tracer, sandbox, model)
+            return await reference_decode(model, feedback, task, engine.prompt(task), settings)
+
+    assert run(engine.solve(task, settings)).generation.ids == run(reference())
 
 
-def test_gamma_0_is_the_models_own_greedy_text(engine: Engine, tiny_llama: Path) -> None:
+def test_gamma_0_is_the_models_own_greedy_text(engine: Engine, run: Run, tiny_llama: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float64)
     task = problem(1)
-    prompt = engine.prompt.build(task, engine.backend.render_chat).unconditional()
-    ids = torch.tensor([engine.backend.encode(prompt)])
+    backend = OpenComponent(Kind.BACKEND, run(engine.open()), "the backend")
+    prompt = run(Model(backend, "t").encode(engine.prompt(task).unconditional()))
+    ids = torch.tensor([prompt])
     out = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=30, do_sample=False
     )
-    generation = engine.solve(task, DecodingSettings(gamma=0, max_tokens=30)).generation
+    generation = run(engine.solve(task, DecodingSettings(gamma=0, max_tokens=30))).generation
     assert generation.ids == tuple(out[0, ids.shape[1] :].tolist())[: len(generation.ids)]
     assert len(generation.ids) == 30 or generation.finish is not FinishReason.MAX_TOKENS
 
 
-def test_drafts_change_the_cost_and_nothing_else(engine: Engine) -> None:
+def test_drafts_change_the_cost_and_nothing_else(engine: Engine, run: Run) -> None:
     with_drafts, without = (
-        engine.solve(
-            problem(2),
-            DecodingSettings(gamma=0.05, temperature=0.05, drafts=drafts, max_tokens=60),
+        run(
+            engine.solve(
+                problem(2),
+                DecodingSettings(gamma=0.05, temperature=0.05, drafts=drafts, max_tokens=60),
+            )
         ).generation
         for drafts in (True, False)
     )
@@ -106,19 +146,35 @@ def test_drafts_change_the_cost_and_nothing_else(engine: Engine) -> None:
     assert passes[0] < passes[1]
 
 
-def test_a_second_run_gives_the_same_solution(engine: Engine) -> None:
-    first, second = (engine.solve(problem(3), DecodingSettings(max_tokens=40)) for _ in range(2))
+def test_a_second_run_gives_the_same_solution(engine: Engine, run: Run) -> None:
+    settings = DecodingSettings(max_tokens=40)
+    first, second = (run(engine.solve(problem(3), settings)) for _ in range(2))
     assert first.code == second.code
     assert first.generation.ids == second.generation.ids
 
 
-def test_steps_can_be_left_at_any_line(engine: Engine) -> None:
-    steps = engine.solve_steps(problem(1), DecodingSettings(max_tokens=40))
-    first = next(steps)
-    assert first.signal is not None
-    steps.close()
-    again = next(engine.solve_steps(problem(1), DecodingSettings(max_tokens=40)))
-    assert again.text == first.text
+def test_steps_can_be_left_at_any_line(engine: Engine, run: Run) -> None:
+    async def first() -> LineStep | Solution:
+        settings = DecodingSettings(max_tokens=40)
+        async with aclosing(engine.solve_steps(problem(1), settings)) as steps:
+            return await anext(steps)
+
+    one, again = run(first()), run(first())
+    assert one.signal is not None
+    assert again.text == one.text
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_solving_at_the_same_time_gives_the_texts_of_solving_in_turn(
+    engine: Engine, run: Run, gamma: float
+) -> None:
+    settings = DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40)
+
+    async def at_once() -> list[Solution]:
+        return await asyncio.gather(*(engine.solve(problem(n), settings) for n in range(4)))
+
+    alone = [run(engine.solve(problem(n), settings)).generation for n in range(4)]
+    assert [s.generation.ids for s in run(at_once())] == [g.ids for g in alone]
 
 
 def test_solve_by_names_opens_and_closes_what_it_needs(tiny_llama: Path) -> None:
@@ -157,7 +213,7 @@ def test_a_wrong_setting_is_told_before_a_model_is_loaded() -> None:
             "the prompt is handed over as an instance, .* give them to ForcedStart",
         ),
         ({"options": {"tracer": {"layuot": "paper"}}}, "did you mean 'layout'"),
-        ({"options": {"scorer": {"nope": 1}}}, "scorer.asserts has no option 'nope'"),
+        ({"options": {"scorer": {"nope": 1}}}, "the scorer 'asserts' has no option 'nope'"),
     ],
 )
 def test_options_that_nothing_would_read_are_refused_before_a_model_is_loaded(
@@ -183,19 +239,411 @@ def test_options_of_the_scorer_reach_it(megabytes: int, passes: bool) -> None:
     assert solution.passed is passes, solution
 
 
-def test_a_call_ends_at_its_budget_whatever_the_backend_did_before() -> None:
-    options = ScriptedOptions(script=lambda text: " x + 1\n```"[len(text) % 9 :])
-    backend = ScriptedBackend(options, usage=Usage(requests=1, output_tokens=1000))
+def test_a_call_ends_at_its_budget_whatever_was_spent_before() -> None:
+    backend = scripted(" x + 1\n```")
 
-    def solve(limit: int) -> egcfg.Solution:
+    def solve(limit: int) -> Solution:
         budget = egcfg.Budget(max_tokens=limit)
         return egcfg.solve(
             problem(1), backend=backend, prompt=ForcedStart(), budget=budget, max_tokens=20
         )
 
+    assert solve(10_000).code
     with pytest.raises(BudgetError, match="--max-tokens-total 3 is used up"):
         solve(3)
     assert solve(10_000).code
+
+
+# --- several tasks in flight --------------------------------------------------------------------
+
+
+class Unhurried(ScriptedBackend):
+    """Counts requests and prompt tokens, and lets others go first at every question."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Any:
+        return await self._later(super().score(requests), requests)
+
+    async def sample(self, requests: Sequence[Any]) -> Any:
+        return await self._later(super().sample(requests), requests)
+
+    async def _later(self, question: Coroutine[Any, Any, Any], requests: Sequence[Any]) -> Any:
+        sent = sum(len(request.ids) for request in requests)
+        for _ in range(sent % 4):
+            await asyncio.sleep(0)
+        answer = await question
+        return evolve(answer, usage=answer.usage + Usage(requests=1, input_tokens=sent))
+
+
+def counts(solution: Solution) -> dict[Any, Usage]:
+    """Return what a solution cost, but for the time."""
+    return {s: evolve(usage, seconds=0.0) for s, usage in solution.generation.usage.items()}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with closing(Sandbox()) as opened:
+        yield opened
+
+
+ANSWERS = "x + 1\n```", "x + 2\n```", "abs(x)\n    return x + 3\n```"
+
+
+def answering(text: str) -> str:
+    """A script that has another answer for each problem."""
+    number = int(text.partition("Return ")[2].partition(" more.")[0])
+    written = text.rpartition("    y = x\n    return ")[2]
+    return ANSWERS[number % 3][len(written) :]
+
+
+def unhurried(sandbox: Sandbox, meter: Meter | None = None) -> Engine:
+    backend = Unhurried(ScriptedOptions(script=answering, noise=0.3))
+    return Engine(backend=backend, prompt=ForcedStart(), sandbox=sandbox, meter=meter)
+
+
+def test_tasks_in_flight_have_the_texts_and_the_costs_of_each_alone(
+    run: Run, sandbox: Sandbox
+) -> None:
+    settings = DecodingSettings(gamma=0.5, max_tokens=40)
+
+    async def alone(number: int) -> Solution:
+        async with unhurried(sandbox) as engine:
+            return await engine.solve(problem(number), settings)
+
+    async def at_once(meter: Meter) -> list[Solution]:
+        async with unhurried(sandbox, meter) as engine:
+            return await asyncio.gather(*(engine.solve(problem(n), settings) for n in range(6)))
+
+    meter = Meter()
+    together, single = run(at_once(meter)), [run(alone(n)) for n in range(6)]
+    for one, other in zip(together, single, strict=True):
+        assert one.task_id == other.task_id
+        assert one.generation.ids == other.generation.ids
+        assert counts(one) == counts(other)
+        assert one.passed is other.passed
+    assert len({s.generation.total_usage.input_tokens for s in together}) > 1
+    spent = sum((s.generation.total_usage for s in together), Usage())
+    assert evolve(meter.spending.here, seconds=0.0) == evolve(spent, seconds=0.0)
+
+
+def test_cancelling_one_task_leaves_the_others_untouched(run: Run, sandbox: Sandbox) -> None:
+    settings = DecodingSettings(gamma=0.5, max_tokens=40)
+
+    async def alone(number: int) -> Solution:
+        async with unhurried(sandbox) as engine:
+            return await engine.solve(problem(number), settings)
+
+    async def some() -> list[Solution | BaseException]:
+        async with unhurried(sandbox) as engine:
+            reached = asyncio.Event()
+            doomed = asyncio.create_task(
+                engine.solve(problem(1), settings, on_step=lambda _: reached.set())
+            )
+            others = [asyncio.create_task(engine.solve(problem(n), settings)) for n in (0, 2, 3)]
+            await reached.wait()
+            doomed.cancel()
+            return await asyncio.gather(doomed, *others, return_exceptions=True)
+
+    cancelled, *others = run(some())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    for other, number in zip(others, (0, 2, 3), strict=True):
+        expected = run(alone(number))
+        assert other.generation.ids == expected.generation.ids
+        assert counts(other) == counts(expected)
+
+
+def test_a_task_that_fails_leaves_the_others_untouched(run: Run, sandbox: Sandbox) -> None:
+    class Picky(Unhurried):
+        async def score(self, requests: Sequence[ScoreRequest]) -> Any:
+            if b"Return 1 more" in bytes(requests[0].ids):
+                raise BackendError("not this one; ask another model")
+            return await super().score(requests)
+
+    async def some() -> list[Solution | BaseException]:
+        backend = Picky(ScriptedOptions(script=answering))
+        async with Engine(backend=backend, prompt=ForcedStart(), sandbox=sandbox) as engine:
+            solving = (engine.solve(problem(n), DecodingSettings(gamma=0)) for n in range(3))
+            return await asyncio.gather(*solving, return_exceptions=True)
+
+    first, failed, last = run(some())
+    assert isinstance(failed, BackendError)
+    assert str(failed) == "not this one; ask another model"
+    assert [s.task_id for s in (first, last)] == ["t/0", "t/2"]
+
+
+def test_the_backend_is_opened_once_for_all_tasks_and_closed_at_the_end(
+    run: Run, sandbox: Sandbox
+) -> None:
+    events: list[str] = []
+
+    class Watched(Unhurried):
+        async def open(self) -> Usage:
+            events.append("opens")
+            await asyncio.sleep(0)
+            events.append("open")
+            return Usage(requests=2)
+
+        async def close(self) -> None:
+            events.append("closed")
+
+    meter = Meter()
+
+    async def some() -> None:
+        backend = Watched(ScriptedOptions(script=answering))
+        async with Engine(
+            backend=backend, prompt=ForcedStart(), sandbox=sandbox, meter=meter
+        ) as engine:
+            solving = (engine.solve(problem(n), DecodingSettings(gamma=0)) for n in range(3))
+            solutions = await asyncio.gather(*solving)
+            assert events == ["opens", "open"]
+            requests = sum(s.generation.total_usage.requests for s in solutions)
+            assert meter.spending.here.requests == requests + 2
+            await engine.close()
+            assert events == ["opens", "open", "closed"]
+
+    run(some())
+    assert events == ["opens", "open", "closed"]
+
+
+# --- components that answer wrongly -------------------------------------------------------------
+
+
+class OddBackend(ScriptedBackend):
+    """Answers one method by what it is told to answer."""
+
+    method: str
+    answer: Any
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != object.__getattribute__(self, "method"):
+            return object.__getattribute__(self, name)
+
+        async def answered(*_: object) -> Any:
+            answer = object.__getattribute__(self, "answer")
+            return answer() if callable(answer) else answer
+
+        return answered
+
+
+def fails() -> None:
+    raise ZeroDivisionError("division by zero")
+
+
+def row(*values: float) -> Answer[list[list[Logprobs]]]:
+    return Answer([[Logprobs(np.array(values))]])
+
+
+BACKEND_FAULTS = [
+    ("open", None, "open gave NoneType, not its Usage"),
+    ("open", fails, "open raised ZeroDivisionError: division by zero"),
+    ("encode", None, "encode gave NoneType, not an Answer"),
+    ("encode", Answer("text"), "encode gave str, not token ids"),
+    ("decode", Answer(None), "decode gave NoneType, not text"),
+    ("count_tokens", Answer("9"), "count_tokens gave str, not a number"),
+    ("score", None, "score gave NoneType, not an Answer"),
+    ("score", [[]], "score gave list, not an Answer"),
+    ("score", fails, "score raised ZeroDivisionError: division by zero"),
+    ("score", Answer([]), "score gave 0 answers to 1 requests"),
+    ("score", Answer([[]]), "score gave 0 distributions for a draft of 0 tokens, not 1"),
+    ("score", Answer([[None]]), "score gave NoneType, not Logprobs"),
+    ("score", row(np.nan, -1.0), "score gave nan as a log-probability"),
+    ("score", row(np.inf, -1.0), "score gave inf as a log-probability"),
+    ("score", row(1.5, -1.0), "score gave 1.5 as a log-probability"),
+    ("score", row(0.7, 0.3), "score gave 0.7 as a log-probability"),
+    ("score", row(*[np.log(0.3)] * 10), "score gave probabilities that add up to 3"),
+    ("score", row(-np.inf, -np.inf), "score gave -inf as a log-probability"),
+    ("score", row(), "score gave an array of float64 of shape (0,)"),
+    ("score", Answer([[Logprobs(np.zeros((2, 2)))]]), "score gave an array of float64 of shape"),
+    ("sample", None, "sample gave NoneType, not an Answer"),
+    ("sample", Answer([[]]), "sample gave 0 continuations, not 3"),
+    ("sample", Answer([["a", "b", "c"]]), "sample gave something else than a Continuation"),
+]
+
+
+@pytest.mark.parametrize(("method", "answer", "said"), BACKEND_FAULTS)
+def test_a_backend_that_answers_wrongly_is_an_error_and_no_result(
+    run: Run, sandbox: Sandbox, method: str, answer: object, said: str
+) -> None:
+    backend = scripted("x + 1\n```", OddBackend)
+    backend.method, backend.answer = method, answer
+
+    async def solve() -> None:
+        async with Engine(backend=backend, prompt=ForcedStart(), sandbox=sandbox) as engine:
+            gamma = 0.0 if method == "score" else 0.5  # one question at a time
+            await engine.solve(problem(1), DecodingSettings(gamma=gamma, max_tokens=30))
+
+    with pytest.raises(PluginError) as caught:
+        run(solve())
+    message = str(caught.value)
+    where = "" if method == "open" else " on task t/1"
+    assert message.startswith(
+        f"the backend {OddBackend.__module__}.OddBackend is broken{where}: {said}"
+    )
+    assert message.endswith("; report it to its authors")
+    assert "\n" not in message
+
+
+class OddTracer(Tracer):
+    """Runs nothing; says what it is told to say."""
+
+    @frozen
+    class Options:
+        """None."""
+
+    def __init__(self, traces: Callable[[list[Trace]], object], text: object = "") -> None:
+        self.traces = traces
+        self.text = text
+
+    def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> Any:  # noqa: ARG002
+        return self.traces([Trace(source=r.source, call=r.call) for r in requests])
+
+    def render(self, trace: Trace, max_chars: int) -> Any:  # noqa: ARG002
+        return self.text() if callable(self.text) else self.text
+
+
+class OddPrompt(PromptBuilder):
+    """Words nothing."""
+
+    @frozen
+    class Options:
+        """None."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def build(self, problem: Problem) -> Any:  # noqa: ARG002
+        return self.answer() if callable(self.answer) else self.answer
+
+
+@pytest.mark.parametrize(
+    ("component", "said"),
+    [
+        ({"tracer": OddTracer(lambda _: [])}, "trace gave 0 for "),
+        ({"tracer": OddTracer(lambda traces: traces * 2)}, "trace gave "),
+        ({"tracer": OddTracer(lambda _: None)}, "trace gave NoneType for "),
+        (
+            {"tracer": OddTracer(lambda traces: [trace.call for trace in traces])},
+            "trace gave something else than a Trace",
+        ),
+        ({"tracer": OddTracer(lambda _: fails())}, "trace raised ZeroDivisionError: division by"),
+        ({"tracer": OddTracer(list, None)}, "render gave NoneType, not text"),
+        ({"tracer": OddTracer(list, fails)}, "render raised ZeroDivisionError: division by zero"),
+        ({"prompt": OddPrompt(None)}, "build gave NoneType"),
+        ({"prompt": OddPrompt("Write a function.")}, "build gave str"),
+        ({"prompt": OddPrompt(fails)}, "build raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_another_component_that_answers_wrongly_is_an_error_and_no_result(
+    run: Run, sandbox: Sandbox, component: dict[str, Any], said: str
+) -> None:
+    given = {"backend": scripted("x + 1\n```"), "prompt": ForcedStart(), "sandbox": sandbox}
+
+    async def solve() -> None:
+        async with Engine(**(given | component)) as engine:
+            await engine.solve(problem(1), DecodingSettings(max_tokens=30))
+
+    with pytest.raises(PluginError) as caught:
+        run(solve())
+    [(kind, instance)] = component.items()
+    title = f"the {kind} {type(instance).__module__}.{type(instance).__name__}"
+    assert str(caught.value).startswith(f"{title} is broken on task t/1: {said}")
+    assert str(caught.value).endswith("; report it to its authors")
+    assert "\n" not in str(caught.value)
+
+
+class OddScorer(Scorer):
+    """Judges nothing."""
+
+    @frozen
+    class Options:
+        """Whether it raises, and where."""
+
+        fails_in: str = ""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def check(self, problem: Problem) -> None:  # noqa: ARG002
+        if self.options.fails_in == "check":
+            fails()
+
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Any:  # noqa: ARG002
+        if self.options.fails_in == "score":
+            fails()
+
+
+@pytest.mark.parametrize(
+    ("fails_in", "said"),
+    [
+        ("", "score gave NoneType"),
+        ("score", "score raised ZeroDivisionError: division by zero"),
+        ("check", "check raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_scorer_that_answers_wrongly_is_an_error_and_no_result(
+    run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails_in: str, said: str
+) -> None:
+    own = Component(
+        kind=Kind.SCORER, name="odd", target=f"{__name__}:OddScorer", summary="judges nothing"
+    )
+    report = PluginReport(name="odd", distribution="odd-scorers", version="1.0", components=(own,))
+    known = Registry((*registry_module.registry().reports, report))
+    monkeypatch.setattr(registry_module, "registry", lambda: known)
+    monkeypatch.setattr("egcfg.config.components.registry", lambda: known)
+    option = OptionValue(
+        kind=Kind.SCORER, component="odd", name="fails_in", value=fails_in or "x", origin="here"
+    )
+
+    async def solve() -> None:
+        async with Engine(
+            RunConfig(options=(option,)),
+            backend=scripted("x + 1\n```"),
+            prompt=ForcedStart(),
+            sandbox=sandbox,
+        ) as engine:
+            await engine.solve(evolve(problem(1), scorer="odd"), DecodingSettings(gamma=0))
+
+    with pytest.raises(PluginError) as caught:
+        run(solve())
+    assert str(caught.value) == (
+        f"the scorer 'odd' of odd-scorers 1.0 is broken on task t/1: {said}; "
+        "report it to its authors"
+    )
+
+
+# --- what a backend can do ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lacks", "chat", "said"),
+    [
+        ("chat", True, "no chat template; choose another prompt: --prompt long_code or"),
+        ("text", False, "takes chats only; choose another prompt: --prompt chat"),
+        ("logprobs", False, "tells no log-probabilities, which guidance needs; "),
+    ],
+)
+def test_what_a_backend_lacks_is_told_before_the_model_is_asked(
+    run: Run, sandbox: Sandbox, lacks: str, chat: bool, said: str
+) -> None:
+    class Lacking(ScriptedBackend):
+        @property
+        def capabilities(self) -> Capabilities:
+            return Capabilities(**{lacks: False})
+
+    class Prompted(PromptBuilder):
+        Options = ForcedStart.Options
+
+        def build(self, problem: Problem) -> Prompt:
+            return Prompt(before=problem.description, after="", chat=chat)
+
+    backend = scripted("x", Lacking)
+
+    async def solve() -> None:
+        async with Engine(backend=backend, prompt=Prompted(), sandbox=sandbox) as engine:
+            await engine.solve(problem(1))
+
+    with pytest.raises(CapabilityError, match=said):
+        run(solve())
+    assert backend.scored == []
 
 
 @pytest.mark.model
@@ -207,13 +655,8 @@ def test_the_embedded_model_solves_an_easy_problem_with_and_without_guidance() -
         visible_tests=[AssertTest("assert double(3) == 6")],
         hidden_tests=[AssertTest("assert double(-4) == -8")],
     )
-    with Engine(
-        backend=create(Kind.BACKEND, "hf"),
-        tracer=create(Kind.TRACER, "full"),
-        prompt=create(Kind.PROMPT, "chat"),
-        sandbox=Sandbox(),
-    ) as engine:
+    with Engine() as engine:
         for gamma in (0.0, 1.0):
-            solution = engine.solve(task, DecodingSettings(gamma=gamma, max_tokens=120))
+            solution = egcfg.solve(task, engine=engine, gamma=gamma, max_tokens=120)
             assert solution.passed, solution.code
             assert (solution.generation.signals > 0) == (gamma > 0)

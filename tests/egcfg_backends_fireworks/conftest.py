@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import random
@@ -10,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from egcfg.interfaces.backend import LogprobBackend, Usage
+from egcfg.interfaces.prompt import TextPrompt
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer
 
 PIECES = [
@@ -92,8 +95,8 @@ class TinyEndpoint:
         echoes: ``""`` refuses to echo; ``"right"``; ``"shifted"`` gives each prompt token the
             distribution of the one before; ``"ignored"``.
         batches: whether several prompts are taken at once.
-        raw: whether the log-probabilities are the model's own, not those behind temperature and
-            top-p.
+        raw: whether the log-probabilities are the model's own, not what temperature and
+            top-p made of them.
     """
 
     shape: str
@@ -190,7 +193,7 @@ class TinyEndpoint:
         return choice
 
     def shown(self, request: dict[str, Any], text: str) -> list[tuple[int, float]]:
-        """Return the distribution that is reported: some servers show what they draw from."""
+        """Return the distribution that is reported: some servers show what they sample from."""
         pairs = self.model.distribution(text)
         if self.raw:
             return pairs
@@ -212,6 +215,55 @@ class TinyEndpoint:
             "bytes": list(spelt.encode()),
             "logprob": logprob,
         }
+
+
+@define
+class Waiting:
+    """An open backend whose coroutines are waited for.
+
+    Attributes:
+        backend: the backend.
+        run: waits for a coroutine.
+        usage: what all answers so far cost, and opening it.
+    """
+
+    backend: Any
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    usage: Usage = field(factory=Usage)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.backend, name)
+        return self._waiting(attribute) if inspect.iscoroutinefunction(attribute) else attribute
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a prompt."""
+        ids: tuple[int, ...] = self.encode(TextPrompt((text,)))
+        return ids
+
+    def _waiting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            answer = self.run(method(*arguments))
+            self.usage += answer.usage
+            return answer.value
+
+        return call
+
+
+Opened = Callable[[LogprobBackend], AbstractContextManager[Waiting]]
+
+
+@pytest.fixture(scope="session")
+def opened(run: Callable[[Coroutine[Any, Any, Any]], Any]) -> Opened:
+    """Open a backend for as long as a context lasts."""
+
+    @contextmanager
+    def opening(backend: Any) -> Iterator[Waiting]:
+        try:
+            yield Waiting(backend, run, run(backend.open()))
+        finally:
+            run(backend.close())
+
+    return opening
 
 
 Serve = Callable[..., LoopbackServer]

@@ -13,10 +13,11 @@ import pytest
 from attrs import define, field
 
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
-from egcfg_backends_fireworks.client import EndpointClient
+from egcfg.interfaces.backend import Usage
+from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.fireworks import FireworksBackend
-from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg_backends_fireworks.fireworks_api import FireworksBackend
+from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import EndpointOptions, FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
 
@@ -47,11 +48,19 @@ class Clock:
 
 @define
 class Client:
-    """An `EndpointClient` of one vendor's SDK, in front of a scripted server."""
+    """An `EndpointClient` of one vendor's SDK, in front of a scripted server.
+
+    Attributes:
+        vendor: whose SDK.
+        clock: the time that the client sees.
+        client: the one that asked last.
+        usage: what its answer cost.
+    """
 
     vendor: str
     clock: Clock = field(factory=Clock)
     client: EndpointClient | None = None
+    usage: Usage = field(factory=Usage)
 
     def ask(
         self,
@@ -67,14 +76,16 @@ class Client:
             else:
                 chosen = FireworksOptions(model="m", base_url=address, **options)
                 backend = FireworksBackend(chosen)
-            transport = backend.transport_factory()()
+            transport = backend.connect()
             self.client = EndpointClient(
                 transport, chosen, sleep=self.clock.sleep, clock=self.clock
             )
             try:
-                return await self.client.complete(dict(REQUEST), check)
+                answer = await counted(self.client.complete(dict(REQUEST), check))
             finally:
                 await transport.close()
+            self.usage = answer.usage
+            return answer.value
 
         return asyncio.run(question())
 
@@ -110,8 +121,7 @@ def test_a_fault_that_passes_costs_another_attempt(
     server = serve(lambda _: answer(GOOD))
     server.faults = [answer(**{"body": b"{}", **fault})] * 2
     assert client.ask(server.address).choices[0].text == "a"
-    assert client.client is not None
-    assert client.client.usage.requests == 3  # the SDK retried nothing by itself
+    assert client.usage.requests == 3  # the SDK retried nothing by itself
     assert server.paths.total() == 3
 
 
@@ -132,9 +142,10 @@ def test_attempts_are_limited_and_the_last_fault_is_told(
     client: Client, serve: Any, answer: Any
 ) -> None:
     server = serve(lambda _: answer(b'{"error": {"message": "all busy"}}', 503))
-    with pytest.raises(BackendError, match="7 attempts; the last: status 503: all busy"):
+    with pytest.raises(BackendError, match="7 attempts; the last: status 503: all busy") as raised:
         client.ask(server.address)
     assert server.paths.total() == 7
+    assert raised.value.usage == Usage(requests=7)
 
 
 def test_waits_double_up_to_their_limit(client: Client, serve: Any, answer: Any) -> None:
@@ -161,7 +172,7 @@ def test_a_long_retry_after_is_cut(client: Client, serve: Any, answer: Any) -> N
     assert client.clock.waits == [45.0]
 
 
-def test_no_wait_is_begun_that_ends_behind_the_deadline(
+def test_no_wait_is_begun_that_ends_after_the_deadline(
     client: Client, serve: Any, answer: Any
 ) -> None:
     server = serve(lambda _: answer(b"{}", 429, {"Retry-After": "300"}))
@@ -177,12 +188,14 @@ def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer:
     async def both() -> None:
         transport = OpenAIBackend(
             OpenAIOptions(model="m", base_url=f"{server.address}/v1")
-        ).transport_factory()()
+        ).connect()
         asking = EndpointClient(transport, options)
         async with asking.pace.slot():
-            with pytest.raises(BackendError, match="no turn among the requests in flight"):
-                await asking.complete(dict(REQUEST))
-        assert asking.usage.requests == 0
+            with pytest.raises(
+                BackendError, match="no turn among the requests in flight"
+            ) as raised:
+                await counted(asking.complete(dict(REQUEST)))
+        assert raised.value.usage == Usage()
         await transport.close()
 
     asyncio.run(both())
@@ -273,8 +286,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_again(
     server = serve(lambda _: answer(GOOD))
     client.ask(server.address, check)
     assert len(seen) == 3
-    assert client.client is not None
-    assert client.client.usage.input_tokens == 3  # what could not be used is not counted twice
+    assert client.usage == Usage(requests=3, input_tokens=3, output_tokens=1)
 
 
 def test_a_server_without_a_key_is_quoted_as_it_speaks(

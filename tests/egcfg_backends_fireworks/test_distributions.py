@@ -30,17 +30,16 @@ def test_a_distribution_is_sorted_cut_and_without_repeats(
     distribution = reader(top_k).distribution(Row(pieces[0][0], None, pieces))
     assert distribution.ids is not None
     assert len(distribution.ids) == len(set(distribution.ids.tolist())) == min(top_k, len(table))
-    assert np.all(np.diff(distribution.logprobs) <= 0)
-    assert distribution.logprobs[0] == max(table.values())
+    assert np.all(np.diff(distribution.values) <= 0)
+    assert distribution.values[0] == max(table.values())
 
 
-def test_an_alternative_that_cannot_be_named_is_dropped_and_counted() -> None:
+def test_an_alternative_that_cannot_be_named_is_left_out() -> None:
     reading = reader(has_ids=True)
     known, unknown = Piece(7, b"a", "a"), Piece(text="b")
     distribution = reading.distribution(row(known, (known, -0.1), (unknown, -2.0)))
     assert distribution.ids is not None
     assert distribution.ids.tolist() == [7]
-    assert reading.dropped == 1
     with pytest.raises(BackendError, match="none of its tokens"):
         reading.distribution(row(unknown))
 
@@ -49,10 +48,10 @@ def test_a_row_that_merges_the_tokens_of_a_character_has_no_token() -> None:
     reading = reader(has_ids=True)
     last = Piece(227, b"\x89", LOST)
     merged = Piece(227, "🎉".encode(), "🎉")
-    assert reading.drawn(row(merged, (last, -0.3))) is None
-    assert reading.drawn(row(merged, (Piece(5, b"x", "x"), -0.3))) is None  # not listed
+    assert reading.token(row(merged, (last, -0.3))) is None
+    assert reading.token(row(merged, (Piece(5, b"x", "x"), -0.3))) is None  # not listed
     whole = Piece(900, "é".encode(), "é")
-    assert reading.drawn(row(whole, (whole, -0.3))) == 900
+    assert reading.token(row(whole, (whole, -0.3))) == 900
 
 
 @pytest.mark.parametrize("spelling", ["", "</s>", "<|im_end|>", "<|endoftext|>"])
@@ -64,7 +63,7 @@ def test_widespread_ends_are_known_at_sight(spelling: str) -> None:
     assert reading.end_ids == {int(distribution.ids[1])}
 
 
-def test_an_unusual_end_is_known_by_where_it_stands() -> None:
+def test_an_unusual_end_is_known_by_its_place() -> None:
     reading = reader()
     a, end = Piece(text="a"), Piece(text="<fin>")
     reading.note_end(Choice(text="a", rows=(row(a), row(end)), finish="length"))
@@ -74,10 +73,25 @@ def test_an_unusual_end_is_known_by_where_it_stands() -> None:
     assert reading.end_ids == {reading.vocabulary.intern(end)}
 
 
+def test_rows_tell_distributions_up_to_one_that_stands_for_several_tokens() -> None:
+    reading = reader(has_ids=True)
+    a, b, end = Piece(7, b"a", "a"), Piece(8, b"b", "b"), Piece(9, b"</s>", "</s>")
+    merged = row(Piece(227, "🎉".encode(), "🎉"), (Piece(227, b"\x89", LOST), -0.3))
+    for rows, known, tokens in (
+        ([row(a), row(b), row(a)], 3, [7, 8]),
+        ([row(a), merged, row(a)], 1, []),
+        ([row(a), row(end), row(b)], 2, [7]),  # what comes after the end is another text's
+        ([merged], 0, []),
+        ([], 0, []),
+    ):
+        distributions, along = reading.along(rows)
+        assert (len(distributions), along) == (known, tokens)
+
+
 def test_a_hidden_end_takes_the_whole_mass() -> None:
     for has_ids in (False, True):
         reading = reader(has_ids=has_ids)
-        distribution = reading.hidden_end(None)
+        distribution = reading.hidden_end()
         assert distribution.argmax() in reading.end_ids
         assert np.isfinite(distribution.tail_bound)
         assert reading.vocabulary.decode([distribution.argmax()]) == ""

@@ -7,7 +7,8 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -18,47 +19,45 @@ from egcfg.cli.diagnosis import look_at_backend
 from egcfg.config import RunConfig
 from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
 from egcfg.interfaces.backend import (
-    LogprobQuery,
-    SampleQuery,
+    LogprobRequest,
+    Logprobs,
+    SampleRequest,
     SamplingParams,
-    ScoreQuery,
-    TokenLogprobs,
+    ScoreRequest,
+    Usage,
 )
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
-from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.fireworks import FireworksBackend
-from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg_backends_fireworks.comparison import Echo
+from egcfg_backends_fireworks.fireworks_api import FireworksBackend
+from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.testing import ServedModel
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 PROMPT = "def add(a,b):\n"
 FAST = {"backoff_s": 0.001, "attempt_timeout_s": 10.0}
-Open = Callable[..., EndpointBackend]
+Open = Callable[..., Any]
+
+
+def backend_of(endpoint: Any, address: str, **options: Any) -> Any:
+    """The backend for a scripted endpoint's shape."""
+    if endpoint.shape == "fireworks":
+        chosen = FireworksOptions(model="m", base_url=address, **FAST, **options)
+        return FireworksBackend(chosen)
+    return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
 
 
 @pytest.fixture
-def opened(serve: Any) -> Any:
+def start(serve: Any, opened: Any) -> Iterator[Open]:
     """Open a backend in front of a scripted endpoint; all are closed at the end."""
-    backends: list[EndpointBackend] = []
-
-    def start(endpoint: Any, **options: Any) -> EndpointBackend:
-        server = serve(endpoint)
-        backend: EndpointBackend
-        if endpoint.shape == "fireworks":
-            chosen = FireworksOptions(model="m", base_url=server.address, **FAST, **options)
-            backend = FireworksBackend(chosen)
-        else:
-            url = f"{server.address}/v1"
-            backend = OpenAIBackend(OpenAIOptions(model="m", base_url=url, **FAST, **options))
-        backends.append(backend)
-        return backend
-
-    yield start
-    for backend in backends:
-        backend.close()
+    with ExitStack() as backends:
+        yield lambda endpoint, **options: backends.enter_context(
+            opened(backend_of(endpoint, serve(endpoint).address, **options))
+        )
 
 
 @pytest.fixture(params=["fireworks", "legacy"])
@@ -66,19 +65,16 @@ def endpoint(request: pytest.FixtureRequest, tiny_endpoint: Any) -> Any:
     return tiny_endpoint(request.param)
 
 
-def sequence(backend: EndpointBackend, text: str = PROMPT, role: str = "") -> Any:
-    return backend.start(backend.encode(text), role)
+def score(backend: Any, text: str) -> Logprobs:
+    [[distribution]] = backend.score([ScoreRequest(backend.ids(text))])
+    result: Logprobs = distribution
+    return result
 
 
-def score(backend: EndpointBackend, text: str) -> TokenLogprobs:
-    [[distribution]] = backend.score([ScoreQuery(sequence(backend, text))])
-    return distribution
-
-
-def listed(backend: EndpointBackend, distribution: TokenLogprobs) -> dict[str, float]:
+def listed(backend: Any, distribution: Logprobs) -> dict[str, float]:
     assert distribution.ids is not None
     texts = [backend.decode([int(token)]) for token in distribution.ids]
-    return dict(zip(texts, distribution.logprobs.tolist(), strict=True))
+    return dict(zip(texts, distribution.values.tolist(), strict=True))
 
 
 def expected(endpoint: Any, text: str) -> Any:
@@ -86,25 +82,25 @@ def expected(endpoint: Any, text: str) -> Any:
     return pytest.approx({endpoint.pieces[token]: logprob for token, logprob in pairs})
 
 
-def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, opened: Open) -> None:
-    profile = opened(tiny_endpoint("fireworks")).probe()
+def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, start: Open) -> None:
+    profile = start(tiny_endpoint("fireworks")).profile
     assert (profile.top_k, profile.extras, profile.multiple) == (5, True, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, False)
     assert (profile.seeded, profile.raw) == (True, True)
-    assert profile.steering_id is not None
+    assert profile.logit_bias_id is not None
     assert profile.echo is Echo.REFUSED
     assert profile.context_length is None
 
 
-def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, opened: Open) -> None:
-    profile = opened(tiny_endpoint("legacy", most_choices=1)).probe()
+def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, start: Open) -> None:
+    profile = start(tiny_endpoint("legacy", most_choices=1)).profile
     # Twenty alternatives and the further sampling parameters were refused, then left out.
     assert (profile.top_k, profile.extras, profile.multiple) == (5, False, False)
-    assert (profile.token_ids, profile.prompt_ids, profile.steering_id) == (False, False, None)
+    assert (profile.token_ids, profile.prompt_ids, profile.logit_bias_id) == (False, False, None)
 
 
 def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
-    tiny_endpoint: Any, serve: Any, answer: Any
+    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any
 ) -> None:
     endpoint = tiny_endpoint("legacy")
 
@@ -112,71 +108,73 @@ def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
         odd = isinstance(request["prompt"], list) or request.get("n") or request.get("echo")
         return answer(b"Internal Server Error", 500) if odd else endpoint(request)
 
-    url = f"{serve(respond).address}/v1"
-    with OpenAIBackend(OpenAIOptions(model="m", base_url=url, **FAST)) as backend:
-        profile = backend.probe()
+    with opened(backend_of(endpoint, serve(respond).address)) as backend:
+        profile = backend.profile
         assert (profile.batches, profile.multiple, profile.echo) == (False, False, Echo.REFUSED)
         assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
 
 
-def test_doctor_tells_what_the_probe_found(tiny_endpoint: Any, serve: Any) -> None:
+def test_doctor_tells_what_the_probe_found(tiny_endpoint: Any, serve: Any, run: Any) -> None:
     server = serve(tiny_endpoint("legacy", most_choices=1))
     config = RunConfig(backend="openai", model="m", base_url=f"{server.address}/v1")
-    findings = {(f.subject, f.name): f.detail for f in look_at_backend(config)}
+    findings = {(f.subject, f.name): f.detail for f in run(look_at_backend(config))}
     probed = "backend openai, as probed"
     assert findings["backend openai", "model"] == "m"
     assert (findings[probed, "top_k"], findings[probed, "multiple"]) == ("5", "no")
-    assert (findings[probed, "steering_id"], findings[probed, "raw"]) == ("none found", "yes")
+    assert (findings[probed, "logit_bias_id"], findings[probed, "raw"]) == ("none found", "yes")
     assert {name for subject, name in findings if subject == probed} == {
         field.name for field in attrs.fields(ServerProfile)
     }
 
 
-def test_a_server_without_logprobs_is_refused(serve: Any, answer: Any) -> None:
+def test_a_server_without_logprobs_is_refused(serve: Any, answer: Any, run: Any) -> None:
     server = serve(lambda _: answer(b'{"choices": [{"text": "a", "logprobs": null}]}'))
-    options = OpenAIOptions(model="m", base_url=f"{server.address}/v1", **FAST)
-    with OpenAIBackend(options) as backend, pytest.raises(CapabilityError, match="logprobs"):
-        backend.probe()
+    backend = OpenAIBackend(OpenAIOptions(model="m", base_url=f"{server.address}/v1", **FAST))
+    with pytest.raises(CapabilityError, match="logprobs") as raised:
+        run(backend.open())
+    assert raised.value.usage is not None
+    # Besides completions, it was not asked for anything.
+    assert raised.value.usage.requests == server.paths["/v1/completions"] > 1
 
 
-def test_a_score_is_the_models_own_distribution(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_a_score_is_the_models_own_distribution(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     distribution = score(backend, PROMPT)
     assert listed(backend, distribution) == expected(endpoint, PROMPT)
     assert distribution.ids is not None
     assert len(set(distribution.ids.tolist())) == 5
-    assert np.all(np.diff(distribution.logprobs) <= 0)
+    assert np.all(np.diff(distribution.values) <= 0)
 
 
-def test_several_sequences_are_asked_for_at_once(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_several_prefixes_are_asked_for_at_once(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     texts = [PROMPT, PROMPT + "    return", PROMPT + "    "]
-    queries = [ScoreQuery(sequence(backend, text, f"role {i}")) for i, text in enumerate(texts)]
-    for text, [distribution] in zip(texts, backend.score(queries), strict=True):
+    requests = [ScoreRequest(backend.ids(text)) for text in texts]
+    for text, [distribution] in zip(texts, backend.score(requests), strict=True):
         assert listed(backend, distribution) == expected(endpoint, text)
 
 
-def test_a_greedy_text_is_the_models_own(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
-    prefix = sequence(backend)
+def test_a_greedy_text_is_the_models_own(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
     for _ in range(12):
-        [[distribution]] = backend.score([ScoreQuery(prefix)])
+        [[distribution]] = backend.score([ScoreRequest(prefix)])
         token = distribution.argmax()
         if token in backend.end_ids:
             break
-        prefix.ids += (token,)
-    written = backend.decode(prefix.ids[len(backend.encode(PROMPT)) :])
+        prefix += (token,)
+    written = backend.decode(prefix[len(backend.ids(PROMPT)) :])
     tokens, _ = endpoint.model.generate(PROMPT, {"max_tokens": 12, "temperature": 0}, 0)
     texts = [endpoint.pieces[token] for token in tokens]
     assert written == "".join(texts[:-1] if texts[-1] == "<end>" else texts)
 
 
-def test_a_prompts_ids_stay_the_same(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
-    before = backend.encode(PROMPT)
+def test_a_prompts_ids_stay_the_same(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
+    before = backend.ids(PROMPT)
     score(backend, PROMPT)
     requests = len(endpoint.requests)
-    assert backend.encode(PROMPT) == before
+    assert backend.ids(PROMPT) == before
     assert len(endpoint.requests) == requests
     if endpoint.shape == "fireworks":
         assert list(before) == [100 + token for token in endpoint.model.tokenize(PROMPT)]
@@ -185,69 +183,70 @@ def test_a_prompts_ids_stay_the_same(endpoint: Any, opened: Open) -> None:
 
 
 def test_a_prompts_ids_are_asked_for_again_where_they_are_missing(
-    tiny_endpoint: Any, serve: Any, answer: Any
+    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any
 ) -> None:
     endpoint = tiny_endpoint("fireworks")
     server = serve(endpoint)
-    options = FireworksOptions(model="m", base_url=server.address, **FAST)
-    with FireworksBackend(options) as backend:
-        backend.probe()
+    with opened(backend_of(endpoint, server.address)) as backend:
         without = b'{"choices": [{"text": "a", "logprobs": null, "finish_reason": "length"}]}'
         server.faults = [answer(without)] * 2
-        ids = backend.encode(PROMPT)
+        ids = backend.ids(PROMPT)
     assert not server.faults
     assert list(ids) == [100 + token for token in endpoint.model.tokenize(PROMPT)]
 
 
 def test_counting_tokens_asks_no_server_that_would_have_to_answer_for_it(
-    endpoint: Any, opened: Open
+    endpoint: Any, start: Open
 ) -> None:
-    backend = opened(endpoint)
-    backend.probe()
+    backend = start(endpoint)
     requests = len(endpoint.requests)
     assert 0 < backend.count_tokens(PROMPT * 3) < len(PROMPT * 3)
     assert len(endpoint.requests) == requests
 
 
-def test_prompts_go_out_as_ids_and_keep_the_generated_ones(
-    tiny_endpoint: Any, opened: Open
-) -> None:
+def test_prompts_go_out_as_ids_and_keep_the_generated_ones(tiny_endpoint: Any, start: Open) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
-    prefix = sequence(backend)
-    prefix.ids += (int(backend.score([ScoreQuery(prefix)])[0][0].ids[1]),)  # not the likeliest
-    backend.score([ScoreQuery(prefix)])
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
+    prefix += (int(backend.score([ScoreRequest(prefix)])[0][0].ids[1]),)  # not the likeliest
+    backend.score([ScoreRequest(prefix)])
     sent = endpoint.requests[-1]["prompt"]
-    assert sent[-1] == prefix.ids[-1]
+    assert sent[-1] == prefix[-1]
     assert "".join(endpoint.pieces[i - 100] for i in sent[:-1]) == PROMPT
 
 
-def test_requests_of_one_branch_share_a_cache_key(tiny_endpoint: Any, opened: Open) -> None:
+def test_requests_whose_prompts_begin_alike_share_a_cache_key(
+    tiny_endpoint: Any, start: Open
+) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
+    backend, other_session = start(endpoint), start(endpoint)
+    task = PROMPT * 12  # more than the tokens that name a cache
     params = SamplingParams(max_tokens=3)
-    for role in ("unconditional", "conditional", "unconditional"):
-        backend.sample([SampleQuery(sequence(backend, PROMPT, role), 2, params)])
-    plain, conditional, again = (r["prompt_cache_key"] for r in endpoint.requests[-3:])
-    assert plain == again != conditional
+    for text in (task, f"{task}x", f"x{task}"):
+        backend.sample([SampleRequest(backend.ids(text), 2, params)])
+    one, longer, other = (r["prompt_cache_key"] for r in endpoint.requests[-5::2])
+    assert one == longer != other
+    other_session.sample([SampleRequest(other_session.ids(task), 2, params)])
+    assert endpoint.requests[-1]["prompt_cache_key"] != one
 
 
 def test_a_request_of_both_branches_meets_the_candidates_prompt_cache(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
-    plain = sequence(backend, PROMPT, "unconditional")
-    conditional = sequence(backend, PROMPT + PROMPT, "conditional")
-    backend.sample([SampleQuery(plain, 2, SamplingParams(max_tokens=3))])
+    backend = start(endpoint)
+    task = PROMPT * 12  # more than the tokens that name a cache
+    unconditional, conditional = backend.ids(f"{task}\n"), backend.ids(f"{task}x\n")
+    backend.sample([SampleRequest(unconditional, 2, SamplingParams(max_tokens=3))])
     sampled = endpoint.requests[-1]
-    backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    branches = [unconditional + unconditional[:1], conditional + unconditional[:1]]
+    backend.score([ScoreRequest(branch) for branch in branches])
     assert len(endpoint.requests[-1]["prompt"]) == 2
     assert endpoint.requests[-1]["prompt_cache_key"] == sampled["prompt_cache_key"]
 
 
-def test_sampling_parameters_are_always_explicit(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_sampling_parameters_are_always_explicit(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     score(backend, PROMPT)
     request = endpoint.requests[-1]
     assert (request["temperature"], request["top_p"]) == (0.0, 1.0)
@@ -256,10 +255,10 @@ def test_sampling_parameters_are_always_explicit(endpoint: Any, opened: Open) ->
         assert request["context_length_exceeded_behavior"] == "error"
 
 
-def test_samples_end_where_their_lines_do(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_samples_end_where_their_lines_do(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=60, max_lines=2, seed=5)
-    [samples] = backend.sample([SampleQuery(sequence(backend), 4, params)])
+    [samples] = backend.sample([SampleRequest(backend.ids(PROMPT), 4, params)])
     assert len(samples) == 4
     for sample in samples:
         assert backend.decode(sample.ids) == sample.text
@@ -271,71 +270,92 @@ def test_samples_end_where_their_lines_do(endpoint: Any, opened: Open) -> None:
     assert any(sample.text.count("\n") == 2 for sample in samples)
 
 
-def test_samples_carry_the_distributions_they_were_drawn_from(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_scoring_a_sample_as_a_draft_sends_nothing(tiny_endpoint: Any, start: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = start(endpoint)
+    params = SamplingParams(temperature=1.3, max_tokens=60, max_lines=1, seed=1)
+    prefix = backend.ids(PROMPT)
+    [samples] = backend.sample([SampleRequest(prefix, 3, params)])
+    before, usage = len(endpoint.requests), backend.usage
+    answers = backend.score([ScoreRequest(prefix, sample.ids) for sample in samples])
+    assert len(endpoint.requests) == before
+    assert backend.usage == usage
+    for sample, distributions in zip(samples, answers, strict=True):
+        assert len(distributions) == len(sample.ids) + 1
+        for i, distribution in enumerate(distributions):
+            text = PROMPT + backend.decode(sample.ids[:i])
+            assert listed(backend, distribution) == expected(endpoint, text)
+
+
+def test_the_distributions_along_a_sample_are_known_token_by_token(
+    endpoint: Any, start: Open
+) -> None:
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.3, max_tokens=5, seed=1)
-    [[sample]] = backend.sample([SampleQuery(sequence(backend), 1, params)])
-    assert sample.scores is not None
-    assert len(sample.scores) == len(sample.ids)
-    text = PROMPT
-    for token, distribution in zip(sample.ids, sample.scores, strict=True):
+    prefix, text = backend.ids(PROMPT), PROMPT
+    [[sample]] = backend.sample([SampleRequest(prefix, 1, params)])
+    assert len(sample.ids) == 5
+    before = len(endpoint.requests)
+    for token in sample.ids:
+        [[distribution]] = backend.score([ScoreRequest(prefix)])
         assert listed(backend, distribution) == expected(endpoint, text)
+        prefix += (token,)
         text += backend.decode([token])
+    assert len(endpoint.requests) == before
 
 
 def test_what_temperature_and_nucleus_made_of_a_distribution_is_no_score(
-    tiny_endpoint: Any, opened: Open, endpoint: Any
+    tiny_endpoint: Any, start: Open, endpoint: Any
 ) -> None:
     endpoint = tiny_endpoint(endpoint.shape, raw=False)
-    backend = opened(endpoint)
-    assert not backend.probe().raw
-    assert backend.probe().top_k == 5
-    # A single token is asked for as it is; candidates come without their distributions.
-    assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
+    backend = start(endpoint)
+    assert not backend.profile.raw
+    assert backend.profile.top_k == 5
+    # What came with a sample is not believed: a single token is asked for as it is.
     params = SamplingParams(temperature=0.7, top_p=0.9, max_tokens=5, seed=1)
-    [[sample]] = backend.sample([SampleQuery(sequence(backend), 1, params)])
+    [[sample]] = backend.sample([SampleRequest(backend.ids(PROMPT), 1, params)])
     assert sample.ids
-    assert sample.scores is None
+    assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
 
 
 def test_all_samples_come_in_one_request_where_the_server_allows(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
-    prefix = sequence(backend)
-    backend.score([ScoreQuery(prefix)])
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
+    backend.score([ScoreRequest(prefix)])
     before = len(endpoint.requests)
-    backend.sample([SampleQuery(prefix, 5, SamplingParams(max_tokens=4))])
+    backend.sample([SampleRequest(prefix, 5, SamplingParams(max_tokens=4))])
     assert [r.get("n") for r in endpoint.requests[before:]] == [5]
 
 
 def test_more_samples_than_the_server_allows_take_a_request_each(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("legacy", most_choices=2)
-    backend = opened(endpoint)
-    query = SampleQuery(sequence(backend), 3, SamplingParams(max_tokens=4, temperature=1.0))
-    [samples] = backend.sample([query])
+    backend = start(endpoint)
+    request = SampleRequest(backend.ids(PROMPT), 3, SamplingParams(max_tokens=4, temperature=1.0))
+    [samples] = backend.sample([request])
     before = len(endpoint.requests)
-    [again] = backend.sample([query])
+    [again] = backend.sample([request])
     assert len(samples) == len(again) == 3
     assert len(endpoint.requests) - before == 3  # what was refused once is not tried again
     assert [s.ids for s in samples] == [s.ids for s in again]
 
 
-def test_the_same_seed_gives_the_same_samples(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_the_same_seed_gives_the_same_samples(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=80, max_lines=3, seed=2)
-    query = SampleQuery(sequence(backend), 3, params)
-    first, second = backend.sample([query]), backend.sample([query])
+    request = SampleRequest(backend.ids(PROMPT), 3, params)
+    first, second = backend.sample([request]), backend.sample([request])
     assert [s.ids for s in first[0]] == [s.ids for s in second[0]]
 
 
-def test_a_stop_text_ends_a_sample(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_a_stop_text_ends_a_sample(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=80, stop=("a",), seed=4)
-    [samples] = backend.sample([SampleQuery(sequence(backend), 4, params)])
+    [samples] = backend.sample([SampleRequest(backend.ids(PROMPT), 4, params)])
     stopped = [sample for sample in samples if "a" in sample.text]
     assert stopped
     for sample in stopped:
@@ -344,7 +364,7 @@ def test_a_stop_text_ends_a_sample(endpoint: Any, opened: Open) -> None:
 
 @pytest.mark.parametrize("shows_end", [True, False])
 def test_an_end_of_sequence_is_recognised(
-    tiny_endpoint: Any, opened: Open, endpoint: Any, shows_end: bool
+    tiny_endpoint: Any, start: Open, endpoint: Any, shows_end: bool
 ) -> None:
     endpoint = tiny_endpoint(endpoint.shape, shows_end=shows_end)
 
@@ -359,14 +379,14 @@ def test_an_end_of_sequence_is_recognised(
             return [(end, math.log(left)), *rest]
 
     endpoint.model = EndsAfterTwo()
-    backend = opened(endpoint)
+    backend = start(endpoint)
     distribution = score(backend, PROMPT + "x")
-    if shows_end or endpoint.shape == "fireworks":  # there, another token is drawn in its place
+    if shows_end or endpoint.shape == "fireworks":  # there, another token is forced in its place
         assert listed(backend, distribution) == expected(endpoint, PROMPT + "x")
     if shows_end or endpoint.shape == "legacy":
         assert distribution.argmax() in backend.end_ids
     params = SamplingParams(temperature=0.0, max_tokens=40)
-    [[sample]] = backend.sample([SampleQuery(sequence(backend, PROMPT + "x"), 1, params)])
+    [[sample]] = backend.sample([SampleRequest(backend.ids(PROMPT + "x"), 1, params)])
     assert (sample.ids, sample.text, sample.finished) == ((), "", True)
 
 
@@ -379,24 +399,24 @@ def test_an_end_of_sequence_is_recognised(
     ],
 )
 def test_the_probe_tells_right_echoes_from_wrong_ones(
-    tiny_endpoint: Any, opened: Open, echoes: str, found: Echo, last: bool
+    tiny_endpoint: Any, start: Open, echoes: str, found: Echo, last: bool
 ) -> None:
-    backend = opened(tiny_endpoint("fireworks", echoes=echoes))
-    assert (backend.probe().echo, backend.probe().echo_last) == (found, last)
+    backend = start(tiny_endpoint("fireworks", echoes=echoes))
+    assert (backend.profile.echo, backend.profile.echo_last) == (found, last)
     assert backend.capabilities.scores_drafts is last
 
 
-def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, opened: Open) -> None:
+def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, start: Open) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=7, seed=3)
-    prefix = sequence(backend)
-    [[candidate]] = backend.sample([SampleQuery(prefix, 1, params)])
+    prefix = backend.ids(PROMPT)
+    [[candidate]] = backend.sample([SampleRequest(prefix, 1, params)])
     draft = candidate.ids
     assert len(draft) > 2
-    other = sequence(backend, PROMPT + PROMPT, "conditional")
+    other = backend.ids(PROMPT + PROMPT)
     before = backend.usage.requests
-    drafted = backend.score([ScoreQuery(prefix, draft), ScoreQuery(other, draft)])
+    drafted = backend.score([ScoreRequest(prefix, draft), ScoreRequest(other, draft)])
     assert backend.usage.requests - before == 1  # for the whole line
     for branch, distributions in zip((prefix, other), drafted, strict=True):
         assert len(distributions) == len(draft) + 1
@@ -408,16 +428,16 @@ def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, opened: Ope
 
 
 def test_the_drafts_of_a_line_take_one_request_and_none_twice(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=6, seed=3)
-    prefix = sequence(backend)
-    [[first, second]] = backend.sample([SampleQuery(prefix, 2, params)])
+    prefix = backend.ids(PROMPT)
+    [[first, second]] = backend.sample([SampleRequest(prefix, 2, params)])
     drafts = [first.ids, first.ids[:2], second.ids, (), first.ids]
     before = len(endpoint.requests)
-    answers = backend.score([ScoreQuery(prefix, draft) for draft in drafts])
+    answers = backend.score([ScoreRequest(prefix, draft) for draft in drafts])
     assert len(endpoint.requests) - before == 1
     assert len(endpoint.requests[-1]["prompt"]) == 2  # what begins another draft is not sent
     assert endpoint.requests[-1]["max_tokens"] == 1
@@ -428,56 +448,55 @@ def test_the_drafts_of_a_line_take_one_request_and_none_twice(
             assert listed(backend, distribution) == expected(endpoint, text)
 
 
-def spelt(endpoint: Any, backend: EndpointBackend, *pieces: str) -> tuple[int, ...]:
+def spelt(endpoint: Any, backend: Any, *pieces: str) -> tuple[int, ...]:
     """Return the ids of some pieces, which the backend is to know as if they had been seen."""
     ids = tuple(endpoint.read(piece)[0] for piece in pieces)
     for token, piece in zip(ids, pieces, strict=True):
-        backend._session().server.reader.vocabulary.learn(token, piece.encode())
+        backend._server.reader.vocabulary.learn(token, piece.encode())
     return ids
 
 
 def test_a_new_prompt_is_named_by_the_request_that_scores_its_drafts(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
-    assert backend.probe().named_echo
+    backend = start(endpoint)
+    assert backend.profile.text_echo
     first = spelt(endpoint, backend, "    ", "return", " x", "\n")
     second = spelt(endpoint, backend, "a", "=", "b")
-    plain = sequence(backend)
-    backend.score([ScoreQuery(plain)])
+    plain = backend.ids(PROMPT)
+    backend.score([ScoreRequest(plain)])
     shown = f"x = 1\n{PROMPT}"
-    conditional = sequence(backend, shown, "conditional")
+    conditional = backend.ids(shown)
     before = len(endpoint.requests)
-    queries = [ScoreQuery(s, draft) for s in (conditional, plain) for draft in (first, second)]
-    answers = backend.score(queries)
+    requests = [ScoreRequest(s, draft) for s in (conditional, plain) for draft in (first, second)]
+    answers = backend.score(requests)
     assert [r["prompt"][0] for r in endpoint.requests[before:]] == [shown]
-    for query, distributions in zip(queries, answers, strict=True):
-        text = shown if query.sequence is conditional else PROMPT
+    for request, distributions in zip(requests, answers, strict=True):
+        text = shown if request.ids == conditional else PROMPT
         for i, distribution in enumerate(distributions):
-            written = text + backend.decode(query.draft[:i])
+            written = text + backend.decode(request.draft[:i])
             assert listed(backend, distribution) == expected(endpoint, written)
     # From now on its ids are known, so they are what is sent.
-    conditional.ids += first
-    backend.score([ScoreQuery(conditional, second)])
+    backend.score([ScoreRequest(conditional + first, second)])
     assert endpoint.requests[-1]["prompt"] == [*endpoint.read(shown), *first, *second]
 
 
 def test_tokens_that_text_does_not_bring_back_are_sent_as_ids(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     odd = spelt(endpoint, backend, " ", "x")  # " x" is a token of its own
     before = len(endpoint.requests)
     for line in range(3):
         prompt = "a\n" * (line + 1)
-        branch = backend.start(backend.encode(prompt) + odd * line)
-        [distributions] = backend.score([ScoreQuery(branch, odd)])
+        prefix = backend.ids(prompt) + odd * line
+        [distributions] = backend.score([ScoreRequest(prefix, odd)])
         for i, distribution in enumerate(distributions):
             written = prompt + " x" * line + ["", " ", " x"][i]
             assert listed(backend, distribution) == expected(endpoint, written)
-        # An answer that went wrong once would go wrong again: it is guessed no more.
+        # An answer that went wrong once would go wrong again: it is sent as text no more.
         asked = [prompt, prompt + " x" * (line + 1)] if line < 2 else prompt
         meant = [*endpoint.read(prompt), *odd * (line + 1)]
         assert [r["prompt"] for r in endpoint.requests[before:]] == [asked, meant]
@@ -485,15 +504,15 @@ def test_tokens_that_text_does_not_bring_back_are_sent_as_ids(
 
 
 def test_prompts_have_their_ids_at_once_where_the_context_is_known(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint, context_length=500)
-    assert list(backend.encode(PROMPT)) == endpoint.read(PROMPT)
+    backend = start(endpoint, context_length=500)
+    assert list(backend.ids(PROMPT)) == endpoint.read(PROMPT)
 
 
-def test_where_text_is_echoed_without_its_ids_no_prompt_is_guessed(
-    tiny_endpoint: Any, opened: Open
+def test_where_text_is_echoed_without_its_ids_no_prompt_is_sent_as_text(
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
 
@@ -503,157 +522,190 @@ def test_where_text_is_echoed_without_its_ids_no_prompt_is_guessed(
         return endpoint(request)
 
     nameless.shape = "fireworks"
-    backend = opened(nameless)
-    assert (backend.probe().batched_echo, backend.probe().named_echo) == (True, False)
-    assert list(backend.encode(PROMPT)) == endpoint.read(PROMPT)
+    backend = start(nameless)
+    assert (backend.profile.batched_echo, backend.profile.text_echo) == (True, False)
+    assert list(backend.ids(PROMPT)) == endpoint.read(PROMPT)
 
 
-def test_a_bare_sequence_beside_drafts_is_scored_as_it_is(tiny_endpoint: Any, opened: Open) -> None:
+def test_a_bare_prefix_beside_drafts_is_scored_as_it_is(tiny_endpoint: Any, start: Open) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
-    prefix, other = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
-    [[sample]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
-    drafted, [bare] = backend.score([ScoreQuery(prefix, sample.ids), ScoreQuery(other)])
+    backend = start(endpoint)
+    prefix, other = backend.ids(PROMPT), backend.ids(PROMPT + PROMPT)
+    [[sample]] = backend.sample([SampleRequest(prefix, 1, SamplingParams(max_tokens=3))])
+    drafted, [bare] = backend.score([ScoreRequest(prefix, sample.ids), ScoreRequest(other)])
     assert listed(backend, drafted[0]) == expected(endpoint, PROMPT)
     assert listed(backend, bare) == expected(endpoint, PROMPT + PROMPT)
 
 
 def test_where_prompts_cannot_be_batched_they_are_asked_side_by_side(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right", batches=False)
-    backend = opened(endpoint)
-    assert (backend.probe().batches, backend.probe().batched_echo) == (False, False)
-    prefix = sequence(backend)
-    [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=4))])
-    other = backend.start(prefix.ids + candidate.ids[:1])
+    backend = start(endpoint)
+    assert (backend.profile.batches, backend.profile.batched_echo) == (False, False)
+    prefix = backend.ids(PROMPT)
+    [[candidate]] = backend.sample([SampleRequest(prefix, 1, SamplingParams(max_tokens=4))])
+    other = prefix + candidate.ids[:1]
     before = len(endpoint.requests)
-    backend.score([ScoreQuery(prefix, candidate.ids), ScoreQuery(other, candidate.ids)])
+    backend.score([ScoreRequest(prefix, candidate.ids), ScoreRequest(other, candidate.ids)])
     assert len(endpoint.requests) - before == 2
 
 
 def test_several_prompts_are_never_asked_for_several_continuations(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     params = SamplingParams(temperature=1.0, max_tokens=80, max_lines=2, seed=8)
-    queries = [SampleQuery(sequence(backend, PROMPT * n), 3, params) for n in (1, 2)]
-    backend.sample(queries)
+    backend.sample([SampleRequest(backend.ids(PROMPT * n), 3, params) for n in (1, 2)])
     assert any(isinstance(r["prompt"][0], list) for r in endpoint.requests)
     for request in endpoint.requests:
         assert request.get("n", 1) == 1 or not isinstance(request["prompt"][0], list)
 
 
-def test_the_servers_own_way_is_asked_for_once(tiny_endpoint: Any, opened: Open) -> None:
+def test_what_the_server_generated_at_once_is_asked_for_once(
+    tiny_endpoint: Any, start: Open
+) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint, lookahead=6)
-    prefix = sequence(backend)
-    [[first]] = backend.score([ScoreQuery(prefix)])
-    before = len(endpoint.requests)
+    backend = start(endpoint, speculated_tokens=6)
+    prefix = backend.ids(PROMPT)
+    [[first]] = backend.score([ScoreRequest(prefix)])
+    before, usage = len(endpoint.requests), backend.usage
     text = PROMPT
     for _ in range(5):
-        prefix.ids += (first.argmax(),)
-        text += backend.decode(prefix.ids[-1:])
-        [[first]] = backend.score([ScoreQuery(prefix)])
+        prefix += (first.argmax(),)
+        text += backend.decode(prefix[-1:])
+        [[first]] = backend.score([ScoreRequest(prefix)])
         assert listed(backend, first) == expected(endpoint, text)
     assert len(endpoint.requests) == before
-    prefix.ids += (first.argmax(),)
-    backend.score([ScoreQuery(prefix)])
+    assert backend.usage == usage  # what was not asked for is free
+    prefix += (first.argmax(),)
+    backend.score([ScoreRequest(prefix)])
     assert len(endpoint.requests) == before + 1
 
 
-def test_where_the_server_went_on_by_itself_is_told_without_asking(
-    tiny_endpoint: Any, opened: Open
-) -> None:
-    endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint, lookahead=6)
-    prefix = sequence(backend)
-    assert backend.ahead(prefix) == ((), [])
-    backend.score([ScoreQuery(prefix)])
+def test_what_follows_one_branch_is_the_draft_of_the_other(tiny_endpoint: Any, start: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    backend = start(endpoint, speculated_tokens=6)
+    known, other = backend.ids(PROMPT), tuple(endpoint.read(PROMPT + PROMPT))
+    backend.score([ScoreRequest(known)])
     before = len(endpoint.requests)
-    way, distributions = backend.ahead(prefix)
-    assert len(endpoint.requests) == before
-    assert len(distributions) == len(way) + 1 == 6
-    for i, distribution in enumerate(distributions):
-        assert listed(backend, distribution) == expected(endpoint, PROMPT + backend.decode(way[:i]))
-        assert i == len(way) or distribution.argmax() == way[i]
+    texts = [PROMPT, PROMPT + PROMPT]
+    for _ in range(6):
+        pair = backend.score([ScoreRequest(known), ScoreRequest(other)])
+        for text, [distribution] in zip(texts, pair, strict=True):
+            assert listed(backend, distribution) == expected(endpoint, text)
+        token = pair[0][0].argmax()  # where the server went on after the first one
+        known, other = (*known, token), (*other, token)
+        texts = [text + backend.decode([token]) for text in texts]
+    assert len(endpoint.requests) == before + 1
+    assert endpoint.requests[-1]["prompt"] == list(other[:-1])
 
 
-def test_what_was_drawn_beyond_a_line_is_given_when_it_is_wanted(
-    tiny_endpoint: Any, opened: Open
+def test_a_draft_of_the_backends_own_is_cut_to_the_context(tiny_endpoint: Any, start: Open) -> None:
+    endpoint = tiny_endpoint("fireworks", echoes="right")
+    other = endpoint.read(PROMPT + PROMPT)
+    backend = start(endpoint, context_length=len(other) + 3)
+    backend.score([ScoreRequest(backend.ids(PROMPT))])
+    backend.score([ScoreRequest(backend.ids(PROMPT)), ScoreRequest(tuple(other))])
+    assert len(endpoint.requests[-1]["prompt"]) == len(other) + 2
+
+
+def test_what_was_sampled_beyond_a_line_is_given_when_it_is_wanted(
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
-    prefix = sequence(backend)
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
     line = SamplingParams(temperature=1.0, max_tokens=60, max_lines=1, seed=5)
-    [drawn] = backend.sample([SampleQuery(prefix, 3, line)])
-    first = next(sample for sample in drawn if sample.rest is not None and "\n" in sample.text)
-    before = len(endpoint.requests)
-    longer = backend.start(prefix.ids + first.ids)
-    [[second]] = backend.sample([SampleQuery(longer, 1, line, rest=first.rest)])
+    [samples] = backend.sample([SampleRequest(prefix, 3, line)])
+    before, usage = len(endpoint.requests), backend.usage
+    number, first = next((i, sample) for i, sample in enumerate(samples) if "\n" in sample.text)
+    longer = prefix + first.ids
+    [[second]] = backend.sample([SampleRequest(longer, 1, line)])
     assert len(endpoint.requests) == before
+    assert backend.usage == usage
     assert second.text.endswith("\n")
     assert second.text.count("\n") == 1
-    assert second.scores is not None
-    text = PROMPT + first.text
-    for token, distribution in zip(second.ids, second.scores, strict=True):
-        assert listed(backend, distribution) == expected(endpoint, text)
-        text += backend.decode([token])
-    whole = endpoint.model.generate(
-        PROMPT, {"max_tokens": 24, "temperature": 1.0, "seed": 5}, drawn.index(first)
+    whole, _ = endpoint.model.generate(
+        PROMPT, {"max_tokens": 24, "temperature": 1.0, "seed": 5}, number
     )
-    assert [100 + token for token in whole[0][: len(first.ids + second.ids)]] == [
-        *first.ids,
-        *second.ids,
-    ]
+    ids = first.ids + second.ids
+    assert [100 + token for token in whole[: len(ids)]] == list(ids)
+    # It is given once, in the manner in which it was sampled, and to no request for several.
+    hot = SamplingParams(temperature=1.5, max_tokens=2)
+    for request in (
+        SampleRequest(longer, 1, line),
+        SampleRequest(longer + second.ids, 1, hot),
+        SampleRequest(longer + second.ids, 2, line),
+    ):
+        before = len(endpoint.requests)
+        backend.sample([request])
+        assert len(endpoint.requests) > before
 
 
-def test_the_exact_value_of_any_token_is_told_by_an_echo(tiny_endpoint: Any, opened: Open) -> None:
+def test_unused_tokens_of_an_earlier_call_give_way_to_newer_ones(serve: Any, opened: Any) -> None:
+    """What one run left over does not decide what another one with the same prompt samples."""
+    script = "x = 1\ny = 2\nz = 3\n"
+    scripted = ScriptedOptions(script=lambda text: script[len(text) - 1 :], noise=1e-9)
+    served = ServedModel(ScriptedBackend(scripted))
+    options = FireworksOptions(model="m", base_url=serve(served).address, **FAST)
+    with opened(FireworksBackend(options)) as backend:
+        prefix, line = backend.ids("#"), SamplingParams(max_lines=1)
+        for _ in range(3):
+            [samples] = backend.sample([SampleRequest(prefix, 2, line)])
+            assert [sample.text for sample in samples] == ["x = 1\n"] * 2
+        longer = SampleRequest(prefix + samples[0].ids, 1, line)
+        for kept in (True, True, False):  # one for each of the two
+            before = len(served.requests)
+            [[sample]] = backend.sample([longer])
+            assert sample.text == "y = 2\n"
+            assert (len(served.requests) == before) is kept
+
+
+def test_the_exact_value_of_any_token_is_told_by_an_echo(tiny_endpoint: Any, start: Open) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     assert backend.capabilities.exact_logprobs
     exact_values_are_the_models(endpoint, backend, requests=1)
 
 
 def test_the_exact_value_of_any_token_is_told_by_forcing_it(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
     endpoint = tiny_endpoint("fireworks")
-    backend = opened(endpoint)
+    backend = start(endpoint)
     assert backend.capabilities.exact_logprobs
     exact_values_are_the_models(endpoint, backend, requests=5)
 
 
-def exact_values_are_the_models(endpoint: Any, backend: EndpointBackend, requests: int) -> None:
-    prefix, other = sequence(backend), sequence(backend, PROMPT + PROMPT, "conditional")
-    backend.score([ScoreQuery(prefix), ScoreQuery(other)])  # tells the prompts' ids
+def exact_values_are_the_models(endpoint: Any, backend: Any, requests: int) -> None:
+    prefix, other = backend.ids(PROMPT), backend.ids(PROMPT + PROMPT)
+    backend.score([ScoreRequest(prefix), ScoreRequest(other)])  # tells the prompts' ids
     tokens = (100, 105, 117)
-    queries = [LogprobQuery(prefix, tokens), LogprobQuery(other, tokens[:2])]
+    wanted = [LogprobRequest(prefix, tokens), LogprobRequest(other, tokens[:2])]
     before = len(endpoint.requests)
-    values = backend.logprobs(queries)
+    values = backend.logprobs(wanted)
     assert len(endpoint.requests) - before == requests
-    for query, text, found in zip(queries, (PROMPT, PROMPT + PROMPT), values, strict=True):
+    for request, text, found in zip(wanted, (PROMPT, PROMPT + PROMPT), values, strict=True):
         true = dict(endpoint.model.distribution(text))
-        assert found == pytest.approx([true[token - 100] for token in query.tokens])
+        assert found == pytest.approx([true[token - 100] for token in request.tokens])
 
 
 def test_without_echo_and_without_bias_no_single_token_is_told(
-    tiny_endpoint: Any, opened: Open
+    tiny_endpoint: Any, start: Open
 ) -> None:
-    backend = opened(tiny_endpoint("legacy"))
+    backend = start(tiny_endpoint("legacy"))
     assert not backend.capabilities.exact_logprobs
     with pytest.raises(CapabilityError, match="echo: refused"):
-        backend.logprobs([LogprobQuery(sequence(backend), (1,))])
+        backend.logprobs([LogprobRequest(backend.ids(PROMPT), (1,))])
 
 
-def test_a_hidden_end_behind_an_echoed_draft_is_recognised(
-    tiny_endpoint: Any, opened: Open
-) -> None:
+def test_a_hidden_end_after_an_echoed_draft_is_recognised(tiny_endpoint: Any, start: Open) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right", shows_end=False)
-    backend = opened(endpoint)
-    prefix = sequence(backend)
-    [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
+    [[candidate]] = backend.sample([SampleRequest(prefix, 1, SamplingParams(max_tokens=3))])
 
     class EndsThere(type(endpoint.model)):  # type: ignore[misc]
         def distribution(self, text: str) -> Any:
@@ -664,13 +716,15 @@ def test_a_hidden_end_behind_an_echoed_draft_is_recognised(
             return [(end, -0.01), *((t, p - 5.0) for t, p in pairs if t != end)]
 
     endpoint.model = EndsThere()
-    [distributions] = backend.score([ScoreQuery(prefix, candidate.ids)])
+    [distributions] = backend.score([ScoreRequest(prefix, candidate.ids)])
     assert len(distributions) == 4
     assert distributions[-1].argmax() in backend.end_ids
     assert distributions[0].argmax() not in backend.end_ids
 
 
-def test_an_echo_of_other_tokens_is_not_believed(tiny_endpoint: Any, serve: Any) -> None:
+def test_an_echo_of_other_tokens_is_not_believed(
+    tiny_endpoint: Any, serve: Any, opened: Any
+) -> None:
     endpoint = tiny_endpoint("fireworks", echoes="right")
     lying = False
 
@@ -679,17 +733,17 @@ def test_an_echo_of_other_tokens_is_not_believed(tiny_endpoint: Any, serve: Any)
             request = request | {"prompt": request["prompt"][:-1]}
         return endpoint(request)
 
-    options = FireworksOptions(model="m", base_url=serve(respond).address, max_attempts=2, **FAST)
-    with FireworksBackend(options) as backend:
-        prefix = sequence(backend)
-        [[candidate]] = backend.sample([SampleQuery(prefix, 1, SamplingParams(max_tokens=3))])
+    with opened(backend_of(endpoint, serve(respond).address, max_attempts=2)) as backend:
+        prefix = backend.ids(PROMPT)
+        [[candidate]] = backend.sample([SampleRequest(prefix, 1, SamplingParams(max_tokens=3))])
         lying = True
-        with pytest.raises(BackendError, match="other tokens"):
-            backend.score([ScoreQuery(prefix, candidate.ids)])
+        with pytest.raises(BackendError, match="other tokens") as raised:
+            backend.score([ScoreRequest(prefix, candidate.ids)])
+    assert raised.value.usage == Usage(requests=2)  # what could not be used has no tokens
 
 
 def test_a_fifth_of_all_answers_may_be_faulty(
-    endpoint: Any, serve: Any, answer: Any, tiny_endpoint: Any
+    endpoint: Any, serve: Any, answer: Any, tiny_endpoint: Any, opened: Any
 ) -> None:
     rng = random.Random(5)
     faults = [
@@ -712,24 +766,17 @@ def test_a_fifth_of_all_answers_may_be_faulty(
         return rng.choice(faults) if rng.random() < 0.2 else endpoint(request)
 
     def texts(address: str) -> list[str]:
-        chosen: Any
-        if endpoint.shape == "fireworks":
-            chosen = FireworksOptions(model="m", base_url=address, **FAST)
-            backend: EndpointBackend = FireworksBackend(chosen)
-        else:
-            chosen = OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST)
-            backend = OpenAIBackend(chosen)
         found = []
-        with backend:
+        with opened(backend_of(endpoint, address)) as backend:
             for task in range(50):
-                prefix = sequence(backend, PROMPT + "x" * task)
+                prefix = backend.ids(PROMPT + "x" * task)
                 params = SamplingParams(temperature=1.0, max_tokens=40, max_lines=2, seed=task)
-                [samples] = backend.sample([SampleQuery(prefix, 3, params)])
+                [samples] = backend.sample([SampleRequest(prefix, 3, params)])
                 found.extend(sample.text for sample in samples)
                 for _ in range(5):
-                    [[distribution]] = backend.score([ScoreQuery(prefix)])
-                    prefix.ids += (distribution.argmax(),)
-                found.append(backend.decode(prefix.ids))
+                    [[distribution]] = backend.score([ScoreRequest(prefix)])
+                    prefix += (distribution.argmax(),)
+                found.append(backend.decode(prefix))
         return found
 
     faulty = serve(respond)
@@ -737,42 +784,91 @@ def test_a_fifth_of_all_answers_may_be_faulty(
     assert faulty.paths["/v1/completions"] > len(endpoint.requests)  # faults did happen
 
 
-def test_drafts_are_not_scored_without_a_right_echo(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_drafts_are_not_scored_without_a_right_echo(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     assert not backend.capabilities.scores_drafts
     with pytest.raises(CapabilityError, match="draft"):
-        backend.score([ScoreQuery(sequence(backend), (1, 2))])
+        backend.score([ScoreRequest(backend.ids(PROMPT), (1, 2))])
 
 
-def test_usage_counts_requests_and_every_choices_tokens(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
-    prefix = sequence(backend)
-    backend.score([ScoreQuery(prefix)])
+def test_usage_counts_requests_and_every_choices_tokens(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
+    prefix = backend.ids(PROMPT)
+    backend.score([ScoreRequest(prefix)])
     before, requests = backend.usage, len(endpoint.requests)
     params = SamplingParams(temperature=1.0, max_tokens=3, seed=9)
-    [samples] = backend.sample([SampleQuery(prefix, 3, params)])
+    [samples] = backend.sample([SampleRequest(prefix, 3, params)])
     spent = backend.usage - before
     assert spent.requests == len(endpoint.requests) - requests
     assert spent.output_tokens >= sum(len(sample.ids) for sample in samples) > 3
     assert spent.input_tokens == len(endpoint.model.tokenize(PROMPT))
     assert spent.cached_tokens == spent.input_tokens // 2
-    assert spent.seconds > 0
+    assert spent.seconds == 0.0  # measured by whoever waits
 
 
-def test_a_chat_needs_a_template(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
+def test_each_of_several_calls_at_once_counts_its_own_requests_only(
+    tiny_endpoint: Any, serve: Any, opened: Any, run: Any
+) -> None:
+    endpoint = tiny_endpoint("fireworks", batches=False)
+    server = serve(endpoint, latency_s=0.01)
+    with opened(backend_of(endpoint, server.address)) as waiting:
+        assert waiting.usage.requests == server.paths.total()  # what opening it took
+        backend = waiting.backend
+        texts = [PROMPT * n for n in range(1, 7)]
+        prefixes = [waiting.ids(text) for text in texts]
+        before = server.paths.total()
+
+        async def at_once() -> Any:
+            params = SamplingParams(temperature=1.0, max_tokens=4)
+            return await asyncio.gather(
+                *(backend.score([ScoreRequest(ids)] * 2) for ids in prefixes),
+                backend.score([ScoreRequest(ids + ids[:2]) for ids in prefixes]),
+                backend.sample([SampleRequest(prefixes[0], 3, params)]),
+            )
+
+        *single, several, sampled = run(at_once())
+    assert [answer.usage.requests for answer in (*single, several, sampled)] == [
+        *[1] * len(texts),
+        len(texts),
+        1,
+    ]
+    assert server.paths.total() - before == 2 * len(texts) + 1
+    for text, answer in zip(texts, single, strict=True):
+        assert answer.usage.input_tokens == len(endpoint.model.tokenize(text))
+
+
+def test_a_cancelled_call_leaves_no_request_running(
+    tiny_endpoint: Any, serve: Any, opened: Any, run: Any
+) -> None:
+    endpoint = tiny_endpoint("fireworks", batches=False)
+    server = serve(endpoint)
+    with opened(backend_of(endpoint, server.address, max_concurrency=2)) as backend:
+        prefixes = [backend.ids(PROMPT * n) for n in (1, 2, 3)]
+        server.latency_s, before = 5.0, server.paths.total()
+
+        async def cancelled() -> set[Any]:
+            requests = [ScoreRequest(ids) for ids in prefixes]
+            call = asyncio.create_task(backend.backend.score(requests))
+            while server.paths.total() < before + 2:  # the third one waits for its turn
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+        assert run(cancelled()) == set()
+        assert server.paths.total() == before + 2
+        server.latency_s = 0.0
+        for text, ids in zip((PROMPT, PROMPT * 2), prefixes, strict=False):  # their turns are free
+            [[distribution]] = backend.score([ScoreRequest(ids)])
+            assert listed(backend, distribution) == expected(endpoint, text)
+
+
+def test_a_chat_needs_a_template(endpoint: Any, start: Open) -> None:
+    backend = start(endpoint)
     assert not backend.capabilities.chat
     with pytest.raises(CapabilityError, match=r"deepseek_instruct.*long_code"):
-        backend.render_chat([{"role": "user", "content": "hi"}])
-
-
-def test_it_works_inside_a_running_event_loop(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
-
-    async def inside() -> TokenLogprobs:
-        return score(backend, PROMPT)
-
-    assert listed(backend, asyncio.run(inside())) == expected(endpoint, PROMPT)
+        backend.encode(ChatPrompt((ChatMessage("user", "hi"),)))
 
 
 @pytest.mark.parametrize(
@@ -806,22 +902,27 @@ def test_no_option_takes_a_key() -> None:
 def test_a_process_that_forgets_to_close_still_ends(serve: Any, tiny_endpoint: Any) -> None:
     server = serve(tiny_endpoint("legacy"))
     code = (
-        "from egcfg_backends_fireworks.openai import OpenAIBackend\n"
+        "import asyncio\n"
+        "from egcfg_backends_fireworks.openai_compatible import OpenAIBackend\n"
         "from egcfg_backends_fireworks.options import OpenAIOptions\n"
         f"options = OpenAIOptions(model='m', base_url='{server.address}/v1')\n"
         "backend = OpenAIBackend(options)\n"
-        "print(backend.probe().top_k)\n"
+        "asyncio.run(backend.open())\n"
+        "print(backend.profile.top_k)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.stdout == "5\n"
+    assert (done.stdout, done.stderr) == ("5\n", "")
 
 
-def test_a_closed_backend_can_be_asked_again(endpoint: Any, opened: Open) -> None:
-    backend = opened(endpoint)
-    first = listed(backend, score(backend, PROMPT))
-    requests = backend.usage.requests
-    backend.close()
-    assert listed(backend, score(backend, PROMPT)) == first
-    assert backend.usage.requests > requests  # what was counted before is kept
+def test_closing_again_does_nothing(endpoint: Any, serve: Any, run: Any) -> None:
+    backend = backend_of(endpoint, serve(endpoint).address)
+    run(backend.close())
+    run(backend.open())
+    for _ in range(2):
+        run(backend.close())
+
+
+def test_the_models_name_is_known_without_opening() -> None:
+    assert FireworksOptions(model="m").model_name == "m"

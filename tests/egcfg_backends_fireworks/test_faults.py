@@ -15,18 +15,26 @@ from attrs import frozen
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import UsageError
-from egcfg.interfaces.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.interfaces.backend import (
+    LogprobRequest,
+    SampleRequest,
+    SamplingParams,
+    ScoreRequest,
+    Usage,
+)
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.solution import Solution
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.runner import grid_records, run
+from egcfg.runs.runner import grid_records
+from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel
 
@@ -59,7 +67,7 @@ def script(text: str) -> str:
 class PlainPrompt:
     """Words a problem in as few tokens as a guided prompt can have."""
 
-    def build(self, problem: Problem, render_chat: Any) -> Prompt:  # noqa: ARG002
+    def build(self, problem: Problem) -> Prompt:
         return Prompt(
             before=f"{problem.description}\n",
             after="Answer:\n",
@@ -91,8 +99,9 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as opened:
-        yield opened
+    opened = Sandbox()
+    yield opened
+    opened.close()
 
 
 @frozen
@@ -108,7 +117,7 @@ class Outcome:
     usage: dict[str, Usage]
 
 
-def run_tasks(
+async def run_tasks(
     address: str, folder: Path, sandbox: Sandbox, attempt_timeout_s: float = 20.0
 ) -> Outcome:
     config = SignalConfig.parse("ns2t0.7d1_ln")
@@ -117,16 +126,19 @@ def run_tasks(
     options = FireworksOptions(
         model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
     )
-    with FireworksBackend(options) as backend:
-        assert backend.capabilities.scores_drafts
-        engine = Engine(
-            backend=backend,
-            tracer=create(Kind.TRACER, "minimal"),
-            prompt=PlainPrompt(),  # type: ignore[arg-type]
-            sandbox=sandbox,
-        )
+    async with Engine(
+        backend=FireworksBackend(options),
+        tracer=create(Kind.TRACER, "minimal"),
+        prompt=PlainPrompt(),  # type: ignore[arg-type]
+        sandbox=sandbox,
+    ) as engine:
+        assert (await engine.open()).capabilities.scores_drafts
+
+        async def solve(problem: Problem, settings: Any, *, on_step: Any, **_: Any) -> Solution:
+            return await engine.solve(problem, settings, on_step=on_step)
+
         settings = DecodingSettings(max_tokens=60)
-        summary = run(grid, results, lambda _: engine, settings=settings)
+        summary = await run_units(grid, results, solve, settings=settings)
     assert (summary.finished, summary.failures) == (TASKS, ())
     found = {r.task_id: r.result for r in grid_records(grid, results) if r.result}
     return Outcome(
@@ -137,22 +149,23 @@ def run_tasks(
 
 def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     serve: Any,
+    run: Any,
     tmp_path: Path,
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    calm = run_tasks(serve(served()).address, tmp_path / "calm", sandbox)
+    calm = run(run_tasks(serve(served()).address, tmp_path / "calm", sandbox))
     caplog.set_level(logging.DEBUG)
     faulty = Faulty(served(), share=0.2, faults={**FAULTS, **TELLING}, seed=3)
     server = serve(faulty)
-    stormy = run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3)
+    stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3))
 
     assert set(faulty.happened) == {*FAULTS, *TELLING}
     assert len(calm.responses) == TASKS
     assert stormy.responses == calm.responses
     assert any("return x+49" in (text or "") for text in calm.responses.values())
-    # Every question was answered once, however often it was asked.
+    # Every request was answered once, however often it was sent.
     for task, usage in calm.usage.items():
         again = stormy.usage[task]
         assert (again.input_tokens, again.output_tokens) == (
@@ -174,41 +187,40 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_alone_changes_no_answer(serve: Any, name: str) -> None:
-    calm = answers(serve(served()).address)
+def test_each_fault_alone_changes_no_answer(serve: Any, opened: Any, name: str) -> None:
+    calm = answers(serve(served()).address, opened)
     share, timeout = (0.1, 0.4) if name in SLOW else (0.3, 20.0)
     faulty = Faulty(served(), share, faults={name: FAULTS[name]}, seed=1)
-    assert answers(serve(faulty).address, timeout) == calm
+    assert answers(serve(faulty).address, opened, timeout) == calm
     assert faulty.happened[name] > 0
 
 
-def answers(address: str, attempt_timeout_s: float = 20.0) -> list[Any]:
+def answers(address: str, opened: Any, attempt_timeout_s: float = 20.0) -> list[Any]:
     """Ask for a bit of everything."""
     options = FireworksOptions(
         model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
     )
     found: list[Any] = []
-    with FireworksBackend(options) as backend:
+    with opened(FireworksBackend(options)) as backend:
         found.append(backend.capabilities)
         for number in range(3):
-            ids = backend.encode(f"Add {number}.\nAnswer:\n```python\n")
-            plain = backend.start(ids, "unconditional")
-            shown = backend.encode(f"Add {number}.\nSignal:\nAnswer:\n```python\n")
-            conditional = backend.start(shown, "conditional")
+            branches = [
+                backend.ids(f"Add {number}.\n{signal}Answer:\n```python\n")
+                for signal in ("", "Signal:\n")
+            ]
             params = SamplingParams(max_lines=1, seed=number)
-            [samples] = backend.sample([SampleQuery(plain, 2, params)])
-            branches = (plain, conditional)
-            queries = [ScoreQuery(branch, s.ids) for branch in branches for s in samples]
-            scores = backend.score([*queries, ScoreQuery(plain), ScoreQuery(conditional)])
+            [samples] = backend.sample([SampleRequest(branches[0], 2, params)])
+            drafts = [sample.ids for sample in samples] + [()]
+            scores = backend.score([ScoreRequest(b, draft) for b in branches for draft in drafts])
             found += [sample.ids for sample in samples]
-            found += [(d.ids.tolist(), d.logprobs.tolist()) for some in scores for d in some]
-            found.append(backend.logprobs([LogprobQuery(plain, (100, 101))]))
+            found += [(d.ids.tolist(), d.values.tolist()) for some in scores for d in some]
+            found.append(backend.logprobs([LogprobRequest(branches[0], (100, 101))]))
     return found
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_refused_user_stops_the_run_at_once_and_sees_no_key(
-    serve: Any, tmp_path: Path, sandbox: Sandbox, status: int
+    serve: Any, run: Any, tmp_path: Path, sandbox: Sandbox, status: int
 ) -> None:
     model, refused = served(), False
 
@@ -220,7 +232,7 @@ def test_a_refused_user_stops_the_run_at_once_and_sees_no_key(
 
     server = serve(answer)
     with pytest.raises(UsageError, match=f"status {status}") as raised:
-        run_tasks(server.address, tmp_path, sandbox)
+        run(run_tasks(server.address, tmp_path, sandbox))
     assert refused
     assert server.paths["/v1/completions"] == len(model.requests) + 1
     assert KEY not in "".join(traceback.format_exception(raised.value))

@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.solution import LineStep, Stage
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
-from egcfg.sandbox import Sandbox
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def engine(llama_server: str) -> Iterator[Engine]:
+def engine(llama_server: str, run: Any) -> Iterator[Engine]:
     backend = create(Kind.BACKEND, "openai", {"model": "smollm2", "base_url": f"{llama_server}/v1"})
     opened = Engine(
         backend=backend,
         tracer=create(Kind.TRACER, "minimal"),
         prompt=create(Kind.PROMPT, "chat"),
-        sandbox=Sandbox(),
     )
-    with opened:
-        yield opened
+    yield opened
+    run(opened.close())
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +40,14 @@ def problem() -> Problem:
 
 
 def test_without_guidance_the_text_is_the_servers_own_greedy_one(
-    engine: Engine, problem: Problem, llama_server: str
+    engine: Engine, problem: Problem, llama_server: str, run: Any
 ) -> None:
-    solution = engine.solve(problem, DecodingSettings(gamma=0, max_tokens=48))
+    solution = run(engine.solve(problem, DecodingSettings(gamma=0, max_tokens=48)))
     generation = solution.generation
-    prompt = engine.prompt.build(problem, engine.backend.render_chat)
+    prompt = engine.prompt(problem)
+    backend = run(engine.open())
     request = {
-        "prompt": prompt.unconditional(),
+        "prompt": list(run(backend.encode(prompt.unconditional())).value),
         "max_tokens": len(generation.ids),
         "temperature": 0,
         "cache_prompt": False,
@@ -62,16 +62,17 @@ def test_without_guidance_the_text_is_the_servers_own_greedy_one(
     assert generation.response == prompt.response_prefix + choice["text"]
     assert generation.signals == 0
     assert solution.score.results  # judged in the sandbox, whatever this small model made of it
-    # The server's own way is the text: a request brings several tokens.
-    assert generation.total_usage.requests <= len(generation.ids) // 8 + 2
+    # The server generates the text itself: a request brings several tokens. Three more are for the
+    # chat's template, its tokens, and those around a signal.
+    assert generation.total_usage.requests <= len(generation.ids) // 8 + 2 + 3
 
 
 def test_the_execution_of_candidates_guides_the_next_lines(
-    engine: Engine, problem: Problem
+    engine: Engine, problem: Problem, run: Any
 ) -> None:
-    steps = []
+    steps: list[LineStep] = []
     settings = DecodingSettings(gamma=1, max_tokens=28, candidates=2, horizon=1)
-    solution = engine.solve(problem, settings, steps.append)
+    solution = run(engine.solve(problem, settings, on_step=steps.append))
     assert "def add" in solution.code
     assert solution.generation.signals > 0
     shown = [step.signal.text for step in steps if step.signal is not None]

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import LogprobQuery, SampleQuery, SamplingParams, ScoreQuery
-from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg_backends_fireworks.client import counted
+from egcfg_backends_fireworks.comparison import Echo
+from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions
 
 pytestmark = pytest.mark.server
@@ -22,15 +24,16 @@ EMOJI = "Copy: " + "🦄🎉" * 5 + "🦄"
 
 
 @pytest.fixture(scope="module")
-def backend(llama_server: str) -> Iterator[OpenAIBackend]:
+def backend(llama_server: str, opened: Any) -> Iterator[Any]:
     options = OpenAIOptions(model="smollm2", base_url=f"{llama_server}/v1")
-    with pytest.MonkeyPatch.context() as patch, OpenAIBackend(options) as opened:
+    with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OPENAI_API_KEY", raising=False)
-        yield opened
+        with opened(OpenAIBackend(options)) as waiting:
+            yield waiting
 
 
 def complete(address: str, **request: Any) -> dict[str, Any]:
-    """Ask the server directly, so that nothing under test stands in between."""
+    """Ask the server directly, so that nothing under test is in between."""
     body = {"model": "m", "top_p": 1, "top_k": 0, "min_p": 0, **request}
     asked = urllib.request.Request(
         f"{address}/v1/completions",
@@ -42,127 +45,133 @@ def complete(address: str, **request: Any) -> dict[str, Any]:
     return answer
 
 
-def test_the_probe_finds_what_llama_cpp_does(backend: OpenAIBackend) -> None:
-    profile = backend.probe()
+def test_the_probe_finds_what_llama_cpp_does(backend: Any) -> None:
+    profile = backend.profile
     assert (profile.top_k, profile.extras, profile.multiple) == (20, True, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
     assert (profile.raw, profile.seeded, profile.chat_template) == (True, True, True)
-    assert profile.steering_id is not None
+    assert profile.logit_bias_id is not None
     assert profile.echo is Echo.IGNORED
     assert (profile.batches, profile.batched_echo) == (True, False)
     assert (profile.context_length, profile.end_id) == (2048, 2)
     assert backend.capabilities.chat
 
 
-def test_a_distribution_is_sensible(backend: OpenAIBackend) -> None:
-    sequence = backend.start(backend.encode(PROMPT))
-    [[distribution]] = backend.score([ScoreQuery(sequence)])
+def test_a_distribution_is_sensible(backend: Any) -> None:
+    ids = backend.ids(PROMPT)
+    [[distribution]] = backend.score([ScoreRequest(ids)])
     assert backend.decode([distribution.argmax()]) == " a"
     assert distribution.ids is not None
-    assert distribution.logprobs.shape == distribution.ids.shape == (20,)
-    assert 0.9 < np.exp(distribution.logprobs).sum() <= 1.0
+    assert distribution.values.shape == distribution.ids.shape == (20,)
+    assert 0.9 < np.exp(distribution.values).sum() <= 1.0
 
 
-def test_token_by_token_is_the_servers_own_greedy_text(
-    backend: OpenAIBackend, llama_server: str
-) -> None:
-    sequence = backend.start(backend.encode("def is_even(n):\n"))
-    start = len(sequence.ids)
+def test_token_by_token_is_the_servers_own_greedy_text(backend: Any, llama_server: str) -> None:
+    ids = backend.ids("def is_even(n):\n")
+    start = len(ids)
     for _ in range(16):
-        [[distribution]] = backend.score([ScoreQuery(sequence)])
-        sequence.ids += (distribution.argmax(),)
+        [[distribution]] = backend.score([ScoreRequest(ids)])
+        ids += (distribution.argmax(),)
     answer = complete(
         llama_server, prompt="def is_even(n):\n", max_tokens=16, temperature=0, logprobs=1
     )
     [choice] = answer["choices"]
-    assert backend.decode(sequence.ids[start:]) == choice["text"]
-    assert list(sequence.ids[start:]) == [row["id"] for row in choice["logprobs"]["content"]]
+    assert backend.decode(ids[start:]) == choice["text"]
+    assert list(ids[start:]) == [row["id"] for row in choice["logprobs"]["content"]]
 
 
-def test_both_branches_are_answered_together(backend: OpenAIBackend) -> None:
-    plain = backend.start(backend.encode("def subtract(a, b):\n"), "unconditional")
-    conditional = backend.start(backend.encode("# a - b\ndef subtract(a, b):\n"), "conditional")
+def test_both_branches_are_answered_together(backend: Any) -> None:
+    unconditional = backend.ids("def subtract(a, b):\n")
+    conditional = backend.ids("# a - b\ndef subtract(a, b):\n")
     before = backend.usage
-    answers = backend.score([ScoreQuery(plain), ScoreQuery(conditional)])
+    answers = backend.score([ScoreRequest(unconditional), ScoreRequest(conditional)])
     spent = backend.usage - before
     assert spent.requests == 1
-    assert spent.input_tokens == len(plain.ids) + len(conditional.ids)
-    assert not np.array_equal(answers[0][0].logprobs, answers[1][0].logprobs)
+    assert spent.input_tokens == len(unconditional) + len(conditional)
+    assert not np.array_equal(answers[0][0].values, answers[1][0].values)
 
 
-def test_the_value_of_an_unlikely_token_is_exact(backend: OpenAIBackend, llama_server: str) -> None:
-    sequence = backend.start(backend.encode(PROMPT))
-    answer = complete(
-        llama_server, prompt=list(sequence.ids), max_tokens=1, temperature=0, logprobs=500
-    )
+def test_the_value_of_an_unlikely_token_is_exact(backend: Any, llama_server: str) -> None:
+    ids = backend.ids(PROMPT)
+    answer = complete(llama_server, prompt=list(ids), max_tokens=1, temperature=0, logprobs=500)
     [row] = answer["choices"][0]["logprobs"]["content"]
     listed = [(other["id"], other["logprob"]) for other in row["top_logprobs"]]
     tokens, expected = zip(*(listed[rank] for rank in (0, 30, 499)), strict=True)
-    [values] = backend.logprobs([LogprobQuery(sequence, tokens)])
+    [values] = backend.logprobs([LogprobRequest(ids, tokens)])
     assert values == pytest.approx(expected, abs=0.05)
 
 
-def test_prompt_ids_round_trip(backend: OpenAIBackend) -> None:
+def test_prompt_ids_round_trip(backend: Any) -> None:
     text = "def f(x):\n    return '🦄'\n<|im_end|>\n"
-    ids = backend.encode(text)
+    ids = backend.ids(text)
     assert backend.decode(ids).replace("<|im_end|>", "") == text.replace("<|im_end|>", "")
-    assert backend.probe().end_id in ids
+    assert backend.profile.end_id in ids
 
 
-def test_samples_end_at_their_lines_and_keep_their_ids(
-    backend: OpenAIBackend, llama_server: str
-) -> None:
-    sequence = backend.start(backend.encode("def primes(n):\n"))
+def test_samples_end_at_their_lines_and_keep_their_ids(backend: Any, llama_server: str) -> None:
+    ids = backend.ids("def primes(n):\n")
     params = SamplingParams(temperature=0.8, max_tokens=96, max_lines=2, seed=3)
-    [samples] = backend.sample([SampleQuery(sequence, 3, params)])
+    [samples] = backend.sample([SampleRequest(ids, 3, params)])
     assert len(samples) == 3
     for sample in samples:
         assert sample.ids
         assert backend.decode(sample.ids) == sample.text
         assert sample.text.count("\n") == 2 or sample.finished or len(sample.ids) == 96
-        assert sample.scores is not None
-        assert len(sample.scores) == len(sample.ids)
-    first = samples[0]
+    prefix = ids + samples[0].ids[:4]
+    before = backend.usage
+    [[distribution]] = backend.score([ScoreRequest(prefix)])
+    assert backend.usage == before  # it came with the sample
     answer = complete(
         llama_server,
-        prompt=[*sequence.ids, *first.ids[:4]],
+        prompt=list(prefix),
         max_tokens=1,
         temperature=0,
         logprobs=1,
     )
     [row] = answer["choices"][0]["logprobs"]["content"]
-    assert first.scores is not None
-    assert first.scores[4].argmax() == row["id"]
-    assert first.scores[4].logprobs[0] == pytest.approx(row["logprob"], abs=0.05)
+    assert distribution.argmax() == row["id"]
+    assert distribution.values[0] == pytest.approx(row["logprob"], abs=0.05)
 
 
 def test_a_token_that_is_no_whole_character_still_has_its_distribution(
-    backend: OpenAIBackend, llama_server: str
+    backend: Any, llama_server: str
 ) -> None:
     [choice] = complete(llama_server, prompt=EMOJI, max_tokens=1, temperature=0, logprobs=1)[
         "choices"
     ]
     assert choice["logprobs"] is None  # what the server says when it is asked plainly
-    sequence = backend.start(backend.encode(EMOJI))
+    ids = backend.ids(EMOJI)
     for _ in range(3):  # the three tokens of one character
-        [[distribution]] = backend.score([ScoreQuery(sequence)])
-        sequence.ids += (distribution.argmax(),)
-    assert backend.decode(sequence.ids[-3:]) == "🎉"
+        [[distribution]] = backend.score([ScoreRequest(ids)])
+        ids += (distribution.argmax(),)
+    assert backend.decode(ids[-3:]) == "🎉"
 
 
-def test_the_end_of_sequence_is_recognised(backend: OpenAIBackend) -> None:
-    chat = backend.render_chat([{"role": "user", "content": "Say hi"}])
-    assert chat.endswith("<|im_start|>assistant\n")
-    sequence = backend.start(backend.encode(chat + "Hi! How can I help you today?"))
-    [[distribution]] = backend.score([ScoreQuery(sequence)])
+def test_the_end_of_sequence_is_recognised(backend: Any) -> None:
+    chat = ChatPrompt((ChatMessage("user", "Say hi"),), "Hi! How can I help you today?")
+    ids = backend.encode(chat)
+    assert backend.decode(ids).endswith(f"<|im_start|>assistant\n{chat.assistant_prefix}")
+    [[distribution]] = backend.score([ScoreRequest(ids)])
     assert distribution.argmax() in backend.end_ids
     params = SamplingParams(temperature=0.0, max_tokens=8)
-    [[sample]] = backend.sample([SampleQuery(sequence, 1, params)])
+    [[sample]] = backend.sample([SampleRequest(ids, 1, params)])
     assert (sample.ids, sample.finished) == ((), True)
 
 
-def test_a_prompt_that_is_too_long_overflows_the_context(backend: OpenAIBackend) -> None:
-    ids = backend.encode("word " * 2500)
+def test_a_chat_that_differs_in_its_last_message_takes_no_further_rendering(
+    backend: Any, run: Any
+) -> None:
+    prompts, requests = backend._server.prompts, []
+    for content in ("Say hi", "Say\n\n  hi <b>", "é 🦄"):
+        messages = (ChatMessage("system", "Be brief."), ChatMessage("user", content))
+        answer = run(counted(prompts.text(ChatPrompt(messages))))
+        assert answer.value == run(counted(prompts.routes.render_chat(messages))).value
+        requests.append(answer.usage.requests)
+    assert requests == [1, 0, 0]
+
+
+def test_a_prompt_that_is_too_long_overflows_the_context(backend: Any) -> None:
+    ids = backend.ids("word " * 2500)
     with pytest.raises(ContextOverflowError) as raised:
-        backend.score([ScoreQuery(backend.start(ids))])
+        backend.score([ScoreRequest(ids)])
     assert (raised.value.needed, raised.value.available) == (len(ids), 2048)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from filelock import FileLock
 
 from egcfg.errors import ConfigError
 from egcfg_backends_fireworks.pacing import FORGOTTEN_S, Pace, pace_folder
@@ -78,22 +79,22 @@ def test_an_overloaded_service_gets_half_as_many_but_never_none(
 ) -> None:
     limited, _ = pace(8)
     for _ in range(times):
-        limited.pushed_back(0)
+        asyncio.run(limited.pushed_back(0))
     assert most_at_once(limited, 10) == left
 
 
 @pytest.mark.parametrize(("answers", "allowed"), [(0, 4), (5, 5), (100, 8)])
 def test_answers_bring_it_back_one_by_one(pace: Any, answers: int, allowed: int) -> None:
     limited, _ = pace(8)
-    limited.pushed_back(0)
+    asyncio.run(limited.pushed_back(0))
     for _ in range(answers):
-        limited.answered()
+        asyncio.run(limited.answered())
     assert most_at_once(limited, 10) == allowed
 
 
 def test_a_wait_that_the_service_asks_for_holds_everything_back(pace: Any) -> None:
     limited, clock = pace(2)
-    limited.pushed_back(7.0)
+    asyncio.run(limited.pushed_back(7.0))
     assert most_at_once(limited, 3) == 1
     assert clock.waits == [7.0]  # the others come when it is over
 
@@ -113,10 +114,10 @@ def test_a_question_that_fails_gives_its_place_back(pace: Any) -> None:
 def test_all_users_of_an_endpoint_share_one_pace(pace: Any) -> None:
     first, _ = pace(8)
     second, _ = pace(8)
-    first.pushed_back(0)
-    assert second.limit == 4
+    asyncio.run(first.pushed_back(0))
+    assert asyncio.run(second.limit()) == 4
 
-    async def together() -> int:
+    async def side_by_side() -> int:
         busy = seen = 0
 
         async def one(limited: Pace) -> None:
@@ -130,7 +131,7 @@ def test_all_users_of_an_endpoint_share_one_pace(pace: Any) -> None:
         await asyncio.gather(*(one(limited) for limited in (first, second) * 6))
         return seen
 
-    assert asyncio.run(together()) == 4
+    assert asyncio.run(side_by_side()) == 4
 
 
 def test_processes_share_it_and_one_that_is_killed_gives_its_place_back(
@@ -152,11 +153,27 @@ def test_processes_share_it_and_one_that_is_killed_gives_its_place_back(
     assert most_at_once(again, 5) == 3
 
 
+def test_a_lock_that_somebody_else_holds_keeps_no_event_loop_waiting(
+    pace: Any, tmp_path: Path
+) -> None:
+    limited, _ = pace(3)
+
+    async def beside() -> None:
+        with FileLock(tmp_path / "lock"):  # as another process would
+            waiting = asyncio.create_task(limited.answered())
+            for _ in range(5):
+                await asyncio.sleep(0.002)
+            assert not waiting.done()
+        await waiting
+
+    asyncio.run(beside())
+
+
 def test_what_was_asked_for_long_ago_is_forgotten(pace: Any) -> None:
     limited, clock = pace(8)
-    limited.pushed_back(0)
+    asyncio.run(limited.pushed_back(0))
     clock.now += FORGOTTEN_S + 1
-    assert limited.limit == 8
+    assert asyncio.run(limited.limit()) == 8
 
 
 @pytest.mark.parametrize("written", [b"", b"[4.0", b"null", b"[2.0, 1e9, 1e12]"])

@@ -170,7 +170,7 @@ def test_impossible_alternatives_are_left_out() -> None:
     assert choice.rows[0].alternatives == ((Piece(text="a"), -0.1),)
 
 
-def test_the_ids_behind_an_echo_are_those_of_the_generated_tokens() -> None:
+def test_the_ids_after_an_echo_are_those_of_the_generated_tokens() -> None:
     content = [content_row(Piece(id=n, text="a"), -1.0) for n in (5, 6, 7)]
 
     def read(ids: list[int]) -> list[int | None]:

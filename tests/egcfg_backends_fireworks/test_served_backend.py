@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import frozen
 
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.loop import Decoder
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import LogprobBackend, ScoreQuery
+from egcfg.interfaces.backend import LogprobBackend, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import Generation
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg_backends_fireworks.fireworks import FireworksBackend
+from egcfg.usage.model import Model
+from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.testing import ServedModel
 
@@ -49,7 +53,7 @@ class ProgramLength(Tracer):
     class Options:
         """None."""
 
-    def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
+    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
         return [Trace(source=r.source, call=r.call) for r in requests]
 
     def render(self, trace: Trace, max_chars: int) -> str:
@@ -63,16 +67,13 @@ def script(text: str) -> str:
     return (SHOWN if shown else PLAIN)[len(response) :]
 
 
-def decode(model: LogprobBackend, gamma: float) -> Generation:
-    signals = SignalBuilder(ProgramLength(), Sandbox(), model.count_tokens)
+async def decoded(backend: LogprobBackend, gamma: float) -> Generation:
+    model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
+    feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
     settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
-    run = Decoder(model, signals, PROBLEM, PROMPT, settings).run()
-    while True:
-        try:
-            next(run)
-        except StopIteration as stop:
-            generation: Generation = stop.value
-            return generation
+    *_, last = [step async for step in decode(model, feedback, PROBLEM, PROMPT, settings)]
+    assert isinstance(last, Generation)
+    return last
 
 
 def scripted() -> ScriptedBackend:
@@ -81,24 +82,25 @@ def scripted() -> ScriptedBackend:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.7, 1.0, 1.3])
 def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
-    serve: Any, gamma: float
+    serve: Any, opened: Any, run: Any, gamma: float
 ) -> None:
-    expected = decode(scripted(), gamma)
+    expected = run(decoded(scripted(), gamma))
     assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
     requests = {}
-    for policy, lookahead in (("line_echo", 8), ("per_token", 8), ("per_token", 1)):
+    for policy, speculated in (("line_echo", 8), ("per_token", 8), ("per_token", 1)):
         served = ServedModel(scripted())
         server = serve(served)
         options = FireworksOptions(
-            model="m", base_url=server.address, drafts=policy, lookahead=lookahead
+            model="m", base_url=server.address, drafts=policy, speculated_tokens=speculated
         )
-        with FireworksBackend(options) as model:
+        with opened(FireworksBackend(options)) as model:
             assert model.capabilities.scores_drafts is (policy == "line_echo")
             probed = len(served.requests)
-            generation = decode(model, gamma)
+            generation = run(decoded(model.backend, gamma))
         assert generation.response == expected.response
         assert generation.code == expected.code
-        requests[policy, lookahead] = generation.total_usage.requests
+        requests[policy, speculated] = generation.total_usage.requests
+        assert generation.total_usage.requests == len(served.requests) - probed
         if policy == "line_echo" and gamma <= 1.0:
             asked = len(served.requests) - probed
             assert asked <= 3 * (expected.response.count("\n") + 1)
@@ -107,44 +109,48 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     assert requests["per_token", 8] < requests["per_token", 1]
 
 
-def test_a_signal_that_does_not_fit_the_servers_context_is_cut(serve: Any) -> None:
+def test_a_signal_that_does_not_fit_the_servers_context_is_cut(
+    serve: Any, opened: Any, run: Any
+) -> None:
     """The service does not say how long its context is: it refuses what is longer."""
-    expected = decode(scripted(), 1.0)
-    room = len(PROMPT.unconditional()) + len(expected.response) + 8
-    options = ScriptedOptions(script=script, noise=0.1, context_length=room)
+    expected = run(decoded(scripted(), 1.0))
+    context = len(PROMPT.unconditional().text) + len(expected.response) + 8
+    options = ScriptedOptions(script=script, noise=0.1, context_length=context)
     server = serve(ServedModel(ScriptedBackend(options)))
-    with FireworksBackend(FireworksOptions(model="m", base_url=server.address)) as model:
-        ids = model.encode("x" * 2 * room)
+    with opened(FireworksBackend(FireworksOptions(model="m", base_url=server.address))) as model:
+        ids = model.ids("x" * 2 * context)
         with pytest.raises(ContextOverflowError) as raised:
-            model.score([ScoreQuery(model.start(ids))])
-        assert (raised.value.needed, raised.value.available) == (2 * room + 1, room)
-        generation = decode(model, 1.0)
+            model.score([ScoreRequest(ids)])
+        assert (raised.value.needed, raised.value.available) == (2 * context + 1, context)
+        generation = run(decoded(model.backend, 1.0))
     assert generation.signals_cut > 0
     assert generation.response.count("\n") == expected.response.count("\n")
 
 
 @pytest.mark.model
 def test_a_transformers_model_behind_a_server_scores_and_writes_the_same(
-    serve: Any, tiny_llama: Path
+    serve: Any, opened: Any, tiny_llama: Path
 ) -> None:
     hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
+    chosen = hf.HFBackend.Options(model=str(tiny_llama))
     text = "def add(first, second):\n    "
-    with hf.HFBackend(hf.HFOptions(model=str(tiny_llama))) as local:
-        server = serve(ServedModel(local))
-        options = FireworksOptions(model="m", base_url=server.address)
-        with FireworksBackend(options) as remote:
-            ids = local.encode(text)
-            here, there = local.start(ids), remote.start(remote.encode(text))
-            for _ in range(12):
-                [[dense]] = local.score([ScoreQuery(here)])
-                [[cut]] = remote.score([ScoreQuery(there)])
-                assert cut.argmax() == dense.argmax()
-                assert cut.ids is not None
-                for token, logprob in zip(cut.ids, cut.logprobs, strict=True):
-                    assert math.isclose(logprob, dense.logprob(int(token)), abs_tol=1e-6)
-                here.ids += (dense.argmax(),)
-                there.ids += (cut.argmax(),)
-            draft = here.ids[len(ids) :]
-            drafted = ScoreQuery(remote.start(remote.encode(text)), draft)
-            [distributions] = remote.score([drafted])
-            assert [d.argmax() for d in distributions[:-1]] == list(draft)
+    served = ServedModel(hf.HFBackend(chosen))
+    options = FireworksOptions(model="m", base_url=serve(served).address)
+    with (
+        closing(served),
+        opened(hf.HFBackend(chosen)) as local,
+        opened(FireworksBackend(options)) as remote,
+    ):
+        ids = local.ids(text)
+        here, there = ids, remote.ids(text)
+        for _ in range(12):
+            [[dense]] = local.score([ScoreRequest(here)])
+            [[cut]] = remote.score([ScoreRequest(there)])
+            assert cut.argmax() == dense.argmax()
+            for token, logprob in zip(cut.ids, cut.values, strict=True):
+                assert math.isclose(logprob, dense.logprob(int(token)), abs_tol=1e-6)
+            here += (dense.argmax(),)
+            there += (cut.argmax(),)
+        draft = here[len(ids) :]
+        [distributions] = remote.score([ScoreRequest(remote.ids(text), draft)])
+        assert [d.argmax() for d in distributions[:-1]] == list(draft)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from egcfg.interfaces.prompt import ChatMessage
 from egcfg_backends_fireworks.responses import Piece
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 
 
 @define
 class Answers:
-    """Stands in for the client: what each route answers."""
+    """Takes the client's place: what each route answers."""
 
     answers: dict[str, Any]
     asked: list[tuple[str, Any]] = field(factory=list)
@@ -50,9 +51,10 @@ def test_an_answer_that_is_no_list_of_tokens_is_none(answer: Any) -> None:
 
 
 def test_a_chat_is_rendered_as_text_or_as_tokens() -> None:
-    chat = [{"role": "user", "content": "x"}]
-    llama, _ = routes({"/apply-template": {"prompt": "<user>x"}})
+    chat = [ChatMessage("user", "x")]
+    llama, client = routes({"/apply-template": {"prompt": "<user>x"}})
     assert asyncio.run(llama.render_chat(chat)) == "<user>x"
+    assert client.asked == [("/apply-template", {"messages": [{"role": "user", "content": "x"}]})]
     vllm, client = routes({"/tokenize": {"tokens": [5, 6]}, "/detokenize": {"prompt": "<user>x"}})
     assert asyncio.run(vllm.render_chat(chat)) == "<user>x"
     assert client.asked[-1][1]["tokens"] == [5, 6]
@@ -71,7 +73,7 @@ def test_the_context_is_a_slots_in_llama_cpp_and_the_models_in_vllm() -> None:
     assert asyncio.run(silent.context_length("m")) is None
 
 
-def test_the_end_token_may_stand_behind_a_beginning_token() -> None:
+def test_the_end_token_may_come_after_a_beginning_token() -> None:
     answers = {"/props": {"eos_token": "</s>"}, "/tokenize": {"tokens": [1, 2]}}
     asked, _ = routes(answers)
     assert asyncio.run(asked.end_id()) == 2
@@ -82,5 +84,5 @@ def test_the_end_token_may_stand_behind_a_beginning_token() -> None:
 def test_a_service_without_such_routes_is_not_asked() -> None:
     asked, client = routes({"/tokenize": {"tokens": [1]}}, enabled=False)
     assert asyncio.run(asked.tokenize("x")) is None
-    assert asyncio.run(asked.render_chat([{"role": "user", "content": "x"}])) is None
+    assert asyncio.run(asked.render_chat([ChatMessage("user", "x")])) is None
     assert client.asked == []

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from egcfg.interfaces.backend import (
-    LogprobQuery,
-    SampleQuery,
+    LogprobRequest,
+    Logprobs,
+    SampleRequest,
     SamplingParams,
-    ScoreQuery,
-    TokenLogprobs,
+    ScoreRequest,
 )
-from egcfg_backends_fireworks.likeness import Echo
-from egcfg_backends_fireworks.openai import OpenAIBackend
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg_backends_fireworks.comparison import Echo
+from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions
 
 pytestmark = pytest.mark.vllm
@@ -34,17 +35,18 @@ STARTED_S = 300
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[Any]:
+def local(opened: Any) -> Iterator[Any]:
     """The same model in this process."""
     hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
-    with hf.HFBackend(hf.HFOptions(dtype="float32")) as opened:
-        yield opened
+    with opened(hf.HFBackend(hf.HFBackend.Options(dtype="float32"))) as waiting:
+        yield waiting
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """vLLM's server: its address with the API version."""
-    from egcfg_backends_hf.model_source import find_model
+    from egcfg_backends_hf.loading.gguf import converted_folder
+    from egcfg_backends_hf.loading.source import find_model
 
     if not (VENV / "bin/python").exists():
         pytest.skip("vLLM is not installed: run make test-vllm")
@@ -54,7 +56,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [
         *(str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", find_model(None).location, "--served-model-name", "smollm2"),
+        *("--model", str(converted_folder(Path(find_model(None).location)))),
+        *("--served-model-name", "smollm2"),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"),
         "--enable-prompt-tokens-details",
@@ -88,36 +91,36 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
 
 
 @pytest.fixture(params=["auto", "line_echo"])
-def backend(request: pytest.FixtureRequest, address: str) -> Iterator[OpenAIBackend]:
+def backend(request: pytest.FixtureRequest, address: str, opened: Any) -> Iterator[Any]:
     options = OpenAIOptions(model="smollm2", base_url=address, drafts=request.param)
-    with OpenAIBackend(options) as opened:
-        yield opened
+    with opened(OpenAIBackend(options)) as waiting:
+        yield waiting
 
 
 @pytest.fixture
-def echoing(address: str) -> Iterator[OpenAIBackend]:
+def echoing(address: str, opened: Any) -> Iterator[Any]:
     options = OpenAIOptions(model="smollm2", base_url=address, drafts="line_echo")
-    with OpenAIBackend(options) as opened:
-        yield opened
+    with opened(OpenAIBackend(options)) as waiting:
+        yield waiting
 
 
-def same(cut: TokenLogprobs, dense: TokenLogprobs, tolerance: float = 2e-3) -> None:
+def same(cut: Logprobs, dense: Logprobs, tolerance: float = 2e-3) -> None:
     assert cut.ids is not None
     assert cut.argmax() == dense.argmax()
     expected = [dense.logprob(int(token)) for token in cut.ids]
-    assert cut.logprobs.tolist() == pytest.approx(expected, abs=tolerance)
+    assert cut.values.tolist() == pytest.approx(expected, abs=tolerance)
 
 
 def greedy(backend: Any, ids: Sequence[int], count: int) -> tuple[int, ...]:
-    sequence = backend.start(ids)
+    prefix = tuple(ids)
     for _ in range(count):
-        [[distribution]] = backend.score([ScoreQuery(sequence)])
-        sequence.ids += (distribution.argmax(),)
-    return tuple(sequence.ids[len(ids) :])
+        [[distribution]] = backend.score([ScoreRequest(prefix)])
+        prefix += (distribution.argmax(),)
+    return prefix[len(ids) :]
 
 
-def test_the_probe_finds_what_vllm_does(backend: OpenAIBackend) -> None:
-    profile = backend.probe()
+def test_the_probe_finds_what_vllm_does(backend: Any) -> None:
+    profile = backend.profile
     assert (profile.top_k, profile.extras, profile.multiple) == (20, True, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
     assert (profile.raw, profile.batches, profile.batched_echo) == (True, True, True)
@@ -129,63 +132,59 @@ def test_the_probe_finds_what_vllm_does(backend: OpenAIBackend) -> None:
 
 
 def test_prompts_and_greedy_texts_are_those_of_the_model_in_process(
-    backend: OpenAIBackend, local: Any
+    backend: Any, local: Any
 ) -> None:
     for text in (TEXT, SHOWN):
-        ids = local.encode(text)
-        assert backend.encode(text) == ids
+        ids = local.ids(text)
+        assert backend.ids(text) == ids
         tokens = greedy(local, ids, 16)
         assert greedy(backend, ids, 16) == tokens
         assert backend.decode(tokens) == local.decode(tokens)
 
 
 def test_an_echoed_draft_of_both_branches_takes_one_request_and_is_exact(
-    echoing: OpenAIBackend, local: Any
+    echoing: Any, local: Any
 ) -> None:
     texts = (TEXT, SHOWN)
-    drafts = [greedy(local, local.encode(TEXT), 6), (253, 1232, 253)]
-    branches = [echoing.start(echoing.encode(text), text) for text in texts]
-    queries = [ScoreQuery(branch, draft) for branch in branches for draft in drafts]
+    drafts = [greedy(local, local.ids(TEXT), 6), (253, 1232, 253)]
+    requests = [ScoreRequest(echoing.ids(text), draft) for text in texts for draft in drafts]
     before = echoing.usage
-    answers = echoing.score(queries)
+    answers = echoing.score(requests)
     assert (echoing.usage - before).requests == 1
-    here = [ScoreQuery(local.start(local.encode(text)), d) for text in texts for d in drafts]
+    here = [ScoreRequest(local.ids(text), draft) for text in texts for draft in drafts]
     for remote, dense in zip(answers, local.score(here), strict=True):
         assert len(remote) == len(dense)
         for one, other in zip(remote, dense, strict=True):
             same(one, other)
 
 
-def test_the_value_of_an_unlikely_token_is_exact(backend: OpenAIBackend, local: Any) -> None:
-    sequence = backend.start(backend.encode(TEXT))
-    [[dense]] = local.score([ScoreQuery(local.start(local.encode(TEXT)))])
+def test_the_value_of_an_unlikely_token_is_exact(backend: Any, local: Any) -> None:
+    [[dense]] = local.score([ScoreRequest(local.ids(TEXT))])
     tokens = (253, 5000, 1000)
-    [values] = backend.logprobs([LogprobQuery(sequence, tokens)])
+    [values] = backend.logprobs([LogprobRequest(backend.ids(TEXT), tokens)])
     assert values == pytest.approx([dense.logprob(token) for token in tokens], abs=2e-3)
 
 
-def test_samples_carry_true_distributions(backend: OpenAIBackend, local: Any) -> None:
+def test_samples_bring_true_distributions_along(backend: Any, local: Any) -> None:
     params = SamplingParams(temperature=0.8, top_p=0.9, max_tokens=24, max_lines=2, seed=3)
-    sequence = backend.start(backend.encode(TEXT))
-    [samples] = backend.sample([SampleQuery(sequence, 3, params)])
+    ids = backend.ids(TEXT)
+    [samples] = backend.sample([SampleRequest(ids, 3, params)])
+    before = backend.usage
     for sample in samples:
         assert sample.text == local.decode(sample.ids)
-        assert sample.scores is not None
-        draft = ScoreQuery(local.start(local.encode(TEXT)), sample.ids)
-        [dense] = local.score([draft])
-        for one, other in zip(sample.scores, dense, strict=False):
+        [dense] = local.score([ScoreRequest(local.ids(TEXT), sample.ids)])
+        for length, other in enumerate(dense[:-1]):
+            [[one]] = backend.score([ScoreRequest(ids + sample.ids[:length])])
             same(one, other)
+    assert backend.usage == before
 
 
-def test_a_chat_and_its_end_are_those_of_the_model_in_process(
-    backend: OpenAIBackend, local: Any
-) -> None:
-    chat = [{"role": "user", "content": "Say hi"}]
-    text = backend.render_chat(chat)
-    assert text == local.render_chat(chat)
+def test_a_chat_and_its_end_are_those_of_the_model_in_process(backend: Any, local: Any) -> None:
+    chat = ChatPrompt((ChatMessage("user", "Say hi"),), "Hi! How can I help you today?")
+    ids = backend.encode(chat)
+    assert ids == local.encode(chat)
     assert local.end_ids <= backend.end_ids
-    answered = backend.start(backend.encode(text + "Hi! How can I help you today?"))
-    [[distribution]] = backend.score([ScoreQuery(answered)])
+    [[distribution]] = backend.score([ScoreRequest(ids)])
     assert distribution.argmax() in backend.end_ids
 
 

@@ -36,7 +36,7 @@ def test_decoding_more_never_changes_what_came_before(parts: list[bytes], cut: i
     assert vocabulary.decode(known).startswith(before.rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
-def test_a_prompt_and_what_was_generated_behind_it_are_told_apart() -> None:
+def test_a_prompt_and_what_was_generated_after_it_are_told_apart() -> None:
     vocabulary = Vocabulary()
     prompt = vocabulary.encode_prompt("def f(")
     token = vocabulary.intern(Piece(text="x"))

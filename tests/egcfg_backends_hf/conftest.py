@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.loading.gguf import quiet_transformers
 from egcfg_backends_hf.options import HFOptions
-from egcfg_backends_hf.quiet import quiet_transformers
 
 from .tiny_gguf import write_gguf
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,9 +48,24 @@ def naive_logprobs(plain_model: Any) -> Callable[[Sequence[int]], NDArray[np.flo
 
 
 @pytest.fixture
-def backend(tiny_llama: Path) -> Iterator[HFBackend]:
-    with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as opened:
-        yield opened
+def open_folder(run: Run) -> Iterator[Callable[..., HFBackend]]:
+    """Opens models from folders, and closes them after the test."""
+    opened: list[HFBackend] = []
+
+    def open_one(folder: Path, **options: Any) -> HFBackend:
+        backend = HFBackend(HFOptions(model=str(folder), **({"device": "cpu"} | options)))
+        run(backend.open())
+        opened.append(backend)
+        return backend
+
+    yield open_one
+    for backend in opened:
+        run(backend.close())
+
+
+@pytest.fixture
+def backend(open_folder: Callable[..., HFBackend], tiny_llama: Path) -> HFBackend:
+    return open_folder(tiny_llama)
 
 
 @pytest.fixture(scope="session")

@@ -6,70 +6,91 @@ computes in float64, so that the order of sums cannot decide between two tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.loop import Decoder
-from egcfg.decoding.programs import Program
+from egcfg.decoding.code import CandidateProgram
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import Generation, Signal, SignalEntry
-from egcfg.sandbox import Sandbox
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
+from egcfg.sandbox.service import Sandbox
 from egcfg.testing.reference import reference_decode
+from egcfg.usage.model import Model
 from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.causal_model import CausalModel
-from egcfg_backends_hf.evaluator import Question, WholePrefixEvaluator
+from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.options import HFOptions
 from egcfg_tracers.tracers import MinimalTracer
 
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 PROBLEMS = 200
 WORDS = ("add", "first", "second", "number", "text", "rows", "items", "result", "return", "for")
-SETTINGS = (
+SETTINGS: tuple[dict[str, Any], ...] = (
     {},
     {"horizon": 1, "candidates": 2},
     {"reuse_candidates": False},
     {"temperature": 1.5},
     {"unit": GuidanceUnit.TOKEN, "candidates": 2},
-    {"refresh": 2},
+    {"signal_interval": 2},
     {"unit": GuidanceUnit.PREFIX},
     {"guided_temperature": 1.0},
 )
 
 
-class NumberedSignals(SignalBuilder):
+class NumberedSignals(Feedback):
     """Says something else each time: what a random model writes seldom runs."""
 
-    def build(
+    async def signal(
         self,
         problem: Problem,
-        programs: Sequence[Program],  # noqa: ARG002
+        programs: Sequence[CandidateProgram],  # noqa: ARG002
         budget: int,  # noqa: ARG002
         known: Sequence[SignalEntry] = (),
     ) -> Signal:
         number = len(known) + 1
         entries = tuple(SignalEntry(program=str(n), samples=1, traces=()) for n in range(number))
         text = f"Candidate {number} of {problem.task_id}: {WORDS[number % len(WORDS)]}\n" * 2
-        return Signal(entries=entries, text=text, tokens=self.count_tokens(text))
+        return Signal(entries=entries, text=text, tokens=await self.model.count_tokens(text))
 
 
-class Remembering(WholePrefixEvaluator):
-    """Runs each prefix whole, but not again for another gamma."""
+class NaiveBackend(HFBackend):
+    """Runs each prefix whole by transformers itself, but not again for another gamma."""
 
-    def __init__(self, model: CausalModel) -> None:
-        super().__init__(model)
-        self.known: dict[tuple[int, ...], list[TokenLogprobs]] = {}
+    def __init__(
+        self, options: HFOptions, logprobs: Callable[[Sequence[int]], NDArray[np.float64]]
+    ) -> None:
+        super().__init__(options)
+        self.logprobs_after = logprobs
+        self.known: dict[tuple[int, ...], Logprobs] = {}
 
-    def distributions(self, questions: Sequence[Question]) -> list[list[TokenLogprobs]]:
-        assert all(len(ids) == first for ids, first in questions)  # nothing is drafted here
-        new = list(dict.fromkeys(q for q in questions if q[0] not in self.known))
-        for (ids, _), answer in zip(new, super().distributions(new), strict=True):
-            self.known[ids] = answer
-        return [self.known[ids] for ids, _ in questions]
+    def after(self, ids: tuple[int, ...]) -> Logprobs:
+        if ids not in self.known:
+            self.known[ids] = Logprobs(self.logprobs_after(ids))
+        return self.known[ids]
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
+        assert not any(request.draft for request in requests)
+        return Answer([[self.after(request.ids)] for request in requests])
+
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
+        return Answer([[self.continuation(r, n) for n in range(r.count)] for r in requests])
+
+    def continuation(self, request: SampleRequest, number: int) -> Continuation:
+        decode = self._open_model.text.decode
+        state = SamplingState(request, number, request.params.max_tokens, self.end_ids, decode)
+        while not state.done:
+            state.extend((), [self.after(state.sequence)])
+        return state.continuation()
 
 
 def problem(number: int) -> tuple[Problem, Prompt]:
@@ -90,54 +111,52 @@ def problem(number: int) -> tuple[Problem, Prompt]:
     return asked, prompt
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as opened:
-        yield opened
+def model_of(backend: HFBackend, number: int) -> tuple[Model, Feedback]:
+    model = Model(OpenComponent(Kind.BACKEND, backend, "the backend"), f"t/{number}")
+    tracer = OpenComponent(Kind.TRACER, MinimalTracer(MinimalTracer.Options()), "the tracer")
+    return model, NumberedSignals(tracer, Sandbox(), model)
 
 
-@pytest.fixture(scope="module")
-def fast(tiny_llama: Path) -> Iterator[HFBackend]:
-    with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def naive(tiny_llama: Path) -> Iterator[HFBackend]:
-    with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as opened:
-        opened._evaluator = Remembering(opened._model)
-        yield opened
-
-
-def decode(
-    backend: HFBackend, sandbox: Sandbox, number: int, settings: DecodingSettings
-) -> Generation:
+async def fast_decode(backend: HFBackend, number: int, settings: DecodingSettings) -> Generation:
+    model, feedback = model_of(backend, number)
     asked, prompt = problem(number)
-    signals = NumberedSignals(MinimalTracer(MinimalTracer.Options()), sandbox, backend.count_tokens)
-    run = Decoder(backend, signals, asked, prompt, settings).run()
-    while True:
-        try:
-            next(run)
-        except StopIteration as stop:
-            generation: Generation = stop.value
-            return generation
+    async for step in decode(model, feedback, asked, prompt, settings):
+        last = step
+    assert isinstance(last, Generation)
+    return last
+
+
+@pytest.fixture(scope="module")
+def fast(tiny_llama: Path, run: Run) -> Iterator[HFBackend]:
+    backend = HFBackend(HFOptions(model=str(tiny_llama), device="cpu"))
+    run(backend.open())
+    yield backend
+    run(backend.close())
+
+
+@pytest.fixture(scope="module")
+def naive(tiny_llama: Path, naive_logprobs: Any, run: Run) -> Iterator[NaiveBackend]:
+    backend = NaiveBackend(HFOptions(model=str(tiny_llama), device="cpu"), naive_logprobs)
+    run(backend.open())
+    yield backend
+    run(backend.close())
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
 def test_drafts_and_token_trees_give_the_naive_loops_tokens(
-    fast: HFBackend, naive: HFBackend, sandbox: Sandbox, gamma: float
+    fast: HFBackend, naive: NaiveBackend, run: Run, gamma: float
 ) -> None:
-    drafted = 0
-    for number in range(PROBLEMS):
-        settings = DecodingSettings(
-            gamma=gamma, seed=number, max_tokens=6, **SETTINGS[number % len(SETTINGS)]
-        )
-        asked, prompt = problem(number)
-        signals = NumberedSignals(
-            MinimalTracer(MinimalTracer.Options()), sandbox, naive.count_tokens
-        )
-        expected = reference_decode(naive, signals, asked, prompt, settings)
-        found = decode(fast, sandbox, number, settings)
-        assert found.ids == expected, (number, settings)
-        drafted += found.tokens_drafted
-    assert drafted > 0
+    async def check() -> int:
+        drafted = 0
+        for number in range(PROBLEMS):
+            settings = DecodingSettings(
+                gamma=gamma, seed=number, max_tokens=6, **SETTINGS[number % len(SETTINGS)]
+            )
+            model, feedback = model_of(naive, number)
+            expected = await reference_decode(model, feedback, *problem(number), settings)
+            found = await fast_decode(fast, number, settings)
+            assert found.ids == expected, (number, settings)
+            drafted += found.tokens_drafted
+        return drafted
+
+    assert run(check()) > 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -12,6 +14,7 @@ from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.sandbox import Limits, Sandbox
 from egcfg_tracers.tracers import BytecodeTracer, FullTracer, MinimalTracer
 
+PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
 GOLDEN = Path(__file__).with_name("golden")
 TRACERS: dict[str, type[Tracer]] = {
     "full": FullTracer,
@@ -30,8 +33,28 @@ class GoldenTraces:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
+    with closing(Sandbox()) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def trace(run: Callable[..., Any], sandbox: Sandbox) -> Callable[..., Trace]:
+    """Return a function that traces one program, or one call of it."""
+    here = sandbox
+
+    def trace_one(
+        source: str,
+        call: str | None = None,
+        tracer: Tracer | None = None,
+        limits: Limits = PATIENT,
+        stdin: str = "",
+        sandbox: Sandbox = here,
+    ) -> Trace:
+        request = TraceRequest(source=source, call=call, stdin=stdin, limits=limits)
+        (result,) = run((tracer or FullTracer()).trace([request], sandbox))
+        return result
+
+    return trace_one
 
 
 def golden_request(path: Path) -> TraceRequest:
@@ -49,12 +72,12 @@ def golden_request(path: Path) -> TraceRequest:
 
 
 @pytest.fixture(scope="session")
-def golden(sandbox: Sandbox) -> GoldenTraces:
+def golden(run: Callable[..., Any], sandbox: Sandbox) -> GoldenTraces:
     paths = sorted(GOLDEN.glob("*.program"))
     requests = [golden_request(path) for path in paths]
     names = tuple(path.stem for path in paths)
     traces: dict[str, dict[str, Trace]] = {name: {} for name in names}
     for kind, tracer in TRACERS.items():
-        for name, trace in zip(names, tracer().trace(requests, sandbox), strict=True):
+        for name, trace in zip(names, run(tracer().trace(requests, sandbox)), strict=True):
             traces[name][kind] = trace
     return GoldenTraces(names, traces)

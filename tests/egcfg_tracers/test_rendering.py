@@ -168,7 +168,7 @@ def test_a_short_form_is_shown_only_where_the_whole_one_is():
                 assert line[:2] in whole
 
 
-def test_what_the_call_or_the_line_says_is_not_said_again(sandbox):
+def test_what_the_call_or_the_line_says_is_not_said_again(run, sandbox):
     source = """from math import floor
 
 def f(n, m=2, *, k):
@@ -178,7 +178,7 @@ def f(n, m=2, *, k):
 """
     tracer = FullTracer()
     request = TraceRequest(source=source, call="f(6, k=1 + 1)")
-    (trace,) = tracer.trace([request], sandbox)
+    (trace,) = run(tracer.trace([request], sandbox))
     assert tracer.render(trace, 2_000).split("\n") == [
         "f(6, k=1 + 1) -> m=2, k=2",
         "L4 empty = []",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -18,7 +19,6 @@ from egcfg_tracers.tracers import (
     MinimalTracer,
 )
 
-PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
 COUNT = """
 def run(n):
     total = 0
@@ -28,40 +28,34 @@ def run(n):
 """
 
 
-def trace(sandbox, source, call=None, tracer=None, limits=PATIENT, stdin="") -> Trace:
-    request = TraceRequest(source=source, call=call, stdin=stdin, limits=limits)
-    (result,) = (tracer or FullTracer()).trace([request], sandbox)
-    return result
-
-
 def gaps(result: Trace) -> int:
     indices = [-1, *(event.index for event in result.events)]
     return sum(b != a + 1 for a, b in itertools.pairwise(indices))
 
 
-def test_requests_are_traced_in_one_batch_and_told_in_order(sandbox):
+def test_requests_are_traced_in_one_batch_and_told_in_order(run, sandbox):
     batches: list[int] = []
 
     class Counting(Sandbox):
-        def run(self, executions):
+        async def run(self, executions):
             batches.append(len(executions))
-            return sandbox.run(executions)
+            return await sandbox.run(executions)
 
     requests = [TraceRequest(source=COUNT, call=f"run({n})") for n in range(5)]
-    traces = FullTracer().trace(requests, Counting())
+    traces = run(FullTracer().trace(requests, Counting()))
     assert batches == [5]
     assert [trace.result.text for trace in traces] == ["0", "0", "1", "3", "6"]
     assert [trace.call for trace in traces] == [request.call for request in requests]
 
 
-def test_this_process_is_never_traced(sandbox):
+def test_this_process_is_never_traced(trace):
     assert sys.gettrace() is None
-    trace(sandbox, COUNT, "run(3)")
+    trace(COUNT, "run(3)")
     assert sys.gettrace() is None
     assert threading.gettrace() is None
 
 
-def test_the_same_program_has_the_same_trace_in_another_sandbox(sandbox):
+def test_the_same_program_has_the_same_trace_in_another_sandbox(trace):
     source = """
 class Box:
     pass
@@ -72,22 +66,22 @@ def run():
     order = list(names)
     return order, box, hash("x"), {id}
 """
-    with Sandbox() as other:
+    with closing(Sandbox()) as other:
         for tracer in (FullTracer(), BytecodeTracer(), MinimalTracer()):
-            first = trace(sandbox, source, "run()", tracer)
-            assert trace(other, source, "run()", tracer) == first
+            first = trace(source, "run()", tracer)
+            assert trace(source, "run()", tracer, sandbox=other) == first
             assert first.outcome is Outcome.OK
 
 
-def test_within_the_budget_nothing_is_missing(sandbox):
-    result = trace(sandbox, COUNT, "run(900)")
+def test_within_the_budget_nothing_is_missing(trace):
+    result = trace(COUNT, "run(900)")
     assert (result.cut, result.lost, gaps(result)) == (False, False, 0)
     assert result.events_seen == len(result.events)
 
 
-def test_beyond_the_budget_head_and_tail_stay(sandbox):
+def test_beyond_the_budget_head_and_tail_stay(trace):
     options = FullOptions(head_events=100, tail_events=50, watched_events=5_000)
-    result = trace(sandbox, COUNT, "run(1000)", FullTracer(options))
+    result = trace(COUNT, "run(1000)", FullTracer(options))
     assert result.cut
     assert (len(result.events), gaps(result)) == (150, 1)
     assert result.events[-1].kind is EventKind.RETURN
@@ -95,15 +89,15 @@ def test_beyond_the_budget_head_and_tail_stay(sandbox):
     assert result.events_seen == result.events[-1].index + 1
 
 
-def test_a_program_that_is_left_alone_still_shows_how_its_function_ended(sandbox):
+def test_a_program_that_is_left_alone_still_shows_how_its_function_ended(trace):
     options = FullOptions(head_events=100, tail_events=50, watched_events=200)
-    result = trace(sandbox, COUNT, "run(5000)", FullTracer(options))
+    result = trace(COUNT, "run(5000)", FullTracer(options))
     last = result.events[-1]
     assert (last.kind, last.depth, result.cut) == (EventKind.RETURN, 2, True)
     assert last.full["total"].text == "12497500"
 
 
-def test_a_failure_after_the_budget_shows_where_it_came_from(sandbox):
+def test_a_failure_after_the_budget_shows_where_it_came_from(trace):
     source = """
 def check(i):
     if i == 3000:
@@ -115,7 +109,7 @@ def run(n):
         check(i)
 """
     tracer = FullTracer(FullOptions(head_events=50, tail_events=50, watched_events=200))
-    result = trace(sandbox, source, "run(5000)", tracer)
+    result = trace(source, "run(5000)", tracer)
     origin = next(event for event in result.events if event.kind is EventKind.EXCEPTION)
     assert (origin.function, origin.line, origin.depth) == ("check", 5, 3)
     assert origin.full["wrong"].text == "3000"
@@ -125,10 +119,10 @@ def run(n):
 
 
 @pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
-def test_a_hang_shows_where_it_hangs_and_what_it_holds(sandbox, tracer):
+def test_a_hang_shows_where_it_hangs_and_what_it_holds(trace, tracer):
     source = "def run(n):\n    i = 0\n    while i >= 0:\n        i += n\n"
     limits = Limits(cpu_seconds=0.8, wall_seconds=30.0)
-    result = trace(sandbox, source, "run(1)", tracer, limits)
+    result = trace(source, "run(1)", tracer, limits)
     last = result.events[-1]
     assert result.outcome is Outcome.TIMEOUT
     assert (last.function, last.depth) == ("run", 2)
@@ -136,25 +130,25 @@ def test_a_hang_shows_where_it_hangs_and_what_it_holds(sandbox, tracer):
     assert "stopped: time limit" in tracer.render(result, 300)
 
 
-def test_a_program_that_leaves_by_itself_leaves_every_event_up_to_then(sandbox):
+def test_a_program_that_leaves_by_itself_leaves_every_event_up_to_then(trace):
     source = "import os\ndef run(n):\n    before = n * 2\n    os._exit(7)\n    after = 1\n"
-    result = trace(sandbox, source, "run(3)")
+    result = trace(source, "run(3)")
     assert result.outcome is Outcome.KILLED
     assert (result.events[-1].kind, result.events[-1].line) == (EventKind.LINE, 4)
     assert result.events[-1].delta["before"].text == "6"
 
 
-def test_instructions_end_with_their_budget_and_lines_go_on(sandbox):
+def test_instructions_end_with_their_budget_and_lines_go_on(trace):
     tracer = BytecodeTracer(BytecodeOptions(op_events=30))
-    result = trace(sandbox, COUNT, "run(20)", tracer)
+    result = trace(COUNT, "run(20)", tracer)
     opcodes = [event for event in result.events if event.kind is EventKind.OPCODE]
     assert len(opcodes) == 30
     assert all(event.opcode.name.isupper() for event in opcodes)
     assert (result.events[-1].kind, result.cut) == (EventKind.RETURN, True)
 
 
-def test_instructions_follow_the_line_they_belong_to(sandbox):
-    result = trace(sandbox, COUNT, "run(1)", BytecodeTracer())
+def test_instructions_follow_the_line_they_belong_to(trace):
+    result = trace(COUNT, "run(1)", BytecodeTracer())
     lines = []
     for event in result.events:
         if event.function == "run" and event.kind is EventKind.LINE:
@@ -177,24 +171,24 @@ spin(0.4)
 """
 
 
-def test_after_a_module_that_took_long_its_call_is_watched(sandbox):
+def test_after_a_module_that_took_long_its_call_is_watched(trace):
     source = BUSY_MODULE + "def run(n):\n    m = n + 1\n    return m\n"
-    result = trace(sandbox, source, "run(2)", MinimalTracer())
+    result = trace(source, "run(2)", MinimalTracer())
     assert MinimalTracer().render(result, 200) == "run(2)\nn=2, m=3\nresult 3"
     module_end = [event for event in result.events if event.depth == 1][-1]
     assert (module_end.kind, "run" in module_end.full) == (EventKind.RETURN, True)
 
 
 @pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
-def test_a_removed_trace_function_is_noticed(sandbox, tracer):
+def test_a_removed_trace_function_is_noticed(trace, tracer):
     source = "import sys\ndef run():\n    sys.settrace(None)\n    x = 1\n    return x\n"
-    result = trace(sandbox, source, "run()", tracer)
+    result = trace(source, "run()", tracer)
     assert (result.lost, result.outcome) == (True, Outcome.OK)
     assert "tracing was lost" in tracer.render(result, 2_000)
 
 
-def test_a_stack_overflow_loses_tracing_but_not_where_it_came_from(sandbox):
-    result = trace(sandbox, "def run(n):\n    return run(n + 1)\n", "run(1)")
+def test_a_stack_overflow_loses_tracing_but_not_where_it_came_from(trace):
+    result = trace("def run(n):\n    return run(n + 1)\n", "run(1)")
     assert result.lost
     assert result.raised.type == "RecursionError"
     last = result.events[-1]
@@ -202,7 +196,7 @@ def test_a_stack_overflow_loses_tracing_but_not_where_it_came_from(sandbox):
     assert int(last.full["n"].text) > 900
 
 
-def test_a_handled_stack_overflow_does_not_change_what_the_program_computes(sandbox):
+def test_a_handled_stack_overflow_does_not_change_what_the_program_computes(trace):
     source = """
 def deep(n):
     try:
@@ -213,18 +207,18 @@ def deep(n):
 def run():
     return deep(0) > 900
 """
-    result = trace(sandbox, source, "run()")
+    result = trace(source, "run()")
     assert (result.outcome, result.result.text) == (Outcome.OK, "True")
 
 
-def test_recursion_to_the_usual_depth_is_traced_to_the_end(sandbox):
+def test_recursion_to_the_usual_depth_is_traced_to_the_end(trace):
     source = "def run(n):\n    return 0 if n == 0 else 1 + run(n - 1)\n"
-    result = trace(sandbox, source, "run(940)")
+    result = trace(source, "run(940)")
     assert (result.outcome, result.lost) == (Outcome.OK, False)
     assert max(event.depth for event in result.events) >= 940
 
 
-def test_what_a_child_process_does_is_not_written_into_the_trace(sandbox):
+def test_what_a_child_process_does_is_not_written_into_the_trace(trace):
     source = """
 import os
 
@@ -243,12 +237,12 @@ def run():
     os.waitpid(pid, 0)
     return "forked"
 """
-    result = trace(sandbox, source, "run()")
+    result = trace(source, "run()")
     assert result.outcome is Outcome.OK
     assert "noise" not in {event.function for event in result.events}
 
 
-def test_each_activation_of_a_generator_has_its_own_number(sandbox):
+def test_each_activation_of_a_generator_has_its_own_number(trace):
     source = """
 def count(n):
     for i in range(n):
@@ -258,37 +252,37 @@ def run():
     a, b = count(2), count(2)
     return [next(a), next(b), next(a), next(b)]
 """
-    result = trace(sandbox, source, "run()")
+    result = trace(source, "run()")
     yields = [event.activation for event in result.events if event.kind is EventKind.YIELD]
     first, second = yields[:2]
     assert first != second
     assert yields == [first, second, first, second]
 
 
-def test_values_are_as_they_were_then(sandbox):
+def test_values_are_as_they_were_then(trace):
     source = "def run():\n    xs = [1]\n    xs.append(2)\n    xs.clear()\n    return xs\n"
-    result = trace(sandbox, source, "run()")
+    result = trace(source, "run()")
     told = [event.delta["xs"].text for event in result.events if "xs" in event.delta]
     assert told == ["[1]", "[1, 2]", "[]"]
 
 
 @pytest.mark.parametrize("tracer", [FullTracer(), MinimalTracer()])
-def test_a_result_that_cannot_be_carried_over_is_told_as_the_engine_saw_it(sandbox, tracer):
+def test_a_result_that_cannot_be_carried_over_is_told_as_the_engine_saw_it(trace, tracer):
     source = (
         "class Box:\n    def __init__(self):\n        self.x = 1\ndef run():\n    return Box()\n"
     )
-    result = trace(sandbox, source, "run()", tracer)
+    result = trace(source, "run()", tracer)
     assert (result.result.type, result.result.text) == ("Box", "<Box x=1>")
 
 
-def test_a_whole_program_runs_as_main_on_its_input(sandbox):
+def test_a_whole_program_runs_as_main_on_its_input(trace):
     source = "if __name__ == '__main__':\n    print(int(input()) * 2)\n"
-    result = trace(sandbox, source, stdin="21\n")
+    result = trace(source, stdin="21\n")
     assert (result.stdout, result.outcome) == ("42\n", Outcome.OK)
     assert {event.depth for event in result.events} == {1}
 
 
-def test_frames_of_libraries_are_not_told_but_what_they_call_back_is(sandbox):
+def test_frames_of_libraries_are_not_told_but_what_they_call_back_is(trace):
     source = """
 import functools
 import textwrap
@@ -300,7 +294,7 @@ def run():
     wide = textwrap.fill("a b c", 3)
     return functools.reduce(add, [1, 2, 3]), wide
 """
-    result = trace(sandbox, source, "run()")
+    result = trace(source, "run()")
     assert {event.function for event in result.events} == {"<module>", "run", "add"}
 
 
@@ -327,8 +321,8 @@ def run(fail):
 
 
 @pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
-def test_a_long_program_that_is_left_alone_still_shows_its_end(sandbox, tracer):
-    result = trace(sandbox, LONG, "run(False)", tracer)
+def test_a_long_program_that_is_left_alone_still_shows_its_end(trace, tracer):
+    result = trace(LONG, "run(False)", tracer)
     last = result.events[-1]
     assert (result.outcome, result.lost) == (Outcome.OK, False)
     assert (last.kind, last.depth, last.function, last.line) == (EventKind.RETURN, 2, "run", 12)
@@ -338,21 +332,21 @@ def test_a_long_program_that_is_left_alone_still_shows_its_end(sandbox, tracer):
 
 
 @pytest.mark.parametrize("tracer", [FullTracer(), BytecodeTracer(), MinimalTracer()])
-def test_a_long_program_that_is_left_alone_still_shows_its_failure(sandbox, tracer):
-    result = trace(sandbox, LONG, "run(True)", tracer)
+def test_a_long_program_that_is_left_alone_still_shows_its_failure(trace, tracer):
+    result = trace(LONG, "run(True)", tracer)
     origin, end = result.events[-2:]
     assert (origin.kind, origin.line, origin.raised.type) == (EventKind.EXCEPTION, 12, "NameError")
     assert (end.kind, end.depth, end.full["done"].text) == (EventKind.UNWIND, 2, "'all'")
     assert "done='all'" in tracer.render(result, 300)
 
 
-def test_a_long_whole_program_that_is_left_alone_still_shows_its_end(sandbox):
-    result = trace(sandbox, LONG + "found = run(False)\n", tracer=MinimalTracer())
+def test_a_long_whole_program_that_is_left_alone_still_shows_its_end(trace):
+    result = trace(LONG + "found = run(False)\n", tracer=MinimalTracer())
     last = result.events[-1]
     assert (last.kind, last.depth, last.full["found"].text) == (EventKind.RETURN, 1, "'all'")
 
 
-def test_code_made_by_hand_with_impossible_lines_is_traced(sandbox):
+def test_code_made_by_hand_with_impossible_lines_is_traced(trace):
     source = """
 def run(n):
     made = compile("x = n + 1", "<program>", "exec")
@@ -362,6 +356,6 @@ def run(n):
         n = found["x"]
     return n
 """
-    result = trace(sandbox, source, "run(1)")
+    result = trace(source, "run(1)")
     assert (result.outcome, result.lost, result.result.text) == (Outcome.OK, False, "3")
     assert "made" in {event.function for event in result.events}

@@ -24,8 +24,8 @@ class TersePrompt(PromptBuilder):
     def __init__(self, options):
         self.options = options
 
-    def build(self, problem, chat_template):  # noqa: ARG002 - the interface
-        """Return the prompt; this one needs no chat template."""
+    def build(self, problem):
+        """Return the prompt."""
         return Prompt(
             before=f"{self.options.opening} {problem.description.strip()}\n",
             signal_header="This is what happened when drafts were run:\n",

@@ -1,32 +1,40 @@
-"""The group of commands: imported one by one, with ``run`` as the one that need not be named."""
+"""The group of commands: imported one by one, with ``run`` as the one that need not be named.
+
+Its own help imports none of them: what it says about them is data.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 
 import click
 
-from egcfg.cli.logs import LOG_FLAGS
-from egcfg.cli.settings import write_setting_groups
 from egcfg.errors import did_you_mean
 
-__all__ = ["DEFAULT_COMMAND", "CommandGroup"]
+__all__ = ["COMMANDS", "DEFAULT_COMMAND", "RUN_OPTIONS", "CommandGroup", "write_groups"]
 
 DEFAULT_COMMAND = "run"
 
-# In the order of --help. Each is the function of that name in the module of that name.
-COMMANDS = (
-    "run",
-    "solve",
-    "score",
-    "monitor",
-    "trace",
-    "datasets",
-    "plugins",
-    "doctor",
-    "config",
-)
+COMMANDS = {
+    "run": "Solve the problems of a data set over a grid of settings, and judge the solutions.",
+    "solve": "Solve the problem that DESCRIPTION words, and print the code.",
+    "score": "Judge the completions in FILE (.jsonl or .jsonl.gz) and report pass@k.",
+    "monitor": "Print the table of a results folder, or of any part of one.",
+    "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
+    "datasets": "List the data sets; with NAME (or a .jsonl file), show its first problems.",
+    "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",
+    "doctor": "Say what is installed, how well programs are isolated, and what is broken.",
+    "config": "Show the effective configuration and the source of each value.",
+}
+"""The summary of each command, the first sentence of its own help, in the order of --help. Each is
+the function of that name in the module of that name."""
+
+RUN_OPTIONS = os.path.join(os.path.dirname(__file__), "run_options.txt")
+"""What `egcfg run` says about its options; written by ``docs/write_cli_reference.py``."""
+
+LOG_FLAGS = frozenset({"-q", "--quiet", "--debug"})
 
 EXAMPLES = (
     ("egcfg --limit 3", "the embedded model on three problems, unguided and guided"),
@@ -89,15 +97,10 @@ class CommandGroup(click.Group):
         self.format_help_text(ctx, formatter)
         _write_examples(formatter, EXAMPLES)
         with formatter.section("Commands"):
-            commands = [(name, self.get_command(ctx, name)) for name in COMMANDS]
-            formatter.write_dl(
-                [(name, command.get_short_help_str(90)) for name, command in commands if command]
-            )
+            formatter.write_dl(list(COMMANDS.items()))
         formatter.write_paragraph()
         formatter.write_text("Options of the main job, `egcfg run`:")
-        run = self.get_command(ctx, DEFAULT_COMMAND)
-        if run is not None:
-            write_setting_groups(click.Context(run, info_name="run"), formatter)
+        write_groups(formatter, _run_options())
         formatter.write_paragraph()
         formatter.write_text(
             "Every setting is also a key of egcfg.toml and a variable: --top-p is top_p and "
@@ -105,6 +108,30 @@ class CommandGroup(click.Group):
             "API keys are read from the environment only. "
             "`egcfg --version` says which egcfg this is."
         )
+
+
+def write_groups(
+    formatter: click.HelpFormatter, groups: Mapping[str, Iterable[tuple[str, str]]]
+) -> None:
+    """Write options, each with its help, under the headings of their groups."""
+    for heading, options in groups.items():
+        if rows := list(options):
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_max=34)
+
+
+def _run_options() -> dict[str, list[tuple[str, str]]]:
+    """Return the options of ``egcfg run``, each with its help, by heading."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    rows: list[tuple[str, str]] = []
+    with open(RUN_OPTIONS, encoding="utf-8") as file:
+        for line in file:
+            flags, is_option, text = line.rstrip("\n").partition("\t")
+            if is_option:
+                rows.append((flags, text))
+            else:
+                rows = groups.setdefault(flags, [])
+    return groups
 
 
 def _is_option_of_run(argument: str) -> bool:

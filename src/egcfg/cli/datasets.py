@@ -28,7 +28,7 @@ def datasets_command(effective: EffectiveConfig, name: str | None) -> None:
     """
     import attrs
 
-    from egcfg.assembly import open_problems
+    from egcfg.datasets.selection import open_problems
     from egcfg.plugins.hookspecs import Kind
     from egcfg.plugins.registry import registry
 

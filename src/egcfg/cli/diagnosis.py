@@ -14,10 +14,12 @@ from typing import Any
 from attrs import asdict, evolve, frozen, has
 
 from egcfg.config import RunConfig, SandboxMode
-from egcfg.errors import EgcfgError, SandboxError
-from egcfg.interfaces.backend import LogprobBackend
-from egcfg.plugins.registry import describe, registry
-from egcfg.sandbox import Pace
+from egcfg.config.components import check_names, component_in_use, configured_sandbox
+from egcfg.errors import EgcfgError, SandboxError, summarize
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import registry
+from egcfg.sandbox import LAYERS, Level, Pace
 
 __all__ = [
     "Finding",
@@ -90,37 +92,47 @@ def look_at_plugins() -> Iterator[Finding]:
     for report in registry().reports:
         name = f"{report.name} ({report.distribution} {report.version})"
         if report.error is not None:
-            detail = f"broken: {describe(report.error)}; fix or uninstall it"
+            detail = f"broken: {summarize(report.error)}; fix or uninstall it"
             yield Finding("plugins", name, detail, Verdict.PROBLEM)
         else:
             yield Finding("plugins", name, ", ".join(c.name for c in report.components))
 
 
-def look_at_backend(config: RunConfig) -> Iterator[Finding]:
-    """Open the backend and say what it can do; a model that cannot be had is a finding."""
-    from egcfg.assembly import check_names, open_component
-    from egcfg.plugins.hookspecs import Kind
-
+async def look_at_backend(config: RunConfig) -> list[Finding]:
+    """Open the backend and say what it can do; one that cannot be opened is a finding."""
     subject = f"backend {config.backend}"
     try:
         check_names(config)
-        with open_component(config, Kind.BACKEND, config.backend) as backend:
-            yield Finding(subject, "model", backend.model_name)
-            for name, value in asdict(backend.capabilities).items():
-                yield Finding(subject, name, _capability(name, value))
-            yield from _probed(backend, f"{subject}, as probed")
+        backend = component_in_use(config, Kind.BACKEND, config.backend)
+        try:
+            await backend.call("open")
+            return _abilities(backend, subject)
+        finally:
+            await backend.call("close")
+            backend.close()
     except EgcfgError as error:
-        yield Finding(subject, "model", str(error), Verdict.PROBLEM)
+        return [Finding(subject, "model", str(error), Verdict.PROBLEM)]
 
 
-def _probed(backend: LogprobBackend, subject: str) -> Iterator[Finding]:
-    """Say what a backend that asks its server found out, where it has a `probe` for that."""
-    probe = getattr(backend, "probe", None)
-    profile: Any = probe() if callable(probe) else None
+def _abilities(backend: OpenComponent, subject: str) -> list[Finding]:
+    """Say what an open backend can do, and what one with a `profile` of its server found out."""
+    model = backend.instance
+    findings = [Finding(subject, "model", model.model_name)]
+    findings += [
+        Finding(subject, name, _capability(name, value))
+        for name, value in asdict(model.capabilities).items()
+    ]
+    profile: Any = getattr(model, "profile", None)
     if has(type(profile)):
-        for name, value in asdict(profile).items():
-            found = "none found" if value is None else _capability(name, value)
-            yield Finding(subject, name, found)
+        findings += [
+            Finding(
+                f"{subject}, as probed",
+                name,
+                "none found" if value is None else _capability(name, value),
+            )
+            for name, value in asdict(profile).items()
+        ]
+    return findings
 
 
 def _capability(name: str, value: object) -> str:
@@ -131,33 +143,26 @@ def _capability(name: str, value: object) -> str:
     return str(value)
 
 
-def look_at_sandbox(config: RunConfig) -> Iterator[Finding]:
+async def look_at_sandbox(config: RunConfig) -> list[Finding]:
     """Say which isolation layers hold here, and whether known programs are judged right."""
-    from egcfg.assembly import open_sandbox
-    from egcfg.sandbox.report import LAYERS, Level
-
     # Opened without strictness, so that what is missing can be listed.
     strict = config.sandbox is SandboxMode.STRICT
     missing_is = Verdict.PROBLEM if strict else Verdict.NOTE
+    found: list[tuple[str, str, Verdict]] = []
     try:
-        with open_sandbox(evolve(config, sandbox=SandboxMode.AUTO)) as sandbox:
-            report = sandbox.report()
+        async with configured_sandbox(evolve(config, sandbox=SandboxMode.AUTO)) as sandbox:
+            report = await sandbox.report()
             weak = report.level in (Level.BASIC, Level.NONE)
-            yield Finding(
-                "sandbox",
-                "isolation",
-                report.level.value,
-                Verdict.PROBLEM if weak else Verdict.OK,
-            )
+            found.append(("isolation", report.level.value, Verdict.PROBLEM if weak else Verdict.OK))
             for layer in LAYERS:
                 state = report.layers.get(layer, "missing")
-                verdict = missing_is if layer in report.missing else Verdict.OK
-                yield Finding("sandbox", layer, state, verdict)
-            sandbox.canary()
-            yield Finding("sandbox", "verdicts", "known programs are judged right")
-            yield Finding("sandbox", "pace", _pace(sandbox.pace))
+                found.append((layer, state, missing_is if layer in report.missing else Verdict.OK))
+            pace = await sandbox.pace()  # after known programs were judged
+            found.append(("verdicts", "known programs are judged right", Verdict.OK))
+            found.append(("pace", _pace(pace), Verdict.OK))
     except SandboxError as error:
-        yield Finding("sandbox", "isolation", str(error), Verdict.PROBLEM)
+        found.append(("isolation", str(error), Verdict.PROBLEM))
+    return [Finding("sandbox", *finding) for finding in found]
 
 
 def _pace(pace: Pace) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from egcfg.cli.logs import log_options
+from egcfg.cli.running import run_async
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import FAILED
 from egcfg.cli.terminal import printable_json, printable_line
@@ -40,21 +41,27 @@ def doctor_command(effective: EffectiveConfig, form: str) -> int:
 
     from attrs import asdict
 
-    from egcfg.cli import diagnosis
-
-    findings = [
-        *diagnosis.look_at_machine(),
-        *diagnosis.look_at_packages(),
-        *diagnosis.look_at_sandbox(effective.config),
-        *diagnosis.look_at_plugins(),
-    ]
-    if any(effective.origins[n] != DEFAULT_ORIGIN for n in ("backend", *BACKEND_SETTINGS)):
-        findings += diagnosis.look_at_backend(effective.config)
+    findings = run_async(_look(effective))
     if form == "json":
         click.echo(printable_json(json.dumps([asdict(f) for f in findings], indent=2)))
     else:
         _print(findings)
-    return FAILED if any(f.verdict is diagnosis.Verdict.PROBLEM for f in findings) else 0
+    return FAILED if any(finding.verdict == "problem" for finding in findings) else 0
+
+
+async def _look(effective: EffectiveConfig) -> list[diagnosis.Finding]:
+    from egcfg.cli import diagnosis
+
+    config = effective.config
+    findings = [
+        *diagnosis.look_at_machine(),
+        *diagnosis.look_at_packages(),
+        *await diagnosis.look_at_sandbox(config),
+        *diagnosis.look_at_plugins(),
+    ]
+    if any(effective.origins[n] != DEFAULT_ORIGIN for n in ("backend", *BACKEND_SETTINGS)):
+        findings += await diagnosis.look_at_backend(config)
+    return findings
 
 
 def _print(findings: Iterable[diagnosis.Finding]) -> None:

@@ -6,71 +6,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-from attrs import define, field
 
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.errors import UsageError
 
 if TYPE_CHECKING:
     from egcfg.config import RunConfig
-    from egcfg.estimate import Scoring
-    from egcfg.interfaces.backend import ChatMessage, Usage
+    from egcfg.interfaces.backend import Usage
     from egcfg.interfaces.problem import Problem
     from egcfg.interfaces.prompt import Prompt
-    from egcfg.offline_model import OfflineTokenizer
     from egcfg.runs.grid import Unit
-    from egcfg.runs.store import ResultsFolder
-    from egcfg.usage.budget import Budget
+    from egcfg.runs.plan import RunPlan
 
 __all__ = ["dry_run"]
 
 TASKS_SHOWN = 2
 SLOT = "[... the signal: candidates and what happened when they ran, at most {} tokens ...]"
-
-
-@define
-class _Words:
-    """Words problems as a run would, as far as that can be done without the model.
-
-    Attributes:
-        tokenizer: the model's own, if it is on this machine.
-        guessed_chat: whether a chat was shown without the model's template.
-    """
-
-    config: RunConfig
-    tokenizer: OfflineTokenizer | None
-    guessed_chat: bool = False
-    _counts: dict[tuple[str, str], int] = field(factory=dict, init=False)
-
-    def prompt(self, name: str, problem: Problem) -> Prompt:
-        """Return the prompt of a problem by the prompt builder of that name."""
-        from egcfg.assembly import open_component
-        from egcfg.plugins.hookspecs import Kind
-
-        prompt: Prompt = open_component(self.config, Kind.PROMPT, name).build(problem, self._chat)
-        return prompt
-
-    def count(self, text: str) -> int:
-        """Return how many tokens a text takes, by the tokenizer or by its length."""
-        from egcfg.estimate import estimate_tokens
-
-        return self.tokenizer.count_tokens(text) if self.tokenizer else estimate_tokens(text)
-
-    def tokens(self, unit: Unit) -> int:
-        """Return how many tokens the unconditional prompt of a unit takes."""
-        key = (unit.config.prompt, unit.problem.task_id)
-        if key not in self._counts:
-            self._counts[key] = self.count(self.prompt(*self._named(unit)).unconditional())
-        return self._counts[key]
-
-    def _named(self, unit: Unit) -> tuple[str, Problem]:
-        return unit.config.prompt, unit.problem
-
-    def _chat(self, messages: Sequence[ChatMessage]) -> str:
-        if self.tokenizer is not None:
-            return self.tokenizer.render_chat(messages)
-        self.guessed_chat = True
-        return "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages) + "<assistant>\n"
 
 
 def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
@@ -80,7 +31,7 @@ def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
         UsageError: the run itself would be refused.
         RunError: the results folder cannot be read.
     """
-    from egcfg.assembly import model_label, offline_model
+    from egcfg.config.components import model_label
     from egcfg.runs.plan import plan_run
 
     model = model_label(config)
@@ -90,100 +41,88 @@ def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
             "model with --model for a --dry-run"
         )
     plan = plan_run(config, problems, model)
-    offline = offline_model(config)
-    words = _Words(config, None if offline is None else offline.tokenizer())
     units = list(plan.grid)
-    _print_prompts(words, units)
-    open_units = [unit for unit in units if not _is_done(unit, plan.folder)]
-    counted = "counted by the model's tokenizer" if words.tokenizer else "estimated from lengths"
-    click.echo(f"prompt tokens are {counted}; how much will be generated is a guess:")
-    if words.guessed_chat:
-        click.echo("the model's chat template is not at hand, so chats are shown without it")
-    done = len(units) - len(open_units)
+    prompts = _prompts(config, units)
+    _print_prompts(prompts, units, config.signal_tokens)
+    to_do = [unit for unit in units if not _is_done(unit, plan)]
+    if any(prompt.chat for prompt in prompts.values()):
+        click.echo("chats are shown without the model's template, which only the model knows")
+    click.echo("an estimate, by the lengths of prompts; how much will be generated is a guess:")
     click.echo(
-        f"{len(units)} units, {done} of them done; the other {len(open_units)} may take about"
+        f"{len(units)} units, {len(units) - len(to_do)} of them done; the other {len(to_do)} may "
+        "take about"
     )
-    remote = None if offline is None else offline.remote
-    for scoring, label in _ways(remote):
-        usages = [
-            _estimate(words, unit, config, scoring, remote=remote is not False)
-            for unit in open_units
-        ]
-        _print_estimate(label, usages, plan.budget)
-    _print_spent(plan.folder, plan.budget)
+    _print_estimate([_estimate(unit, prompts[_key(unit)], plan) for unit in to_do], plan)
+    _print_spent(plan)
 
 
-def _print_prompts(words: _Words, units: Sequence[Unit]) -> None:
-    prompts = dict.fromkeys(unit.config.prompt for unit in units)
-    problems = list({unit.problem.task_id: unit.problem for unit in units}.values())
+def _key(unit: Unit) -> tuple[str, str]:
+    return unit.problem.task_id, unit.config.prompt
+
+
+def _prompts(config: RunConfig, units: Sequence[Unit]) -> dict[tuple[str, str], Prompt]:
+    """Return the prompt of each problem in each wording, as the run would make it."""
+    from egcfg.engine import Engine
+
+    engine = Engine(config)  # which opens nothing to word a problem
+    wordings = {_key(unit): unit for unit in units}
+    return {key: engine.prompt(unit.problem, unit.config.prompt) for key, unit in wordings.items()}
+
+
+def _print_prompts(
+    prompts: dict[tuple[str, str], Prompt], units: Sequence[Unit], signal_tokens: int
+) -> None:
+    from egcfg.usage.estimate import estimate_tokens
+
     guided = any(unit.gamma != 0 for unit in units)
-    for problem in problems[:TASKS_SHOWN]:
-        for name in prompts:
-            prompt = words.prompt(name, problem)
-            where = f"task {problem.task_id}, prompt {name}"
-            _print_prompt(f"{where}: unconditional", prompt.unconditional(), words)
+    tasks = list(dict.fromkeys(unit.problem.task_id for unit in units))[:TASKS_SHOWN]
+    for (task, name), prompt in prompts.items():
+        if task in tasks:
+            where = f"=== task {task}, prompt {name}"
+            text = prompt.unconditional().text
+            tokens = estimate_tokens(text)
+            _print_prompt(f"{where}: unconditional (about {tokens} tokens)", text)
             if guided:
-                slot = SLOT.format(words.config.signal_tokens)
-                _print_prompt(f"{where}: conditional", prompt.conditional(slot), None)
+                filled = prompt.conditional(SLOT.format(signal_tokens))
+                _print_prompt(f"{where}: conditional", filled.text)
 
 
-def _print_prompt(title: str, text: str, words: _Words | None) -> None:
-    tokens = "" if words is None else f" ({words.count(text)} tokens)"
-    click.echo(printable_line(f"=== {title}{tokens}"))
+def _print_prompt(title: str, text: str) -> None:
+    click.echo(printable_line(title))
     click.echo(printable(text if text.endswith("\n") else f"{text}\n"))
 
 
-def _is_done(unit: Unit, folder: ResultsFolder) -> bool:
-    record = folder.read(str(unit.config), unit.problem.task_id, unit.gamma)
+def _is_done(unit: Unit, plan: RunPlan) -> bool:
+    record = plan.folder.read(str(unit.config), unit.problem.task_id, unit.gamma)
     return record is not None and record.result is not None
 
 
-def _ways(remote: bool | None) -> list[tuple[Scoring, str]]:
-    """Return how the backend may score, with a label each; only a probe of a server would tell."""
-    from egcfg.estimate import Scoring
+def _estimate(unit: Unit, prompt: Prompt, plan: RunPlan) -> Usage:
+    from egcfg.usage.estimate import estimate_tokens, estimate_unit
 
-    if remote is False:
-        return [(Scoring.LINES, "on this machine")]
-    return [
-        (Scoring.LINES, "where the server echoes log-probabilities"),
-        (Scoring.TOKENS, "where it does not"),
-    ]
+    settings = unit.config.settings(plan.settings, gamma=unit.gamma)
+    tokens = estimate_tokens(prompt.unconditional().text)
+    return estimate_unit(tokens, len(unit.problem.visible_tests), settings)
 
 
-def _estimate(
-    words: _Words, unit: Unit, config: RunConfig, scoring: Scoring, *, remote: bool
-) -> Usage:
-    from egcfg.estimate import SHORT_TRACE_TOKENS, TRACE_TOKENS, estimate_unit
-    from egcfg.runs.plan import base_settings
-
-    return estimate_unit(
-        words.tokens(unit),
-        len(unit.problem.visible_tests),
-        unit.config.settings(base_settings(config), gamma=unit.gamma),
-        scoring,
-        remote=remote,
-        trace_tokens=SHORT_TRACE_TOKENS if config.tracer == "minimal" else TRACE_TOKENS,
-    )
-
-
-def _print_estimate(label: str, usages: Sequence[Usage], budget: Budget) -> None:
-    from egcfg.estimate import WITHIN
+def _print_estimate(usages: Sequence[Usage], plan: RunPlan) -> None:
     from egcfg.interfaces.backend import Usage
     from egcfg.usage.budget import count_text
 
     total = sum(usages, Usage())
-    parts = [f"{total.requests} requests"] if total.requests else []
-    parts += [f"{total.input_tokens} tokens in", f"{total.output_tokens} tokens out"]
-    if budget.prices is not None:
-        cached = " (with nothing cached)" if total.requests else ""
-        parts.append(f"cost {count_text(budget.prices.cost(total))}{cached}")
-    click.echo(f"  {label}: {', '.join(parts)} - each within a factor of {WITHIN:g}")
+    prices = plan.budget.prices
+    cost = "" if prices is None else f", cost {count_text(prices.cost(total))} with nothing cached"
+    click.echo(
+        f"  {total.requests} rounds (requests, where the model is behind an endpoint), "
+        f"{total.input_tokens} tokens in, {total.output_tokens} tokens out{cost}"
+    )
 
 
-def _print_spent(folder: ResultsFolder, budget: Budget) -> None:
+def _print_spent(plan: RunPlan) -> None:
     from egcfg.interfaces.backend import Usage
     from egcfg.usage.ledger import FolderLedger
 
+    folder, budget = plan.folder, plan.budget
     spent = FolderLedger(folder.spent_path).others()
     if budget.limited or spent != Usage():
         click.echo(printable_line(f"spent on {folder.path} so far: {budget.describe(spent)}"))

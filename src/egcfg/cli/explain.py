@@ -27,7 +27,7 @@ class Explainer:
     response_prefix: str = ""
 
     def __call__(self, step: LineStep) -> None:
-        """Write one step, behind what is forced if it is the first."""
+        """Write one step, after what is forced if it is the first."""
         if step.index == 0 and self.response_prefix:
             lines = self.response_prefix.rstrip("\n").split("\n")
             click.echo(printable("\n".join(f"  forced  | {line}" for line in lines)), err=True)
@@ -70,6 +70,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _changed(choice: TokenChoice) -> str:
     return (
-        f"  guidance chose {choice.text!r} over {choice.plain_text!r} "
-        f"(plain log-probability {choice.logprob_plain:.2f}, guided {choice.logprob_guided:.2f})"
+        f"  guidance chose {choice.text!r} over {choice.unconditional_text!r} "
+        f"(unconditional log-probability {choice.logprob_unconditional:.2f}, "
+        f"guided {choice.logprob_guided:.2f})"
     )

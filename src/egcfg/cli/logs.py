@@ -12,9 +12,7 @@ import click
 
 from egcfg.cli.terminal import printable, printable_line
 
-__all__ = ["LOG_FLAGS", "is_debugging", "is_quiet", "log_options", "start_logging"]
-
-LOG_FLAGS = frozenset({"-q", "--quiet", "--debug"})
+__all__ = ["is_debugging", "is_quiet", "log_options", "start_logging"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

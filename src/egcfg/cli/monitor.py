@@ -17,8 +17,7 @@ from egcfg.config import load_config
 if TYPE_CHECKING:
     from egcfg.reports.aggregate import PricesOf
     from egcfg.runs.store import Record
-    from egcfg.usage.price_table import PriceTable
-    from egcfg.usage.prices import Prices
+    from egcfg.usage.prices import Prices, PriceTable
 
 __all__ = ["harmless", "monitor_command", "prices_of"]
 

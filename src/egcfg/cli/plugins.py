@@ -17,8 +17,9 @@ __all__ = ["plugins_command"]
 @log_options
 def plugins_command(form: str) -> None:
     """List backends, tracers, prompts, scorers and data sets, and broken plugins."""
+    from egcfg.errors import summarize
     from egcfg.plugins.hookspecs import Kind
-    from egcfg.plugins.registry import PluginReport, describe, registry
+    from egcfg.plugins.registry import PluginReport, registry
 
     reports = registry().reports
 
@@ -28,7 +29,7 @@ def plugins_command(form: str) -> None:
             "distribution": report.distribution,
             "version": report.version,
             "builtin": report.builtin,
-            "error": None if report.error is None else describe(report.error),
+            "error": None if report.error is None else summarize(report.error),
             "components": [
                 {"kind": c.kind.value, "name": c.name, "summary": c.summary, "extra": c.extra}
                 for c in report.components
@@ -53,6 +54,6 @@ def plugins_command(form: str) -> None:
     if broken:
         click.echo("broken (what they would bring cannot be selected)")
     for report in broken:
-        cause = describe(report.error) if report.error else ""
+        cause = summarize(report.error) if report.error else ""
         line = f"{report.name}  [{report.distribution} {report.version}]  {cause}"
         click.echo(f"  {printable_line(line)}")

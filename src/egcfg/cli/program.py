@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -12,7 +11,6 @@ from typing import NoReturn
 import click
 
 from egcfg.cli.commands import CommandGroup
-from egcfg.cli.logs import is_debugging, start_logging
 from egcfg.cli.status import (
     BUDGET_USED_UP,
     FAILED,
@@ -31,17 +29,20 @@ __all__ = ["egcfg", "invoke", "main"]
 @click.version_option(package_name="egcfg", prog_name="egcfg", message="%(prog)s %(version)s")
 def egcfg() -> None:
     """Language models that write Python line by line while watching it run."""
+    from egcfg.cli.logs import start_logging
+
+    start_logging()
 
 
 def main() -> NoReturn:
     """Run the program with the arguments of this process, and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command; print errors in one line; return the exit status."""
-    start_logging()
     try:
         outcome = egcfg.main(args=list(arguments), prog_name="egcfg", standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -64,7 +65,11 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _fail(error: BaseException, message: str, status: int) -> int:
+    from egcfg.cli.logs import is_debugging
+
     if is_debugging():
+        import traceback
+
         traceback.print_exception(error)
     click.echo(f"egcfg: {printable(' '.join(message.split()))}", err=True)
     return status

@@ -12,6 +12,7 @@ from attrs import evolve
 from egcfg.cli.dry_run import dry_run
 from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.monitor import harmless, prices_of
+from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
@@ -46,13 +47,12 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     A budget is held against everything that was spent on the results of this model and data set:
     by all processes together, by earlier runs, and on units that came to no result.
     """
-    from egcfg.assembly import check_names, check_scorers, open_problems
+    from egcfg.config.components import check_names, check_scorers
+    from egcfg.datasets.selection import open_problems
     from egcfg.reports.table import run_view
-    from egcfg.runs.plan import signal_configs
 
     # Everything cheap comes before the model: names, the grid, the data.
     config = effective.config
-    signal_configs(config)
     check_names(config)
     problems = open_problems(config)
     check_scorers(config, problems)
@@ -60,7 +60,7 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
         dry_run(config, problems)
         return 0
     try:
-        summary, plan, records = _work(config, problems)
+        summary, plan, records = run_async(_work(config, problems))
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; finished units are kept in {config.results_dir}: "
@@ -70,32 +70,32 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     return _closing_words(summary, plan, records)
 
 
-def _work(
+async def _work(
     config: RunConfig, problems: Sequence[Problem]
 ) -> tuple[RunSummary, RunPlan, list[Record]]:
-    from egcfg.assembly import Engines, model_label
     from egcfg.cli.progress import run_progress
-    from egcfg.runs.plan import plan_run, signal_configs
+    from egcfg.engine import Engine
+    from egcfg.runs.plan import plan_run
     from egcfg.runs.runner import grid_records, run
     from egcfg.usage.budget import Meter
     from egcfg.usage.ledger import FolderLedger
 
-    with Engines(config) as engines, run_progress() as progress:
-        model = model_label(config)
-        if model is None:
-            model = engines(signal_configs(config)[0].prompt).backend.model_name
-        plan = plan_run(config, problems, model)
-        meter = progress.meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
-        summary = run(
-            plan.grid,
-            plan.folder,
-            engines.metered(meter),
-            settings=plan.settings,
-            pins_for=plan.pins_for,
-            stop_when_solved=config.stop_when_solved,
-            observer=progress,
-            meter=meter,
-        )
+    with run_progress() as progress:
+        async with Engine(config) as engine:
+            plan = plan_run(config, problems, await model_name(engine))
+            meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
+            progress.meter = use_meter(engine, meter)
+            summary = await run(
+                plan.grid,
+                plan.folder,
+                engine.solve,
+                open_model=engine.open,
+                settings=plan.settings,
+                provenance_of=plan.provenance_of,
+                stop_when_solved=config.stop_when_solved,
+                observer=progress,
+                meter=meter,
+            )
     return summary, plan, grid_records(plan.grid, plan.folder)
 
 

@@ -6,17 +6,23 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from egcfg.cli.logs import log_options
+from egcfg.cli.running import run_async
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.terminal import printable, printable_json
-from egcfg.config import EffectiveConfig
+from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
 from egcfg.errors import UsageError
+
+if TYPE_CHECKING:
+    from egcfg.evaluation.judging import JudgedSample
+    from egcfg.evaluation.samples import Sample
 
 __all__ = ["score_command"]
 
@@ -59,11 +65,8 @@ def score_command(
     """
     from attrs import evolve
 
-    from egcfg.assembly import open_component, open_problems, open_sandbox
-    from egcfg.datasets.selection import dataset_label
-    from egcfg.evaluation.judging import judge_samples
+    from egcfg.datasets.selection import dataset_label, open_problems
     from egcfg.evaluation.samples import read_samples
-    from egcfg.plugins.hookspecs import Kind
     from egcfg.reports.evaluation import as_json, as_json_lines, as_text, evaluate
     from egcfg.runs.files import write_atomically
 
@@ -73,14 +76,8 @@ def score_command(
     config = evolve(effective.config, task=(), start=None, end=None, limit=None)
     problems = open_problems(config)
     samples = read_samples(file, problems)
-    scorers = {
-        name: open_component(config, Kind.SCORER, name)
-        for name in sorted({sample.problem.scorer for sample in samples})
-    }
     began = time.monotonic()
-    with open_sandbox(config) as sandbox:
-        sandbox.canary()
-        judged = judge_samples(samples, scorers, sandbox, _progress(len(samples)))
+    judged = run_async(_judge(config, samples))
     seconds = time.monotonic() - began
     evaluation = evaluate(judged, dataset_label(config.dataset), len(problems), ks)
     if form == "json":
@@ -91,6 +88,18 @@ def score_command(
         click.echo(f"judged in {seconds:.1f} s", err=True)
     if out is not None:
         write_atomically(out, as_json_lines(judged))
+
+
+async def _judge(config: RunConfig, samples: Sequence[Sample]) -> list[JudgedSample]:
+    from egcfg.config.components import component_in_use, configured_sandbox
+    from egcfg.evaluation.judging import judge_samples
+    from egcfg.plugins.hookspecs import Kind
+
+    names = sorted({sample.problem.scorer for sample in samples})
+    scorers = {name: component_in_use(config, Kind.SCORER, name) for name in names}
+    async with configured_sandbox(config) as sandbox:
+        await sandbox.canary()
+        return await judge_samples(samples, scorers, sandbox, _progress(len(samples)))
 
 
 def _progress(total: int) -> Callable[[], None]:

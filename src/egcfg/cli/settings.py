@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from egcfg.cli.commands import write_groups
 from egcfg.config import load_config
+from egcfg.config.load import ConfigSource
 from egcfg.config.schema import Group, Setting, settings
-from egcfg.config.sources import Layer
 
-__all__ = ["SettingCommand", "SettingOption", "setting_options", "write_setting_groups"]
+__all__ = ["SettingCommand", "SettingOption", "grouped_options", "setting_options"]
 
 R = TypeVar("R")
 
@@ -31,23 +32,20 @@ class SettingCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options: the command's own first, then the settings by group."""
-        write_setting_groups(ctx, formatter)
+        write_groups(formatter, grouped_options(ctx))
 
 
-def write_setting_groups(ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the options of the command of `ctx`, settings under their headings."""
-    headings: dict[str, list[tuple[str, str]]] = {"Options": []}
+def grouped_options(ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """Return the options of the command of `ctx` and their help, settings under their headings."""
+    groups: dict[str, list[tuple[str, str]]] = {"Options": []}
     for parameter in ctx.command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
             heading = parameter.heading if isinstance(parameter, SettingOption) else "Options"
-            headings.setdefault(heading, []).append(record)
+            groups.setdefault(heading, []).append(record)
     # What every command has comes last: help, logging, where the configuration is read from.
-    general = headings.pop("Options")
-    for heading, records in [*headings.items(), ("Options", general)]:
-        if records:
-            with formatter.section(heading):
-                formatter.write_dl(records, col_max=34)
+    groups["Options"] = groups.pop("Options")
+    return groups
 
 
 def setting_options(
@@ -74,7 +72,7 @@ def setting_options(
                 {name: value for name, value in flags.items() if value not in (None, ())},
                 option,
                 file=config_file,
-                session=_session_layers(session, signals),
+                session=_session_sources(session, signals),
             )
             return function(*args, effective=effective, **parameters)
 
@@ -147,8 +145,8 @@ _SOURCES = (
 )
 
 
-def _session_layers(session: Path | None, signals: Path | None) -> list[Layer]:
-    from egcfg.config.session import from_session, from_signals
+def _session_sources(session: Path | None, signals: Path | None) -> list[ConfigSource]:
+    from egcfg.runs.legacy import read_session, read_signals
 
-    layers = [from_session(session)] if session is not None else []
-    return [*layers, from_signals(signals)] if signals is not None else layers
+    sources = [read_session(session)] if session is not None else []
+    return [*sources, read_signals(signals)] if signals is not None else sources

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
 
 from egcfg.cli.logs import log_options
+from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, NOT_SOLVED
 from egcfg.cli.terminal import printable
@@ -18,10 +19,9 @@ from egcfg.config.schema import Group
 from egcfg.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from egcfg.cli.explain import Explainer
-    from egcfg.engine import Engine
+    from egcfg.decoding.settings import DecodingSettings
     from egcfg.interfaces.problem import Problem
-    from egcfg.interfaces.solution import Solution
+    from egcfg.interfaces.solution import LineStep, Solution
 
 __all__ = ["solve_command"]
 
@@ -61,7 +61,7 @@ def solve_command(
     problem = _problem(description, tests, function)
     # Whatever a library prints while it works is no code.
     with redirect_stdout(sys.stderr):
-        best, spent, ended_by = _solve(effective.config, problem, explain)
+        best, spent, ended_by = run_async(_solve(effective.config, problem, explain))
     code = best.code.rstrip("\n")
     if code:
         # A pipe gets the code as it is: click would drop what looks like colour.
@@ -99,52 +99,52 @@ def _problem(description: str, tests: Sequence[str], function: str | None) -> Pr
     )
 
 
-def _solve(
+async def _solve(
     config: RunConfig, problem: Problem, explain: bool
 ) -> tuple[Solution, str, BudgetError | None]:
     """Return the best solution, what all of them cost, and the budget that ended the work."""
-    from egcfg.assembly import Engines, check_names, check_scorers, model_label
+    from egcfg.cli.explain import Explainer
+    from egcfg.config.components import check_names, check_scorers
+    from egcfg.engine import Engine
+    from egcfg.runs.config_string import signal_configs
     from egcfg.runs.grid import Grid
-    from egcfg.runs.plan import base_settings, model_budget, signal_configs
+    from egcfg.runs.plan import base_settings, model_budget
     from egcfg.usage.budget import Meter
 
     check_names(config)
     check_scorers(config, [problem])
+    grid = Grid(problems=(problem,), configs=signal_configs(config), gammas=config.gamma)
     tried: list[Solution] = []
     ended_by = None
-    base, configs = base_settings(config), signal_configs(config)
-    with Engines(config) as engines:
-        model = model_label(config) or engines(configs[0].prompt).backend.model_name
-        meter = Meter(model_budget(config, model))
-        engine_for = engines.metered(meter)
-        for unit in Grid(problems=(problem,), configs=configs, gammas=config.gamma):
-            engine = engine_for(unit.config.prompt)
-            if explain:
-                click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
-            try:
-                solution = engine.solve(
-                    problem,
-                    unit.config.settings(base, gamma=unit.gamma),
-                    _explainer(engine, problem) if explain else None,
-                )
-            except BudgetError as error:
-                if not tried:
-                    raise
-                ended_by = error
-                break
-            tried.append(solution)
-            if solution.passed:
-                break
+    async with Engine(config) as engine:
+        meter = use_meter(engine, Meter(model_budget(config, await model_name(engine))))
+        explainer: Explainer | None = None
+
+        def attempts() -> Iterator[tuple[DecodingSettings, str]]:
+            nonlocal explainer
+            base = base_settings(config)
+            for unit in grid:
+                if explain:
+                    click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
+                    prompt = engine.prompt(problem, unit.config.prompt)
+                    explainer = Explainer(engine.tracer, prompt.response_prefix)
+                yield unit.config.settings(base, gamma=unit.gamma), unit.config.prompt
+
+        def show(step: LineStep) -> None:
+            if explainer is not None:
+                explainer(step)
+
+        try:
+            async with aclosing(engine.solve_in_turn(problem, attempts(), on_step=show)) as found:
+                async for solution in found:
+                    tried.append(solution)  # noqa: PERF401 - kept where a budget ends the work
+        except BudgetError as error:
+            if not tried:
+                raise
+            ended_by = error
     budget, spent = meter.budget, meter.spending.total
     best = max(tried, key=lambda solution: (solution.passed, solution.score.accuracy))
     return best, budget.describe(spent) if budget.concerns(spent) else "", ended_by
-
-
-def _explainer(engine: Engine, problem: Problem) -> Explainer:
-    from egcfg.cli.explain import Explainer
-
-    prompt = engine.prompt.build(problem, engine.backend.render_chat)
-    return Explainer(engine.tracer, prompt.response_prefix)
 
 
 def _report(solution: Solution, spent: str) -> None:

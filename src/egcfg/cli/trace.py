@@ -12,6 +12,7 @@ import click
 from attrs import fields
 
 from egcfg.cli.logs import log_options
+from egcfg.cli.running import run_async
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
@@ -19,7 +20,8 @@ from egcfg.config.schema import Group
 from egcfg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from egcfg.interfaces.tracer import Trace, Tracer
+    from egcfg.interfaces.tracer import Trace, TraceRequest
+    from egcfg.plugins.component import OpenComponent
 
 __all__ = ["trace_command"]
 
@@ -52,7 +54,7 @@ _WALL_SECONDS = 3  # real time for each second of processor time
         Group.MODEL,
         Group.PROBLEMS,
         Group.BUDGET,
-        *("prompt", "gamma", "temperature", "candidates", "horizon", "refresh", "unit"),
+        *("prompt", "gamma", "temperature", "candidates", "horizon", "signal_interval", "unit"),
         *("partial", "top_p", "signal_tokens", "rule", "drafts"),
         *("guided_temperature", "reuse_candidates"),
         *("results_dir", "stop_when_solved"),
@@ -73,7 +75,6 @@ def trace_command(
     With --call the expression is evaluated after FILE ran; without, FILE runs as a program. The
     exit status says whether a trace was made, not how the program ended.
     """
-    from egcfg.assembly import open_sandbox
     from egcfg.interfaces.tracer import TraceRequest
     from egcfg.reports.trace_json import to_json
     from egcfg.sandbox import Limits
@@ -91,13 +92,12 @@ def trace_command(
         limits=Limits(cpu_seconds=seconds, wall_seconds=_WALL_SECONDS * seconds),
     )
     tracer = _tracer_for_a_person(effective.config, max_chars)
-    with open_sandbox(effective.config) as sandbox:
-        (trace,) = tracer.trace([request], sandbox)
+    trace = run_async(_trace(effective.config, tracer, request))
     if form == "json":
         # ASCII only: text of the traced program cannot drive the terminal.
         click.echo(json.dumps(to_json(trace), indent=2))
     else:
-        click.echo(printable(tracer.render(trace, max_chars)).rstrip("\n"))
+        click.echo(printable(tracer.ask("render", trace, max_chars)).rstrip("\n"))
     hint = _hint(trace, seconds)
     if hint is not None:
         click.echo(printable_line(hint), err=True)
@@ -126,19 +126,34 @@ def _hint(trace: Trace, seconds: float) -> str | None:
     return None
 
 
-def _tracer_for_a_person(config: RunConfig, max_chars: int) -> Tracer:
-    """Open the tracer so that it shows what a prompt has no room for, unless told otherwise."""
-    from egcfg.plugins.component_options import component_options
-    from egcfg.plugins.hookspecs import Kind
-    from egcfg.plugins.registry import component_class, create
+async def _trace(config: RunConfig, tracer: OpenComponent, request: TraceRequest) -> Trace:
+    from egcfg.config.components import configured_sandbox
+    from egcfg.interfaces.tracer import Trace
 
-    options = component_options(config, Kind.TRACER, config.tracer)
-    known = {option.name for option in fields(component_class(Kind.TRACER, config.tracer).Options)}
-    for name, value in {"max_chars": max_chars, "show_opcodes": True}.items():
-        if name in known:
-            options.setdefault(name, value)
-    tracer: Tracer = create(Kind.TRACER, config.tracer, options)
-    return tracer
+    async with configured_sandbox(config) as sandbox:
+        traces = await tracer.call("trace", [request], sandbox)
+    match traces:
+        case [Trace() as trace]:
+            return trace
+        case _:
+            raise tracer.broken("trace gave something else than one trace")
+
+
+def _tracer_for_a_person(config: RunConfig, max_chars: int) -> OpenComponent:
+    """Open the tracer so that it shows what a prompt has no room for, unless told otherwise."""
+    from egcfg.config.components import component_options
+    from egcfg.plugins.component import OpenComponent
+    from egcfg.plugins.hookspecs import Kind
+    from egcfg.plugins.registry import create, options_class, title_of
+
+    kind, name = Kind.TRACER, config.tracer
+    options = component_options(config, kind, name)
+    known = {option.name for option in fields(options_class(kind, name))}
+    for option, value in {"max_chars": max_chars, "show_opcodes": True}.items():
+        if option in known:
+            options.setdefault(option, value)
+    tracer = create(kind, name, options)
+    return OpenComponent(kind, tracer, title_of(kind, tracer))
 
 
 def _read(path: Path) -> str:

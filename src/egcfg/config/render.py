@@ -8,7 +8,7 @@ from typing import Any
 
 from egcfg.config.load import EffectiveConfig
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
-from egcfg.usage.price_table import PriceTable
+from egcfg.usage.prices import PriceTable
 
 __all__ = ["to_json", "to_text", "to_toml"]
 

@@ -8,8 +8,8 @@ come from.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -18,7 +18,8 @@ from attrs import field, frozen
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.plugins.hookspecs import Kind
-from egcfg.usage.price_table import PriceTable
+from egcfg.runs.config_string import SETTINGS_IN_STRING, SignalConfig
+from egcfg.usage.prices import PriceTable
 
 __all__ = [
     "BACKEND_SETTINGS",
@@ -35,9 +36,7 @@ __all__ = [
 
 ENVIRONMENT_PREFIX = "EGCFG_"
 
-SIGNAL_AXES = frozenset(
-    {"prompt", "temperature", "candidates", "horizon", "refresh", "unit", "partial"}
-)
+SIGNAL_AXES = frozenset({"prompt", *SETTINGS_IN_STRING})
 """The settings that a config string (``signal``) holds, too."""
 
 Horizon: TypeAlias = Annotated[int | None, "lines, or inf"]
@@ -94,6 +93,7 @@ class Setting:
         metavar: placeholder of the value in ``--help``.
         type: annotation of the attribute.
         default: value where no source gives one.
+        validate: raises ValueError or ConfigError where a value of that type is out of range.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Setting:
     metavar: str
     type: Any
     default: Any
+    validate: Callable[[Any], None]
 
     @property
     def flag(self) -> str:
@@ -126,10 +127,51 @@ class Setting:
 
 
 def _setting(
-    group: Group, text: str, default: Any, short: str | None = None, metavar: str = "TEXT"
+    group: Group,
+    text: str,
+    default: Any,
+    short: str | None = None,
+    metavar: str = "TEXT",
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
+    """Return the field of a setting.
+
+    Args:
+        group, text, default, short, metavar: see `Setting`.
+        check: raises where a value (each one, of several) is out of range; a setting that
+            `DecodingSettings` has as well is checked as it is there.
+    """
+
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        for item in value if isinstance(value, tuple) else (value,):
+            if attribute.name in _DECODING:
+                _check_decoding(attribute.name, item)
+            elif check is not None and item is not None:
+                check(item)
+
     metadata = {"group": group, "help": text, "short": short, "metavar": metavar}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, validator=validate)
+
+
+def _check_decoding(name: str, value: Any) -> None:
+    """See that a setting of `DecodingSettings` is in the range that is declared there."""
+    try:
+        DecodingSettings(**{name: value})
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{name!r} ")) from error
+
+
+def _at_least(least: int) -> Callable[[int], None]:
+    def check(value: int) -> None:
+        if value < least:
+            raise ValueError(f"must be at least {least}, not {value}")
+
+    return check
+
+
+def _above_zero(value: float) -> None:
+    if value <= 0:
+        raise ValueError(f"must be above 0, not {value:g}")
 
 
 BACKEND_SETTINGS = ("model", "base_url", "tokenizer", "device", "dtype")
@@ -176,10 +218,18 @@ class RunConfig:
         Group.PROBLEMS, "only this task id (repeatable)", (), metavar="ID"
     )
     start: int | None = _setting(
-        Group.PROBLEMS, "position of the first task, from 0", None, metavar="N"
+        Group.PROBLEMS,
+        "position of the first task, from 0",
+        None,
+        metavar="N",
+        check=_at_least(0),
     )
-    end: int | None = _setting(Group.PROBLEMS, "position behind the last task", None, metavar="N")
-    limit: int | None = _setting(Group.PROBLEMS, "at most this many tasks", None, metavar="N")
+    end: int | None = _setting(
+        Group.PROBLEMS, "position after the last task", None, metavar="N", check=_at_least(0)
+    )
+    limit: int | None = _setting(
+        Group.PROBLEMS, "at most this many tasks", None, metavar="N", check=_at_least(1)
+    )
     scorer: str | None = _setting(
         Group.PROBLEMS, "judge by this scorer, not the data set's own", None, metavar="NAME"
     )
@@ -188,7 +238,7 @@ class RunConfig:
         Group.GUIDANCE, "what is recorded while candidates run", "full", metavar="NAME"
     )
     gamma: tuple[float, ...] = _setting(
-        Group.GUIDANCE, "guidance strength; 0 is the plain model", (0.0, 1.0), "-g", "X"
+        Group.GUIDANCE, "guidance strength; 0 is the unconditional model", (0.0, 1.0), "-g", "X"
     )
     prompt: tuple[str, ...] = _setting(
         Group.GUIDANCE, "how problems are worded", ("chat",), "-p", "NAME"
@@ -202,8 +252,8 @@ class RunConfig:
     horizon: tuple[Horizon, ...] = _setting(
         Group.GUIDANCE, "lines per candidate", (_DECODING["horizon"],), "-d", "N|inf"
     )
-    refresh: tuple[int, ...] = _setting(
-        Group.GUIDANCE, "lines between two signals", (_DECODING["refresh"],), "-k", "N"
+    signal_interval: tuple[int, ...] = _setting(
+        Group.GUIDANCE, "lines between two signals", (_DECODING["signal_interval"],), "-k", "N"
     )
     unit: tuple[GuidanceUnit, ...] = _setting(
         Group.GUIDANCE,
@@ -220,6 +270,7 @@ class RunConfig:
         "replaces its part of a string that stands in the file or the environment",
         (),
         metavar="STRING",
+        check=SignalConfig.parse,
     )
     top_p: float = _setting(
         Group.GUIDANCE, "nucleus mass of sampled candidates", _DECODING["top_p"], metavar="X"
@@ -230,7 +281,7 @@ class RunConfig:
     rule: str = _setting(Group.GUIDANCE, "guidance rule", _DECODING["rule"], metavar="NAME")
     guided_temperature: float = _setting(
         Group.GUIDANCE,
-        "draw guided tokens at this temperature; 0 takes the likeliest",
+        "sample guided tokens at this temperature; 0 takes the likeliest",
         _DECODING["guided_temperature"],
         metavar="X",
     )
@@ -257,15 +308,22 @@ class RunConfig:
     )
 
     max_requests: int | None = _setting(
-        Group.BUDGET, "requests to an endpoint at most, retries included", None, metavar="N"
+        Group.BUDGET,
+        "requests to an endpoint at most, retries included",
+        None,
+        metavar="N",
+        check=_at_least(1),
     )
     max_tokens_total: int | None = _setting(
         Group.BUDGET,
         "tokens at most, sent (cached ones included) and generated ones together",
         None,
         metavar="N",
+        check=_at_least(1),
     )
-    max_cost: float | None = _setting(Group.BUDGET, "cost at most; needs prices", None, metavar="X")
+    max_cost: float | None = _setting(
+        Group.BUDGET, "cost at most; needs prices", None, metavar="X", check=_above_zero
+    )
     prices: PriceTable | None = _setting(  # noqa: RUF009 - makes an attrs field
         Group.BUDGET,
         "what a million tokens cost: input=0.2,cached_input=0.1,output=0.6; shows the cost "
@@ -292,7 +350,13 @@ def settings() -> Mapping[str, Setting]:
     """Return the table of settings by name, in the order of ``--help``."""
     attrs.resolve_types(RunConfig, include_extras=True)
     return {
-        f.name: Setting(name=f.name, type=f.type, default=f.default, **f.metadata)
+        f.name: Setting(
+            name=f.name,
+            type=f.type,
+            default=f.default,
+            validate=partial(f.validator, None, f),
+            **f.metadata,
+        )
         for f in attrs.fields(RunConfig)
-        if f.metadata
+        if f.validator  # as every setting's
     }

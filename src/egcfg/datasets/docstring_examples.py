@@ -165,9 +165,9 @@ def _leading_literal(text: str) -> str | None:
         if value:
             return value
     first = lines[0].strip()
-    behind_remark = re.split(r"\s+(?:#|\()", first, maxsplit=1)[0]
+    without_remark = re.split(r"\s+(?:#|\()", first, maxsplit=1)[0]
     arithmetic = re.fullmatch(r"[\d\s.*/+-]+ = (?P<value>-?[\d.]+)", first)
-    return _literal(arithmetic["value"] if arithmetic else behind_remark)
+    return _literal(arithmetic["value"] if arithmetic else without_remark)
 
 
 def _literal(text: str) -> str | None:

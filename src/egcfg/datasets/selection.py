@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs import evolve
 
+from egcfg.config.schema import RunConfig
 from egcfg.errors import UnknownNameError, UsageError
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create, options_class
 
-__all__ = ["dataset_label", "open_dataset", "select"]
+__all__ = ["dataset_label", "open_dataset", "open_problems", "select"]
 
 _FILE_ENDINGS = (".jsonl", ".jsonl.gz")
 
@@ -33,7 +35,7 @@ def open_dataset(
         UnknownNameError: nothing is registered under that name.
         UsageError: the data set reads no file, or two files were given.
         ConfigError: an option is unknown or wrong.
-        PluginError: the plugin behind the name is broken.
+        PluginError: the plugin that brings it is broken.
         MissingExtraError: a package that it needs is not installed.
     """
     values = dict(options or {})
@@ -52,6 +54,21 @@ def open_dataset(
         values["path"] = data
     dataset: Dataset = create(Kind.DATASET, name, values)
     return dataset
+
+
+def open_problems(config: RunConfig) -> list[Problem]:
+    """Read and select the problems of a run.
+
+    Raises:
+        DataError: the data cannot be read.
+        UsageError: no such data set, scorer or task.
+    """
+    options = {o.name: o.value for o in config.options_for(Kind.DATASET, config.dataset).values()}
+    dataset = open_dataset(config.dataset, config.data, options)
+    problems = select(dataset.problems(), config.task, config.limit, config.start, config.end)
+    if config.scorer is not None:
+        problems = [evolve(problem, scorer=config.scorer) for problem in problems]
+    return problems
 
 
 def dataset_label(name_or_path: str) -> str:
@@ -76,7 +93,7 @@ def select(
         task_ids: those wanted; ``"0"`` also means ``"HumanEval/0"``. None given: all.
         limit: how many at most, counted last.
         start: position of the first to consider, from 0.
-        end: position behind the last to consider.
+        end: position after the last to consider.
 
     Raises:
         UnknownNameError: a task id is not in the data set.

@@ -1,104 +1,141 @@
-"""What is known ahead of the response, and which drafts are worth asking about.
-
-Scoring a run of tokens costs about as much as scoring one (on an endpoint: one request), so each
-question brings along tokens that may come next; what turns out right need not be asked again.
-"""
+"""One prompt branch: its token ids, the distributions known after it, and its exact values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
-import numpy as np
 from attrs import define, field
 
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.backend import LogprobRequest, Logprobs
+from egcfg.interfaces.guidance import Guided
+from egcfg.interfaces.solution import Stage
+from egcfg.usage.model import Model
 
-__all__ = ["Lookahead", "line_drafts", "repeated_run"]
+__all__ = ["Branch", "resolve"]
 
-MATCH = 3
-"""Tokens that must agree before what followed them once is expected again."""
+Draft: TypeAlias = tuple[int, ...]
 
 
 @define
-class Lookahead:
-    """The distributions known ahead of one branch, by the tokens that lead to them from here."""
+class Branch:
+    """The unconditional or the conditional prompt with the response so far.
 
-    _known: dict[tuple[int, ...], TokenLogprobs] = field(factory=dict)
+    Attributes:
+        ids: the prompt's tokens and the response's.
+    """
 
-    @property
-    def here(self) -> TokenLogprobs | None:
-        """The distribution of the next token, if known."""
-        return self.behind(())
-
-    def behind(self, run: tuple[int, ...]) -> TokenLogprobs | None:
-        """The distribution after the tokens of `run`, if known."""
-        return self._known.get(run)
+    ids: tuple[int, ...] = ()
+    _scored: dict[Draft, Logprobs] = field(factory=dict, repr=False)
+    _resolved: dict[Draft, Logprobs] = field(factory=dict, repr=False)
 
     @property
-    def way(self) -> tuple[int, ...]:
-        """The longest way on which all distributions are known."""
-        return max(filter(self.knows, self._known), key=len, default=())
+    def next(self) -> Logprobs | None:
+        """The distribution of the next token, if it is known."""
+        return self.after(())
 
-    def knows(self, run: Sequence[int]) -> bool:
-        """Whether the distributions after each prefix of `run` are known, the whole included."""
-        return all(tuple(run[:end]) in self._known for end in range(len(run) + 1))
+    def after(self, draft: Draft) -> Logprobs | None:
+        """The distribution after `ids` and `draft`, if it is known."""
+        return self._scored.get(draft)
 
-    def learn(
-        self, run: tuple[int, ...], distributions: Iterable[TokenLogprobs], start: int = 0
-    ) -> None:
-        """Take note of the distributions after ``run[:start]``, ``run[: start + 1]``, ... ."""
-        for end, distribution in enumerate(distributions, start):
-            self._known.setdefault(run[:end], distribution)
+    def resolved(self, draft: Draft) -> Logprobs | None:
+        """The same with the exact values that were asked for."""
+        return self._resolved.get(draft, self._scored.get(draft))
+
+    def knows(self, draft: Draft) -> bool:
+        """Whether the distributions after each prefix of `draft` are known, the whole included."""
+        return all(draft[:end] in self._scored for end in range(len(draft) + 1))
+
+    def learn(self, draft: Draft, distributions: Sequence[Logprobs]) -> None:
+        """Keep the distributions after ``draft[:0]``, ``draft[:1]``, ... ``draft``."""
+        for end, distribution in enumerate(distributions):
+            self._scored.setdefault(draft[:end], distribution)
+
+    def learn_exact(self, draft: Draft, tokens: Sequence[int], values: Sequence[float]) -> None:
+        """Add exact values to the distribution after `draft`, which is known."""
+        known = self.resolved(draft)
+        assert known is not None  # a value is asked for where its list is known
+        self._resolved[draft] = known.with_values(tokens, values)
 
     def advance(self, token: int) -> None:
-        """Move one token on; what lay on other ways is forgotten."""
-        self._known = {run[1:]: d for run, d in self._known.items() if run[:1] == (token,)}
+        """Append a token; what is known after other tokens is dropped."""
+        self.ids += (token,)
+        self._scored = {d[1:]: known for d, known in self._scored.items() if d[:1] == (token,)}
+        self._resolved = {d[1:]: known for d, known in self._resolved.items() if d[:1] == (token,)}
 
-    def forget(self) -> None:
-        """Forget everything: the branch is another one."""
-        self._known.clear()
+    def reset(self, ids: tuple[int, ...]) -> None:
+        """Become a branch with other tokens, after which nothing is known."""
+        self.ids = ids
+        self._scored.clear()
+        self._resolved.clear()
+
+    def forget_exact(self) -> None:
+        """Drop the exact values: the other branch, which they were asked for, is another one.
+
+        A value that the new lists do not call for would change which tokens are weighed, and so
+        might change the text.
+        """
+        self._resolved.clear()
 
 
-def line_drafts(
-    runs: Iterable[tuple[int, ...]], decode: Callable[[Sequence[int]], str], room: int
-) -> list[tuple[int, ...]]:
-    """Return the distinct first lines of `runs`, none of them the beginning of another.
+async def resolve(
+    model: Model,
+    unconditional: Branch,
+    conditional: Branch,
+    mix: Callable[[Logprobs, Logprobs], Guided],
+    choose: Callable[[Logprobs, int], int],
+) -> tuple[Logprobs, Guided]:
+    """Ask for the values that top-k lists lack, until the next guided choice is certain.
+
+    On an endpoint a question takes a request, however much is asked. So the unresolved tokens of
+    all positions that come next are asked for together, along the tokens that guidance seems to
+    choose, as far as both branches are known. New values may raise other tokens: then there is
+    another round. No value is asked for twice, so it ends.
 
     Args:
-        runs: token ids that may come next.
-        decode: gives the text of ids.
-        room: tokens at most.
+        model: one that has `Capabilities.exact_logprobs`.
+        unconditional: a branch that knows the next token.
+        conditional: likewise.
+        mix: the guidance rule, with its gamma.
+        choose: takes a token from a guided distribution, given the number of tokens from here.
+
+    Returns:
+        The next token's unconditional distribution and the guided one.
+
+    Raises:
+        BackendError: the model did not answer.
     """
-    lines = dict.fromkeys(_first_line(run[: max(0, room)], decode) for run in runs)
-    return [
-        line
-        for line in lines
-        if line and not any(o != line and o[: len(line)] == line for o in lines)
-    ]
+    branches = (unconditional, conditional)
+    while True:
+        missing = list(_missing(branches, mix, choose))
+        # What later positions lack is asked for along with this one's, and may never be needed.
+        if not missing or missing[0][1]:
+            break
+        values = await model.logprobs(
+            [LogprobRequest(branch.ids + draft, tokens) for branch, draft, tokens in missing],
+            Stage.GUIDED,
+        )
+        for (branch, draft, tokens), found in zip(missing, values, strict=True):
+            branch.learn_exact(draft, tokens, found)
+    known, other = (branch.resolved(()) for branch in branches)
+    assert known is not None  # the caller has seen to it
+    assert other is not None
+    return known, mix(known, other)
 
 
-def repeated_run(ids: Sequence[int], length: int) -> tuple[int, ...]:
-    """Return up to `length` tokens that followed the last `MATCH` ones when they came last before.
-
-    Prompt lookup decoding (Saxena, 2023): code repeats its names, and here the prompt holds whole
-    candidate programs.
-    """
-    if len(ids) <= MATCH:
-        return ()
-    tokens = np.asarray(ids)
-    before = tokens[:-1]
-    found = np.ones(len(before) - MATCH + 1, dtype=bool)
-    for offset in range(MATCH):
-        found &= before[offset : offset + len(found)] == tokens[offset - MATCH]
-    places = np.flatnonzero(found)
-    if not places.size:
-        return ()
-    start = int(places[-1]) + MATCH
-    return tuple(tokens[start : start + length].tolist())
-
-
-def _first_line(run: tuple[int, ...], decode: Callable[[Sequence[int]], str]) -> tuple[int, ...]:
-    for end in range(1, len(run) + 1):
-        if "\n" in decode(run[:end]):
-            return run[:end]
-    return run
+def _missing(
+    branches: tuple[Branch, Branch],
+    mix: Callable[[Logprobs, Logprobs], Guided],
+    choose: Callable[[Logprobs, int], int],
+) -> Iterator[tuple[Branch, Draft, tuple[int, ...]]]:
+    """Follow the guided choices, as they look by now, and yield the tokens that lists lack."""
+    draft: Draft = ()
+    while True:
+        unconditional, conditional = (branch.resolved(draft) for branch in branches)
+        if unconditional is None or conditional is None:
+            return
+        guided = mix(unconditional, conditional)
+        for branch, known in zip(branches, (unconditional, conditional), strict=True):
+            if tokens := tuple(t for t in guided.unresolved if not known.lists(t)):
+                yield branch, draft, tokens
+        draft = (*draft, choose(guided.distribution, len(draft)))

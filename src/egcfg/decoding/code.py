@@ -1,8 +1,9 @@
-"""Finds the code in a response: pure functions over text, knows nothing about tokens or models.
+"""The code in a response: finds it, cuts it, and makes it a program that can run (step 3b).
 
-A response grows at its end while it is decoded. Every decision here looks only at text that cannot
-change any more, so a position that was found once is found again, at the same place, in every
-longer response with the same beginning.
+Pure functions over text come first, then `Response`, which follows one response as it grows. Every
+decision about where code begins and ends looks only at text that cannot change any more, so a
+position that was found once is found again, at the same place, in every longer response with the
+same beginning.
 """
 
 from __future__ import annotations
@@ -11,13 +12,27 @@ import ast
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-from egcfg.interfaces.prompt import CodeLayout
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import CodeLayout, Prompt
+from egcfg.usage.model import Model
 
-__all__ = ["CodeSpan", "extract_code", "find_code", "parses"]
+__all__ = [
+    "CandidateProgram",
+    "CodeSpan",
+    "Response",
+    "distinct_programs",
+    "executable_program",
+    "extract_code",
+    "find_code",
+    "parses",
+]
+
+# What the parser raises on text that a model may write: null bytes, hopeless nesting.
+UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 @frozen
@@ -229,10 +244,190 @@ def _guidance_start(
 
 def parses(code: str) -> bool:
     """Return whether `code` is Python, as far as its grammar goes."""
+    return _parse(code) is not None
+
+
+# --- from code to a program that can run --------------------------------------------------------
+
+
+@frozen
+class CandidateProgram:
+    """A distinct executable program of some candidates.
+
+    Attributes:
+        source: normalised source text.
+        samples: how many of the given texts led to it.
+    """
+
+    source: str
+    samples: int
+
+
+def executable_program(text: str, entry_point: str | None) -> str | None:
+    """Return the executable program of `text`, or None if there is none.
+
+    Args:
+        text: code, possibly cut off anywhere.
+        entry_point: function that the program must define; None accepts any program.
+
+    Returns:
+        The longest prefix of whole lines that parses once an empty block at its end has a `pass`
+        and an unfinished `try` has an empty `finally`; without comments and docstrings, as
+        `ast.unparse` prints it. Equal programs give equal text.
+    """
+    lines = text.split("\n")
+    for end in range(len(lines), 0, -1):
+        for completed in _completions(lines[:end]):
+            tree = _parse(completed)
+            if tree is not None:
+                return _normalise(tree, entry_point)
+    return None
+
+
+def distinct_programs(texts: Iterable[str], entry_point: str | None) -> list[CandidateProgram]:
+    """Return the distinct executable programs of `texts`, in order of first appearance."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        source = executable_program(text, entry_point)
+        if source is not None:
+            counts[source] = counts.get(source, 0) + 1
+    return [CandidateProgram(source, samples) for source, samples in counts.items()]
+
+
+def _completions(lines: list[str]) -> Iterator[str]:
+    """Yield `lines` as they are, then with what an open block at their end may lack."""
+    text = "\n".join(lines)
+    yield text
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    body = text + "\n" + _indent(last) + "    pass" if _opens_block(last) else text
+    if body is not text:
+        yield body
+    for indent in _open_tries(lines):
+        body += f"\n{indent}finally:\n{indent}    pass"
+        yield body
+
+
+def _opens_block(line: str) -> bool:
+    # A comment may follow the colon; a wrong guess costs one failed parse, no more.
+    return line.partition("#")[0].rstrip().endswith(":")
+
+
+def _open_tries(lines: list[str]) -> list[str]:
+    """Return the indents of the `try` lines without a handler, innermost first."""
+    tries: list[str] = []
+    for line in lines:
+        words = line.strip()
+        if words.startswith("try:"):
+            tries.append(_indent(line))
+        elif words.startswith(("except", "finally")) and _indent(line) in tries:
+            # Whatever was opened deeper ended before this line.
+            del tries[tries.index(_indent(line)) :]
+    return tries[::-1]
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _parse(text: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        # An invalid escape sequence is the model's style, not the user's concern.
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(text)
+        except UNPARSABLE:
+            return None
+
+
+def _normalise(tree: ast.Module, entry_point: str | None) -> str | None:
+    """Return the source of `tree` without docstrings; None if it lacks its entry point."""
+    if not tree.body or (entry_point is not None and not _defines(tree, entry_point)):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            _drop_docstring(node)
     try:
-        with warnings.catch_warnings():  # about the model's escapes: not our user's concern
-            warnings.simplefilter("ignore")
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return ast.unparse(tree) or None
+    except RecursionError:
+        return None
+
+
+def _defines(tree: ast.Module, name: str) -> bool:
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=defined) | ast.AsyncFunctionDef(name=defined):
+                if defined == name:
+                    return True
+            case ast.Assign(targets=targets):
+                if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+                    return True
+    return False
+
+
+def _drop_docstring(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> None:
+    match node.body:
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+            node.body = rest
+    if not node.body and not isinstance(node, ast.Module):
+        node.body = [ast.Pass()]
+
+
+# --- a response as it grows ---------------------------------------------------------------------
+
+
+@define
+class Response:
+    """What the model has answered to a prompt.
+
+    Attributes:
+        model: turns token ids into text.
+        problem: what was asked.
+        prompt: how it was asked; its response prefix counts as part of the text.
+        ids: the generated tokens.
+        text: the response prefix and the generated tokens' text.
+        span: where the code is in `text`.
+    """
+
+    model: Model
+    problem: Problem
+    prompt: Prompt
+    ids: tuple[int, ...] = ()
+    text: str = field(init=False)
+    span: CodeSpan = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.read(self.prompt.response_prefix)
+
+    @property
+    def in_code(self) -> bool:
+        """Whether the point is reached from which lines are guided."""
+        return self.span.guidance_start is not None
+
+    async def append(self, token: int) -> str:
+        """Add a token; return the text that it added."""
+        before = len(self.text)
+        self.ids += (token,)
+        self.read(await self.text_with(()))
+        return self.text[before:]
+
+    async def text_with(self, ids: Sequence[int]) -> str:
+        """Return the text as if `ids` came next."""
+        return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))
+
+    def program(self, continuation: str = "") -> str:
+        """Return the whole program of the text and `continuation`; empty if there is none."""
+        return extract_code(
+            self.text + continuation,
+            self.prompt.layout,
+            self.problem.entry_point,
+            self.prompt.given_code,
+        )
+
+    def read(self, text: str) -> None:
+        """Take `text` as the whole response so far."""
+        self.text = text
+        self.span = find_code(
+            text, self.prompt.layout, self.problem.entry_point, self.prompt.given_code
+        )

@@ -1,59 +1,51 @@
-"""Candidates x visible tests -> traces -> the dynamic signal's text (steps 3b to 3d).
+"""Feedback from execution: programs x visible tests -> traces -> the signal's text (3b to 3d).
 
-The text lists the visible calls or inputs once, then each distinct executable program and, below
-it, what happened on each of them. It never holds an expected value: only calls and inputs are
-executed.
+The text lists the calls or inputs once, then each distinct executable program and, below it, what
+happened on each of them. It never contains an expected value: only calls and inputs are executed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from egcfg.decoding.programs import Program
-from egcfg.decoding.signal_text import SignalText
-from egcfg.interfaces.problem import Problem, StdioTest
+from egcfg.decoding.code import CandidateProgram
+from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Signal, SignalEntry
-from egcfg.interfaces.tracer import Tracer, TraceRequest
-from egcfg.sandbox import Sandbox
+from egcfg.interfaces.tracer import Trace
+from egcfg.plugins.component import OpenComponent
+from egcfg.sandbox.service import Sandbox
+from egcfg.usage.model import Model
 
-__all__ = ["SignalBuilder", "trace_requests"]
+__all__ = ["Feedback", "SignalText"]
 
 TRACE_CHARS = (2000, 1000, 500, 250, 120)
 """Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
 signal shows is mostly shown at the same length by the next, and need not be read again. Below the
-last, whole programs are dropped rather than traces shortened further."""
-
-
-def trace_requests(problem: Problem, program: str) -> list[TraceRequest]:
-    """Return what to run of `program`: one request per visible call, or per visible input."""
-    source = f"{problem.setup_code}\n{program}" if problem.setup_code else program
-    inputs = [test.stdin for test in problem.visible_tests if isinstance(test, StdioTest)]
-    if inputs:
-        call = f"{problem.entry_point}()" if problem.entry_point else None
-        return [TraceRequest(source=source, call=call, stdin=stdin) for stdin in inputs]
-    return [TraceRequest(source=source, call=call) for call in problem.visible_calls]
+last, whole programs are left out rather than traces shortened further."""
 
 
 @frozen
-class SignalBuilder:
+class Feedback:
     """Executes programs on a problem's visible tests and words what happened.
 
     Attributes:
         tracer: runs and renders.
         sandbox: where programs run.
-        count_tokens: how many tokens a text takes (`LogprobBackend.count_tokens`).
+        model: counts the tokens of a text.
     """
 
-    tracer: Tracer
+    tracer: OpenComponent
     sandbox: Sandbox
-    count_tokens: Callable[[str], int]
+    model: Model
 
-    def build(
+    async def signal(
         self,
         problem: Problem,
-        programs: Sequence[Program],
+        programs: Sequence[CandidateProgram],
         budget: int,
         known: Sequence[SignalEntry] = (),
     ) -> Signal:
@@ -72,28 +64,22 @@ class SignalBuilder:
 
         Raises:
             SandboxError: the sandbox failed twice on the same program.
+            PluginError: the tracer answers wrongly.
         """
         traces = {entry.program: entry.traces for entry in known}
         places = {source: place for place, source in enumerate(traces)}
         programs = sorted(programs, key=lambda p: places.get(p.source, len(places)))
-        requests = {
-            program.source: trace_requests(problem, program.source)
-            for program in programs
-            if program.source not in traces
-        }
-        flat = [request for group in requests.values() for request in group]
-        results = iter(self.tracer.trace(flat, self.sandbox) if flat else ())
-        for source, group in requests.items():
-            traces[source] = tuple(next(results) for _ in group)
+        new = [program.source for program in programs if program.source not in traces]
+        traces |= zip(new, await self._traces(problem, new), strict=True)
         entries = [
             SignalEntry(program=p.source, samples=p.samples, traces=traces[p.source])
             for p in programs
             if traces[p.source]
         ]
-        return self._fit(entries, budget)
+        return await self._fit(entries, budget)
 
-    def shorten(self, signal: Signal, room: int) -> Signal:
-        """Word a signal again in the `room` tokens that a model's context has for it.
+    async def shorten(self, signal: Signal, remaining: int) -> Signal:
+        """Word a signal again in the `remaining` tokens that a model's context has for it.
 
         The candidates of longest standing go first, then traces are shortened; nothing is run
         again. (A signal within its context, but above its budget, shows shorter traces first: what
@@ -101,24 +87,166 @@ class SignalBuilder:
         """
         entries = [evolve(entry, shown=True) for entry in signal.entries]
         for oldest in range(len(entries)):
-            wording = SignalText(entries[oldest:], self.tracer.render, TRACE_CHARS[0])
+            wording = SignalText(entries[oldest:], self._render, TRACE_CHARS[0])
             text = wording.text(len(entries) - oldest, TRACE_CHARS[0])
-            if oldest == len(entries) - 1 or self.count_tokens(text) <= room:
-                fitted = self._fit(entries[oldest:], room)
+            last = oldest == len(entries) - 1
+            if last or await self.model.count_tokens(text) <= remaining:
+                fitted = await self._fit(entries[oldest:], remaining)
                 dropped = tuple(evolve(entry, shown=False) for entry in entries[:oldest])
                 return evolve(fitted, entries=dropped + fitted.entries, cut=True)
         return signal
 
-    def _fit(self, entries: Sequence[SignalEntry], budget: int) -> Signal:
-        """Word as much as the budget holds: first shorter traces, then fewer programs."""
-        wording = SignalText(entries, self.tracer.render, TRACE_CHARS[0])
+    async def _traces(self, problem: Problem, sources: Sequence[str]) -> list[tuple[Trace, ...]]:
+        """Return the traces of each program."""
+        requests = [problem.executions(source) for source in sources]
+        flat = [request for group in requests for request in group]
+        if not flat:
+            return [() for _ in sources]
+        found = await self.tracer.call("trace", flat, self.sandbox, task=problem.task_id)
+        if not isinstance(found, Sequence) or len(found) != len(flat):
+            number = len(found) if isinstance(found, Sequence) else type(found).__name__
+            raise self.tracer.broken(
+                f"trace gave {number} for {len(flat)} requests, not one trace each",
+                problem.task_id,
+            )
+        if not all(isinstance(trace, Trace) for trace in found):
+            raise self.tracer.broken("trace gave something else than a Trace", problem.task_id)
+        traces = iter(found)
+        return [tuple(next(traces) for _ in group) for group in requests]
+
+    async def _fit(self, entries: Sequence[SignalEntry], budget: int) -> Signal:
+        """Word as much as the budget allows: first shorter traces, then fewer programs."""
+        wording = SignalText(entries, self._render, TRACE_CHARS[0])
         fewer = ((shown, TRACE_CHARS[-1]) for shown in range(len(entries) - 1, 0, -1))
         for shown, chars in [*((len(entries), chars) for chars in TRACE_CHARS if entries), *fewer]:
             text = wording.text(shown, chars)
-            tokens = self.count_tokens(text)
+            tokens = await self.model.count_tokens(text)
             if tokens <= budget:
                 marked = tuple(evolve(e, shown=i < shown) for i, e in enumerate(entries))
                 cut = shown < len(entries) or chars < TRACE_CHARS[0]
                 return Signal(entries=marked, text=text, tokens=tokens, cut=cut)
         hidden = tuple(evolve(entry, shown=False) for entry in entries)
         return Signal(entries=hidden, text="", tokens=0, cut=bool(entries))
+
+    def _render(self, trace: Trace, chars: int) -> str:
+        text = self.tracer.ask("render", trace, chars, task=self.model.task_id)
+        if not isinstance(text, str):
+            raise self.tracer.broken(
+                f"render gave {type(text).__name__}, not text", self.model.task_id
+            )
+        return text
+
+
+Run: TypeAlias = tuple[int, int]
+"""(number of the entry, number of the run), from 0."""
+
+Lines: TypeAlias = list[str]
+
+
+class SignalText:
+    """The text of a signal, at any length.
+
+    Nothing is told twice: the calls or inputs come first, and a run that goes as an earlier one
+    did, of the same candidate or the same run of another, says so; or for how long it did. The text
+    before a candidate depends on the earlier ones alone, so that a signal that begins as the
+    previous one need not be read again so far.
+
+    Args:
+        entries: programs and their traces, in the order in which they are shown.
+        render: gives a trace's text of so many characters (`Tracer.render`).
+        whole_chars: characters at which a trace counts as told whole: by these texts it is decided
+            which runs are alike, for shorter ones may be alike only because they are cut.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[SignalEntry],
+        render: Callable[[Trace, int], str],
+        whole_chars: int,
+    ) -> None:
+        self._entries = entries
+        self._render = render
+        self._whole = self._told(len(entries), whole_chars)
+
+    def text(self, shown: int, chars: int) -> str:
+        """Return the text of the first `shown` entries, with traces of `chars` characters each."""
+        told = self._told(shown, chars)
+        parts = [_runs_text(self._entries[0].traces)]
+        for number, entry in enumerate(self._entries[:shown]):
+            program = f"{self._name(number)}:\n```python\n{entry.program}\n```\n"
+            parts.append(program + "".join(self._run_texts(number, told)))
+        return "\n".join(parts)
+
+    def _told(self, shown: int, chars: int) -> dict[Run, Lines]:
+        return {
+            (number, run): self._lines(trace, chars)
+            for number, entry in enumerate(self._entries[:shown])
+            for run, trace in enumerate(entry.traces)
+        }
+
+    def _lines(self, trace: Trace, chars: int) -> Lines:
+        text = self._render(trace, chars).rstrip()
+        if trace.call and text.startswith(trace.call):
+            # Its first line begins with the call, which stands at the top under its number.
+            text = text[len(trace.call) :]
+        else:
+            text = f":\n{text}"
+        return text.split("\n")
+
+    def _name(self, number: int) -> str:
+        return f"Candidate {number + 1}" if self._entries[number].samples else "The code so far"
+
+    def _run_texts(self, number: int, told: Mapping[Run, Lines]) -> list[str]:
+        texts = []
+        runs = [(number, run) for run in range(len(self._entries[number].traces))]
+        for model, group in groupby(runs, key=self._twin):
+            alike = [run + 1 for _, run in group]
+            if model is None:
+                texts += [f"Run {run}{self._run_text((number, run - 1), told)}\n" for run in alike]
+            else:
+                which = f"Run {alike[0]}" if len(alike) == 1 else f"Runs {alike[0]} to {alike[-1]}"
+                texts.append(f"{which}: as {model}\n")
+        return texts
+
+    def _twin(self, run: Run) -> str | None:
+        """Return the name of an earlier run that went just so, if there is one."""
+        models = self._models(run)
+        return next((n for n, m in models.items() if self._whole[m] == self._whole[run]), None)
+
+    def _models(self, run: Run) -> dict[str, Run]:
+        """Return what a run may be likened to: the same run of earlier entries, earlier runs."""
+        number, place = run
+        others = {_lower(self._name(earlier)): (earlier, place) for earlier in range(number)}
+        return others | {f"run {earlier + 1}": (number, earlier) for earlier in range(place)}
+
+    def _run_text(self, run: Run, told: Mapping[Run, Lines]) -> str:
+        """Return what happened in a run, its beginning by reference where that is shorter."""
+        lines, most, begins = told[run], 0, ""
+        for name, model in self._models(run).items():
+            # Alike in truth, and as it is told.
+            shared = min(_common(self._whole[run], self._whole[model]), _common(lines, told[model]))
+            reference = f": as {name} for {shared} lines, then"
+            saved = sum(len(line) + 1 for line in lines[:shared]) - len(reference)
+            if most < shared < len(lines) and saved > 0:
+                most, begins = shared, reference
+        return "\n".join([begins, *lines[most:]] if begins else lines)
+
+
+def _lower(name: str) -> str:
+    return name[0].lower() + name[1:]
+
+
+def _common(one: Lines, other: Lines) -> int:
+    """Return how many lines the two begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _runs_text(traces: Sequence[Trace]) -> str:
+    """Return what is run, numbered: the same for every program, so it is said only once."""
+    return "".join(
+        f"Run {run}: {trace.call or 'the program'}"
+        + (f" with input {trace.stdin!r}" if trace.stdin else "")
+        + "\n"
+        for run, trace in enumerate(traces, 1)
+    )

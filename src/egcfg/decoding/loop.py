@@ -1,66 +1,58 @@
-"""The line loop of execution-guided decoding: one generator that yields a step per line.
+"""The line loop of execution-guided decoding: an asynchronous generator that yields each line.
 
-Knows nothing about models (it speaks token ids to a `LogprobBackend`) nor about how programs are
-run or worded. The stages of one line:
-
-1. refresh the signal: bring the candidates up to date, run them, fill the slot;
-2. decide the line's tokens by the guidance rule, with the candidates as free drafts;
-3. see whether the response has reached its code, or its end.
+Knows nothing about models (it passes token ids to one) nor about how programs are run or worded,
+and awaits nothing but them. `decode` is the method; what it does in each stage is below.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
-from egcfg.decoding.branch import Lookahead, line_drafts, repeated_run
-from egcfg.decoding.candidates import CandidatePool
-from egcfg.decoding.doubts import Doubts
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.programs import Program, distinct_programs
-from egcfg.decoding.response import Response
-from egcfg.decoding.sampling import TokenChooser
+from egcfg.decoding.branch import Branch, resolve
+from egcfg.decoding.candidates import CandidatePool, Drafts
+from egcfg.decoding.code import CandidateProgram, Response, distinct_programs
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError
-from egcfg.guidance.cfg import Guided, guidance_rule
-from egcfg.interfaces.backend import LogprobBackend, ScoreQuery, TokenLogprobs, TokenSequence, Usage
+from egcfg.guidance import guidance_rule
+from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
+from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Signal, Stage, TokenChoice
+from egcfg.interfaces.solution import (
+    FinishReason,
+    Generation,
+    LineStep,
+    Signal,
+    Stage,
+    TokenChoice,
+)
+from egcfg.usage.model import Model
 
-__all__ = ["Decoder"]
+__all__ = ["decode"]
 
 logger = logging.getLogger(__name__)
 
-REPEATED: Final = 4
-"""Tokens of a draft that only repeats what followed the same words before."""
 
-
-@frozen
-class _Guide:
-    """What guides the tokens until the next refresh.
-
-    Attributes:
-        signal: the signal behind it.
-        branch: the conditional branch; None where the signal is empty, so that both are the same.
-        fresh_for: index of the step that it was made for.
-    """
-
-    signal: Signal
-    branch: TokenSequence | None
-    fresh_for: int
-
-
-class Decoder:
-    """One decoding of one problem by one set of settings.
+async def decode(
+    model: Model,
+    feedback: Feedback,
+    problem: Problem,
+    prompt: Prompt,
+    settings: DecodingSettings,
+) -> AsyncGenerator[LineStep | Generation, None]:
+    """Decode one response: yield each line as it is decided, and last the generation.
 
     Args:
-        backend: the model.
-        signals: makes the dynamic signal.
+        model: answers for this task.
+        feedback: makes the signal.
         problem: what is asked.
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
@@ -68,325 +60,316 @@ class Decoder:
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
         UnknownNameError: the settings name a guidance rule that does not exist.
+        BackendError: the model did not answer.
+        SandboxError: the sandbox failed twice on the same program.
+        PluginError: a component answered wrongly.
     """
+    decoding = _Decoding(model, feedback, problem, prompt, settings)
+    if not model.capabilities.logprobs:
+        yield await decoding.complete()
+        return
+    await decoding.read_prompt()
+    index = 0
+    while decoding.finish is None:
+        usage, seconds = dict(model.usage), decoding.execution_seconds
+        length = len(decoding.response.text)
+        stage = Stage.PREFIX
+
+        # 1. The signal: bring the candidates up to date, run them, fill the prompt's slot.
+        if decoding.response.in_code and settings.gamma != 0.0:
+            stage = Stage.GUIDED
+            if decoding.signal_is_due():
+                await decoding.make_signal(index)
+
+        # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
+        tokens: list[TokenChoice] = []
+        started_in_code = decoding.response.in_code
+        while (token := await decoding.next_token(stage)) is not None:
+            tokens.append(token)
+            # 3. ... until the line is over, or the response.
+            if decoding.line_is_over(length, started_in_code=started_in_code):
+                break
+
+        yield LineStep(
+            index=index,
+            in_code=stage is Stage.GUIDED or decoding.response.in_code,
+            text=decoding.line_decided(length),
+            tokens=tuple(tokens),
+            signal=decoding.active.signal if decoding.active else None,
+            fresh=decoding.active is not None and decoding.active.created_at_step == index,
+            usage={s: spent - usage.get(s, Usage()) for s, spent in model.usage.items()},
+            execution_seconds=decoding.execution_seconds - seconds,
+        )
+        index += 1
+    yield decoding.generation(decoding.finish)
+
+
+@frozen
+class _ActiveSignal:
+    """The signal that guides until the next one, and the step that it was created at."""
+
+    signal: Signal
+    created_at_step: int
+
+
+class _Decoding:
+    """The state of one decoding, and what happens in each stage of a line."""
 
     def __init__(
         self,
-        backend: LogprobBackend,
-        signals: SignalBuilder,
+        model: Model,
+        feedback: Feedback,
         problem: Problem,
         prompt: Prompt,
         settings: DecodingSettings,
     ) -> None:
-        self.backend = backend
-        self.signals = signals
+        self.model = model
+        self.feedback = feedback
         self.problem = problem
         self.prompt = prompt
         self.settings = settings
         self.rule = guidance_rule(settings.rule)
-        self.chooser = TokenChooser(settings.guided_temperature, settings.seed, problem.task_id)
-        self.prompt_ids = backend.encode(prompt.unconditional())
-        self.plain = backend.start(self.prompt_ids, "unconditional")
-        self.plain_ahead = Lookahead()
-        self.conditional_ahead = Lookahead()
-        self.doubts = Doubts(backend, self.rule, settings.gamma)
-        self.drafts: list[tuple[int, ...]] = []
-        self.response = Response(backend, problem, prompt)
-        self.limit = self._token_limit()
-        self.pool = CandidatePool(backend, problem, prompt, settings, self.limit)
-        self.room = self._signal_room()
-        self.guide: _Guide | None = None
+        self.sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
+        self.response = Response(model, problem, prompt)
+        self.unconditional = Branch()
+        self.conditional = Branch()  # without ids where there is no signal
+        self.drafts = Drafts()
+        self.active: _ActiveSignal | None = None
         self.signal_is_read = True
-        self.told_of_room = False
-        self.lines_since_refresh = 0
-        self.finish: FinishReason | None = None
-        self.usage: dict[Stage, Usage] = {}
+        self.warned_truncation = False
+        self.lines_since_signal = 0
         self.execution_seconds = 0.0
-        self.signals_cut = 0
-        self.uncertain = 0
+        self.counts: Counter[str] = Counter()
+        self.finish: FinishReason | None = None
 
-    def run(self) -> Generator[LineStep, None, Generation]:
-        """Decode the response, yielding each line as it is decided; return the generation.
+    async def read_prompt(self) -> None:
+        """Encode the prompt, and see what the model's context leaves for response and signal."""
+        self.prompt_ids = await self.model.encode(self.prompt.unconditional())
+        self.unconditional.reset(self.prompt_ids)
+        self.limit = self.settings.max_tokens  # response tokens at most
+        self.signal_limit: int | None = None  # tokens of the signal at most; None: not known
+        context = self.model.capabilities.context_length
+        if context is not None:
+            left = context - len(self.prompt_ids)
+            if left < 1:
+                raise ContextOverflowError(len(self.prompt_ids) + 1, context)
+            self.limit = min(self.limit, left)
+            frame = self.prompt.signal_header + self.prompt.signal_footer
+            left -= self.limit + await self.model.count_tokens(frame)
+            self.signal_limit = max(0, left)
+        self.pool = CandidatePool(self.model, self.problem, self.prompt, self.settings, self.limit)
 
-        Raises:
-            BackendError: the model did not answer.
-            SandboxError: the sandbox failed twice on the same program.
-        """
-        index = signals = changed = drafted = 0
-        while self.finish is None:
-            usage_before, seconds_before = dict(self.usage), self.execution_seconds
-            guided = self.response.in_code and self.settings.gamma != 0.0
-            if guided and self._refresh_is_due():
-                self.guide = self._new_guide(index)
-                self.lines_since_refresh = 0
-                signals += 1
-                self.signals_cut += self.guide.signal.cut
-            text_before = len(self.response.text)
-            tokens = self._decide_line(Stage.GUIDED if guided else Stage.PREFIX)
-            text = self.response.text[text_before:]
-            # A blank line changes no program, so what its candidates would show is known already.
-            self.lines_since_refresh += bool(text.strip())
-            changed += sum(token.changed for token in tokens)
-            drafted += sum(token.drafted for token in tokens)
-            yield LineStep(
-                index=index,
-                in_code=guided or self.response.in_code,
-                text=text,
-                tokens=tuple(tokens),
-                signal=self.guide.signal if self.guide else None,
-                fresh=self.guide is not None and self.guide.fresh_for == index,
-                usage={s: u - usage_before.get(s, Usage()) for s, u in self.usage.items()},
-                execution_seconds=self.execution_seconds - seconds_before,
-            )
-            index += 1
+    def generation(self, finish: FinishReason) -> Generation:
+        """Return the finished decoding."""
         return Generation(
             response=self.response.text,
             code=self.response.program(),
             ids=self.response.ids,
-            finish=self.finish,
-            usage=self.usage,
+            finish=finish,
+            usage=dict(self.model.usage),
             execution_seconds=self.execution_seconds,
-            signals=signals,
-            signals_cut=self.signals_cut,
-            tokens_changed=changed,
-            tokens_drafted=drafted,
-            uncertain_choices=self.uncertain,
+            **self.counts,
         )
 
-    # --- 1. the signal -----------------------------------------------------------------------
+    async def complete(self) -> Generation:
+        """Decode without guidance by a model that knows text only: one answer, cut as any other."""
+        params = SamplingParams(temperature=0.0, max_tokens=self.settings.max_tokens)
+        completion = await self.model.complete(self.prompt.unconditional(), params)
+        self.response.read(self.prompt.response_prefix + completion.text)
+        if self.response.span.end is not None:
+            return self.generation(FinishReason.CODE_END)
+        ended = completion.finished
+        return self.generation(FinishReason.END_OF_SEQUENCE if ended else FinishReason.MAX_TOKENS)
 
-    def _refresh_is_due(self) -> bool:
-        if self.guide is None or self.settings.unit is GuidanceUnit.TOKEN:
+    # --- 1. the signal --------------------------------------------------------------------------
+
+    def signal_is_due(self) -> bool:
+        """Whether the next line needs a new signal."""
+        if self.active is None or self.settings.unit is GuidanceUnit.TOKEN:
             return True
         if self.settings.unit is GuidanceUnit.PREFIX:
             return False
-        return self.lines_since_refresh >= self.settings.refresh
+        return self.lines_since_signal >= self.settings.signal_interval
 
-    def _new_guide(self, index: int) -> _Guide:
-        before = self.backend.usage
-        branch = self.guide.branch if self.guide else None
-        lookup = branch.ids if branch is not None and self.settings.drafts else ()
-        try:
-            self.pool.refresh(self.plain, self.response.ids, self.response.text, lookup)
-        except ContextOverflowError:
-            pass  # no room to look ahead, perhaps still for the line itself
-        finally:
-            self._count(Stage.SAMPLING, before)
-        candidates = self.pool.candidates
-        self.drafts = [candidate.ids for candidate in candidates]
-        for candidate in candidates:
-            self.plain_ahead.learn(candidate.ids, candidate.scores, candidate.scored_from)
+    async def make_signal(self, step: int) -> None:
+        """Bring the candidates up to date, run them, and fill the slot with what happened."""
+        with suppress(ContextOverflowError):  # no room for candidates, perhaps for the line itself
+            await self.pool.resample(self.prompt_ids, self.response.ids, self.response.text)
+        if self.settings.drafts and self.model.capabilities.scores_drafts:
+            await self.drafts.update(self.model, self.pool.candidates)
 
         started = time.perf_counter()
-        known = self.guide.signal.entries if self.guide else ()
-        programs = self._programs([candidate.text for candidate in candidates])
-        signal = self.signals.build(self.problem, programs, self.settings.signal_tokens, known)
-        if self.room is not None and signal.tokens > self.room:
-            signal = self._shortened(signal, self.room)
+        known = self.active.signal.entries if self.active else ()
+        signal = await self.feedback.signal(
+            self.problem, self._programs(), self.settings.signal_tokens, known
+        )
+        if self.signal_limit is not None and signal.tokens > self.signal_limit:
+            signal = await self._shortened(signal, self.signal_limit)
         self.execution_seconds += time.perf_counter() - started
-        return _Guide(signal, self._conditional(signal), index)
+        await self._fill_slot(signal)
+        self.active = _ActiveSignal(signal, step)
+        self.lines_since_signal = 0
+        self.counts.update(signals=1, signals_cut=signal.cut)
 
-    def _programs(self, candidates: Sequence[str]) -> list[Program]:
+    def _programs(self) -> list[CandidateProgram]:
+        """Return the distinct programs of the candidates; first the code so far, where wanted."""
         response, entry_point = self.response, self.problem.entry_point
-        programs = distinct_programs((response.program(text) for text in candidates), entry_point)
+        texts = [candidate.text for candidate in self.pool.candidates]
+        programs = distinct_programs((response.program(text) for text in texts), entry_point)
         if not self.settings.partial:
             return programs
         so_far = distinct_programs([response.program()], entry_point)
-        return [Program(p.source, samples=0) for p in so_far] + [
-            p for p in programs if all(p.source != s.source for s in so_far)
+        return [evolve(program, samples=0) for program in so_far] + [
+            program for program in programs if all(program.source != s.source for s in so_far)
         ]
 
-    def _conditional(self, signal: Signal) -> TokenSequence | None:
-        """Return the conditional branch for `signal`: the previous one, with other tokens."""
-        branch = self.guide.branch if self.guide else None
+    async def _fill_slot(self, signal: Signal) -> None:
+        """Make the conditional branch that of `signal`."""
         ids: tuple[int, ...] = ()
         if signal.text:
-            ids = self.backend.encode(self.prompt.conditional(signal.text)) + self.response.ids
-        if branch is None or branch.ids != ids:
-            self.conditional_ahead.forget()
-            self.doubts.forget()
+            prompt = self.prompt.conditional(signal.text)
+            ids = await self.model.encode(prompt, Stage.SIGNAL) + self.response.ids
+        if self.conditional.ids != ids:
+            self.conditional.reset(ids)
+            self.unconditional.forget_exact()
             self.signal_is_read = False
-        if not ids:
-            return None
-        if branch is None:
-            return self.backend.start(ids, "conditional")
-        branch.ids = ids
-        return branch
 
-    # --- 2. the tokens of one line -------------------------------------------------------------
-
-    def _decide_line(self, stage: Stage) -> list[TokenChoice]:
-        """Decide tokens up to the end of the line, of the unit of guidance, or of the response."""
-        tokens: list[TokenChoice] = []
-        was_in_code = self.response.in_code
-        lines_before = self.response.text.count("\n")
-        while True:
-            try:
-                plain, guided = self._next(stage)
-            except ContextOverflowError as error:
-                if self._can_go_on(error):
-                    continue
-                return tokens
-            token = self.chooser.choose(guided.distribution, len(self.response.ids))
-            if token in self.backend.end_ids:
-                self.finish = FinishReason.END_OF_SEQUENCE
-                return tokens
-            self.uncertain += not guided.certain
-            tokens.append(self._take(token, plain, guided))
-            if self._line_is_over(lines_before, was_in_code=was_in_code):
-                return tokens
-
-    def _next(self, stage: Stage) -> tuple[TokenLogprobs, Guided]:
-        """Return the next token's unconditional and guided distributions."""
-        branch = self.guide.branch if self.guide is not None else None
-        if self.plain_ahead.here is None or (
-            branch is not None and self.conditional_ahead.here is None
-        ):
-            self._ask(branch, stage)
-        plain, conditional = self.plain_ahead.here, self.conditional_ahead.here
-        assert plain is not None  # asked for just now at the latest
-        if branch is None or conditional is None:
-            return plain, Guided(plain)
-        guided = self.rule(plain, conditional, self.settings.gamma)
-        if not guided.doubts or not self.backend.capabilities.exact_logprobs:
-            return plain, guided
-        before, position = self.backend.usage, len(self.response.ids)
-        try:
-            return self.doubts.settle(
-                ((self.plain, self.plain_ahead), (branch, self.conditional_ahead)),
-                lambda distribution, offset: self.chooser.choose(distribution, position + offset),
-            )
-        finally:
-            self._count(Stage.GUIDED, before)
-
-    def _ask(self, branch: TokenSequence | None, stage: Stage) -> None:
-        """Ask for what is missing here, and for what drafts lead to, on both branches at once."""
-        asked = [(self.plain, self.plain_ahead)]
-        if branch is not None:
-            asked.append((branch, self.conditional_ahead))
-        drafts = self._drafts(asked[-1][0].ids) or [()]
-        questions = [
-            (ahead, ScoreQuery(sequence, draft))
-            for sequence, ahead in asked
-            for draft in drafts
-            if not ahead.knows(draft)
-        ]
-        before = self.backend.usage
-        try:
-            answers = self.backend.score([query for _, query in questions])
-        finally:
-            self._count(
-                Stage.SIGNAL if branch is not None and not self.signal_is_read else stage, before
-            )
-        self.signal_is_read = True
-        for (ahead, query), distributions in zip(questions, answers, strict=True):
-            ahead.learn(query.draft, distributions)
-        for sequence, ahead in asked:
-            ahead.learn(*self.backend.ahead(sequence))
-
-    def _drafts(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Return what may come next: lines of candidates that still agree, or a guess."""
-        capabilities = self.backend.capabilities
-        if not self.settings.drafts or not capabilities.scores_drafts:
-            return []
-        room = self.limit - len(self.response.ids) - 1
-        if drafts := line_drafts(self.drafts, self.backend.decode, room):
-            return drafts
-        if capabilities.goes_ahead:  # one branch may follow the way of the other
-            likely = self.conditional_ahead.way[: max(0, room)]
-        else:
-            likely = repeated_run(ids, min(REPEATED, room))
-        return [likely] if likely else []
-
-    def _can_go_on(self, error: ContextOverflowError) -> bool:
-        """Answer a context that turned out shorter than its backend could say.
-
-        Returns:
-            True after halving the signal; False when nothing is left but to end the response.
-
-        Raises:
-            ContextOverflowError: `error`; the bare prompt does not fit.
-        """
-        if self.guide is not None and self.guide.branch is not None:
-            self.signals_cut += not self.guide.signal.cut
-            self.room = self.guide.signal.tokens // 2
-            signal = self._shortened(self.guide.signal, self.room)
-            self.guide = evolve(self.guide, signal=signal, branch=self._conditional(signal))
-            return True
-        if not self.response.ids:
-            raise error
-        self.finish = FinishReason.MAX_TOKENS
-        return False
-
-    def _take(self, token: int, plain: TokenLogprobs, guided: Guided) -> TokenChoice:
-        """Take `token` into the response and into both branches."""
-        preferred = plain.argmax()
-        preferred_text = self.response.text_with((preferred,))[len(self.response.text) :]
-        text = self.response.append(token)
-        self.plain.ids += (token,)
-        self.plain_ahead.advance(token)
-        last_asked = self.plain_ahead
-        if self.guide is not None and self.guide.branch is not None:
-            self.guide.branch.ids += (token,)
-            self.conditional_ahead.advance(token)
-            self.doubts.advance(token)
-            last_asked = self.conditional_ahead
-        self.drafts = [draft[1:] for draft in self.drafts if draft[:1] == (token,)]
-        return TokenChoice(
-            id=token,
-            text=text,
-            plain_id=preferred,
-            plain_text=preferred_text,
-            logprob_plain=plain.logprob(token),
-            logprob_guided=guided.distribution.logprob(token),
-            drafted=last_asked.here is not None,
-        )
-
-    # --- 3. where the response stands ------------------------------------------------------------
-
-    def _line_is_over(self, lines_before: int, *, was_in_code: bool) -> bool:
-        if self.response.span.end is not None:
-            self.finish = FinishReason.CODE_END
-        elif len(self.response.ids) >= self.limit:
-            self.finish = FinishReason.MAX_TOKENS
-        if self.finish is not None:
-            return True
-        if self.response.in_code and not was_in_code:
-            return True  # guidance starts here, in the middle of a line
-        if self.guide is not None and self.settings.unit is GuidanceUnit.TOKEN:
-            return True
-        return self.response.text.count("\n") > lines_before
-
-    def _token_limit(self) -> int:
-        """Response tokens at most: the setting, or what the context leaves behind the prompt."""
-        context = self.backend.capabilities.context_length
-        if context is None:
-            return self.settings.max_tokens
-        left = context - len(self.prompt_ids)
-        if left < 1:
-            raise ContextOverflowError(len(self.prompt_ids) + 1, context)
-        return min(self.settings.max_tokens, left)
-
-    def _signal_room(self) -> int | None:
-        """Tokens that the model's context leaves for the signal; None: not known."""
-        context = self.backend.capabilities.context_length
-        if context is None:
-            return None
-        frame = self.backend.count_tokens(self.prompt.signal_header + self.prompt.signal_footer)
-        return max(0, context - len(self.prompt_ids) - self.limit - frame)
-
-    def _shortened(self, signal: Signal, room: int) -> Signal:
-        if not self.told_of_room:
-            self.told_of_room = True
+    async def _shortened(self, signal: Signal, remaining: int) -> Signal:
+        if not self.warned_truncation:
+            self.warned_truncation = True
             logger.warning(
                 "task %s: the model's context has room for %d tokens of the signal, not %d; "
                 "candidates and traces are left out of it",
                 self.problem.task_id,
-                room,
+                remaining,
                 signal.tokens,
             )
-        return self.signals.shorten(signal, room)
+        return await self.feedback.shorten(signal, remaining)
 
-    def _count(self, stage: Stage, before: Usage) -> None:
-        spent = self.backend.usage - before
-        self.usage[stage] = self.usage.get(stage, Usage()) + spent
+    # --- 2. the tokens of one line --------------------------------------------------------------
+
+    async def next_token(self, stage: Stage) -> TokenChoice | None:
+        """Decide the next token and append it; None where the response ends instead."""
+        while True:
+            try:
+                unconditional, guided = await self._distributions(stage)
+            except ContextOverflowError as error:
+                if await self._shrink_signal(error):
+                    continue
+                self.finish = FinishReason.MAX_TOKENS
+                return None
+            token = self.sampler.choose(guided.distribution, len(self.response.ids))
+            if token in self.model.end_ids:
+                self.finish = FinishReason.END_OF_SEQUENCE
+                return None
+            return await self._append(token, unconditional, guided)
+
+    async def _distributions(self, stage: Stage) -> tuple[Logprobs, Guided]:
+        """Return the next token's unconditional and guided distributions."""
+        branches = [self.unconditional]
+        if self.conditional.ids:
+            branches.append(self.conditional)
+        if any(branch.next is None for branch in branches):
+            await self._score(branches, stage)
+        unconditional, conditional = self.unconditional.next, self.conditional.next
+        assert unconditional is not None  # asked for just now at the latest
+        if conditional is None:
+            return unconditional, Guided(unconditional)
+        guided = self._mix(unconditional, conditional)
+        if not guided.unresolved or not self.model.capabilities.exact_logprobs:
+            return unconditional, guided
+        position = len(self.response.ids)
+        return await resolve(
+            self.model,
+            self.unconditional,
+            self.conditional,
+            self._mix,
+            lambda distribution, offset: self.sampler.choose(distribution, position + offset),
+        )
+
+    async def _score(self, branches: list[Branch], stage: Stage) -> None:
+        """Ask for what is missing here and after each drafted token, on all branches at once."""
+        drafts = self.drafts.lines(self.limit - len(self.response.ids) - 1) or [()]
+        pending = [(b, draft) for b in branches for draft in drafts if not b.knows(draft)]
+        if len(branches) > 1 and not self.signal_is_read:
+            stage = Stage.SIGNAL
+        answers = await self.model.score(
+            [ScoreRequest(branch.ids, draft) for branch, draft in pending], stage
+        )
+        self.signal_is_read = True
+        for (branch, draft), distributions in zip(pending, answers, strict=True):
+            branch.learn(draft, distributions)
+
+    def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
+        return self.rule(unconditional, conditional, self.settings.gamma)
+
+    async def _shrink_signal(self, error: ContextOverflowError) -> bool:
+        """Halve the signal: the context turned out shorter than its backend could say.
+
+        Returns:
+            False where there is no signal to shorten.
+
+        Raises:
+            ContextOverflowError: `error`; the bare prompt does not fit.
+        """
+        if self.active is None or not self.conditional.ids:
+            if not self.response.ids:
+                raise error
+            return False
+        self.counts.update(signals_cut=not self.active.signal.cut)
+        self.signal_limit = self.active.signal.tokens // 2
+        signal = await self._shortened(self.active.signal, self.signal_limit)
+        self.active = evolve(self.active, signal=signal)
+        await self._fill_slot(signal)
+        return True
+
+    async def _append(self, token: int, unconditional: Logprobs, guided: Guided) -> TokenChoice:
+        """Append `token` to the response and to both branches."""
+        preferred = unconditional.argmax()
+        preferred_text = await self.response.text_with((preferred,))
+        preferred_text = preferred_text[len(self.response.text) :]
+        text = await self.response.append(token)
+        self.drafts.advance(token)
+        self.unconditional.advance(token)
+        last_scored = self.unconditional
+        if self.conditional.ids:
+            self.conditional.advance(token)
+            last_scored = self.conditional
+        choice = TokenChoice(
+            id=token,
+            text=text,
+            unconditional_id=preferred,
+            unconditional_text=preferred_text,
+            logprob_unconditional=unconditional.logprob(token),
+            logprob_guided=guided.distribution.logprob(token),
+            drafted=last_scored.next is not None,
+        )
+        self.counts.update(
+            tokens_changed=choice.changed,
+            tokens_drafted=choice.drafted,
+            uncertain_choices=not guided.certain,
+        )
+        return choice
+
+    # --- 3. where the response is ---------------------------------------------------------------
+
+    def line_is_over(self, line_start: int, *, started_in_code: bool) -> bool:
+        """Whether the line that starts there is decided, or the response is; sets `finish`."""
+        if self.response.span.end is not None:
+            self.finish = FinishReason.CODE_END
+        elif len(self.response.ids) >= self.limit:
+            self.finish = FinishReason.MAX_TOKENS
+        return (
+            self.finish is not None
+            # Guidance starts here, in the middle of a line.
+            or (self.response.in_code and not started_in_code)
+            or (self.active is not None and self.settings.unit is GuidanceUnit.TOKEN)
+            or "\n" in self.response.text[line_start:]
+        )
+
+    def line_decided(self, line_start: int) -> str:
+        """Return the text of the line that starts there, and count it."""
+        text = self.response.text[line_start:]
+        # A blank line changes no program, so what its candidates would show is known already.
+        self.lines_since_signal += bool(text.strip())
+        return text

@@ -1,32 +1,65 @@
-"""The choice of one token from a guided distribution: the likeliest, or one that is drawn."""
+"""The choice of a token from a distribution: the one sampler, for the decoder and for backends."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from attrs import field, frozen
 
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.interfaces.backend import Logprobs
 
-__all__ = ["TokenChooser"]
+__all__ = ["Sampler", "sample_token"]
+
+
+def sample_token(
+    distribution: Logprobs, temperature: float, top_p: float, random: Callable[[], float]
+) -> int:
+    """Return one token id.
+
+    Args:
+        distribution: dense or cut; of a cut one, one of the listed tokens is sampled.
+        temperature: divides the log-probabilities; 0: the likeliest token, of equal ones the
+            smallest id.
+        top_p: the smallest set of likeliest tokens whose mass reaches it is sampled from (nucleus
+            sampling, Holtzman et al. 2020); 1: all of them.
+        random: gives a number in [0, 1); called once, unless the temperature is 0.
+    """
+    if temperature == 0.0:
+        return distribution.argmax()
+    scaled = np.asarray(distribution.values).astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max())
+    if top_p >= 1.0:
+        mass = np.cumsum(weights)
+        chosen = min(int(np.searchsorted(mass, random() * mass[-1], side="right")), len(mass) - 1)
+    else:
+        weights /= weights.sum()
+        # All tokens below this weight together weigh less than 1 - top_p, so none is in the
+        # nucleus: sorting the few others instead of the vocabulary gives the same set.
+        likely = np.flatnonzero(weights >= (1.0 - top_p) / len(weights))
+        likely = likely[np.argsort(-weights[likely], kind="stable")]
+        mass = np.cumsum(weights[likely])
+        nucleus = min(int(np.searchsorted(mass, top_p)) + 1, len(likely))
+        place = int(np.searchsorted(mass[:nucleus], random() * mass[nucleus - 1], side="right"))
+        chosen = int(likely[min(place, nucleus - 1)])
+    return chosen if distribution.ids is None else int(distribution.ids[chosen])
 
 
 @frozen
-class TokenChooser:
-    """Chooses the tokens of one response.
+class Sampler:
+    """Chooses the guided tokens of one response.
 
-    A drawn token depends on the distribution, the seed and the position alone, not on the way by
-    which the distribution was had. So drafts change nothing here either: a drafted token is
-    accepted with just the probability that the guided distribution gives it. (The rule of
-    speculative sampling, which accepts more often, would be wrong: it takes drafts that know
-    nothing of the target, while here the signal is made from the very candidates that are drafts.)
+    A sampled token depends on the distribution, the seed and the position alone, not on how the
+    distribution was obtained. So drafts change nothing here either: a drafted token is accepted
+    with exactly the probability that the guided distribution gives it. (The rule of speculative
+    sampling, which accepts more often, would be wrong: it takes drafts that know nothing of the
+    target, while here the signal is made from the very candidates that are drafts.)
 
     Attributes:
-        temperature: 0: the likeliest token; else divides the guided log-probabilities. Of a cut
-            distribution, one of the listed tokens is drawn.
-        seed: of the draws.
-        task_id: makes the draws those of this problem.
+        temperature: 0: the likeliest token; else divides the guided log-probabilities.
+        seed: of the random numbers.
+        task_id: makes the random numbers those of this problem.
     """
 
     temperature: float
@@ -38,12 +71,11 @@ class TokenChooser:
     def _of_task(self) -> int:
         return zlib.crc32(self.task_id.encode())
 
-    def choose(self, distribution: TokenLogprobs, position: int) -> int:
+    def choose(self, distribution: Logprobs, position: int) -> int:
         """Return the token at `position` of the response."""
-        if self.temperature == 0.0:
-            return distribution.argmax()
-        scaled = distribution.logprobs.astype(np.float64) / self.temperature
-        mass = np.cumsum(np.exp(scaled - scaled.max()))
-        mark = np.random.default_rng([self.seed, self._stream, position]).random() * mass[-1]
-        index = min(int(np.searchsorted(mass, mark, side="right")), len(mass) - 1)
-        return index if distribution.ids is None else int(distribution.ids[index])
+        return sample_token(
+            distribution,
+            self.temperature,
+            1.0,
+            lambda: np.random.default_rng([self.seed, self._stream, position]).random(),
+        )

@@ -28,11 +28,12 @@ class DecodingSettings:
     """How one solution is decoded (section 3 of the paper; ALGORITHM of the method).
 
     Attributes:
-        gamma: guidance strength: 0 the plain model, 1 the conditional one, above 1 amplified.
+        gamma: guidance strength: 0 the unconditional model, 1 the conditional one, above 1
+            amplified.
         temperature: of the sampled candidates (t).
         candidates: sampled per signal (s).
         horizon: further lines per candidate (d); None: to the end of the code.
-        refresh: lines between two signals (k).
+        signal_interval: lines between two signals (k).
         unit: for how long one signal guides.
         partial: whether the solution so far is executed and shown as well, without a candidate.
         top_p: nucleus mass of the sampled candidates.
@@ -40,11 +41,11 @@ class DecodingSettings:
         signal_tokens: token budget of the rendered signal: most of what a guided line costs is
             reading it.
         seed: of the sampled candidates.
-        rule: name of the guidance rule (`egcfg.guidance.cfg.RULES`).
+        rule: name of the guidance rule (`egcfg.guidance.RULES`).
         guided_temperature: of the guided choice itself: 0 takes the likeliest token, else one is
-            drawn.
+            sampled.
         reuse_candidates: whether candidates that the response follows live on, instead of all being
-            sampled anew for each signal (`egcfg.decoding.candidates` tells what that changes).
+            sampled anew for each signal (`egcfg.decoding.candidates` says what that changes).
         drafts: whether candidates serve as drafts for the guided line; never changes the text.
     """
 
@@ -52,7 +53,7 @@ class DecodingSettings:
     temperature: float = field(default=0.7, converter=float, validator=[_finite, validators.ge(0)])
     candidates: int = field(default=3, validator=validators.ge(1))
     horizon: int | None = field(default=2)
-    refresh: int = field(default=1, validator=validators.ge(1))
+    signal_interval: int = field(default=1, validator=validators.ge(1))
     unit: GuidanceUnit = field(default=GuidanceUnit.LINE, converter=GuidanceUnit)
     partial: bool = False
     top_p: float = field(default=0.95, validator=[validators.gt(0), validators.le(1)])

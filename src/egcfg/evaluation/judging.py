@@ -1,15 +1,16 @@
-"""Judges samples side by side: one sandbox, one thread for each execution that it runs at once."""
+"""Judges samples side by side, as many at once as the sandbox has workers."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from attrs import frozen
 
 from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
-from egcfg.interfaces.scorer import Score, Scorer, TestStatus
+from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Sandbox
 
 __all__ = ["JudgedSample", "judge_samples"]
@@ -38,9 +39,9 @@ class JudgedSample:
         )
 
 
-def judge_samples(
+async def judge_samples(
     samples: Sequence[Sample],
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, OpenComponent],
     sandbox: Sandbox,
     judged: Callable[[], object] = lambda: None,
 ) -> list[JudgedSample]:
@@ -48,33 +49,44 @@ def judge_samples(
 
     Args:
         samples: what to judge.
-        scorers: by the name that a problem gives as its `scorer`; called from several threads.
+        scorers: by the name that a problem gives as its `scorer`.
         sandbox: runs the programs, as many at once as it has workers.
-        judged: called after each sample, in the thread of the caller.
+        judged: called after each sample.
 
     Raises:
         SandboxError: the sandbox failed; samples that were not begun are left.
         UsageError: a test of the data set is broken, or not one of its scorer's kind.
+        PluginError: a scorer answers wrongly.
     """
+    verdicts: dict[int, JudgedSample] = {}
+    waiting = iter(enumerate(samples))
 
-    def judge(sample: Sample) -> JudgedSample:
-        problem = sample.problem
-        score = scorers[problem.scorer].score(problem, sample.program, sandbox)
-        for test in score.results:
-            if test.status is TestStatus.SANDBOX_ERROR:
-                raise SandboxError(
-                    f"task {problem.task_id}: the sandbox failed: {test.error or 'no cause given'}"
-                    "; run `egcfg doctor`"
-                )
-        return JudgedSample(sample=sample, score=score)
+    async def work() -> None:
+        for number, sample in waiting:
+            score = await _judge(sample, scorers[sample.problem.scorer], sandbox)
+            verdicts[number] = JudgedSample(sample=sample, score=score)
+            judged()
 
-    with ThreadPoolExecutor(sandbox.workers, thread_name_prefix="judge") as pool:
-        futures = [pool.submit(judge, sample) for sample in samples]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                judged()
-        finally:
-            # After a failure, or Ctrl-C, nothing more is begun.
-            pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
+    workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        # After a failure, or Ctrl-C, nothing goes on.
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [verdicts[number] for number in range(len(samples))]
+
+
+async def _judge(sample: Sample, scorer: OpenComponent, sandbox: Sandbox) -> Score:
+    task = sample.problem.task_id
+    score = await scorer.call("score", sample.problem, sample.program, sandbox, task=task)
+    if not isinstance(score, Score):
+        raise scorer.broken(f"score gave {type(score).__name__}", task)
+    for test in score.results:
+        if test.status is TestStatus.SANDBOX_ERROR:
+            raise SandboxError(
+                f"task {task}: the sandbox failed: {test.error or 'no cause given'}"
+                "; run `egcfg doctor`"
+            )
+    return score

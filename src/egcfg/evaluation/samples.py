@@ -1,4 +1,4 @@
-"""Reads files of completions, and says which program each of them stands for.
+"""Reads files of completions, and says which program each of them means.
 
 One JSON object per line, any number per task: ``task_id`` and one of
 

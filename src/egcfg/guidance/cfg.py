@@ -1,146 +1,109 @@
-"""The guidance formula: a pure function of two next-token distributions.
-
-Knows nothing about prompts, programs or models. A rule is any callable of the shape `GuidanceRule`;
-`RULES` holds the named ones.
-"""
+"""Classifier-free guidance, the rule of the paper (section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from attrs import frozen
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from egcfg.errors import UnknownNameError
-from egcfg.interfaces.backend import FloatArray, TokenLogprobs
+from egcfg.interfaces.backend import Array, Logprobs
+from egcfg.interfaces.guidance import Guided
 
-__all__ = ["RULES", "GuidanceRule", "Guided", "classifier_free_guidance", "guidance_rule"]
+__all__ = ["classifier_free_guidance"]
 
 FloatVector: TypeAlias = NDArray[np.float64]
 
 
-@frozen(eq=False)
-class Guided:
-    """A guided distribution.
-
-    Attributes:
-        distribution: renormalised; dense if both inputs were, else over the union of their tokens.
-        certain: False where a token that one of the lists lacks could be the true argmax.
-        doubts: tokens of either list whose missing values keep it from being certain; empty where
-            it is certain, or where no listed token is to blame.
-    """
-
-    distribution: TokenLogprobs
-    certain: bool = True
-    doubts: tuple[int, ...] = ()
-
-
-GuidanceRule: TypeAlias = Callable[[TokenLogprobs, TokenLogprobs, float], Guided]
-"""(unconditional, conditional, gamma) -> guided distribution."""
-
-
 def classifier_free_guidance(
-    plain: TokenLogprobs, conditional: TokenLogprobs, gamma: float
+    unconditional: Logprobs, conditional: Logprobs, gamma: float
 ) -> Guided:
-    """Mix two distributions: ``log P = log P_plain + gamma (log P_cond - log P_plain)``.
+    """Mix two distributions: ``log P = log P_uncond + gamma (log P_cond - log P_uncond)``.
 
-    Section 3 of the paper. gamma 0 returns `plain` and gamma 1 `conditional` themselves, without
-    any arithmetic. A token that the plain model rules out stays ruled out, whatever gamma says.
+    Section 3 of the paper. gamma 0 returns `unconditional` and gamma 1 `conditional` themselves,
+    without any arithmetic. A token that the unconditional distribution rules out stays ruled out,
+    whatever gamma is.
 
     Of two cut distributions, the union of their tokens is mixed. A token that one list lacks takes
-    that list's `TokenLogprobs.tail_bound`, the most it can have; `Guided.certain` tells whether its
-    true value could change the argmax. Beyond gamma 1 the formula rewards a token for being
-    *unlikely* under the plain model, so there a token that the plain list lacks is always in doubt;
+    that list's `Logprobs.tail_bound`, the most it can have; `Guided.certain` tells whether its true
+    value could change the argmax. Beyond gamma 1 the formula rewards a token for being *unlikely*
+    under the unconditional distribution, so there a token that its list lacks is always unresolved;
     tokens in neither list are left out of account.
 
     Args:
-        plain: the unconditional distribution.
-        conditional: the conditional distribution, dense if and only if `plain` is.
+        unconditional: the distribution without the signal.
+        conditional: the one with it, dense if and only if `unconditional` is.
         gamma: guidance strength, >= 0.
 
     Raises:
         ValueError: one distribution is dense and the other is not.
     """
-    if plain.dense != conditional.dense:
+    if unconditional.dense != conditional.dense:
         raise ValueError("cannot mix a dense distribution with a cut one")
     if gamma == 0.0:
-        return Guided(plain)
+        return Guided(unconditional)
     if gamma == 1.0:
         return Guided(conditional)
-    if plain.ids is None or conditional.ids is None:
-        mixed = _mix(_float64(plain.logprobs), _float64(conditional.logprobs), gamma)
-        return Guided(TokenLogprobs(_normalise(mixed)))
-    return _mix_cut(plain, conditional, gamma)
+    if unconditional.dense:
+        xp = array_namespace(unconditional.values, conditional.values)
+        mixed = _mix(
+            xp,
+            xp.astype(unconditional.values, xp.float64, copy=False),
+            xp.astype(conditional.values, xp.float64, copy=False),
+            gamma,
+        )
+        return Guided(Logprobs(_normalise(xp, mixed)))
+    return _mix_cut(unconditional, conditional, gamma)
 
 
-RULES: Mapping[str, GuidanceRule] = {"cfg": classifier_free_guidance}
-"""The guidance rules by name."""
-
-
-def guidance_rule(name: str) -> GuidanceRule:
-    """Return the rule of that name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    try:
-        return RULES[name]
-    except KeyError:
-        raise UnknownNameError("guidance rule", name, RULES) from None
-
-
-def _mix_cut(plain: TokenLogprobs, conditional: TokenLogprobs, gamma: float) -> Guided:
-    assert plain.ids is not None  # the caller has told cut from dense
+def _mix_cut(unconditional: Logprobs, conditional: Logprobs, gamma: float) -> Guided:
+    assert unconditional.ids is not None  # the caller has told cut from dense
     assert conditional.ids is not None
-    ids = np.union1d(plain.ids, conditional.ids)  # (n,), ascending
-    log_plain, in_plain = _align(plain, ids)
+    ids = np.union1d(unconditional.ids, conditional.ids)  # (n,), ascending
+    log_unconditional, in_unconditional = _align(unconditional, ids)
     log_conditional, in_conditional = _align(conditional, ids)
-    mixed = _mix(log_plain, log_conditional, gamma)
+    mixed = _mix(np, log_unconditional, log_conditional, gamma)
 
     # The most that each token's true value can be. A missing value is at most the bound that
     # stands for it, so the mixture is an upper bound wherever that value is weighed positively.
     upper = mixed.copy()
     if gamma > 1.0:
-        upper[~in_plain] = np.inf
+        upper[~in_unconditional] = np.inf
         unlisted = -np.inf
     else:
-        unlisted = (1.0 - gamma) * plain.tail_bound + gamma * conditional.tail_bound
+        unlisted = (1.0 - gamma) * unconditional.tail_bound + gamma * conditional.tail_bound
     best = int(np.argmax(mixed))
-    doubtful = ~(in_plain & in_conditional) & (upper > mixed[best])
-    doubtful[best] = not (in_plain[best] and in_conditional[best])
-    certain = not doubtful.any() and unlisted <= mixed[best]
+    unresolved = ~(in_unconditional & in_conditional) & (upper > mixed[best])
+    unresolved[best] = not (in_unconditional[best] and in_conditional[best])
+    certain = not unresolved.any() and unlisted <= mixed[best]
     # Descending; equally likely tokens in ascending order of their ids.
     order = np.argsort(-mixed, kind="stable")
-    distribution = TokenLogprobs(_normalise(mixed)[order], ids[order])
-    return Guided(distribution, bool(certain), tuple(ids[doubtful].tolist()))
+    distribution = Logprobs(_normalise(np, mixed)[order], ids[order])
+    return Guided(distribution, bool(certain), tuple(ids[unresolved].tolist()))
 
 
-def _mix(plain: FloatVector, conditional: FloatVector, gamma: float) -> FloatVector:
-    mixed = np.full_like(plain, -np.inf)
-    possible = np.isfinite(plain) & np.isfinite(conditional)
-    mixed[possible] = plain[possible] + gamma * (conditional[possible] - plain[possible])
-    return mixed
+def _mix(xp: Any, unconditional: Array, conditional: Array, gamma: float) -> Array:
+    """Return the mixture, shape (n,); -inf where either is, since -inf - -inf is no number."""
+    possible = xp.isfinite(unconditional) & xp.isfinite(conditional)
+    start = xp.where(possible, unconditional, 0.0)
+    mixed = start + gamma * (xp.where(possible, conditional, 0.0) - start)
+    return xp.where(possible, mixed, -xp.inf)
 
 
-def _align(cut: TokenLogprobs, ids: NDArray[np.integer]) -> tuple[FloatVector, NDArray[np.bool_]]:
+def _align(cut: Logprobs, ids: NDArray[np.integer[Any]]) -> tuple[FloatVector, NDArray[np.bool_]]:
     """Return `cut` on `ids` (its tail bound where it lacks one), and which ids it lists."""
     assert cut.ids is not None
     listed = np.isin(ids, cut.ids)
     values = np.full(ids.shape, cut.tail_bound)
     order = np.argsort(cut.ids)
-    values[listed] = cut.logprobs[order]
+    values[listed] = cut.values[order]
     return values, listed
 
 
-def _float64(values: FloatArray) -> FloatVector:
-    return values.astype(np.float64, copy=False)
-
-
-def _normalise(logprobs: FloatVector) -> FloatVector:
-    top = logprobs.max()
-    if not np.isfinite(top):
+def _normalise(xp: Any, logprobs: Array) -> Array:
+    """Return log-probabilities whose probabilities add up to 1; all -inf where all of them are."""
+    top = xp.max(logprobs)
+    if not bool(xp.isfinite(top)):
         return logprobs
-    normalised: FloatVector = logprobs - (top + np.log(np.exp(logprobs - top).sum()))
-    return normalised
+    return logprobs - (top + xp.log(xp.sum(xp.exp(logprobs - top))))

@@ -1,1 +1,1 @@
-"""What a plugin author imports: the seams of the core and what passes through them."""
+"""What a plugin author imports: the seams of the core, and what passes through them."""

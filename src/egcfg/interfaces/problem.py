@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable
-from typing import TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from attrs import field, frozen, validators
 
 from egcfg.errors import UsageError
+from egcfg.interfaces.tracer import TraceRequest
 
-__all__ = ["AssertTest", "CheckTest", "Problem", "StdioTest", "TestCase"]
+__all__ = ["AssertTest", "CheckTest", "Problem", "Program", "StdioTest", "TestCase"]
 
 
 @frozen
-class AssertTest:
+class Program:
+    """A program that a test is to execute.
+
+    Attributes:
+        source: its text.
+        entry_point: the function that solves the problem; None for a whole program.
+    """
+
+    source: str
+    entry_point: str | None
+
+
+class TestCase(ABC):
+    """One test of a problem, of a kind of its own. Subclasses are frozen attrs classes.
+
+    A data set may bring its own kind, with a scorer that judges by it.
+    """
+
+    __test__ = False  # not a pytest class
+
+    may_be_visible: ClassVar[bool] = True
+    """Whether prompts and traces may use it, which takes calls without the expected values."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The key of this test in a result file, unique within its problem."""
+
+    @abstractmethod
+    def executions(self, program: Program) -> Sequence[TraceRequest]:
+        """Return what to execute of `program` for a trace: no expected value is part of it."""
+
+
+@frozen
+class AssertTest(TestCase):
     """One ``assert`` statement about the entry point, such as ``assert f(2) == 4``.
 
     Attributes:
@@ -24,8 +60,6 @@ class AssertTest:
     Raises:
         UsageError: it is not Python.
     """
-
-    __test__ = False  # not a pytest class
 
     source: str = field()
 
@@ -43,9 +77,14 @@ class AssertTest:
         """The key of this test in a result file: its source."""
         return self.source.strip()
 
+    def executions(self, program: Program) -> Sequence[TraceRequest]:
+        """Return the call of the entry point, if there is one; see `find_call`."""
+        call = None if program.entry_point is None else find_call(self.source, program.entry_point)
+        return [] if call is None else [TraceRequest(source=program.source, call=call)]
+
 
 @frozen
-class CheckTest:
+class CheckTest(TestCase):
     """A test function that is handed the entry point: HumanEval's ``check(candidate)``.
 
     Attributes:
@@ -53,7 +92,7 @@ class CheckTest:
         entry_point: name of the function that ``check`` is called with.
     """
 
-    __test__ = False
+    may_be_visible = False
 
     source: str
     entry_point: str
@@ -63,17 +102,19 @@ class CheckTest:
         """The key of this test in a result file."""
         return f"check({self.entry_point})"
 
+    def executions(self, program: Program) -> Sequence[TraceRequest]:  # noqa: ARG002 - see above
+        """Return nothing: calls and expected values cannot be told apart."""
+        return []
+
 
 @frozen
-class StdioTest:
+class StdioTest(TestCase):
     """Standard input and the standard output that is expected for it.
 
     Attributes:
         stdin: the whole input.
         stdout: the whole expected output; compared line by line without trailing blanks.
     """
-
-    __test__ = False
 
     stdin: str
     stdout: str
@@ -83,8 +124,10 @@ class StdioTest:
         """The key of this test in a result file."""
         return f"stdin: {self.stdin!r}"
 
-
-TestCase: TypeAlias = AssertTest | CheckTest | StdioTest
+    def executions(self, program: Program) -> Sequence[TraceRequest]:
+        """Return a run on the input: of the entry point where there is one."""
+        call = f"{program.entry_point}()" if program.entry_point else None
+        return [TraceRequest(source=program.source, call=call, stdin=self.stdin)]
 
 
 def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
@@ -107,8 +150,7 @@ class Problem:
         description: the task in words, as the model is to read it.
         entry_point: name of the function that solves it; ``None`` for a whole program that reads
             standard input.
-        visible_tests: tests that prompts and traces may use. ``CheckTest`` never is one: its
-            source holds expected values that cannot be split off.
+        visible_tests: tests that prompts and traces may use (`TestCase.may_be_visible`).
         hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
             how MBPP results are published.
         setup_code: code that the tests (not the prompt) rely on, run before the solution.
@@ -130,12 +172,13 @@ class Problem:
     scorer: str = "asserts"
 
     @visible_tests.validator
-    def _no_check_is_visible(self, _: object, tests: tuple[TestCase, ...]) -> None:
-        if any(isinstance(test, CheckTest) for test in tests):
-            raise UsageError(
-                "a CheckTest cannot be visible, its source holds expected values; "
-                "put it among the hidden tests"
-            )
+    def _may_be_visible(self, _: object, tests: tuple[TestCase, ...]) -> None:
+        for test in tests:
+            if not test.may_be_visible:
+                raise UsageError(
+                    f"a {type(test).__name__} cannot be visible, its source contains expected "
+                    "values; put it among the hidden tests"
+                )
 
     def __attrs_post_init__(self) -> None:
         asserts = [test for test in self.visible_tests if isinstance(test, AssertTest)]
@@ -150,22 +193,15 @@ class Problem:
         """The tests that decide: the hidden ones, or the visible ones where none are hidden."""
         return self.hidden_tests or self.visible_tests
 
-    @property
-    def visible_calls(self) -> tuple[str, ...]:
-        """The calls of the entry point in the visible asserts, without what they should return.
+    def executions(self, source: str) -> list[TraceRequest]:
+        """Return what to execute of the program `source` for the visible tests, in their order.
 
-        One source expression per visible `AssertTest` that calls the entry point: the outermost,
-        leftmost such call. This is what a tracer may execute (ALGORITHM step 3c: the call only).
+        The setup code runs before it.
         """
-        if self.entry_point is None:
-            return ()
-        calls = []
-        for test in self.visible_tests:
-            if isinstance(test, AssertTest):
-                call = find_call(test.source, self.entry_point)
-                if call is not None:
-                    calls.append(call)
-        return tuple(calls)
+        program = Program(
+            f"{self.setup_code}\n{source}" if self.setup_code else source, self.entry_point
+        )
+        return [request for test in self.visible_tests for request in test.executions(program)]
 
 
 def find_call(source: str, function: str) -> str | None:

@@ -1,21 +1,78 @@
-"""The seam to wording: a problem in, a prompt with a slot for the execution signal out."""
+"""The seam to wording: a problem in, a prompt with a slot for the execution signal out.
+
+A prompt stays structured until the backend encodes it. Plain strings are *literal* text: where one
+spells out a special token of the model (a program that prints ``<|im_end|>``), it stays text. Only
+`Template` text may become special tokens. A chat's own template is the backend's business.
+"""
 
 from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
-from egcfg.interfaces.backend import ChatMessage
 from egcfg.interfaces.problem import Problem
 
-__all__ = ["ChatTemplate", "CodeLayout", "Prompt", "PromptBuilder"]
+__all__ = [
+    "ChatMessage",
+    "ChatPrompt",
+    "CodeLayout",
+    "Prompt",
+    "PromptBuilder",
+    "Template",
+    "TextPrompt",
+]
 
-ChatTemplate: TypeAlias = Callable[[Sequence[ChatMessage]], str]
-"""`LogprobBackend.render_chat` of the model that the prompt is for."""
+
+class Template(str):
+    """Text of a prompt in which special tokens that are spelt out stand for themselves."""
+
+    __slots__ = ()
+
+
+@frozen
+class TextPrompt:
+    """A prompt of plain text.
+
+    Attributes:
+        parts: literal text and `Template` text, in order, without separators.
+    """
+
+    parts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """All parts together, for people."""
+        return "".join(self.parts)
+
+
+@frozen
+class ChatMessage:
+    """One message of a chat; its content is literal text."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@frozen
+class ChatPrompt:
+    """A chat that the assistant is about to answer, in the model's own template.
+
+    Attributes:
+        messages: what was said.
+        assistant_prefix: what the answer starts with; literal text.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    assistant_prefix: str = ""
+
+    @property
+    def text(self) -> str:
+        """The chat in a neutral notation, for people."""
+        said = "".join(f"<{m.role}>\n{m.content}\n" for m in self.messages)
+        return f"{said}<assistant>\n{self.assistant_prefix}"
 
 
 class CodeLayout(enum.StrEnum):
@@ -29,42 +86,57 @@ class CodeLayout(enum.StrEnum):
     COMPLETION = "completion"
 
 
+Parts: TypeAlias = tuple[str, ...]
+
+
+def _as_parts(text: str | Parts) -> Parts:
+    return (text,) if isinstance(text, str) else tuple(text)
+
+
 @frozen(kw_only=True)
 class Prompt:
-    """A prompt in four parts: before, signal slot, after, response prefix.
-
-    With the slot empty it is the unconditional prompt; filled, the conditional one.
+    """A prompt with a slot for the signal. Empty, it is the unconditional prompt; filled, the
+    conditional one.
 
     Attributes:
-        before: instructions and examples.
-        after: what stands between the slot and the response.
-        response_prefix: text that the response is made to start with (a fence, a signature); it
-            counts as part of the response when the code is taken out of it.
+        before: text before the slot: a string (literal), or a tuple of literal and `Template` text.
+        after: text between the slot and the response, likewise.
+        chat: whether the text around the slot is the content of a user's message in the model's own
+            chat template, rather than the whole prompt; then all of it is literal.
+        history: messages before that one; only where `chat` is set.
+        response_prefix: text that the response starts with (a fence, a signature); it counts as
+            part of the response when the code is taken out of it.
         signal_header: put before a signal, not shown while the slot is empty.
-        signal_footer: put behind a signal, likewise.
+        signal_footer: put after a signal, likewise.
         layout: where the code stands in the response.
-        given_code: code that the response continues (``COMPLETION``) or that is known to stand
-            before it in every executed program; empty otherwise.
+        given_code: code that the response continues (``COMPLETION``) or that comes before it in
+            every executed program; empty otherwise.
     """
 
-    before: str
-    after: str
+    before: Parts = field(converter=_as_parts)
+    after: Parts = field(converter=_as_parts)
+    chat: bool = False
+    history: tuple[ChatMessage, ...] = ()
     response_prefix: str = ""
     signal_header: str = ""
     signal_footer: str = ""
     layout: CodeLayout = CodeLayout.FENCED
     given_code: str = ""
 
-    def unconditional(self) -> str:
-        """The prompt text with the slot empty, up to where generation starts."""
-        return self.before + self.after + self.response_prefix
+    def unconditional(self) -> TextPrompt | ChatPrompt:
+        """The prompt with the slot empty, up to where generation starts."""
+        return self._with(())
 
-    def conditional(self, signal: str) -> str:
-        """The prompt text with `signal` in the slot; the unconditional one if it is empty."""
-        if not signal:
-            return self.unconditional()
-        slot = self.signal_header + signal + self.signal_footer
-        return self.before + slot + self.after + self.response_prefix
+    def conditional(self, signal: str) -> TextPrompt | ChatPrompt:
+        """The prompt with `signal` in the slot; the unconditional one if it is empty."""
+        return self._with((self.signal_header, signal, self.signal_footer) if signal else ())
+
+    def _with(self, slot: Parts) -> TextPrompt | ChatPrompt:
+        parts = (*self.before, *slot, *self.after)
+        if not self.chat:
+            return TextPrompt((*parts, self.response_prefix))
+        message = ChatMessage("user", "".join(parts))
+        return ChatPrompt((*self.history, message), self.response_prefix)
 
 
 class PromptBuilder(ABC):
@@ -78,9 +150,5 @@ class PromptBuilder(ABC):
     """The attrs class of this builder's options."""
 
     @abstractmethod
-    def build(self, problem: Problem, chat_template: ChatTemplate) -> Prompt:
-        """Return the prompt for `problem`.
-
-        Raises:
-            CapabilityError: the builder needs a chat template and the model has none.
-        """
+    def build(self, problem: Problem) -> Prompt:
+        """Return the prompt for `problem`."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
+from egcfg.interfaces.backend import MaybeAwaitable
 from egcfg.interfaces.problem import Problem
-from egcfg.sandbox.service import Sandbox
+
+if TYPE_CHECKING:
+    from egcfg.sandbox.service import Sandbox
 
 __all__ = ["Score", "Scorer", "TestResult", "TestStatus"]
 
@@ -101,7 +104,7 @@ class Scorer(ABC):
         """
 
     @abstractmethod
-    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> MaybeAwaitable[Score]:
         """Judge `code` (the whole program, given code included) by `Problem.scoring_tests`.
 
         Raises:

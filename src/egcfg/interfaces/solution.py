@@ -29,7 +29,7 @@ class Stage(enum.StrEnum):
     """Where model work goes.
 
     ``PREFIX``: tokens that nothing guides; ``SAMPLING``: candidates; ``SIGNAL``: the first question
-    behind a new signal, which reads it and scores the first drafts; ``GUIDED``: the others.
+    after a new signal, which reads it and scores the first drafts; ``GUIDED``: the others.
     """
 
     PREFIX = "prefix"
@@ -87,25 +87,25 @@ class TokenChoice:
     Attributes:
         id: the token.
         text: what it decodes to where it stands.
-        plain_id: the token that the unconditional distribution prefers.
-        plain_text: what that one decodes to.
-        logprob_plain: log-probability of `id` under the unconditional distribution.
+        unconditional_id: the token that the unconditional distribution prefers.
+        unconditional_text: what that one decodes to.
+        logprob_unconditional: log-probability of `id` under the unconditional distribution.
         logprob_guided: log-probability of `id` under the guided distribution.
         drafted: whether it was accepted from a draft.
     """
 
     id: int
     text: str
-    plain_id: int
-    plain_text: str
-    logprob_plain: float
+    unconditional_id: int
+    unconditional_text: str
+    logprob_unconditional: float
     logprob_guided: float
     drafted: bool = False
 
     @property
     def changed(self) -> bool:
-        """Whether guidance chose another token than the plain model would have."""
-        return self.id != self.plain_id
+        """Whether guidance chose another token than the unconditional model would have."""
+        return self.id != self.unconditional_id
 
 
 @frozen(kw_only=True)
@@ -147,7 +147,7 @@ class Generation:
         execution_seconds: wall time of running and tracing candidates.
         signals: how many signals were made.
         signals_cut: how many of them were shortened for a budget.
-        tokens_changed: tokens where guidance overruled the plain model.
+        tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
     """
@@ -179,6 +179,7 @@ class Solution:
         settings: what it was decoded with.
         generation: the text, the code and what they cost.
         score: the verdict.
+        isolation: the sandbox's layers under which programs ran: "active", or why not.
         started: when decoding started (UTC).
         ended: when scoring ended (UTC).
     """
@@ -187,6 +188,7 @@ class Solution:
     settings: DecodingSettings
     generation: Generation
     score: Score
+    isolation: Mapping[str, str]
     started: datetime
     ended: datetime
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
-from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import Limits, Outcome
+
+if TYPE_CHECKING:
+    from egcfg.sandbox.service import Sandbox
 
 __all__ = [
     "EventKind",
@@ -177,7 +179,9 @@ class Tracer(ABC):
     """The attrs class of this tracer's options."""
 
     @abstractmethod
-    def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
+    def trace(
+        self, requests: Sequence[TraceRequest], sandbox: Sandbox
+    ) -> Awaitable[list[Trace]] | list[Trace]:
         """Run every request in a process of its own and return one trace each, in order.
 
         Raises:

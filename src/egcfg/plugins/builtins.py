@@ -24,7 +24,7 @@ def egcfg_components() -> list[Component]:
         Component(
             kind=Kind.PROMPT,
             name="chat",
-            target="egcfg.prompts.chat:ChatPrompt",
+            target="egcfg.prompts.chat:ChatPromptBuilder",
             summary="the model's own chat template",
         ),
         Component(

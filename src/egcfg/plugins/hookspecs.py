@@ -39,8 +39,6 @@ class Component:
         options: the class ``Options`` of the target, as ``"package.module:Class"``, where it can
             be imported without what the target imports: reading options then loads no model's
             library. None: it is taken from the target.
-        offline: of a backend, its `egcfg.offline_model.OfflineModel`, likewise; None: only the
-            opened backend knows its model.
         extra: what to install where the target's import lacks a package, such as ``"egcfg[hf]"``.
     """
 
@@ -49,7 +47,6 @@ class Component:
     target: str
     summary: str
     options: str | None = None
-    offline: str | None = None
     extra: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Conversion of plain values (from files, variables, flags) to declared types, without guessing.
+"""Options of components, made of plain values from files, variables and flags without guessing.
 
 Text is taken for every type, since flags hold nothing else; beyond that nothing is coerced: 3.7 is
 no whole number, a list is no text. A refusal says what was expected, in words.
@@ -9,16 +9,28 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin
 
+import attrs
 import cattrs
 
-from egcfg.errors import did_you_mean
+from egcfg.errors import ConfigError, did_you_mean
 
-__all__ = ["split_list", "strict_converter", "to_bool", "to_float", "to_int", "to_text"]
+__all__ = [
+    "make_options",
+    "split_list",
+    "strict_converter",
+    "to_bool",
+    "to_float",
+    "to_int",
+    "to_text",
+]
 
+T = TypeVar("T")
 _WORDS = {
     "true": True,
     "yes": True,
@@ -29,6 +41,33 @@ _WORDS = {
     "off": False,
     "0": False,
 }
+
+
+def make_options(options_class: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build an options object; text values (from flags) are converted to the declared types.
+
+    Args:
+        options_class: an attrs class.
+        values: option names and values, either typed or as text.
+        where: what the options belong to, for error messages.
+
+    Raises:
+        ConfigError: an unknown option, or a value that does not fit.
+    """
+    attrs.resolve_types(options_class)  # type: ignore[type-var]
+    fields = {f.name: f for f in attrs.fields(options_class) if f.init}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"{where} has no option {name!r}{did_you_mean(name, fields)}")
+    try:
+        return _options_converter().structure(
+            {name: _listed(value, fields[name]) for name, value in values.items()}, options_class
+        )
+    except cattrs.ClassValidationError as group:
+        problems = cattrs.transform_error(group, path=where, format_exception=_expected)
+        # cattrs writes "what is wrong @ where".
+        told = (" ".join(text.rpartition(" @ ")[::2][::-1]) for text in problems)
+        raise ConfigError(f"wrong option: {'; '.join(told)}") from group
 
 
 def strict_converter(**options: Any) -> cattrs.Converter:
@@ -106,6 +145,21 @@ def to_float(value: object) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not a number")
     return number
+
+
+@cache
+def _options_converter() -> cattrs.Converter:
+    return strict_converter(forbid_extra_keys=True)
+
+
+def _listed(value: object, option: attrs.Attribute[Any]) -> object:
+    """Split the text of an option that holds several values; a string is no list of letters."""
+    several = get_origin(option.type) in (tuple, list, set, frozenset)
+    return split_list(value) if several and isinstance(value, str) else value
+
+
+def _expected(error: BaseException, wanted: type | None) -> str:
+    return str(error) or f"expected {wanted}"
 
 
 def _to_member(value: object, wanted: type[enum.Enum]) -> enum.Enum:

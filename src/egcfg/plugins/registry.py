@@ -15,25 +15,22 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar, get_origin
+from typing import Any
 
 import attrs
-import cattrs
 import pluggy
 from attrs import define, field, frozen
 
 from egcfg.errors import (
-    ConfigError,
     EgcfgError,
     MissingExtraError,
     PluginError,
     UnknownNameError,
-    did_you_mean,
+    summarize,
 )
-from egcfg.offline_model import OfflineModel
 from egcfg.plugins import hookspecs
 from egcfg.plugins.hookspecs import Component, Kind
-from egcfg.plugins.options import split_list, strict_converter
+from egcfg.plugins.options import make_options
 
 __all__ = [
     "PluginReport",
@@ -41,10 +38,9 @@ __all__ = [
     "component_class",
     "create",
     "load_registry",
-    "make_options",
-    "offline_class",
     "options_class",
     "registry",
+    "title_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -52,13 +48,12 @@ log = logging.getLogger(__name__)
 GROUP = "egcfg"
 OWN_DISTRIBUTION = "egcfg"
 INTERFACES = {
-    Kind.BACKEND: "egcfg.interfaces.backend:LogprobBackend",
+    Kind.BACKEND: "egcfg.interfaces.backend:Backend",
     Kind.TRACER: "egcfg.interfaces.tracer:Tracer",
     Kind.PROMPT: "egcfg.interfaces.prompt:PromptBuilder",
     Kind.SCORER: "egcfg.interfaces.scorer:Scorer",
     Kind.DATASET: "egcfg.interfaces.dataset:Dataset",
 }
-T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -189,21 +184,6 @@ def options_class(kind: Kind, name: str) -> type[Any]:
     return separate
 
 
-def offline_class(name: str) -> type[OfflineModel] | None:
-    """Import and return what knows a backend's model without opening it; None: nothing does.
-
-    Raises:
-        UsageError: as `component_class`.
-    """
-    component = registry().get(Kind.BACKEND, name)
-    if component.offline is None:
-        return None
-    cls = _imported(component, component.offline)
-    _check_subclass(component, component.offline, cls, OfflineModel)
-    found: type[OfflineModel] = cls
-    return found
-
-
 def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Any:
     """Make an instance of a component from plain option values.
 
@@ -223,52 +203,16 @@ def create(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> A
         raise _broken(component, error, component.target) from error
 
 
-def make_options(options_class: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build an options object; text values (from flags) are converted to the declared types.
-
-    Args:
-        options_class: an attrs class.
-        values: option names and values, either typed or as text.
-        where: what the options belong to, for error messages.
-
-    Raises:
-        ConfigError: an unknown option, or a value that does not fit.
-    """
-    attrs.resolve_types(options_class)  # type: ignore[type-var]
-    fields = {f.name: f for f in attrs.fields(options_class) if f.init}  # type: ignore[arg-type]
-    for name in values:
-        if name not in fields:
-            raise ConfigError(f"{where} has no option {name!r}{did_you_mean(name, fields)}")
-    try:
-        return _converter().structure(
-            {name: _listed(value, fields[name]) for name, value in values.items()}, options_class
-        )
-    except cattrs.ClassValidationError as group:
-        problems = cattrs.transform_error(group, path=where, format_exception=_expected)
-        # cattrs writes "what is wrong @ where".
-        told = (" ".join(text.rpartition(" @ ")[::2][::-1]) for text in problems)
-        raise ConfigError(f"wrong option: {'; '.join(told)}") from group
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@cache
-def _converter() -> cattrs.Converter:
-    return strict_converter(forbid_extra_keys=True)
-
-
-def _listed(value: object, option: attrs.Attribute[Any]) -> object:
-    """Split the text of an option that holds several values; a string is no list of letters."""
-    several = get_origin(option.type) in (tuple, list, set, frozenset)
-    return split_list(value) if several and isinstance(value, str) else value
-
-
-def _expected(error: BaseException, wanted: type | None) -> str:
-    return str(error) or f"expected {wanted}"
+def title_of(kind: Kind, instance: object) -> str:
+    """Return how a component and its distribution are named in messages, such as
+    ``the tracer 'full' of egcfg 1.0``; by its class where it is not registered."""
+    cls = type(instance)
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    for report in registry().reports:
+        for component in report.components:
+            if component.kind is kind and component.target == target:
+                return f"the {kind} {component.name!r} of {report.distribution} {report.version}"
+    return f"the {kind} {cls.__module__}.{cls.__qualname__}"
 
 
 def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport]) -> PluginReport:
@@ -309,7 +253,7 @@ def _check(
         raise TypeError(f"egcfg_components gave {type(component).__name__}, not Component")
     if not isinstance(component.kind, Kind):
         raise TypeError(f"the kind of {component.name!r} must be a Kind, not {component.kind!r}")
-    for part in ("target", "options", "offline"):
+    for part in ("target", "options"):
         target = getattr(component, part)
         if target is not None and not re.fullmatch(r"[\w.]+:\w+", target):
             raise ValueError(
@@ -327,7 +271,7 @@ def _check(
 
 
 def _broken_plugin(report: PluginReport) -> str:
-    cause = describe(report.error) if report.error is not None else "no cause"
+    cause = summarize(report.error) if report.error is not None else "no cause"
     return (
         f"the plugin {report.name!r} of {report.distribution} {report.version} is broken: {cause}"
     )
@@ -379,7 +323,7 @@ def _broken(component: Component, error: BaseException, target: str) -> PluginEr
     owner = next(r for r in registry().reports if component in r.components)
     problem = PluginError(
         f"the {component.kind} {component.name!r} of {owner.distribution} {owner.version} "
-        f"is broken ({target}): {describe(error)}"
+        f"is broken ({target}): {summarize(error)}"
     )
     problem.__cause__ = error
     return problem

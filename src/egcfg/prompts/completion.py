@@ -8,8 +8,8 @@ from string import ascii_lowercase
 
 from attrs import frozen
 
-from egcfg.interfaces.problem import Problem, StdioTest, TestCase
-from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt, PromptBuilder
+from egcfg.interfaces.problem import AssertTest, Problem, StdioTest, TestCase
+from egcfg.interfaces.prompt import CodeLayout, Prompt, PromptBuilder
 from egcfg.prompts.wording import description_is_given, unseen_tests
 
 __all__ = ["CompletionPrompt"]
@@ -32,7 +32,7 @@ class CompletionPrompt(PromptBuilder):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def build(self, problem: Problem, chat_template: ChatTemplate) -> Prompt:  # noqa: ARG002 - plain text
+    def build(self, problem: Problem) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
         before = ""
         given_code = problem.given_code
@@ -68,7 +68,7 @@ def _example(test: TestCase) -> list[str]:
     """One visible test in doctest's notation."""
     if isinstance(test, StdioTest):
         return ["Input:", *test.stdin.splitlines(), "Output:", *test.stdout.splitlines(), ""]
-    match ast.parse(test.name).body:
+    match ast.parse(test.name).body if isinstance(test, AssertTest) else []:
         case [ast.Assert(test=ast.Compare(left=call, ops=[ast.Eq()], comparators=[value]))]:
             return [f">>> {ast.unparse(call)}", ast.unparse(value)]
         case _:
@@ -92,8 +92,8 @@ def _arity(problem: Problem) -> tuple[int, int, list[str]]:
     """Most and fewest positional arguments of the visible calls, and the keywords in them."""
     counts = []
     keywords: dict[str, None] = {}
-    for source in problem.visible_calls:
-        call = ast.parse(source, mode="eval").body
+    for execution in problem.executions(""):
+        call = ast.parse(execution.call, mode="eval").body if execution.call else None
         if isinstance(call, ast.Call):
             counts.append(len(call.args))
             keywords.update((k.arg, None) for k in call.keywords if k.arg)

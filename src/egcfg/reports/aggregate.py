@@ -208,18 +208,18 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
     groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config, record.gamma].append(record)
-    plain = [
+    rows = [
         _row(config, gamma, groups[config, gamma], len(tasks), prices)
         for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
     ]
     solved = {r.task_id for r in records if r.result is not None and r.result.passed}
-    bases = [row for row in plain if row.gamma == 0 and row.accuracy is not None]
+    bases = [row for row in rows if row.gamma == 0 and row.accuracy is not None]
     best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
     return Report(
         dataset=dataset,
         model=model,
         tasks=len(tasks),
-        rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in plain),
+        rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
         union_solved=len(solved),
         union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
         broken={str(r.path): r.problem for r in records if r.problem is not None},

@@ -30,7 +30,7 @@ class Evaluation:
         extracted: samples whose program was found in a response (`Sample.extracted`).
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
-        short_tasks: of each k that was asked for and cannot be had, the tasks with fewer samples.
+        short_tasks: of each k that cannot be computed, the tasks with fewer samples.
     """
 
     dataset: str

@@ -41,7 +41,7 @@ RELEASED = b"{}"
 
 @frozen
 class Owner:
-    """The process behind a claim.
+    """The process that owns a claim.
 
     Attributes:
         machine: the kernel and process-id space that `pid` belongs to.

@@ -1,6 +1,6 @@
 """Config strings: the compact names of configurations, such as ``ns2t0.75d2_ln``.
 
-    [p] ns<candidates> t<temperature> d<horizon | inf> [k<refresh>] [_<prompt>] _<unit>
+    [p] ns<candidates> t<temperature> d<horizon | inf> [k<signal interval>] [_<prompt>] _<unit>
 
 written without blanks. The unit is the last part and is always there, so a prompt's name may hold
 underscores: ``ns2t0.75d2_my_prompt_ln`` is the prompt ``my_prompt``. ``deepseek_instruct`` is left
@@ -9,9 +9,10 @@ out and ``long_code`` is written ``lci``, as published result folders have it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 from attrs import field, frozen
@@ -19,8 +20,12 @@ from attrs import field, frozen
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ConfigError
 
-__all__ = ["SignalConfig", "decimal_text"]
+if TYPE_CHECKING:
+    from egcfg.config import RunConfig
 
+__all__ = ["SETTINGS_IN_STRING", "SignalConfig", "decimal_text", "signal_configs"]
+
+DEFAULTS = DecodingSettings()
 EXAMPLE = "'ns2t0.75d2_ln'"
 UNMARKED_PROMPT = "deepseek_instruct"
 PROMPT_MARKS = {"lci": "long_code"}
@@ -28,13 +33,23 @@ MARK_OF_PROMPT = {prompt: mark for mark, prompt in PROMPT_MARKS.items()}
 UNIT_MARKS = {"ln": GuidanceUnit.LINE, "tok": GuidanceUnit.TOKEN, "prf": GuidanceUnit.PREFIX}
 MARK_OF_UNIT = {unit: mark for mark, unit in UNIT_MARKS.items()}
 
+SETTINGS_IN_STRING = (
+    "temperature",
+    "candidates",
+    "horizon",
+    "signal_interval",
+    "unit",
+    "partial",
+)
+"""The fields of `DecodingSettings` that a config string says."""
+
 # In order: what a part is called in messages, its pattern, whether it must be there.
 PARTS = (
     ("'p' or 'ns'", re.compile(r"(?P<partial>p)"), False),
     ("'ns' and a number of candidates", re.compile(r"ns(?P<candidates>[0-9]+)"), True),
     ("'t' and a temperature", re.compile(r"t(?P<temperature>[0-9]+(?:\.[0-9]+)?)"), True),
     ("'d' and a number of lines or 'inf'", re.compile(r"d(?P<horizon>[0-9]+|inf)"), True),
-    ("'k' and a number of lines", re.compile(r"k(?P<refresh>[0-9]+)"), False),
+    ("'k' and a number of lines", re.compile(r"k(?P<signal_interval>[0-9]+)"), False),
     ("'_' and a prompt's name", re.compile(r"_(?P<prompt>[a-z0-9_]+)(?=_[a-z0-9]+\Z)"), False),
     ("'_ln', '_tok' or '_prf' at the end", re.compile(r"_(?P<unit>ln|tok|prf)\Z"), True),
 )
@@ -48,22 +63,22 @@ class SignalConfig:
         temperature: of the sampled candidates (t).
         candidates: sampled per signal (s).
         horizon: further lines per candidate (d); None: no limit.
-        refresh: lines between two signals (k).
+        signal_interval: lines between two signals (k).
         prompt: name of the prompt builder: lower-case letters, digits and underscores.
         unit: for how long one signal guides.
         partial: whether the solution so far is shown as well.
-        refresh_shown: whether ``k1`` is printed although 1 is the default. It only says which of
+        interval_shown: whether ``k1`` is printed although 1 is the default. It only says which of
             two spellings names the folder, so configurations are equal without it.
     """
 
-    temperature: float = 0.7
-    candidates: int = 3
-    horizon: int | None = 2
-    refresh: int = 1
-    prompt: str = field(default=UNMARKED_PROMPT)
-    unit: GuidanceUnit = field(default=GuidanceUnit.LINE, converter=GuidanceUnit)
-    partial: bool = False
-    refresh_shown: bool = field(default=False, eq=False, repr=False)
+    temperature: float = DEFAULTS.temperature
+    candidates: int = DEFAULTS.candidates
+    horizon: int | None = DEFAULTS.horizon
+    signal_interval: int = DEFAULTS.signal_interval
+    prompt: str = UNMARKED_PROMPT
+    unit: GuidanceUnit = field(default=DEFAULTS.unit, converter=GuidanceUnit)
+    partial: bool = DEFAULTS.partial
+    interval_shown: bool = field(default=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[a-z0-9_]+", self.prompt) or self.prompt in PROMPT_MARKS:
@@ -98,31 +113,14 @@ class SignalConfig:
                 temperature=float(found["temperature"]),
                 candidates=int(found["candidates"]),
                 horizon=None if found["horizon"] == "inf" else int(found["horizon"]),
-                refresh=int(found.get("refresh", "1")),
+                signal_interval=int(found.get("signal_interval", "1")),
                 prompt=_prompt_of_mark(found.get("prompt")),
                 unit=UNIT_MARKS[found["unit"]],
                 partial="partial" in found,
-                refresh_shown="refresh" in found,
+                interval_shown="signal_interval" in found,
             )
         except (ConfigError, ValueError) as error:
             raise ConfigError(f"config string {text!r}: {error}") from error
-
-    @classmethod
-    def of_settings(cls, settings: DecodingSettings, prompt: str) -> Self:
-        """Return what a config string says about `settings` and the prompt builder's name.
-
-        Raises:
-            ConfigError: the prompt's name cannot stand in a config string.
-        """
-        return cls(
-            temperature=settings.temperature,
-            candidates=settings.candidates,
-            horizon=settings.horizon,
-            refresh=settings.refresh,
-            prompt=prompt,
-            unit=settings.unit,
-            partial=settings.partial,
-        )
 
     def settings(
         self, base: DecodingSettings | None = None, *, gamma: float | None = None
@@ -132,24 +130,18 @@ class SignalConfig:
         Raises:
             ConfigError: a value is out of its range.
         """
-        base = base or DecodingSettings()
+        base = base or DEFAULTS
+        own = {name: getattr(self, name) for name in SETTINGS_IN_STRING}
         try:
-            return attrs.evolve(
-                base,
-                gamma=base.gamma if gamma is None else gamma,
-                temperature=self.temperature,
-                candidates=self.candidates,
-                horizon=self.horizon,
-                refresh=self.refresh,
-                unit=self.unit,
-                partial=self.partial,
-            )
+            return attrs.evolve(base, gamma=base.gamma if gamma is None else gamma, **own)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
     def __str__(self) -> str:
         horizon = "inf" if self.horizon is None else str(self.horizon)
-        refresh = f"k{self.refresh}" if self.refresh != 1 or self.refresh_shown else ""
+        interval = ""
+        if self.signal_interval != 1 or self.interval_shown:
+            interval = f"k{self.signal_interval}"
         prompt = (
             ""
             if self.prompt == UNMARKED_PROMPT
@@ -157,7 +149,7 @@ class SignalConfig:
         )
         return (
             f"{'p' if self.partial else ''}ns{self.candidates}"
-            f"t{decimal_text(self.temperature)}d{horizon}{refresh}{prompt}"
+            f"t{decimal_text(self.temperature)}d{horizon}{interval}{prompt}"
             f"_{MARK_OF_UNIT[self.unit]}"
         )
 
@@ -170,3 +162,18 @@ def decimal_text(value: float) -> str:
 
 def _prompt_of_mark(mark: str | None) -> str:
     return UNMARKED_PROMPT if mark is None else PROMPT_MARKS.get(mark, mark)
+
+
+def signal_configs(config: RunConfig) -> tuple[SignalConfig, ...]:
+    """Return the configurations of the grid, in the order in which they were given.
+
+    Raises:
+        ConfigError: a prompt's name cannot stand in a config string.
+    """
+    if config.signal:
+        return tuple(SignalConfig.parse(text) for text in config.signal)
+    axes = ("prompt", "unit", "temperature", "candidates", "horizon", "signal_interval")
+    return tuple(
+        SignalConfig(**dict(zip(axes, chosen, strict=True)), partial=config.partial)
+        for chosen in itertools.product(*(getattr(config, axis) for axis in axes))
+    )

@@ -1,4 +1,4 @@
-"""Reads the session files that users of the method's first tool have.
+"""Reads the session files that users of the method's first tool have, as sources of settings.
 
 ``session_config.*.json`` says what to run, ``dynamic_signals_params.json`` in which configurations:
 lists to combine, ``{"t": [0.7, 0.75], "s": [3], "d": [2, 3], "k": [1], "prompt_type": [...]}``, or
@@ -20,10 +20,13 @@ from urllib.parse import urlsplit
 import orjson
 from attrs import frozen
 
+from egcfg.config.load import ConfigSource
+from egcfg.config.schema import OptionValue
 from egcfg.errors import ConfigError, did_you_mean
+from egcfg.plugins.hookspecs import Kind
 from egcfg.runs.config_string import PROMPT_MARKS, UNMARKED_PROMPT, SignalConfig
 
-__all__ = ["SessionConfig", "read_session_config", "read_signal_configs"]
+__all__ = ["read_session", "read_signals"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,53 +38,16 @@ WITHOUT_MEANING = frozenset({"debug_mode", "is_prod"})
 WITHOUT_MEANING_PREFIX = "exec_eval"
 
 
-@frozen(kw_only=True)
-class SessionConfig:
-    """What a session file asks for; None where it says nothing.
-
-    Attributes:
-        model: the model (``model_name``).
-        backend: ``hf`` for a local deployment, else the endpoint's client (``deployment_type``).
-        base_url: the endpoint, without the path of a single operation
-            (``inference_endpoint_url``).
-        dataset: name of the data set.
-        gammas: guidance strengths.
-        results_dir: where results go.
-        tracer: ``minimal`` or ``full`` (``minimal_trace``).
-        stop_when_solved: whether a solved task's remaining units are skipped
-            (``use_global_cache``).
-        seed: of sampling (``random_seed``).
-        retries: of a failed request (``retries_count``).
-        start: position of the first task in the data set, from 0 (``start_idx``).
-        end: position after the last one (``end_idx``).
-        top_logprobs: alternatives per token to ask an endpoint for (``top_probs``).
-    """
-
-    model: str | None = None
-    backend: str | None = None
-    base_url: str | None = None
-    dataset: str | None = None
-    gammas: tuple[float, ...] | None = None
-    results_dir: Path | None = None
-    tracer: str | None = None
-    stop_when_solved: bool | None = None
-    seed: int | None = None
-    retries: int | None = None
-    start: int | None = None
-    end: int | None = None
-    top_logprobs: int | None = None
-
-
 @frozen
 class _Key:
-    """How one key of a session file is read."""
+    """How one key of a session file is read, and the setting or option that it becomes."""
 
     name: str
     read: Callable[[Any], Any]
     expected: str
 
 
-def read_session_config(path: Path) -> SessionConfig:
+def read_session(path: Path) -> ConfigSource:
     """Read a ``session_config.*.json``.
 
     Raises:
@@ -91,14 +57,16 @@ def read_session_config(path: Path) -> SessionConfig:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object of settings")
     values: dict[str, Any] = {}
+    endpoint_options: dict[str, Any] = {}
     for key, value in content.items():
-        if key in KEYS:
-            # null is as good as absent.
-            values[KEYS[key].name] = None if value is None else _read_value(path, key, value)
+        if key in KEYS or key in ENDPOINT_OPTIONS:
+            if value is not None:  # null is as good as absent
+                found = values if key in KEYS else endpoint_options
+                found[ALL_KEYS[key].name] = _read_value(path, key, value)
         elif key in WITHOUT_MEANING or key.startswith(WITHOUT_MEANING_PREFIX):
             logger.info("%s: the key %r has no meaning here", path, key)
         elif key not in ("deployment_type", API_KEY):
-            known = [*KEYS, "deployment_type"]
+            known = [*ALL_KEYS, "deployment_type"]
             logger.warning("%s: ignoring the unknown key %r%s", path, key, did_you_mean(key, known))
     backend = _backend(path, content.get("deployment_type"), values.get("base_url"))
     if content.get(API_KEY):
@@ -108,10 +76,45 @@ def read_session_config(path: Path) -> SessionConfig:
             path,
             KEY_VARIABLES.get(backend or "", "FIREWORKS_API_KEY or OPENAI_API_KEY"),
         )
-    return SessionConfig(backend=backend, **values)
+    if backend is not None:
+        values["backend"] = backend
+    return ConfigSource(
+        values=values,
+        origins=dict.fromkeys(values, str(path)),
+        options=_endpoint_options(path, backend, endpoint_options),
+    )
 
 
-def read_signal_configs(path: Path) -> tuple[SignalConfig, ...]:
+def _endpoint_options(
+    path: Path, backend: str | None, values: Mapping[str, Any]
+) -> tuple[OptionValue, ...]:
+    """Return the options of an endpoint; a local model takes none such, and needs none."""
+    options = []
+    for key, read in ENDPOINT_OPTIONS.items():
+        if read.name not in values:
+            continue
+        if backend is None:
+            logger.warning(
+                "%s: the key %r is not used without deployment_type; add it, or pass "
+                "-o backend.%s=N to an endpoint",
+                *(path, key, read.name),
+            )
+        elif backend == "hf":
+            logger.info("%s: the key %r has no meaning for a local model", path, key)
+        else:
+            options.append(
+                OptionValue(
+                    kind=Kind.BACKEND,
+                    component=backend,
+                    name=read.name,
+                    value=values[read.name],
+                    origin=f"{path}: {key}",
+                )
+            )
+    return tuple(options)
+
+
+def read_signals(path: Path) -> ConfigSource:
     """Read a ``dynamic_signals_params.json``, or a list of config strings, without repeats.
 
     Raises:
@@ -126,7 +129,8 @@ def read_signal_configs(path: Path) -> tuple[SignalConfig, ...]:
         raise ConfigError(f"{path}: expected an object of lists, or a list of config strings")
     if not found:
         raise ConfigError(f"{path}: it holds no configuration; add one, such as 'ns2t0.75d2_ln'")
-    return tuple(dict.fromkeys(found))
+    signals = tuple(str(config) for config in dict.fromkeys(found))
+    return ConfigSource(values={"signal": signals}, origins={"signal": str(path)})
 
 
 def _parse_item(path: Path, index: int, item: object) -> SignalConfig:
@@ -148,7 +152,7 @@ def _combine(path: Path, content: Mapping[str, Any]) -> list[SignalConfig]:
         _axis(path, content, "t", defaults.temperature, _number, "a number"),
         _axis(path, content, "s", defaults.candidates, _whole, "a whole number"),
         _axis(path, content, "d", defaults.horizon, _horizon, "a whole number or 'inf'"),
-        _axis(path, content, "k", defaults.refresh, _whole, "a whole number"),
+        _axis(path, content, "k", defaults.signal_interval, _whole, "a whole number"),
         _axis(path, content, "prompt_type", UNMARKED_PROMPT, _prompt, "a prompt's name"),
     ]
     try:
@@ -157,10 +161,10 @@ def _combine(path: Path, content: Mapping[str, Any]) -> list[SignalConfig]:
                 temperature=temperature,
                 candidates=candidates,
                 horizon=horizon,
-                refresh=refresh,
+                signal_interval=interval,
                 prompt=prompt,
             )
-            for prompt, temperature, candidates, horizon, refresh in itertools.product(
+            for prompt, temperature, candidates, horizon, interval in itertools.product(
                 axes[4], *axes[:4]
             )
         ]
@@ -200,11 +204,13 @@ def _read_json(path: Path) -> Any:
 
 def _read_value(path: Path, key: str, value: Any) -> Any:
     try:
-        return KEYS[key].read(value)
+        return ALL_KEYS[key].read(value)
     except ValueError:
         # An address may carry a password, so a wrong one is not repeated.
         given = "" if key == "inference_endpoint_url" else f", not {value!r}"
-        raise ConfigError(f"{path}, key {key!r}: expected {KEYS[key].expected}{given}") from None
+        raise ConfigError(
+            f"{path}, key {key!r}: expected {ALL_KEYS[key].expected}{given}"
+        ) from None
 
 
 def _backend(path: Path, deployment: object, base_url: str | None) -> str | None:
@@ -273,17 +279,24 @@ def _base_url(value: Any) -> str:
     return url.removesuffix("/completions").removesuffix("/chat")
 
 
+def _attempts(value: Any) -> int:
+    return _whole(value) + 1  # the first tool counts tries after the first one
+
+
 KEYS = {
     "model_name": _Key("model", _text, "text"),
     "dataset": _Key("dataset", _text, "text"),
-    "gammas": _Key("gammas", _gammas, "a list of numbers"),
+    "gammas": _Key("gamma", _gammas, "a list of numbers"),
     "results_dir": _Key("results_dir", lambda value: Path(_text(value)), "a path"),
     "inference_endpoint_url": _Key("base_url", _base_url, "an http(s) address"),
     "minimal_trace": _Key("tracer", _tracer, "true or false"),
     "use_global_cache": _Key("stop_when_solved", _truth, "true or false"),
     "random_seed": _Key("seed", _whole, "a whole number"),
-    "retries_count": _Key("retries", _whole, "a whole number"),
     "start_idx": _Key("start", _whole, "a whole number"),
     "end_idx": _Key("end", _whole, "a whole number"),
-    "top_probs": _Key("top_logprobs", _whole, "a whole number"),
 }
+ENDPOINT_OPTIONS = {
+    "retries_count": _Key("max_attempts", _attempts, "a whole number"),
+    "top_probs": _Key("top_k", _whole, "a whole number"),
+}
+ALL_KEYS = {**KEYS, **ENDPOINT_OPTIONS}

@@ -1,12 +1,12 @@
-"""What a configuration asks a run to do: its grid, its results folder, and what the folder pins."""
+"""What a configuration asks a run to do: its grid, its results folder, the folder's provenance."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+import attrs
 from attrs import frozen
 
 from egcfg.config import RunConfig
@@ -14,32 +14,32 @@ from egcfg.datasets.selection import dataset_label
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.problem import Problem
-from egcfg.runs.config_string import SignalConfig
-from egcfg.runs.fingerprint import component_pins
+from egcfg.runs.config_string import SETTINGS_IN_STRING, signal_configs
+from egcfg.runs.fingerprint import component_provenance
 from egcfg.runs.grid import Grid
 from egcfg.runs.store import ResultsFolder
 from egcfg.usage.budget import Budget
 
-__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run", "signal_configs"]
+__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run"]
 
 
 @frozen(kw_only=True)
 class RunPlan:
-    """Everything that `egcfg.runs.runner.run` is told besides the engines.
+    """Everything that `egcfg.runs.runner.run` is told besides how to solve.
 
     Attributes:
         grid: the units.
         folder: where results are kept.
         settings: what configurations and gammas do not say.
-        pins_for: what else determines the text with a prompt builder of that name; see
-            `egcfg.runs.fingerprint.component_pins`.
+        provenance_of: what else determines the text with a prompt builder of that name; see
+            `egcfg.runs.fingerprint.component_provenance`.
         budget: what the work may cost.
     """
 
     grid: Grid
     folder: ResultsFolder
     settings: DecodingSettings
-    pins_for: Callable[[str], Mapping[str, Any]]
+    provenance_of: Callable[[str], Mapping[str, Any]]
     budget: Budget
 
 
@@ -60,37 +60,8 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
         settings=base_settings(config),
         # Once per prompt: a fingerprint reads the model's files.
-        pins_for=cache(partial(component_pins, config)),
+        provenance_of=cache(partial(component_provenance, config)),
         budget=model_budget(config, model),
-    )
-
-
-def signal_configs(config: RunConfig) -> tuple[SignalConfig, ...]:
-    """Return the configurations of the grid, in the order in which they were given.
-
-    Raises:
-        ConfigError: a prompt's name cannot stand in a config string.
-    """
-    if config.signal:
-        return tuple(SignalConfig.parse(text) for text in config.signal)
-    return tuple(
-        SignalConfig(
-            prompt=prompt,
-            unit=unit,
-            temperature=temperature,
-            candidates=candidates,
-            horizon=horizon,
-            refresh=refresh,
-            partial=config.partial,
-        )
-        for prompt, unit, temperature, candidates, horizon, refresh in itertools.product(
-            config.prompt,
-            config.unit,
-            config.temperature,
-            config.candidates,
-            config.horizon,
-            config.refresh,
-        )
     )
 
 
@@ -117,13 +88,5 @@ def model_budget(config: RunConfig, model: str) -> Budget:
 
 def base_settings(config: RunConfig) -> DecodingSettings:
     """Return the settings that hold for every unit of the grid."""
-    return DecodingSettings(
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        signal_tokens=config.signal_tokens,
-        seed=config.seed,
-        rule=config.rule,
-        guided_temperature=config.guided_temperature,
-        reuse_candidates=config.reuse_candidates,
-        drafts=config.drafts,
-    )
+    shared = attrs.fields_dict(DecodingSettings).keys() - {"gamma", *SETTINGS_IN_STRING}
+    return DecodingSettings(**{name: getattr(config, name) for name in shared})

@@ -76,7 +76,7 @@ class ResultStats:
         usage: exact counters by stage; empty in files of older tools.
         signals: signals made.
         signals_cut: signals shortened for a budget.
-        tokens_changed: tokens where guidance overruled the plain model.
+        tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
     """
@@ -163,6 +163,7 @@ class Result:
             response=solution.generation.response,
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
+            sandbox=dict(solution.isolation),
         )
 
     @classmethod

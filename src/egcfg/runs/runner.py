@@ -8,7 +8,8 @@ means is decided here:
   again would give the same;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
   in a row stop the run; a `CapabilityError` stops it at once;
-* a `SandboxError` stops the run: it says nothing about the solution;
+* a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
+  whatever the model says when it is opened;
 * a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that
   is an end as good as any, so it is told in the summary.
 """
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import attrs
 from attrs import define, field, frozen
@@ -37,19 +38,17 @@ from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution
 from egcfg.runs.claims import Claims
+from egcfg.runs.config_string import SETTINGS_IN_STRING
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
-from egcfg.sandbox.service import Sandbox
 from egcfg.usage.budget import Meter, Spending
 
 __all__ = [
     "RunObserver",
     "RunSummary",
-    "Solver",
-    "SolverFor",
+    "Solve",
     "grid_records",
-    "pinned_settings",
     "run",
 ]
 
@@ -57,30 +56,25 @@ logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 # What a config string or a file name says already, and what never changes the text.
-UNPINNED = frozenset(
-    {"gamma", "temperature", "candidates", "horizon", "refresh", "unit", "partial", "drafts"}
-)
+NOT_IN_PROVENANCE = frozenset({*SETTINGS_IN_STRING, "gamma", "drafts"})
 
 
-class Solver(Protocol):
-    """What a run needs of an `egcfg.engine.Engine`."""
+class Solve(Protocol):
+    """Decodes and judges a problem, as `egcfg.engine.Engine.solve` does."""
 
-    @property
-    def sandbox(self) -> Sandbox:
-        """Runs candidates and tests."""
-
-    def solve(
+    async def __call__(
         self,
         problem: Problem,
         settings: DecodingSettings,
-        on_step: Callable[[LineStep], None] | None = None,
+        *,
+        prompt: str,
+        on_step: Callable[[LineStep], None],
     ) -> Solution:
-        """Decode and judge `problem`."""
+        """Return the judged solution; `prompt` names a prompt builder."""
 
 
-SolverFor: TypeAlias = Callable[[str], Solver]
-"""Gives the engine whose prompt builder has that name. Called once per name, and only when a unit
-is left to solve: a finished run loads no model. Who made an engine closes it."""
+async def _nothing_to_open() -> None:
+    pass
 
 
 class RunObserver:
@@ -147,13 +141,14 @@ class RunSummary:
         return self.done == self.total
 
 
-def run(
+async def run(
     grid: Grid,
     folder: ResultsFolder,
-    solver_for: SolverFor,
+    solve: Solve,
     *,
+    open_model: Callable[[], Awaitable[object]] = _nothing_to_open,
     settings: DecodingSettings | None = None,
-    pins_for: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    provenance_of: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop_when_solved: bool = False,
     observer: RunObserver | None = None,
     meter: Meter | None = None,
@@ -161,51 +156,57 @@ def run(
 ) -> RunSummary:
     """Solve every unit of `grid` that is not done yet and that no other process works on.
 
+    Cancelled, it gives back the claim of the unit in flight, which stays undone.
+
     Args:
         grid: the units.
         folder: where results are kept.
-        solver_for: gives the engine for a prompt builder's name.
+        solve: solves one unit.
+        open_model: awaited before each unit that is to be solved, such as
+            `egcfg.engine.Engine.open`, which does nothing from the second time on: a finished run
+            opens no model.
         settings: what the configurations and gammas do not say (`max_tokens`, `seed`, ...).
-        pins_for: whatever else determines the text with a prompt builder of that name (tracer,
-            options, dtype ...), as JSON-able values; see `ResultsFolder.write_pinned`.
+        provenance_of: whatever else determines the text with a prompt builder of that name (tracer,
+            options, dtype ...), as JSON values; see `ResultsFolder.write_with_provenance`.
         stop_when_solved: skip a task's remaining units once one of any configuration passed. The
             rows of the skipped units are then no single runs any more.
         observer: is told what happens.
-        meter: looked at before each unit; it is up to `solver_for` to give engines whose backends
-            it counts and stops (`egcfg.assembly.Engines.metered`). None: there is no budget.
+        meter: looked at before each unit; it is up to `solve` to count with it what a unit costs.
+            None: there is no budget.
         lease: seconds after which the claim of a silent process on another machine is taken over.
 
     Raises:
         RunError: the folder holds results of other settings or problems, or cannot be written.
         SandboxError: the sandbox is not to be trusted here; nothing more was decided.
         BackendError: the model cannot answer, or did not several times in a row.
-        UsageError: a problem or a setting cannot be used as given.
+        UsageError: a problem or a setting cannot be used as given, or a plugin is broken.
     """
     base = settings or DecodingSettings()
-    pins = {str(c): pinned_settings(base, pins_for(c.prompt)) for c in grid.configs}
-    for config, pinned in pins.items():
-        # A folder without results is pinned together with its first one.
+    decoding = attrs.asdict(
+        base, filter=lambda attribute, _: attribute.name not in NOT_IN_PROVENANCE
+    )
+    provenances = {
+        str(config): {"decoding": decoding, **provenance_of(config.prompt)}
+        for config in grid.configs
+    }
+    for config, provenance in provenances.items():
+        # That of a folder without results is fixed together with its first one.
         if folder.has_results(config):
-            folder.pin_settings(config, pinned)
+            folder.fix_provenance(config, provenance)
     with Claims(lease) as claims:
         job = _Job(
             folder=folder,
-            solver_for=solver_for,
+            solve=solve,
+            open_model=open_model,
             settings=base,
-            pins=pins,
+            provenances=provenances,
             stop_when_solved=stop_when_solved,
             observer=observer or RunObserver(),
             meter=meter or Meter(),
             claims=claims,
             summary=RunSummary(total=len(grid)),
         )
-        return job.work(grid)
-
-
-def pinned_settings(settings: DecodingSettings, pins: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is pinned in a configuration's folder: all that its name does not say."""
-    decoding = attrs.asdict(settings, filter=lambda attribute, _: attribute.name not in UNPINNED)
-    return {"decoding": decoding, **pins}
+        return await job.work(grid)
 
 
 def grid_records(grid: Grid, folder: ResultsFolder) -> list[Record]:
@@ -223,18 +224,18 @@ class _Job:
     """One call of `run`."""
 
     folder: ResultsFolder
-    solver_for: SolverFor
+    solve: Solve
+    open_model: Callable[[], Awaitable[object]]
     settings: DecodingSettings
-    pins: Mapping[str, Mapping[str, Any]]
+    provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
     observer: RunObserver
     meter: Meter
     claims: Claims
     summary: RunSummary
-    solvers: dict[str, Solver] = field(factory=dict)
     failures_in_a_row: int = 0
 
-    def work(self, grid: Grid) -> RunSummary:
+    async def work(self, grid: Grid) -> RunSummary:
         started = time.monotonic()
         todo = [unit for unit in grid if self._result(unit) is None]
         self._count(done_before=len(grid) - len(todo))
@@ -242,7 +243,7 @@ class _Job:
         try:
             # A second look at what others had claimed: their owners may be done, or gone.
             for _ in range(2):
-                todo = [unit for unit in todo if not self._attempt(unit)]
+                todo = [unit for unit in todo if not await self._attempt(unit)]
             self._count(in_flight_elsewhere=len(todo))
         except BudgetError as error:
             self.summary = attrs.evolve(self.summary, budget=error)
@@ -253,7 +254,7 @@ class _Job:
             self.observer.run_finished(self.summary)
         return self.summary
 
-    def _attempt(self, unit: Unit) -> bool:
+    async def _attempt(self, unit: Unit) -> bool:
         """Do a unit if it is still to do; return False if another process is at it."""
         stem = self.folder.claim_path(str(unit.config), unit.problem.task_id, unit.gamma)
         result = self._result(unit)
@@ -267,7 +268,7 @@ class _Job:
             if result is not None:
                 self._count(done_elsewhere=1)
             else:
-                result = self._skip_or_solve(unit)
+                result = await self._skip_or_solve(unit)
             done = result is not None
         finally:
             if claim is not None:
@@ -276,7 +277,7 @@ class _Job:
             self.observer.unit_finished(unit, result)
         return True
 
-    def _skip_or_solve(self, unit: Unit) -> Result | None:
+    async def _skip_or_solve(self, unit: Unit) -> Result | None:
         """Return the unit's result, written; None if the model could not answer."""
         solved = self.folder.solved(unit.problem.task_id) if self.stop_when_solved else None
         if solved is not None:
@@ -286,10 +287,10 @@ class _Job:
             return result
         # Before the model is loaded, too.
         self.meter.check()
-        solver = self._solver(unit.config.prompt)
+        await self.open_model()
         self.observer.unit_started(unit)
         try:
-            result = self._solve(unit, solver)
+            result = await self._solve(unit)
         except CapabilityError:
             raise
         except BackendError as error:
@@ -301,14 +302,15 @@ class _Job:
         self._count(finished=1, passed=int(result.passed))
         return result
 
-    def _solve(self, unit: Unit, solver: Solver) -> Result:
+    async def _solve(self, unit: Unit) -> Result:
         fingerprint = problem_sha256(unit.problem)
         started = datetime.now(UTC)
         try:
-            solution = solver.solve(
+            solution = await self.solve(
                 unit.problem,
                 unit.config.settings(self.settings, gamma=unit.gamma),
-                lambda step: self.observer.line_decided(unit, step),
+                prompt=unit.config.prompt,
+                on_step=lambda step: self.observer.line_decided(unit, step),
             )
         except ContextOverflowError as error:
             logger.warning("%s: %s", unit, error)
@@ -318,23 +320,13 @@ class _Job:
                 raise SandboxError(
                     f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
                 )
-        result = Result.of_solution(solution, fingerprint)
-        return attrs.evolve(result, sandbox=solver.sandbox.report().layers)
+        return Result.of_solution(solution, fingerprint)
 
     def _write(self, unit: Unit, result: Result) -> None:
         config = str(unit.config)
-        self.folder.write_pinned(
-            config, unit.problem.task_id, unit.gamma, result, self.pins[config]
+        self.folder.write_with_provenance(
+            config, unit.problem.task_id, unit.gamma, result, self.provenances[config]
         )
-
-    def _solver(self, prompt: str) -> Solver:
-        if prompt not in self.solvers:
-            solver = self.solver_for(prompt)
-            if all(solver.sandbox is not known.sandbox for known in self.solvers.values()):
-                # Before a token is spent: a sandbox that misjudges would spoil every result.
-                solver.sandbox.canary()
-            self.solvers[prompt] = solver
-        return self.solvers[prompt]
 
     def _note_failure(self, unit: Unit, error: BackendError) -> None:
         logger.warning("%s stays undone: %s", unit, error)

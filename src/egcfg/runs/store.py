@@ -1,15 +1,16 @@
 """Where results are kept, one file per unit.
 
     <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.json
-    <results_dir>/<dataset>/<model>/<config string>/.settings.json
+    <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
     <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.usage.ledger`
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
 letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
-``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back. ``.settings.json`` pins what determines
-the text and is in no name; a run whose settings differ is refused as long as there are results.
+``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back. ``.provenance.json`` says what
+determines the text and is in no name; a run that differs in it is refused as long as there are
+results.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = ["FileState", "Record", "ResultsFolder", "scan"]
 logger = logging.getLogger(__name__)
 
 RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>[0-9]+(?:\.[0-9]+)?)\.json")
-SETTINGS_NAME = ".settings.json"
+PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
 SPENT_NAME = ".spent"
@@ -170,74 +171,75 @@ class ResultsFolder:
         except OSError as error:
             raise _unreadable(folder, error) from error
 
-    def write_pinned(
+    def write_with_provenance(
         self,
         config: str,
         task_id: str,
         gamma: float,
         result: Result,
-        settings: Mapping[str, Any],
+        provenance: Mapping[str, Any],
     ) -> Path:
-        """Write the result of a unit into a folder that pins the settings that it was made with.
+        """Write the result of a unit into a folder that says what its results were made with.
 
         Raises:
             RunError: the folder's results were made with other settings, those of a process that
                 came first among them; or the file system refused. Nothing was added.
         """
-        self.pin_settings(config, settings)
+        self.fix_provenance(config, provenance)
         path = self.write(config, task_id, gamma, result)
         try:
-            # A process with other settings may have found no result a moment ago, and pinned its
-            # own. It looks for results after it took the old pins away, this one looks for its pins
-            # after it wrote a result: of the two, one sees the other and gives way.
-            self.pin_settings(config, settings)
+            # A process with other settings may have found no result a moment ago, and written its
+            # own provenance. It looks for results after it took the old one away, this one looks
+            # for its provenance after it wrote a result: of the two, one sees the other and gives
+            # way.
+            self.fix_provenance(config, provenance)
         except RunError:
             path.unlink(missing_ok=True)
             raise
         return path
 
-    def pin_settings(self, config: str, settings: Mapping[str, Any]) -> None:
-        """Hold the settings of a configuration's folder fixed from its first result on.
+    def fix_provenance(self, config: str, provenance: Mapping[str, Any]) -> None:
+        """Hold the provenance of a configuration's folder fixed from its first result on.
 
-        Settings that were pinned by a run that came to no result are replaced.
+        The provenance that a run without a result left is replaced.
 
         Raises:
             RunError: the folder's results were made with other settings; the message lists them.
         """
-        path = self.path / config / SETTINGS_NAME
+        path = self.path / config / PROVENANCE_NAME
         # A trip through JSON makes both sides comparable: tuples are lists, enums text.
-        wanted = orjson.loads(orjson.dumps(dict(settings)))
-        pinned = False
-        while not pinned:
+        wanted = orjson.loads(orjson.dumps(dict(provenance)))
+        fixed = False
+        while not fixed:
             try:
                 kept = orjson.loads(path.read_bytes())
             except FileNotFoundError:
-                pinned = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+                fixed = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
                 continue
             except (OSError, orjson.JSONDecodeError) as error:
-                if not self._unpin(config):
+                if not self._drop_provenance(config):
                     raise RunError(
                         f"cannot read {path}: {error}; delete it to vouch for the results beside "
                         "it, or choose another --results-dir"
                     ) from error
                 continue
-            pinned = kept == wanted
-            if not pinned and not self._unpin(config):
+            fixed = kept == wanted
+            if not fixed and not self._drop_provenance(config):
                 raise RunError(
                     f"{path.parent} holds results of other settings ({_difference(kept, wanted)}); "
                     "run with those settings, or choose another --results-dir"
                 )
 
-    def _unpin(self, config: str) -> bool:
-        """Take away the pins of a folder without results; return whether that was so."""
+    def _drop_provenance(self, config: str) -> bool:
+        """Take away the provenance of a folder without results; return whether that was so."""
         if self.has_results(config):
             return False
-        path = self.path / config / SETTINGS_NAME
+        path = self.path / config / PROVENANCE_NAME
         aside = path.with_name(f".tmp-{uuid.uuid4().hex}")
         try:
             path.rename(aside)
             if self.has_results(config):
-                # Written meanwhile, so these pins are its own.
+                # Written meanwhile, so this provenance is its own.
                 create_exclusively(path, aside.read_bytes())
                 return False
             return True

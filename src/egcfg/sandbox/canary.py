@@ -6,15 +6,13 @@ that were meant for a usual machine would change scores: they are stretched.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from attrs import frozen
 
 from egcfg.errors import SandboxError
-from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.scorer import TestStatus
-from egcfg.sandbox.service import Sandbox, usable_cores
-from egcfg.sandbox.types import Execution, Outcome, Pace
-from egcfg.scorers.asserts import AssertsScorer
-from egcfg.scorers.judged import ScorerOptions
+from egcfg.sandbox.judging import Finding, Judgement, Verdict
+from egcfg.sandbox.types import Execution, ExecutionResult, Outcome, Pace
 
 __all__ = ["check_verdicts", "measure_pace"]
 
@@ -28,63 +26,73 @@ for number in range(60_000):
 """
 MAX_STRETCH = 20
 
-PROBLEM = Problem(
-    task_id="canary",
-    description="",
-    entry_point="f",
-    visible_tests=(AssertTest("assert f([3, 1, 2]) == [1, 2, 3]"),),
-)
+TEST = "def check(candidate):\n    assert candidate([3, 1, 2]) == [1, 2, 3]\n"
 
 
 @frozen
 class Known:
-    """A program, and the statuses that are right for it."""
+    """A program, and what a judge must find."""
 
     source: str
-    right: TestStatus
+    right: Finding
     name: str
 
 
 PROGRAMS = (
-    Known("def f(x):\n    return sorted(x)\n", TestStatus.PASSED, "a right program"),
-    Known("def f(x):\n    return list(x)\n", TestStatus.FAILED, "a wrong program"),
+    Known("def f(x):\n    return sorted(x)\n", Finding.PASSED, "a right program"),
+    Known("def f(x):\n    return list(x)\n", Finding.FAILED, "a wrong program"),
     Known(
         "class Equal(list):\n"
         "    def __eq__(self, other):\n"
         "        return True\n"
         "def f(x):\n"
         "    return Equal()\n",
-        TestStatus.FAILED,
+        Finding.FAILED,
         "a program that claims to be equal to everything",
     ),
-    Known("import os\nos._exit(0)\n", TestStatus.ERROR, "a program that leaves early"),
+    Known("import os\nos._exit(0)\n", Finding.UNANSWERED, "a program that leaves early"),
 )
 
 
-def check_verdicts(sandbox: Sandbox) -> None:
-    """Judge the known programs as any solution is judged.
+async def check_verdicts(
+    judge: Callable[[Sequence[Judgement]], Awaitable[list[Verdict]]],
+) -> None:
+    """Have the known programs judged as any solution is judged.
+
+    Args:
+        judge: `egcfg.sandbox.Sandbox.judge`, or what it does without this check.
 
     Raises:
         SandboxError: a verdict is wrong.
     """
-    scorer = AssertsScorer(ScorerOptions())
-    for known in PROGRAMS:
-        (result,) = scorer.score(PROBLEM, known.source, sandbox).results
-        if result.status is not known.right:
+    verdicts = await judge(
+        [
+            Judgement(source=known.source, test=TEST, entry_point="f", call_check=True)
+            for known in PROGRAMS
+        ]
+    )
+    for known, verdict in zip(PROGRAMS, verdicts, strict=True):
+        if verdict.finding is not known.right:
             raise SandboxError(
-                f"the sandbox judges {known.name} as {result.status}, not {known.right}"
-                f" ({result.error or 'no error'}); no verdict here can be trusted: "
+                f"the sandbox judges {known.name} as {verdict.finding}, not {known.right}"
+                f" ({verdict.message or 'no error'}); no verdict here can be trusted: "
                 "run `egcfg doctor`"
             )
 
 
-def measure_pace(sandbox: Sandbox) -> Pace:
-    """Run known work on every core at once, and return how slow this machine is at it.
+async def measure_pace(
+    run: Callable[[Sequence[Execution]], Awaitable[list[ExecutionResult]]], count: int
+) -> Pace:
+    """Run known work several times at once, and return how slow this machine is at it.
+
+    Args:
+        run: `egcfg.sandbox.Sandbox.run`, or what it does without this measurement.
+        count: how many times; as many as there are cores at work.
 
     Raises:
         SandboxError: the work does not get done.
     """
-    results = sandbox.run([Execution(source=WORK)] * min(sandbox.workers, usable_cores()))
+    results = await run([Execution(source=WORK)] * count)
     for result in results:
         if result.outcome is not Outcome.OK:
             raise SandboxError(

@@ -9,7 +9,8 @@ import attrs
 from attrs import field, frozen
 
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome
+from egcfg.sandbox.translate import pack_limits
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
@@ -38,7 +39,7 @@ class Judgement:
     Attributes:
         source: the program; untrusted.
         test: the test's code; trusted, and never sent to the program's process.
-        entry_point: the function that stands for the program in the test.
+        entry_point: the program's function that the test calls.
         call_check: whether `test` defines ``check``, which is to be called with the function.
         setup: code that the test relies on; runs on both sides.
         given: code that the program was to continue; the test may use what it defines.
@@ -59,8 +60,8 @@ class Judgement:
         """Return the program's side."""
         return Execution(source=self.source, limits=self.limits)
 
-    def judge_request(self) -> dict[str, Any]:
-        """Return what the judge's process is to read."""
+    def judge_request(self, pace: Pace) -> dict[str, Any]:
+        """Return the request for the judge's process."""
         # Most of its time the judge waits for the program.
         limits = attrs.evolve(self.limits, wall_seconds=2 * self.limits.wall_seconds + 5)
         return {
@@ -72,7 +73,7 @@ class Judgement:
             "given": self.given,
             "modules": list(self.modules),
             "stdin": "",
-            "limits": attrs.asdict(limits),
+            "limits": pack_limits(limits, pace),
             "instrument": None,
         }
 

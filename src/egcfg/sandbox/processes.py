@@ -1,10 +1,12 @@
-"""What a process that waits for a program is to this one: descriptors, and a number."""
+"""A staged process as the parent holds it: its descriptors and its id."""
 
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -13,10 +15,10 @@ from typing import Any
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.confined.staging import PROCESS_ID
 
-__all__ = ["MOST_DESCRIPTORS", "ProgramProcess", "receive_process_id"]
+__all__ = ["MOST_DESCRIPTORS", "ProgramProcess", "has_data", "receive_process_id", "wait_for_data"]
 
 MOST_DESCRIPTORS = 7
-"""The most that lead to one process."""
+"""The most descriptors that belong to one process."""
 SEND_SECONDS = 30.0
 
 
@@ -24,41 +26,57 @@ class ProgramProcess:
     """A process that waits for its program; see `egcfg.sandbox.confined.staging.Staged`.
 
     Attributes:
-        stdout, stderr, report: descriptors of what it writes, which do not block.
-        leash: the order to end goes there, and how it ended comes from there.
-        pid: its process id here, once it was started.
+        stdout, stderr, report: descriptors to read what it writes; they do not block.
+        leash: the order to end is sent here, and the account of its end is received here.
     """
 
     def __init__(self, shape: dict[str, Any], descriptors: list[int]) -> None:
         """Take the descriptors of a process of a shape from the start of a list."""
-        # Told what they are, they do not have to ask.
+        # With kind and protocol given, Python does not ask the kernel for them.
         kind = (socket.AF_UNIX, socket.SOCK_STREAM, 0)
         self._orders = socket.socket(*kind, fileno=descriptors.pop(0))
+        self._orders.setblocking(False)
         self.leash = socket.socket(*kind, fileno=descriptors.pop(0))
         self.stdout, self.stderr, self.report = (descriptors.pop(0) for _ in range(3))
         self._stdin = descriptors.pop(0) if shape["has_stdin"] else None
         self._memory = descriptors.pop(0) if shape["instrument_bytes"] else None
-        self.pid = 0
+        self._pid = 0
 
-    def start(self, request: dict[str, Any]) -> None:
-        """Hand the request over.
+    @property
+    def pid(self) -> int:
+        """Its process id, as this process sees it; 0 until it has sent that, once it runs."""
+        if not self._pid:
+            self._receive_pid()
+        return self._pid
+
+    async def start(self, request: dict[str, Any]) -> None:
+        """Send the request.
 
         Raises:
-            OSError: the process is gone.
+            OSError: the process is gone, or does not take it in time.
         """
-        self._orders.settimeout(SEND_SECONDS)
-        self.pid = receive_process_id(self._orders)
         if self._stdin is not None:
             with open(self._stdin, "wb", closefd=False) as file:
                 file.write(request["stdin"].encode("utf-8", "surrogatepass"))
             # The process reads through the same open file.
             os.lseek(self._stdin, 0, os.SEEK_SET)
-        self._orders.sendall(frames.pack_json(request))
+        frame = frames.pack_json(request)
+        sent = self._orders.send(frame)
+        if sent < len(frame):
+            async with asyncio.timeout(SEND_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(self._orders, frame[sent:])
+        # While the program starts there is time for that.
+        self._receive_pid()
+
+    def _receive_pid(self) -> None:
+        with contextlib.suppress(OSError):  # not yet, or never
+            self._pid = receive_process_id(self._orders)
 
     def kill(self) -> None:
-        """Kill the process, which must not have been told to end before: it is not reaped then."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        """Kill the process, before `end` only: its id is still its own then."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Have the process ended, with everything that it started."""
@@ -72,14 +90,14 @@ class ProgramProcess:
             return b""
         end = 0
         size = os.fstat(self._memory).st_size
-        with contextlib.suppress(OSError):  # no data behind the offset
+        with contextlib.suppress(OSError):  # no data after the offset
             while end < size:
                 start = os.lseek(self._memory, end, os.SEEK_DATA)
                 end = os.lseek(self._memory, start, os.SEEK_HOLE)
         return os.pread(self._memory, end, 0).rstrip(b"\0")
 
     def close(self) -> None:
-        """Have the process ended, and close all that leads to it."""
+        """Have the process ended, and close its descriptors."""
         self.end()
         self._orders.close()
         self.leash.close()
@@ -89,10 +107,10 @@ class ProgramProcess:
 
 
 def receive_process_id(stream: socket.socket) -> int:
-    """Return the id that the process at the other end of a socket says first.
+    """Return the id that the process at the other end of a socket sends first.
 
-    A process in another pid namespace has another id there; the kernel tells the one here, if the
-    socket has SO_PASSCRED set.
+    A process in another pid namespace has another id there; the kernel adds the one that is valid
+    here, if the socket has SO_PASSCRED set.
 
     Raises:
         OSError: the process is gone.
@@ -100,10 +118,38 @@ def receive_process_id(stream: socket.socket) -> int:
     room = socket.CMSG_SPACE(3 * array.array("i").itemsize)
     data, ancillary, _, _ = stream.recvmsg(PROCESS_ID.size, room)
     if len(data) < PROCESS_ID.size:
-        raise ConnectionResetError("a process is gone before it has said its id")
+        raise ConnectionResetError("a process is gone before it has sent its id")
     if sys.platform == "linux":
         for level, kind, credentials in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
                 return array.array("i", credentials)[0]
     (pid,) = PROCESS_ID.unpack(data)
     return int(pid)
+
+
+def has_data(stream: socket.socket) -> bool:
+    """Return whether a read would return at once: with data, or because the other end is closed."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def wait_for_data(stream: socket.socket, seconds: float) -> None:
+    """Wait until `has_data` is true.
+
+    Raises:
+        TimeoutError: it is not within so many seconds.
+    """
+    if has_data(stream):
+        return
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Event()
+    # A copy, so that the loop never watches a descriptor that was closed meanwhile.
+    copy = os.dup(stream.fileno())
+    loop.add_reader(copy, arrived.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await arrived.wait()
+    finally:
+        loop.remove_reader(copy)
+        os.close(copy)

@@ -14,29 +14,33 @@ it started before its result is returned; it is taken apart right after. What th
 
 from __future__ import annotations
 
+import asyncio
 import os
-import threading
 from collections.abc import Collection, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from egcfg.errors import SandboxError, UnknownNameError
-from egcfg.sandbox.dispatch import dispatch
+from egcfg.errors import SandboxError, UnknownNameError, UsageError
+from egcfg.sandbox.canary import check_verdicts, measure_pace
+from egcfg.sandbox.dispatch import Dispatcher
 from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
 from egcfg.sandbox.report import LAYERS, SandboxReport
 from egcfg.sandbox.server_process import ServerProcess
-from egcfg.sandbox.translate import stretch, to_request, to_result
+from egcfg.sandbox.translate import to_request, to_result
 from egcfg.sandbox.types import Execution, ExecutionResult, Pace
 
 __all__ = ["Sandbox", "usable_cores"]
 
 
 class Sandbox:
-    """Runs programs in fresh, limited processes. Starts lazily; a context manager ends it.
+    """Runs programs in fresh, limited processes. Starts when first used; ``async with`` ends it.
 
     Before the first program, known ones are judged and timed (see `canary`).
 
-    Safe to use from several threads. After a fork, the child process gets a server of its own.
+    Any number of tasks of one event loop may use it at the same time, and other event loops before
+    and after. It starts no thread, and is not for several threads at once. A process that is forked
+    from this one gets a server of its own.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class Sandbox:
         strict: bool = False,
         disabled: Collection[str] = (),
     ) -> None:
-        """Prepare a sandbox.
+        """Prepare a sandbox; no process is started yet.
 
         Args:
             workers: executions that run side by side; by default one per core.
@@ -63,104 +67,74 @@ class Sandbox:
         self.strict = strict
         self._disabled = frozenset(disabled)
         self.workers = workers or usable_cores()
-        self._slots = threading.BoundedSemaphore(self.workers)
-        self._lock = threading.Lock()
+        self._dispatcher: Dispatcher | None = None
         self._server: ServerProcess | None = None
         self._owner = os.getpid()
-        # Reentrant: known programs are run by the same methods as all others.
-        self._trial = threading.RLock()
-        self._trying = False
-        self._tried = False
-        self._pace = Pace()
+        self._pace: Pace | None = None  # None: the known programs were not run yet
 
-    def run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
+    async def run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         """Run every execution in a process of its own; results are in the order of the requests.
+
+        Cancelled, it ends the processes of all of them.
 
         Raises:
             SandboxError: the sandbox failed twice on the same execution; or as `canary`.
         """
-        self.canary()
-        jobs = [(stretch(to_request(execution), self._pace),) for execution in executions]
-        answers = dispatch(jobs, self._slots, self._ready_server)
-        return [
-            to_result(execution, answer)
-            for execution, (answer,) in zip(executions, answers, strict=True)
-        ]
+        return await self._run(executions, await self.pace())
 
-    def judge(self, judgements: Sequence[Judgement]) -> list[Verdict]:
+    async def judge(self, judgements: Sequence[Judgement]) -> list[Verdict]:
         """Decide about programs by tests that run in other processes than they do.
+
+        Cancelled, it ends the processes of all of them.
 
         Raises:
             SandboxError: the sandbox failed twice on the same judgement; or as `canary`.
         """
-        self.canary()
-        jobs = [
-            (
-                stretch(
-                    {**to_request(judgement.execution()), "setup": judgement.setup}, self._pace
-                ),
-                stretch(judgement.judge_request(), self._pace),
-            )
-            for judgement in judgements
-        ]
-        answers = dispatch(jobs, self._slots, self._ready_server)
-        return [
-            read_verdict(to_result(judgement.execution(), program), judge)
-            for judgement, (program, judge) in zip(judgements, answers, strict=True)
-        ]
+        return await self._judge(judgements, await self.pace())
 
-    def report(self) -> SandboxReport:
+    async def report(self) -> SandboxReport:
         """Return which isolation layers work here; starts the service.
 
         Raises:
             SandboxError: the service does not start, or is strict and lacks a layer.
         """
-        return SandboxReport(self._ready_server().layers)
+        server = await self._here().server()
+        return SandboxReport(server.layers)
 
-    def canary(self) -> None:
+    async def canary(self) -> None:
         """Time and judge known programs: once, before the first other program at the latest.
 
         Raises:
             SandboxError: a verdict is wrong: no other one here can be trusted. Or a known program
                 cannot be run.
         """
-        if self._tried:
-            return
-        # It judges through a scorer, and scorers import this module.
-        from egcfg.sandbox.canary import check_verdicts, measure_pace
+        await self.pace()
 
-        with self._trial:
-            if self._tried or self._trying:
-                return
-            self._trying = True
-            try:
-                self._pace = measure_pace(self)
-                check_verdicts(self)
-                self._tried = True
-            finally:
-                self._trying = False
-
-    @property
-    def pace(self) -> Pace:
-        """How far limits of time are stretched; runs the canary.
+    async def pace(self) -> Pace:
+        """Return how far limits of time are stretched; runs the canary.
 
         Raises:
             SandboxError: as `canary`.
         """
-        self.canary()
+        if self._pace is None:
+            async with self._here().trial:
+                if self._pace is None:
+                    count = min(self.workers, usable_cores())
+                    pace = await measure_pace(partial(self._run, pace=Pace()), count)
+                    await check_verdicts(partial(self._judge, pace=pace))
+                    self._pace = pace
         return self._pace
 
     def close(self) -> None:
-        """End the service and everything that it started."""
-        with self._lock:
-            if self._server is not None and self._owner == os.getpid():
-                self._server.close()
-            self._server = None
+        """End the service and everything that it started. Cancel first what is still to run."""
+        if self._server is not None and self._owner == os.getpid():
+            self._server.close()
+        self._server = None
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
@@ -168,22 +142,61 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _ready_server(self) -> ServerProcess:
-        """Return a live server, a new one where there is none."""
-        with self._lock:
-            if self._owner != os.getpid():
-                if self._server is not None:
-                    self._server.abandon()
-                self._server, self._owner = None, os.getpid()
-            if self._server is not None and not self._server.alive:
-                self._server.close()
-                self._server = None
-            if self._server is None:
-                self._server = self._start()
-            return self._server
+    async def _run(self, executions: Sequence[Execution], pace: Pace) -> list[ExecutionResult]:
+        jobs = [(to_request(execution, pace),) for execution in executions]
+        answers = await self._here().run(jobs)
+        return [
+            to_result(execution, answer)
+            for execution, (answer,) in zip(executions, answers, strict=True)
+        ]
 
-    def _start(self) -> ServerProcess:
-        server = ServerProcess(self._disabled)
+    async def _judge(self, judgements: Sequence[Judgement], pace: Pace) -> list[Verdict]:
+        jobs = [
+            (
+                {**to_request(judgement.execution(), pace), "setup": judgement.setup},
+                judgement.judge_request(pace),
+            )
+            for judgement in judgements
+        ]
+        answers = await self._here().run(jobs)
+        return [
+            read_verdict(to_result(judgement.execution(), program), judge)
+            for judgement, (program, judge) in zip(judgements, answers, strict=True)
+        ]
+
+    def _here(self) -> Dispatcher:
+        """Return what runs jobs on the running event loop.
+
+        Raises:
+            UsageError: another event loop has jobs here at this moment.
+        """
+        loop = asyncio.get_running_loop()
+        last = self._dispatcher
+        if last is not None and last.loop is loop:
+            return last
+        if last is not None and last.jobs and last.loop.is_running() and self._owner == os.getpid():
+            raise UsageError(
+                "a sandbox serves one event loop at a time, and another one has executions in it; "
+                "make a Sandbox for each"
+            )
+        self._dispatcher = Dispatcher(loop, self.workers, self._ready_server)
+        return self._dispatcher
+
+    async def _ready_server(self) -> ServerProcess:
+        """Return a live server, a new one where there is none."""
+        if self._owner != os.getpid():
+            if self._server is not None:
+                self._server.abandon()
+            self._server, self._owner = None, os.getpid()
+        if self._server is not None and not self._server.alive:
+            self._server.close()
+            self._server = None
+        if self._server is None:
+            self._server = await self._start()
+        return self._server
+
+    async def _start(self) -> ServerProcess:
+        server = await ServerProcess.start(self._disabled)
         missing = SandboxReport(server.layers).missing
         if self.strict and missing:
             server.close()

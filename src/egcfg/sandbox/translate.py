@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
 from egcfg.sandbox.watch import Answer
 
-__all__ = ["decode_report", "stretch", "to_request", "to_result"]
+__all__ = ["pack_limits", "to_request", "to_result"]
 
 # Values are decoded in the parent here, so keep what a hostile one can cost it below seconds.
 BOUNDS = codec.Bounds(size=16 << 20, nodes=500_000, keys=10_000)
@@ -24,8 +22,8 @@ _OUTCOMES = {
 }
 
 
-def to_request(execution: Execution) -> dict[str, Any]:
-    """Return what the program's process is to read."""
+def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
+    """Return the request for the program's process."""
     instrument = execution.instrument
     return {
         "role": "program",
@@ -33,7 +31,7 @@ def to_request(execution: Execution) -> dict[str, Any]:
         "call": execution.call.source if execution.call is not None else None,
         "stdin": execution.stdin,
         "main": execution.run_as_main,
-        "limits": pack_limits(execution.limits),
+        "limits": pack_limits(execution.limits, pace),
         "instrument": None
         if instrument is None
         else {
@@ -44,43 +42,37 @@ def to_request(execution: Execution) -> dict[str, Any]:
     }
 
 
-def pack_limits(limits: Limits) -> dict[str, Any]:
-    """Return limits as plain data."""
-    return attrs.asdict(limits)
-
-
-def stretch(request: dict[str, Any], pace: Pace) -> dict[str, Any]:
-    """Return a request with its limits of time as this machine needs them."""
-    limits = request["limits"]
-    times = {
-        "cpu_seconds": limits["cpu_seconds"] * pace.cpu,
-        "wall_seconds": limits["wall_seconds"] * pace.wall,
+def pack_limits(limits: Limits, pace: Pace) -> dict[str, Any]:
+    """Return limits as plain data, those of time as this machine needs them."""
+    return {
+        "cpu_seconds": limits.cpu_seconds * pace.cpu,
+        "wall_seconds": limits.wall_seconds * pace.wall,
+        "memory_bytes": limits.memory_bytes,
+        "output_bytes": limits.output_bytes,
+        "file_bytes": limits.file_bytes,
     }
-    return {**request, "limits": {**limits, **times}}
 
 
 def to_result(execution: Execution, answer: Answer) -> ExecutionResult:
     """Return what came of an execution."""
-    result = ExecutionResult(
-        outcome=Outcome.OK,
+    if answer.how == "reported":
+        try:
+            found = _read_report(_decode_report(answer.report), execution.call is not None)
+        except codec.DecodeError as error:
+            found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
+    else:
+        found = {"outcome": _OUTCOMES[answer.how], "detail": answer.detail}
+    return ExecutionResult(
         stdout=answer.stdout.decode("utf-8", "backslashreplace"),
         stderr=answer.stderr.decode("utf-8", "backslashreplace"),
         memory=answer.memory,
         seconds=answer.seconds,
         cpu_seconds=answer.cpu_seconds,
-        detail=answer.detail,
+        **found,
     )
-    if answer.how != "reported":
-        return attrs.evolve(result, outcome=_OUTCOMES[answer.how])
-    try:
-        return _read_report(result, decode_report(answer.report), execution.call is not None)
-    except codec.DecodeError as error:
-        return attrs.evolve(
-            result, outcome=Outcome.KILLED, detail=f"its report is malformed ({error})"
-        )
 
 
-def decode_report(data: bytes) -> dict[str, Any]:
+def _decode_report(data: bytes) -> dict[str, Any]:
     """Return a program's report.
 
     Raises:
@@ -92,25 +84,25 @@ def decode_report(data: bytes) -> dict[str, Any]:
     return report
 
 
-def _read_report(result: ExecutionResult, report: dict[str, Any], called: bool) -> ExecutionResult:
+def _read_report(report: dict[str, Any], called: bool) -> dict[str, Any]:
+    """Return what a program's report says, as attributes of a result."""
     if "raised" in report:
         raised = _raised(report["raised"])
         outcome = Outcome.MEMORY if raised.type == "MemoryError" else Outcome.EXCEPTION
-        return attrs.evolve(result, outcome=outcome, raised=raised)
+        return {"outcome": outcome, "raised": raised}
+    found: dict[str, Any] = {"outcome": Outcome.OK}
     if "unsupported" in report:
-        reason = report["unsupported"]
-        if type(reason) is not str:
+        if type(report["unsupported"]) is not str:
             raise codec.DecodeError("a reason expected")
-        return attrs.evolve(result, unsupported=reason)
-    if not called:
-        return result
-    if type(report.get("value")) is not bytes:
-        raise codec.DecodeError("a value expected")
-    try:
-        value = codec.decode(report["value"], BOUNDS)
-    except codec.DecodeError as error:
-        return attrs.evolve(result, unsupported=str(error))
-    return attrs.evolve(result, value=value, has_value=True)
+        found["unsupported"] = report["unsupported"]
+    elif called:
+        if type(report.get("value")) is not bytes:
+            raise codec.DecodeError("a value expected")
+        try:
+            found |= {"value": codec.decode(report["value"], BOUNDS), "has_value": True}
+        except codec.DecodeError as error:
+            found["unsupported"] = str(error)
+    return found
 
 
 def _raised(data: object) -> Raised:

@@ -77,7 +77,7 @@ class Call:
 
 @frozen(kw_only=True)
 class Instrument:
-    """Code of ours that watches a program from inside its process, such as a tracing engine.
+    """Trusted code that watches a program from inside its process, such as a tracing engine.
 
     The module is loaded by its file in the process that children are forked from, so it may import
     the standard library only. It defines::
@@ -93,7 +93,7 @@ class Instrument:
     `rehearse` is called once when the module is loaded, and once in each process that waits for a
     program.
 
-    `memory` is shared with the parent and survives the child's death: whatever was written to it is
+    `memory` is shared with the parent and survives the child's death: what was written to it is
     in `ExecutionResult.memory`. It comes from the judged program's process, so it is untrusted
     data: never part of a verdict.
 

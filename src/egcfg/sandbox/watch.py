@@ -1,16 +1,17 @@
 """Watches one execution from outside its process: its limits, its output, its end.
 
-It never runs a line of the program, and takes what comes from there as bytes, no more of them than
-the limits allow.
+It never runs a line of the program. What the program sends is bytes to it, and no more of them
+than the limits allow.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -22,9 +23,14 @@ from egcfg.sandbox.processes import ProgramProcess
 __all__ = ["Answer", "Watch"]
 
 PIPE_CHUNK = 1 << 16
-REPORT_ROOM = 16 << 20
+LONGEST_REPORT = 16 << 20
 REPORT_START = len(READY) + frames.HEADER.size
 END_BYTES = 1 << 12
+# Most programs have ended by then. Until then no output is read: it waits in the pipes, and the
+# program for a reader if they are full.
+SHORT_SECONDS = 0.02
+# How long a process may take to end once it is told to.
+GRACE_SECONDS = 30.0
 
 
 @frozen(kw_only=True)
@@ -32,7 +38,10 @@ class Answer:
     """What came of one execution.
 
     Attributes:
-        how: how it ended, in one word.
+        how: how it ended, in one word: "reported", "timeout", "memory", "output" or "killed"; or,
+            with no statement about the program, "sandbox_error" (the sandbox failed), "lost" (so
+            did the process that was to tell its end) or "dismissed" (its process had waited too
+            long, and was ended as its request came).
         detail: more about it, for people.
         seconds: wall time.
         cpu_seconds: processor time.
@@ -53,95 +62,115 @@ class Answer:
 
 
 class Watch:
-    """One execution: the program's process, the pipes from it, and the account of its end.
+    """One execution on the running event loop: its process, and what is read from it.
 
     Attributes:
-        open: the descriptors from which something may come yet.
-        answer: what came of it, once it is over.
-        lost: whether it is over without an account of its end: the sandbox failed.
-        dismissed: whether it is over because its process had waited too long for it.
+        answer: what came of it; done once nothing more is to come.
     """
 
     def __init__(
-        self, process: ProgramProcess, limits: dict[str, Any], *, ends_at_once: bool
+        self,
+        process: ProgramProcess,
+        request: dict[str, Any],
+        *,
+        ends_at_once: bool,
+        lasts: Callable[[], None],
     ) -> None:
-        """Watch a process that has its request.
+        """Own a process that waits; nothing is sent before `start`.
 
         Args:
-            process: the process.
-            limits: of its execution.
+            process: the process; `close` closes it.
+            request: what it is to run.
             ends_at_once: whether killing it ends everything that it started, and leaves no file.
+            lasts: called once if the execution is no short one.
         """
         self._process = process
-        self._limits = limits
+        self._request = request
+        self._limits: dict[str, Any] = request["limits"]
         self._ends_at_once = ends_at_once
-        self._started = time.monotonic()
+        self._lasts = lasts
+        self._loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = 0.0
         self._seconds = 0.0
         self._cpu_seconds = 0.0
         self._status = 0
         self._ended: str | None = None
         self._detail = ""
-        self._ending = False
         self._output = 0
         self._report = bytearray()
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
         self._pipes = {process.stdout, process.stderr, process.report}
         self._leash = process.leash.fileno()
-        self.open = {*self._pipes, self._leash}
-        self.answer: Answer | None = None
-        self.lost = False
-        self.dismissed = False
+        self._watched: set[int] = set()  # the descriptors that the loop calls back for
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more is to come."""
-        return self.answer is not None or self.lost or self.dismissed
+    async def start(self) -> None:
+        """Send the request, and watch from then on.
 
-    @property
-    def patience(self) -> float:
-        """How many seconds may pass before a limit can be hit."""
-        if self._ending or self.over:
-            return math.inf
-        wall = self._started + self._limits["wall_seconds"] - time.monotonic()
-        cpu = self._limits["cpu_seconds"] - _cpu_seconds(self._process.pid)
-        return float(min(wall, cpu))
-
-    def receive(self, descriptor: int) -> None:
-        """Take what has come from one of the open descriptors.
-
-        A report that is complete is all that is wanted of a process: how it would have ended makes
-        no difference to the answer, so it is not waited for where killing it is enough.
+        Raises:
+            OSError: the process is gone.
         """
-        if descriptor == self._leash:
-            self._receive_end()
-        elif not self._ending:
-            self._read(descriptor)
-            if self._complete and self._ends_at_once:
-                self._seconds = time.monotonic() - self._started
-                self._cpu_seconds = _cpu_seconds(self._process.pid)
-                self._process.kill()
-                self._conclude()
-            elif self._complete or self._process.report not in self._pipes:
-                # Without a report to write to, it has nothing left to say.
-                self._end()
-
-    def check_limits(self) -> None:
-        """End the process if it has used too much of anything."""
-        if self._ending or self.over:
-            return
-        if time.monotonic() - self._started >= self._limits["wall_seconds"]:
-            self._force("timeout", "it took too much wall time")
-        elif _cpu_seconds(self._process.pid) >= self._limits["cpu_seconds"]:
-            self._force("timeout", "it took too much processor time")
-        elif self._output > self._limits["output_bytes"]:
-            self._force("output", "it wrote too much output")
-        elif len(self._report) > REPORT_ROOM:
-            self._force("killed", "its report is too long")
+        await self._process.start(self._request)
+        self._started = time.monotonic()
+        self._watch(self._process.report)
+        self._timer = self._loop.call_later(SHORT_SECONDS, self._go_on)
 
     def close(self) -> None:
-        """End the process, if it is not over, and close all that leads to it."""
+        """End the process, if it is not over, and close its descriptors."""
+        self._stop()
         self._process.close()
+
+    def _receive(self, descriptor: int) -> None:
+        """Take what has come from a descriptor."""
+        try:
+            if descriptor == self._leash:
+                self._receive_end()
+            else:
+                self._receive_output(descriptor)
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits for the answer
+            self._stop()
+            if not self.answer.done():
+                self.answer.set_exception(error)
+
+    def _receive_output(self, descriptor: int) -> None:
+        """Read from a pipe; end the process if that is all that is wanted of it, or too much.
+
+        How a process would have ended makes no difference to a complete report, so its end is not
+        waited for where killing it is enough.
+        """
+        self._read(descriptor)
+        if self._complete and self._ends_at_once:
+            self._seconds = time.monotonic() - self._started
+            self._cpu_seconds = _cpu_seconds(self._process.pid)
+            self._process.kill()
+            self._conclude()
+        elif self._complete or self._process.report not in self._pipes:
+            # Without a report to write to, it has nothing left to say.
+            self._end()
+        elif self._output > self._limits["output_bytes"]:
+            self._force("output", "it wrote too much output")
+        elif len(self._report) > LONGEST_REPORT:
+            self._force("killed", "its report is too long")
+
+    def _go_on(self) -> None:
+        """Watch a program that is not over at once: its output and its time, too."""
+        self._lasts()
+        for descriptor in self._pipes - self._watched:
+            self._watch(descriptor)
+        self._check_time()
+
+    def _check_time(self) -> None:
+        """End the process if it has taken too long; look again when it may have."""
+        wall = self._started + self._limits["wall_seconds"] - time.monotonic()
+        cpu = self._limits["cpu_seconds"] - _cpu_seconds(self._process.pid)
+        if wall <= 0:
+            self._force("timeout", "it took too much wall time")
+        elif cpu <= 0:
+            self._force("timeout", "it took too much processor time")
+        else:
+            self._timer = self._loop.call_later(min(wall, cpu), self._check_time)
 
     @property
     def _complete(self) -> bool:
@@ -162,11 +191,11 @@ class Watch:
                 return
             if not piece:
                 self._pipes.discard(descriptor)
-                self.open.discard(descriptor)
+                self._unwatch(descriptor)
                 return
             if descriptor == self._process.report:
                 self._report += piece
-                if len(self._report) > REPORT_ROOM or self._complete:
+                if len(self._report) > LONGEST_REPORT or self._complete:
                     return
             else:
                 self._output += len(piece)
@@ -182,49 +211,75 @@ class Watch:
     def _end(self) -> None:
         """Have the process ended; what is over once all of it is gone."""
         self._seconds = time.monotonic() - self._started
-        self._ending = True
         self._process.end()
-        self.open = {self._leash}
+        self._stop()
+        self._watch(self._leash)
+        self._timer = self._loop.call_later(GRACE_SECONDS, self._lose, "no answer came in time")
 
     def _receive_end(self) -> None:
         """Take the account of how the process ended: everything that it started is gone now."""
-        if not self._ending:
-            self._seconds = time.monotonic() - self._started
         try:
             body = frames.receive(self._process.leash, END_BYTES)
         except (OSError, frames.FrameError):
             body = None
-        self.open = set()
         if body is None:
-            self.lost = True
+            self._lose("an execution ended without an answer")
             return
         end = json.loads(body)
         self._status, self._cpu_seconds = end["status"], end["cpu_seconds"]
         if end["reason"] == "memory":
             self._ended, self._detail = "memory", "it took too much memory"
-        self._conclude()
-        self.dismissed = end["reason"] == "dismissed"
+        if end["reason"] == "dismissed":
+            self._finish(Answer(how="dismissed"))
+        else:
+            self._conclude()
 
     def _conclude(self) -> None:
+        """Make the answer of all that has come."""
         for descriptor in list(self._pipes):
             self._read(descriptor)
-        self.open = set()
         how, detail = self._verdict()
         stderr = b"".join(self._stderr)[: self._limits["output_bytes"]]
         if how == "sandbox_error":
             detail = f"{detail}: {stderr.decode('utf-8', 'replace')[-2000:]}"
-        self.answer = Answer(
-            how=how,
-            detail=detail,
-            seconds=self._seconds,
-            cpu_seconds=self._cpu_seconds,
-            report=bytes(self._report[REPORT_START : self._report_end()])
-            if how == "reported"
-            else b"",
-            stdout=b"".join(self._stdout)[: self._limits["output_bytes"]],
-            stderr=stderr,
-            memory=self._process.used_memory(),
+        self._finish(
+            Answer(
+                how=how,
+                detail=detail,
+                seconds=self._seconds,
+                cpu_seconds=self._cpu_seconds,
+                report=bytes(self._report[REPORT_START : self._report_end()])
+                if how == "reported"
+                else b"",
+                stdout=b"".join(self._stdout)[: self._limits["output_bytes"]],
+                stderr=stderr,
+                memory=self._process.used_memory(),
+            )
         )
+
+    def _lose(self, detail: str) -> None:
+        self._finish(Answer(how="lost", detail=detail))
+
+    def _finish(self, answer: Answer) -> None:
+        self._stop()
+        if not self.answer.done():  # whoever waits for it may have been cancelled meanwhile
+            self.answer.set_result(answer)
+
+    def _watch(self, descriptor: int) -> None:
+        self._loop.add_reader(descriptor, self._receive, descriptor)
+        self._watched.add(descriptor)
+
+    def _unwatch(self, descriptor: int) -> None:
+        if descriptor in self._watched:
+            self._loop.remove_reader(descriptor)
+            self._watched.remove(descriptor)
+
+    def _stop(self) -> None:
+        """Watch nothing any more, and no time."""
+        for descriptor in tuple(self._watched):
+            self._unwatch(descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _verdict(self) -> tuple[str, str]:
         """Return (how, detail): a forced end first, then the report, then the kernel's account."""
@@ -247,7 +302,7 @@ class Watch:
 
 def _cpu_seconds(pid: int) -> float:
     """Return the processor time of another process, 0 where the system does not tell."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not pid:
         return 0.0  # RLIMIT_CPU is left to count whole seconds
     try:
         # The kernel's number of a process's clock: inverted id, then 2 for "scheduler".

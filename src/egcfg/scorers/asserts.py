@@ -40,7 +40,7 @@ class AssertsScorer(Scorer):
         """
         self._judgements(problem, code="")
 
-    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each assert, every one with a fresh process of the program.
 
         Raises:
@@ -48,7 +48,7 @@ class AssertsScorer(Scorer):
             UsageError: as `check`.
         """
         judgements = self._judgements(problem, code)
-        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+        return await judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
 
     def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
         if problem.entry_point is None:

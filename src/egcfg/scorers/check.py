@@ -35,7 +35,7 @@ class CheckScorer(Scorer):
         """
         self._judgements(problem, code="")
 
-    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each check function.
 
         Raises:
@@ -43,7 +43,7 @@ class CheckScorer(Scorer):
             UsageError: as `check`.
         """
         judgements = self._judgements(problem, code)
-        return judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
+        return await judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
 
     def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
         judgements = {}

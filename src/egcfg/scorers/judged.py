@@ -55,13 +55,13 @@ _ENDS = {
 }
 
 
-def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score:
+async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score:
     """Decide by each test, given by name.
 
     Raises:
         SandboxError: the sandbox failed twice on the same test.
     """
-    verdicts = sandbox.judge(list(judgements.values()))
+    verdicts = await sandbox.judge(list(judgements.values()))
     results = [_result(name, verdict) for name, verdict in zip(judgements, verdicts, strict=True)]
     return Score(results=results, general_error=_general_error(verdicts))
 

@@ -35,7 +35,7 @@ class StdioScorer(Scorer):
         """
         self._tests(problem)
 
-    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each pair of input and output.
 
         Raises:
@@ -48,7 +48,7 @@ class StdioScorer(Scorer):
         # What the function returns does not matter, and must not be in the way.
         function = problem.entry_point
         call = None if function is None else Call(f"({function}(), None)[1]")
-        results = sandbox.run(
+        results = await sandbox.run(
             [
                 Execution(
                     source=f"{problem.setup_code}\n{code}" if problem.setup_code else code,

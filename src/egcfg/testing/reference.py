@@ -9,51 +9,50 @@ from __future__ import annotations
 from attrs import evolve
 
 from egcfg.decoding.candidates import CandidatePool
-from egcfg.decoding.code import extract_code, find_code
-from egcfg.decoding.feedback import SignalBuilder
-from egcfg.decoding.programs import distinct_programs
-from egcfg.decoding.sampling import TokenChooser
+from egcfg.decoding.code import distinct_programs, extract_code, find_code
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
-from egcfg.guidance.cfg import guidance_rule
-from egcfg.interfaces.backend import LogprobBackend, ScoreQuery, TokenLogprobs
+from egcfg.guidance import guidance_rule
+from egcfg.interfaces.backend import Logprobs, ScoreRequest
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.solution import SignalEntry
+from egcfg.interfaces.solution import SignalEntry, Stage
+from egcfg.usage.model import Model
 
 __all__ = ["reference_decode"]
 
 
-def reference_decode(
-    backend: LogprobBackend,
-    signals: SignalBuilder,
+async def reference_decode(
+    model: Model,
+    feedback: Feedback,
     problem: Problem,
     prompt: Prompt,
     settings: DecodingSettings,
 ) -> tuple[int, ...]:
     """Return the response's token ids.
 
-    Every distribution comes from a sequence made for it alone, so that no state of the backend is
-    shared between two tokens or two branches. The candidates come from the same pool as the
-    decoder's: they are part of what is compared, not of how fast it is had. For models without a
-    limit on the context, and without `DecodingSettings.partial`.
+    Every distribution is asked for alone. The candidates come from the same pool as the decoder's:
+    they are part of what is compared, not of how fast it is obtained. For models without a limit on
+    the context, and without `DecodingSettings.partial`.
 
     Raises:
         BackendError: the model did not answer.
         SandboxError: the sandbox failed twice on the same program.
     """
     rule = guidance_rule(settings.rule)
-    chooser = TokenChooser(settings.guided_temperature, settings.seed, problem.task_id)
+    sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
     undrafted = evolve(settings, drafts=False)
-    pool = CandidatePool(backend, problem, prompt, undrafted, settings.max_tokens)
-    plain_prompt = backend.encode(prompt.unconditional())
+    pool = CandidatePool(model, problem, prompt, undrafted, settings.max_tokens)
+    unconditional_prompt = await model.encode(prompt.unconditional())
     conditional_prompt: tuple[int, ...] | None = None
     ids: tuple[int, ...] = ()
     line = ""
-    lines_since_refresh = 0
+    lines_since_signal = 0
     started = False
     shown: tuple[SignalEntry, ...] = ()
     while len(ids) < settings.max_tokens:
-        text = prompt.response_prefix + backend.decode(ids)
+        text = prompt.response_prefix + await model.decode(ids)
         span = find_code(text, prompt.layout, problem.entry_point, prompt.given_code)
         if span.end is not None:
             break
@@ -63,12 +62,12 @@ def reference_decode(
             or {
                 GuidanceUnit.TOKEN: True,
                 GuidanceUnit.PREFIX: False,
-                GuidanceUnit.LINE: lines_since_refresh >= settings.refresh,
+                GuidanceUnit.LINE: lines_since_signal >= settings.signal_interval,
             }[settings.unit]
         )
         if guided and due:
-            started, line, lines_since_refresh = True, "", 0
-            pool.refresh(backend.start(plain_prompt + ids), ids, text)
+            started, line, lines_since_signal = True, "", 0
+            await pool.resample(unconditional_prompt, ids, text)
             programs = distinct_programs(
                 (
                     extract_code(
@@ -81,26 +80,26 @@ def reference_decode(
                 ),
                 problem.entry_point,
             )
-            signal = signals.build(problem, programs, settings.signal_tokens, shown)
+            signal = await feedback.signal(problem, programs, settings.signal_tokens, shown)
             shown = signal.entries
-            conditional_prompt = backend.encode(prompt.conditional(signal.text))
+            conditional_prompt = await model.encode(prompt.conditional(signal.text))
 
-        distribution = _next(backend, plain_prompt + ids)
+        distribution = await _next(model, unconditional_prompt + ids)
         if guided and conditional_prompt is not None:
-            conditional = _next(backend, conditional_prompt + ids)
+            conditional = await _next(model, conditional_prompt + ids)
             distribution = rule(distribution, conditional, settings.gamma).distribution
-        token = chooser.choose(distribution, len(ids))
-        if token in backend.end_ids:
+        token = sampler.choose(distribution, len(ids))
+        if token in model.end_ids:
             break
         ids += (token,)
-        added = (prompt.response_prefix + backend.decode(ids))[len(text) :]
+        added = (prompt.response_prefix + await model.decode(ids))[len(text) :]
         line += added
         if "\n" in added:
-            lines_since_refresh += bool(line.strip())
+            lines_since_signal += bool(line.strip())
             line = ""
     return ids
 
 
-def _next(backend: LogprobBackend, ids: tuple[int, ...]) -> TokenLogprobs:
-    [[distribution]] = backend.score([ScoreQuery(backend.start(ids))])
+async def _next(model: Model, ids: tuple[int, ...]) -> Logprobs:
+    [[distribution]] = await model.score([ScoreRequest(ids)], Stage.GUIDED)
     return distribution

@@ -1,4 +1,4 @@
-"""A backend whose every distribution is written down: for tests of whatever stands behind one.
+"""A backend whose every distribution is written down: for tests of whatever uses one.
 
 Its tokens are characters, so a test can say what the model "wants" as text, and the same test runs
 in microseconds.
@@ -11,20 +11,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from attrs import define, field, frozen
+from numpy.typing import NDArray
 
 from egcfg.errors import CapabilityError, ContextOverflowError
 from egcfg.interfaces.backend import (
+    Answer,
     Capabilities,
-    ChatMessage,
     Continuation,
-    FloatArray,
     LogprobBackend,
-    LogprobQuery,
-    SampleQuery,
-    ScoreQuery,
-    TokenLogprobs,
+    LogprobRequest,
+    Logprobs,
+    SampleRequest,
+    ScoreRequest,
     Usage,
 )
+from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 
 __all__ = ["ScriptedBackend", "ScriptedOptions"]
 
@@ -61,16 +62,15 @@ class ScriptedOptions:
 class ScriptedBackend(LogprobBackend):
     """A model over the 128 ASCII characters that follows a script.
 
-    Sampling draws from the scripted distribution with the query's temperature, so that candidates
+    Sampling follows the scripted distribution at the request's temperature, so that candidates
     differ from one another and from the script, but never from one run to the next.
     """
 
     Options = ScriptedOptions
 
     options: ScriptedOptions
-    usage: Usage = field(factory=Usage)
-    scored: list[ScoreQuery] = field(factory=list)
-    """Every score query so far, for tests that ask what was asked."""
+    scored: list[ScoreRequest] = field(factory=list)
+    """Every score request so far, for tests that ask what was asked."""
 
     @property
     def model_name(self) -> str:
@@ -84,8 +84,6 @@ class ScriptedBackend(LogprobBackend):
             top_k=self.options.top_k,
             scores_drafts=self.options.scores_drafts,
             context_length=self.options.context_length if self.options.tells_context else None,
-            chat=True,
-            deterministic=True,
             exact_logprobs=self.options.exact_logprobs,
         )
 
@@ -94,89 +92,85 @@ class ScriptedBackend(LogprobBackend):
         """The null character."""
         return frozenset({END})
 
-    def encode(self, text: str) -> tuple[int, ...]:
+    async def encode(self, prompt: TextPrompt | ChatPrompt) -> Answer[tuple[int, ...]]:
         """One token per character; what is not ASCII becomes a question mark."""
-        return tuple(text.encode("ascii", errors="replace"))
+        return Answer(tuple(prompt.text.encode("ascii", errors="replace")))
 
-    def decode(self, ids: Sequence[int]) -> str:
+    async def decode(self, ids: Sequence[int]) -> Answer[str]:
         """One character per token."""
-        return bytes(ids).decode("ascii")
+        return Answer(_text(ids))
 
-    def render_chat(self, messages: Sequence[ChatMessage]) -> str:
-        """Every message behind its role, then the assistant's."""
-        return "".join(f"<{m['role']}>{m['content']}\n" for m in messages) + "<assistant>"
+    async def count_tokens(self, text: str) -> Answer[int]:
+        """One token per character."""
+        return Answer(len(text))
 
-    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """Follow the script after every prefix of every draft."""
-        results = []
-        for query in queries:
-            if query.draft and not self.options.scores_drafts:
-                raise CapabilityError("this scripted backend takes no drafts")
-            self.scored.append(query)
-            ids = query.sequence.ids + query.draft
-            self._check_length(len(ids))
-            first = len(query.sequence.ids)
-            results.append([self._distribution(ids[:n]) for n in range(first, len(ids) + 1)])
-            self.usage += Usage(forward_passes=1, forward_tokens=1 + len(query.draft))
-        return results
-
-    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
-        """Look the tokens up in the script's distribution."""
-        if not self.options.exact_logprobs:
-            return super().logprobs(queries)
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
+        """Follow the script after every prefix of every draft; a pass for each request."""
         answers = []
-        for query in queries:
-            shares = self._shares(query.sequence.ids)
-            answers.append([float(shares[token]) for token in query.tokens])
-        self.usage += Usage(requests=1)
-        return answers
+        for request in requests:
+            if request.draft and not self.options.scores_drafts:
+                raise CapabilityError("this scripted backend takes no drafts")
+            self.scored.append(request)
+            ids = request.ids + request.draft
+            self._check_length(len(ids))
+            first = len(request.ids)
+            answers.append([self._distribution(ids[:n]) for n in range(first, len(ids) + 1)])
+        tokens = sum(1 + len(request.draft) for request in requests)
+        return Answer(answers, Usage(forward_passes=len(requests), forward_tokens=tokens))
 
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """Draw from the script's distributions."""
-        return [[self._draw(query, row) for row in range(query.count)] for query in queries]
+    async def logprobs(self, requests: Sequence[LogprobRequest]) -> Answer[list[list[float]]]:
+        """Look the tokens up in the script's distribution; one request for all."""
+        if not self.options.exact_logprobs:
+            raise CapabilityError("this scripted backend tells no exact values")
+        shares = [(self._shares(request.ids), request.tokens) for request in requests]
+        values = [[float(values[token]) for token in tokens] for values, tokens in shares]
+        return Answer(values, Usage(requests=1))
 
-    def _draw(self, query: SampleQuery, row: int) -> Continuation:
-        params = query.params
-        generator = np.random.default_rng([params.seed, row])
-        prefix = query.sequence.ids
-        drawn: tuple[int, ...] = ()
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
+        """Sample from the script's distributions; a pass for each token."""
+        sampled = [[self._sample(r, number) for number in range(r.count)] for r in requests]
+        tokens = sum(len(c.ids) + c.finished for continuations in sampled for c in continuations)
+        usage = Usage(forward_passes=tokens, forward_tokens=tokens, output_tokens=tokens)
+        return Answer(sampled, usage)
+
+    def _sample(self, request: SampleRequest, number: int) -> Continuation:
+        params = request.params
+        generator = np.random.default_rng([params.seed, number])
+        sampled: tuple[int, ...] = ()
         finished = False
-        while len(drawn) < params.max_tokens:
-            self._check_length(len(prefix) + len(drawn) + 1)
-            logprobs = _dense(self._distribution(prefix + drawn))
+        while len(sampled) < params.max_tokens:
+            self._check_length(len(request.ids) + len(sampled) + 1)
+            logprobs = _dense(self._distribution(request.ids + sampled))
             token = int(np.argmax(logprobs))
             if params.temperature > 0:
                 weights = np.exp(logprobs / params.temperature)
                 token = int(generator.choice(len(weights), p=weights / weights.sum()))
-            self.usage += Usage(forward_passes=1, forward_tokens=1, output_tokens=1)
             if token == END:
                 finished = True
                 break
-            drawn += (token,)
-            text = self.decode(drawn)
-            lines = params.max_lines
-            if lines is not None and text.count("\n") >= lines:
+            sampled += (token,)
+            text = _text(sampled)
+            if params.max_lines is not None and text.count("\n") >= params.max_lines:
                 break
             if any(stop in text for stop in params.stop):
                 break
-        return Continuation(ids=drawn, text=self.decode(drawn), finished=finished)
+        return Continuation(ids=sampled, text=_text(sampled), finished=finished)
 
-    def _distribution(self, ids: tuple[int, ...]) -> TokenLogprobs:
+    def _distribution(self, ids: tuple[int, ...]) -> Logprobs:
         logprobs = self._shares(ids)
         if self.options.top_k is None:
-            return TokenLogprobs(logprobs)
+            return Logprobs(logprobs)
         top = np.argsort(-logprobs, kind="stable")[: self.options.top_k]
-        return TokenLogprobs(logprobs[top], top)
+        return Logprobs(logprobs[top], top)
 
-    def _shares(self, ids: tuple[int, ...]) -> FloatArray:
+    def _shares(self, ids: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the log-probability of every character after `ids`."""
-        text = self.decode(ids)
-        wanted = self.options.script(text)[:1]
+        wanted = self.options.script(_text(ids))[:1]
         # The same text has the same distribution in every process, whatever the hash seed.
         seed = int.from_bytes(hashlib.blake2b(bytes(ids), digest_size=8).digest())
         shares = np.random.default_rng(seed).dirichlet(np.ones(128)) * self.options.noise
         shares[ord(wanted) if wanted else END] += 1.0 - self.options.noise
-        logprobs: FloatArray = np.log(shares)
+        logprobs: NDArray[np.float64] = np.log(shares)
         return logprobs
 
     def _check_length(self, needed: int) -> None:
@@ -185,9 +179,11 @@ class ScriptedBackend(LogprobBackend):
             raise ContextOverflowError(needed, context)
 
 
-def _dense(cut: TokenLogprobs) -> FloatArray:
-    if cut.ids is None:
-        return cut.logprobs
+def _text(ids: Sequence[int]) -> str:
+    return bytes(ids).decode("ascii")
+
+
+def _dense(cut: Logprobs) -> NDArray[np.float64]:
     dense = np.full(128, -np.inf)
-    dense[cut.ids] = cut.logprobs
+    dense[slice(None) if cut.ids is None else cut.ids] = cut.values
     return dense

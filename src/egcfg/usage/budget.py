@@ -1,33 +1,22 @@
-"""What work with a model may cost: limits, and the meter that holds a backend to them.
+"""What work with a model may cost: limits, and the meter that holds its users to them.
 
-The meter is read before every question to the model, so what is spent goes beyond a limit by one
-question at most (with the endpoint's retries of it), in each process that works at that moment.
+The meter is read before every request to the model, so what is spent goes beyond a limit by the
+requests in flight at most (with the endpoint's retries of them), in each process that works at that
+moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from attrs import define, field, frozen, validators
 
 from egcfg.errors import BudgetError, ConfigError, UsageError
-from egcfg.forwarding import ForwardingBackend
-from egcfg.interfaces.backend import (
-    Continuation,
-    LogprobBackend,
-    LogprobQuery,
-    SampleQuery,
-    ScoreQuery,
-    TokenLogprobs,
-    Usage,
-)
+from egcfg.interfaces.backend import Usage
 from egcfg.usage.prices import Prices
 
-__all__ = ["Budget", "Ledger", "Meter", "MeteredBackend", "Spending", "count_text"]
+__all__ = ["Budget", "Ledger", "Meter", "Spending", "count_text"]
 
-Q = TypeVar("Q")
-A = TypeVar("A")
 NO_PRICES = (
     "a limit on the cost needs prices; give them per million tokens: "
     "--prices input=0.2,cached_input=0.1,output=0.6, or the table [prices] in egcfg.toml"
@@ -63,7 +52,7 @@ class Budget:
         return any(limit is not None for _, _, limit in self._limits(Usage()))
 
     def check(self, spent: Usage) -> None:
-        """See that another question may be asked.
+        """See that another request may be sent.
 
         Raises:
             BudgetError: a limit is reached; the message says which, and how far.
@@ -110,8 +99,8 @@ class Spending:
     """Where a meter stands.
 
     Attributes:
-        before: what had been spent when it was made.
-        here: what its own backend spent since.
+        before: what had been spent when the meter was made.
+        here: what its own users spent since.
         elsewhere: what other processes spent since.
     """
 
@@ -126,7 +115,7 @@ class Spending:
 
 
 class Ledger(Protocol):
-    """Where a meter keeps what its backend spent, and reads what others did."""
+    """Where a meter keeps what its users spent, and reads what others did."""
 
     def others(self) -> Usage:
         """Return what everybody else spent, now and earlier."""
@@ -137,17 +126,15 @@ class Ledger(Protocol):
 
 @define
 class Meter:
-    """Counts what a backend spends, and stops it where a budget ends.
+    """Counts what is spent, and ends it where a budget does.
 
     Attributes:
         budget: the limits.
         ledger: shares what is spent with other processes and later ones; None: nobody else counts.
-        since: totals of the backend that are none of this meter's business.
     """
 
     budget: Budget = field(factory=Budget)
     ledger: Ledger | None = None
-    since: Usage = field(factory=Usage)
     _here: Usage = field(factory=Usage, init=False)
     _before: Usage = field(init=False)
 
@@ -160,20 +147,18 @@ class Meter:
         others = self._others()
         return Spending(before=self._before, here=self._here, elsewhere=others - self._before)
 
-    def note(self, usage: Usage) -> None:
-        """Take note of the running totals of the backend."""
-        spent = usage - self.since
-        if spent != self._here:
-            self._here = spent
-            # With a limit others must know at once how much of it is left.
-            self._keep(at_once=self.budget.limited)
+    def add(self, spent: Usage) -> None:
+        """Count what one request cost."""
+        self._here += spent
+        # With a limit others must know at once how much of it is left.
+        self._keep(at_once=self.budget.limited)
 
     def settle(self) -> None:
         """Keep what was spent up to now."""
         self._keep(at_once=True)
 
     def check(self) -> None:
-        """See that another question may be asked.
+        """See that another request may be sent.
 
         Raises:
             BudgetError: a limit is reached.
@@ -194,52 +179,6 @@ class Meter:
 
     def _others(self) -> Usage:
         return Usage() if self.ledger is None else self.ledger.others()
-
-
-class MeteredBackend(ForwardingBackend):
-    """A backend that asks a meter before each question, and tells it afterwards.
-
-    Args:
-        backend: answers the questions.
-        meter: counts them.
-    """
-
-    def __init__(self, backend: LogprobBackend, meter: Meter) -> None:
-        super().__init__(backend)
-        self.meter = meter
-
-    def score(self, queries: Sequence[ScoreQuery]) -> list[list[TokenLogprobs]]:
-        """As the backend does.
-
-        Raises:
-            BudgetError: a limit is reached; nothing was asked.
-        """
-        return self._metered(self.backend.score, queries)
-
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        """As the backend does.
-
-        Raises:
-            BudgetError: a limit is reached; nothing was asked.
-        """
-        return self._metered(self.backend.sample, queries)
-
-    def logprobs(self, queries: Sequence[LogprobQuery]) -> list[list[float]]:
-        """As the backend does.
-
-        Raises:
-            BudgetError: a limit is reached; nothing was asked.
-        """
-        return self._metered(self.backend.logprobs, queries)
-
-    def _metered(self, ask: Callable[[Sequence[Q]], list[A]], queries: Sequence[Q]) -> list[A]:
-        # What is asked besides questions (a probe, a template) was spent, too.
-        self.meter.note(self.backend.usage)
-        self.meter.check()
-        try:
-            return ask(queries)
-        finally:
-            self.meter.note(self.backend.usage)
 
 
 def count_text(amount: float) -> str:

@@ -82,7 +82,7 @@ class FolderLedger:
             return
         self._noted_at = now
         data = orjson.dumps(attrs.asdict(usage), option=orjson.OPT_INDENT_2)
-        # The next question replaces it: a disk that loses power may lose the last moment.
+        # The next note replaces it: a disk that loses power may lose the last moment.
         write_atomically(self.folder / self._name, data, durable=False)
 
     def _look_at(self, entry: os.DirEntry[str]) -> None:

@@ -1,4 +1,4 @@
-"""Servers on loopback to test endpoints against: a model behind one, and faults in front of it."""
+"""Servers on loopback to test endpoints against: one that serves a model, and its faults."""
 
 from __future__ import annotations
 

@@ -58,10 +58,10 @@ def _short(rows: list[dict[str, Any]]) -> None:
 
 
 def _shifted(rows: list[dict[str, Any]]) -> None:
-    """Give each token the values of the one behind it."""
+    """Give each token the values of the one after it."""
     names = [{name: row[name] for name in ("token", "token_id")} for row in rows]
-    behind = [*rows[1:], rows[-1]]
-    values = [{name: row[name] for name in ("logprob", "top_logprobs")} for row in behind]
+    following = [*rows[1:], rows[-1]]
+    values = [{name: row[name] for name in ("logprob", "top_logprobs")} for row in following]
     rows[:] = [name | value for name, value in zip(names, values, strict=True)]
 
 
@@ -99,14 +99,14 @@ FAULTS: Mapping[str, Fault] = {
 
 @define
 class Faulty:
-    """Stands in front of a server, and spoils a share of its answers at random.
+    """A server that spoils a share of another one's answers at random.
 
     Attributes:
         answer: the server.
         share: of the answers that are spoilt.
         faults: what happens to them.
-        seed: of the draws.
-        happened: how often each fault was drawn.
+        seed: of what happens at random.
+        happened: how often each fault happened.
     """
 
     answer: Callable[[dict[str, Any]], Answer]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import threading
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,23 +18,25 @@ from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import (
     Continuation,
     LogprobBackend,
-    SampleQuery,
+    Logprobs,
+    SampleRequest,
     SamplingParams,
-    ScoreQuery,
-    TokenLogprobs,
-    TokenSequence,
+    ScoreRequest,
 )
+from egcfg.interfaces.prompt import TextPrompt
 from egcfg_backends_fireworks.testing.loopback import Answer
 
 __all__ = ["ServedModel"]
 
-KEPT = 4
-"""Sequences kept per cache key."""
+KEPT = 32
+"""Prompts kept per cache key."""
 
 
 @define
 class ServedModel:
     """Answers completion requests by asking a dense backend, one request at a time.
+
+    The backend is opened at the first request, on an event loop that is this object's own.
 
     Prompts are text or token ids, one or several; ``n``, ``echo`` and ``echo_last``, both shapes of
     log-probabilities, ``token_ids`` and ``prompt_token_ids``, ``raw_output``, and a usage that
@@ -46,8 +52,18 @@ class ServedModel:
     backend: LogprobBackend
     most_alternatives: int = 5
     requests: list[dict[str, Any]] = field(factory=list)
-    _kept: dict[str, list[TokenSequence]] = field(factory=dict, init=False, repr=False)
+    _kept: dict[str, deque[tuple[int, ...]]] = field(factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False, repr=False)
+    _opened: bool = field(default=False, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        weakref.finalize(self, self._loop.close)
+
+    def close(self) -> None:
+        """Close the backend."""
+        with self._lock:
+            self._loop.run_until_complete(_value(self.backend.close()))
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         """Answer one request."""
@@ -56,7 +72,8 @@ class ServedModel:
             refusal = self._refusal(request)
             if not refusal:
                 try:
-                    return Answer(json.dumps(self._completion(request)).encode())
+                    completion = self._loop.run_until_complete(self._completion(request))
+                    return Answer(json.dumps(completion).encode())
                 except ContextOverflowError as error:
                     refusal = (
                         f"The prompt is too long: {error.needed}, "
@@ -71,20 +88,24 @@ class ServedModel:
             return "n must be between 1 and 128"
         return "logit_bias is not taken" if request.get("logit_bias") else ""
 
-    def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
-        prompts = [self._ids(prompt) for prompt in _prompts(request["prompt"])]
-        sequences, cached = self._sequences(prompts, request.get("prompt_cache_key", ""))
+    async def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
+        if not self._opened:
+            await _value(self.backend.open())
+            self._opened = True
+        prompts = [await self._ids(prompt) for prompt in _prompts(request["prompt"])]
+        cached = self._cached(prompts, request.get("prompt_cache_key", ""))
         params = SamplingParams(
             temperature=request.get("temperature", 1.0),
             top_p=request.get("top_p", 1.0),
             max_tokens=request["max_tokens"],
             seed=request.get("seed", 0),
         )
-        queries = [SampleQuery(each, request.get("n", 1), params) for each in sequences]
+        wanted = [SampleRequest(ids, request.get("n", 1), params) for ids in prompts]
+        sampled = (await _value(self.backend.sample(wanted))).value
         choices: list[dict[str, Any]] = []
-        for sequence, drawn in zip(sequences, self.backend.sample(queries), strict=True):
-            for continuation in drawn:
-                choice = self._choice(request, sequence, continuation)
+        for ids, continuations in zip(prompts, sampled, strict=True):
+            for continuation in continuations:
+                choice = await self._choice(request, ids, continuation)
                 choices.append({"index": len(choices), **choice})
         sent = sum(map(len, prompts))
         return {
@@ -100,54 +121,41 @@ class ServedModel:
             },
         }
 
-    def _ids(self, prompt: str | list[int]) -> tuple[int, ...]:
-        return self.backend.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
+    async def _ids(self, prompt: str | list[int]) -> tuple[int, ...]:
+        if not isinstance(prompt, str):
+            return tuple(prompt)
+        ids: tuple[int, ...] = (await _value(self.backend.encode(TextPrompt((prompt,))))).value
+        return ids
 
-    def _sequences(
-        self, prompts: Sequence[tuple[int, ...]], key: str
-    ) -> tuple[list[TokenSequence], int]:
-        """Return a sequence for each prompt, the one that shares most with it if any is free."""
-        kept = self._kept.setdefault(key, [])
-        chosen: list[TokenSequence] = []
-        cached = 0
-        for ids in prompts:
-            free = [s for s in kept if not any(s is other for other in chosen)]
-            best = max(free, key=lambda s, ids=ids: _shared(s.ids, ids), default=None)  # type: ignore[misc]
-            shared = 0 if best is None else min(_shared(best.ids, ids), len(ids) - 1)
-            if best is None or (not shared and len(kept) < KEPT):
-                best = self.backend.start(ids)
-                kept.append(best)
-            cached += shared
-            best.ids = ids
-            chosen.append(best)
-        return chosen, cached
+    def _cached(self, prompts: Sequence[tuple[int, ...]], key: str) -> int:
+        """Return how many tokens of the prompts are kept under their key, and keep them."""
+        kept = self._kept.setdefault(key, deque(maxlen=KEPT))
+        shared = [max((_shared(ids, other) for other in kept), default=0) for ids in prompts]
+        kept.extend(prompts)
+        return sum(min(count, len(ids) - 1) for count, ids in zip(shared, prompts, strict=True))
 
-    def _choice(
-        self, request: dict[str, Any], sequence: TokenSequence, drawn: Continuation
+    async def _choice(
+        self, request: dict[str, Any], ids: tuple[int, ...], sampled: Continuation
     ) -> dict[str, Any]:
-        ids = sequence.ids
         last = request.get("echo_last", len(ids) - 1 if request.get("echo") else 0)
         last = min(last, len(ids) - 1)
-        echoed = ids[len(ids) - last :]
-        end = (min(self.backend.end_ids),) if drawn.finished else ()
-        generated = (*drawn.ids, *end)
+        before, echoed = ids[: len(ids) - last], ids[len(ids) - last :]
+        end = (min(self.backend.end_ids),) if sampled.finished else ()
+        generated = (*sampled.ids, *end)
         tokens = (*echoed, *generated)
-        sequence.ids = ids[: len(ids) - last]
-        [distributions] = self.backend.score([ScoreQuery(sequence, tokens[:-1])])
-        sequence.ids = ids
+        scored = await _value(self.backend.score([ScoreRequest(before, tokens[:-1])]))
         rows = [
-            self._row(token, distribution, _alternatives(request))
-            for token, distribution in zip(tokens, distributions, strict=True)
+            await self._row(token, distribution, _alternatives(request))
+            for token, distribution in zip(tokens, scored.value[0], strict=True)
         ]
-        first = ids[: len(ids) - last] if request.get("echo") else ()
-        text = self.backend.decode((*echoed, *drawn.ids))
+        text = await self._text((*echoed, *sampled.ids))
         if request.get("echo"):  # the prompt's first token has nothing before it
-            rows.insert(0, self._named(first[0]) | {"logprob": None, "top_logprobs": []})
-            text = self.backend.decode(first) + text
+            rows.insert(0, await self._named(ids[0]) | {"logprob": None, "top_logprobs": []})
+            text = await self._text(before) + text
         content = {"content": rows}
         choice: dict[str, Any] = {
             "text": text,
-            "finish_reason": "stop" if drawn.finished else "length",
+            "finish_reason": "stop" if sampled.finished else "length",
             "logprobs": content if request.get("logprobs") is True else _arrays(rows),
             "generated": generated,
         }
@@ -156,24 +164,32 @@ class ServedModel:
         if request.get("raw_output"):
             choice["raw_output"] = {
                 "prompt_token_ids": list(ids),
-                "completion": self.backend.decode(drawn.ids),
+                "completion": await self._text(sampled.ids),
                 "completion_token_ids": list(generated),
                 "completion_logprobs": content,
             }
         return choice
 
-    def _row(self, token: int, distribution: TokenLogprobs, count: int) -> dict[str, Any]:
-        top = np.argsort(-distribution.logprobs, kind="stable")[:count]
-        return self._valued(token, distribution) | {
-            "top_logprobs": [self._valued(int(other), distribution) for other in top]
+    async def _row(self, token: int, distribution: Logprobs, count: int) -> dict[str, Any]:
+        top = np.argsort(-np.asarray(distribution.values), kind="stable")[:count]
+        return await self._valued(token, distribution) | {
+            "top_logprobs": [await self._valued(int(other), distribution) for other in top]
         }
 
-    def _valued(self, token: int, distribution: TokenLogprobs) -> dict[str, Any]:
-        return self._named(token) | {"logprob": float(distribution.logprobs[token])}
+    async def _valued(self, token: int, distribution: Logprobs) -> dict[str, Any]:
+        return await self._named(token) | {"logprob": float(distribution.values[token])}
 
-    def _named(self, token: int) -> dict[str, Any]:
-        text = self.backend.decode([token])
-        return {"token": text, "token_id": token}
+    async def _named(self, token: int) -> dict[str, Any]:
+        return {"token": await self._text((token,)), "token_id": token}
+
+    async def _text(self, ids: Sequence[int]) -> str:
+        text: str = (await _value(self.backend.decode(ids))).value
+        return text
+
+
+async def _value(answer: Any) -> Any:
+    """Return what a method of a backend answers, whether it is a coroutine or not."""
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _prompts(prompt: Any) -> list[Any]:

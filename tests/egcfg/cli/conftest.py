@@ -17,9 +17,15 @@ from typing import NamedTuple
 import pytest
 from attrs import frozen
 
-from egcfg import plugins
 from egcfg.cli.program import invoke
+from egcfg.plugins.registry import registry
 
+# Ctrl-C works in the program also where whoever runs the tests ignores it, as a shell does that
+# starts them in the background.
+PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.{handler}); "
+    "from egcfg.cli import main; main()"
+)
 HERE = Path(__file__).parent
 PROBLEMS = [
     {"task_id": "square", "description": "Square x.", "tests": ["assert f(3) == 9"]},
@@ -68,7 +74,7 @@ def egcfg(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLUMNS", "100")
-    plugins.registry.cache_clear()
+    registry.cache_clear()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
 
@@ -78,7 +84,7 @@ def egcfg(
         return Ran(status, *capsys.readouterr())
 
     yield run
-    plugins.registry.cache_clear()
+    registry.cache_clear()
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -87,9 +93,11 @@ def egcfg(
 def start(site: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start the program as a process of its own, in an empty folder."""
 
-    def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def popen(
+        *arguments: str, sigint: str = "default_int_handler", **environment: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "egcfg", *arguments],
+            [sys.executable, "-c", PROGRAM.format(handler=sigint), *arguments],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(site), "COLUMNS": "100", **environment},
             stdout=subprocess.PIPE,

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.options import HFOptions
-
 HIDDEN = {
     "task_id": "third",
     "description": "Third of x.",
@@ -48,33 +45,34 @@ def test_a_dry_run_asks_no_server_and_writes_nothing(
     assert ran.out.count("[... the signal: candidates and what happened when they ran") == 4
     assert "Square x." in ran.out
     assert "987654" not in ran.out
-    assert "prompt tokens are estimated from lengths" in ran.out
-    assert "chat template is not at hand" in ran.out
+    assert "chats are shown without the model's template" in ran.out
+    assert "an estimate, by the lengths of prompts" in ran.out
     assert "12 units, 0 of them done; the other 12 may take about" in ran.out
-    ways = re.findall(
-        r"  where .*: (\d+) requests, (\d+) tokens in, (\d+) tokens out, cost (.*) \(", ran.out
+    (told,) = re.findall(
+        r"^  (\d+) rounds .*, (\d+) tokens in, (\d+) tokens out, cost (\S+) ", ran.out, re.M
     )
-    assert len(ways) == 2
-    for _, sent, generated, cost in ways:
-        assert float(cost) == pytest.approx((int(sent) + int(generated)) / 10_000, rel=0.01)
-    assert int(ways[0][0]) < int(ways[1][0]), "an echo saves requests"
+    rounds, sent, generated = map(int, told[:3])
+    assert 0 < rounds < generated < sent
+    assert float(told[3]) == pytest.approx((sent + generated) / 10_000, rel=0.01)
     assert "0 of 9 requests" in ran.out
 
 
-def test_a_local_tokenizer_counts_exactly(egcfg: Callable[..., Any], tiny_llama: Path) -> None:
-    ran = egcfg(
-        "--dataset", "mine.jsonl", "--model", str(tiny_llama), "-p", "long_code", "--dry-run"
-    )
+def test_a_prompt_is_shown_whole_with_about_its_tokens(egcfg: Callable[..., Any]) -> None:
+    base = ("--dataset", "mine.jsonl", "--backend", "scripted", "--model", "m")
+    ran = egcfg(*base, "-p", "long_code", "-g", "0", "--dry-run")
 
     assert ran.status == 0, ran.err
-    assert "prompt tokens are counted by the model's tokenizer" in ran.out
-    assert re.search(r"  on this machine: \d+ tokens in, \d+ tokens out", ran.out)
+    assert "template" not in ran.out
     assert "for the cost give prices: --prices" in ran.out
-    title, text = re.findall(r"^=== (.*?)\n(.*?)\n(?==== )", ran.out, re.M | re.S)[0]
-    with HFBackend(HFOptions(model=str(tiny_llama), device="cpu")) as backend:
-        # One line end is put behind a prompt that has none.
-        counts = {backend.count_tokens(text), backend.count_tokens(text.removesuffix("\n"))}
-    assert int(title.partition(" (")[2].partition(" tokens")[0]) in counts
+    shown = re.findall(
+        r"^=== [^\n]*: unconditional \(about (\d+) tokens\)\n(.*?)\n\n(?====|an estimate)",
+        ran.out,
+        re.M | re.S,
+    )
+    assert len(shown) == 2
+    for tokens, text in shown:
+        assert text.endswith("```python")
+        assert int(tokens) == pytest.approx(len(text) / 3.5, abs=2)
 
 
 def test_what_is_done_is_not_expected_again(egcfg: Callable[..., Any]) -> None:

@@ -137,9 +137,12 @@ def test_a_real_model_runs_the_main_job(
     ran = egcfg(*arguments, "--tracer", "minimal", "--results-dir", "out")
 
     assert ran.status == 0, ran.err
-    files = list((tmp_path / "out" / "mine" / tiny_llama.name).rglob("task_id=*.json"))
-    assert len(files) == 2
-    assert all(json.loads(file.read_text())["stats"]["output_tokens"] > 0 for file in files)
+    files = sorted((tmp_path / "out" / "mine" / tiny_llama.name).rglob("task_id=*.json"))
+    first, second = (json.loads(file.read_text()) for file in files)
+    assert first["stats"]["output_tokens"] > 0
+    # No code was reached, so that nothing was guided: the model has it all from the first unit.
+    assert len(first["response"]) > 12
+    assert second["response"] == first["response"]
 
 
 @pytest.mark.usefixtures("problems")
@@ -200,6 +203,42 @@ def test_an_interrupted_run_says_how_to_resume_and_does(
 
 
 @pytest.mark.usefixtures("problems")
+def test_where_ctrl_c_is_ignored_on_entry_it_stays_ignored(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05")
+    child = start("run", *BASE, *slow, sigint="SIG_IGN")
+    _wait_for(lambda: any((tmp_path / "results").rglob("task_id=square*.json")))
+
+    os.killpg(child.pid, signal.SIGINT)
+    _, err = child.communicate()
+
+    assert child.returncode == 0, err
+    assert "[2/2] task double" in err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("problems")
+def test_a_second_signal_ends_the_process_at_once(
+    start: Callable[..., subprocess.Popen[str]], number: signal.Signals, status: int
+) -> None:
+    # The model holds the event loop for longer than the test waits, and says when it begins.
+    slow = ("-o", "backend.stubborn=true", "-o", "backend.seconds_per_question=600")
+    child = start("run", *BASE, "-g", "0", *slow, "-o", "backend.noisy=true")
+    assert child.stdout is not None
+    child.stdout.readline()
+
+    def ended() -> bool:
+        child.send_signal(number)
+        time.sleep(0.2)
+        return child.poll() is not None
+
+    _wait_for(ended)
+    child.communicate()
+    assert child.returncode == status
+
+
+@pytest.mark.usefixtures("problems")
 def test_a_wrong_option_can_be_corrected(egcfg: Callable[..., Any], tmp_path: Path) -> None:
     wrong = egcfg(*BASE, "-o", "backend.seconds_per_question=soon")
 
@@ -255,7 +294,7 @@ def test_a_key_is_in_nothing_that_a_run_writes(
     assert set(endpoint.keys) == {f"Bearer {KEY}"}
     assert KEY not in ran.out + ran.err
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert any(file.name == ".settings.json" for file in files)
+    assert any(file.name == ".provenance.json" for file in files)
     assert any(file.name.startswith("task_id=") for file in files)
     for file in files:
         assert KEY.encode() not in file.read_bytes(), file

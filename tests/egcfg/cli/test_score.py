@@ -144,7 +144,7 @@ def test_wrong_usage_is_told_before_anything_is_judged(
 def test_a_sandbox_that_misjudges_stops_it_before_a_sample(
     egcfg: Callable[..., Any], files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def misjudge(_sandbox: Sandbox) -> None:
+    async def misjudge(_sandbox: Sandbox) -> None:
         raise SandboxError("the sandbox judges a wrong program as passed")
 
     monkeypatch.setattr(Sandbox, "canary", misjudge)

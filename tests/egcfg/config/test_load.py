@@ -16,17 +16,22 @@ from hypothesis import strategies as st
 
 from egcfg.cli.terminal import printable_json
 from egcfg.config import RunConfig, SandboxMode, load_config
-from egcfg.config.load import EffectiveConfig, merge
+from egcfg.config.load import (
+    ConfigSource,
+    EffectiveConfig,
+    from_environment,
+    from_file,
+    from_flags,
+    merge,
+)
 from egcfg.config.render import to_json, to_text, to_toml
 from egcfg.config.schema import SIGNAL_AXES, OptionValue, settings
 from egcfg.config.secrets import looks_secret
-from egcfg.config.session import from_session, from_signals
-from egcfg.config.sources import Layer, from_environment, from_file, from_flags
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ConfigError
 from egcfg.plugins.hookspecs import Kind
-from egcfg.runs.config_string import SignalConfig
-from egcfg.runs.plan import signal_configs
+from egcfg.runs.config_string import SignalConfig, signal_configs
+from egcfg.runs.legacy import read_session, read_signals
 
 
 @pytest.fixture(autouse=True)
@@ -201,9 +206,9 @@ def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
 
 
 def test_other_programs_variables_are_left_alone() -> None:
-    layer = from_environment({"PATH": "/bin", "EGCFG_DEBUG": "1", "EGCFG_STRICT_PLUGINS": "1"})
+    source = from_environment({"PATH": "/bin", "EGCFG_DEBUG": "1", "EGCFG_STRICT_PLUGINS": "1"})
 
-    assert layer.values == {}
+    assert source.values == {}
 
 
 # --- options of components ----------------------------------------------------------------------
@@ -409,7 +414,7 @@ def test_session_files_stand_between_file_and_environment(tmp_path: Path) -> Non
 
     effective = load_config(
         file=file,
-        session=[from_session(session), from_signals(signals)],
+        session=[read_session(session), read_signals(signals)],
         environment={"EGCFG_MODEL": "of-environment"},
     )
 
@@ -435,7 +440,7 @@ def test_what_a_session_says_to_no_endpoint_is_named(
     session = tmp_path / "session_config.json"
     session.write_text(json.dumps({"retries_count": 3, "top_probs": 5, **deployment}))
 
-    assert from_session(session).options == ()
+    assert read_session(session).options == ()
 
     told = {(r.levelname, key) for r in caplog.records for key in TOLD if repr(key) in r.message}
     assert told == {(level, key) for key in TOLD}
@@ -527,7 +532,7 @@ def test_what_is_shown_reads_back_and_holds_nothing_that_drives_a_terminal(
     values: dict[str, Any], component: str, name: str, value: str
 ) -> None:
     option = OptionValue(kind=Kind.TRACER, component=component, name=name, value=value)
-    effective = merge([from_flags(values), Layer(options=(option,))])
+    effective = merge([from_flags(values), ConfigSource(options=(option,))])
 
     as_toml, as_json = to_toml(effective), printable_json(to_json(effective))
 

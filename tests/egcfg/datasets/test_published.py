@@ -33,7 +33,7 @@ class TestQuickstart:
             assert len(problem.visible_tests) == 3
             assert 2 <= len(problem.hidden_tests) <= 3
             assert not set(problem.visible_tests) & set(problem.hidden_tests)
-            assert len(problem.visible_calls) == 3
+            assert len(problem.executions("")) == 3
 
     def test_every_problem_can_be_solved(self) -> None:
         solutions = Path(__file__).with_name("quickstart_solutions.py").read_text()
@@ -55,7 +55,7 @@ class TestHumanEval:
         assert [p.task_id for p in problems] == [f"HumanEval/{n}" for n in range(164)]
         assert all(isinstance(test, CheckTest) for p in problems for test in p.hidden_tests)
         assert sum(bool(p.visible_tests) for p in problems) == 152
-        assert problems[2].visible_calls == ("truncate_number(3.5)",)
+        assert [run.call for run in problems[2].executions("")] == ["truncate_number(3.5)"]
 
     def test_without_the_wheel_it_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import pytest
 from attrs import define, evolve, field
 
 from egcfg.decoding.candidates import Candidate, CandidatePool
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.backend import Continuation, SampleQuery
+from egcfg.interfaces.backend import Answer, Continuation, SampleRequest
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
 from egcfg.interfaces.prompt import CodeLayout, Prompt
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.model import Model
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 PROBLEM = Problem(
     task_id="t/1",
@@ -20,6 +26,7 @@ PROBLEM = Problem(
     hidden_tests=[AssertTest("assert f(41) == 42")],
 )
 PROMPT = Prompt(before="Add one.\n", after="", signal_header="", layout=CodeLayout.FENCED)
+START = PROMPT.unconditional().text
 ANSWER = "a = 1\nb = 2\nc = 3\nd = 4\n```\n"
 
 
@@ -27,133 +34,126 @@ ANSWER = "a = 1\nb = 2\nc = 3\nd = 4\n```\n"
 class Recording(ScriptedBackend):
     """Remembers what it was asked to sample."""
 
-    sampled: list[SampleQuery] = field(factory=list)
+    sampled: list[SampleRequest] = field(factory=list)
 
-    def sample(self, queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        self.sampled += queries
-        return super().sample(queries)
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
+        self.sampled += requests
+        return await super().sample(requests)
 
 
-def model(answer: str = ANSWER, noise: float = 1e-6) -> Recording:
-    start = PROMPT.unconditional()
-    script = lambda text: answer[len(text) - len(start) :]  # noqa: E731
+def encode(text: str) -> tuple[int, ...]:
+    return tuple(text.encode())
+
+
+def backend(answer: str = ANSWER, noise: float = 1e-6) -> Recording:
+    script = lambda text: answer[len(text) - len(START) :]  # noqa: E731
     return Recording(ScriptedOptions(script=script, noise=noise))
 
 
-def pool(backend: Recording, problem: Problem = PROBLEM, **values: object) -> CandidatePool:
-    return CandidatePool(backend, problem, PROMPT, DecodingSettings(**values), 100)
+def pool(
+    backend: Recording, problem: Problem = PROBLEM, prompt: Prompt = PROMPT, **values: Any
+) -> CandidatePool:
+    model = Model(OpenComponent(Kind.BACKEND, backend, "the backend"), problem.task_id)
+    return CandidatePool(model, problem, prompt, DecodingSettings(**values), 100)
 
 
-def refresh(backend: Recording, candidates: CandidatePool, text: str) -> list[SampleQuery]:
-    """Bring the pool to a response of `text`; return what was asked for."""
-    ids = backend.encode(text)
-    before = len(backend.sampled)
-    prompt = backend.encode(PROMPT.unconditional())
-    candidates.refresh(backend.start(prompt + ids), ids, text)
-    return backend.sampled[before:]
+Resample = Callable[[Recording, CandidatePool, str], list[SampleRequest]]
 
 
-def test_the_first_candidates_are_all_sampled_at_once() -> None:
-    backend = model()
-    candidates = pool(backend, candidates=3, horizon=2)
-    [query] = refresh(backend, candidates, "")
-    assert query.count == 3
+@pytest.fixture
+def resample(run: Run) -> Resample:
+    """Bring a pool to a response of some text; return what was asked for."""
+
+    def resample_one(
+        backend: Recording, candidates: CandidatePool, text: str
+    ) -> list[SampleRequest]:
+        before = len(backend.sampled)
+        run(candidates.resample(encode(START), encode(text), text))
+        return backend.sampled[before:]
+
+    return resample_one
+
+
+def test_the_first_candidates_are_all_sampled_at_once(resample: Resample) -> None:
+    scripted = backend()
+    candidates = pool(scripted, candidates=3, horizon=2)
+    [request] = resample(scripted, candidates, "")
+    assert request.count == 3
     assert [c.text for c in candidates.candidates] == ["a = 1\nb = 2\n"] * 3
 
 
-def test_candidates_that_the_response_follows_are_extended_by_a_line() -> None:
-    backend = model()
-    candidates = pool(backend, candidates=3, horizon=2)
-    refresh(backend, candidates, "")
-    queries = refresh(backend, candidates, "a = 1\n")
-    assert [(query.count, query.params.max_lines) for query in queries] == [(1, 1)] * 3
+def test_candidates_that_the_response_follows_are_extended_by_a_line(resample: Resample) -> None:
+    scripted = backend()
+    candidates = pool(scripted, candidates=3, horizon=2)
+    resample(scripted, candidates, "")
+    requests = resample(scripted, candidates, "a = 1\n")
+    assert [(request.count, request.params.max_lines) for request in requests] == [(1, 1)] * 3
     assert [c.text for c in candidates.candidates] == ["b = 2\nc = 3\n"] * 3
-    assert len({query.params.seed for query in queries}) == 3
+    assert len({request.params.seed for request in requests}) == 3
 
 
-def test_candidates_that_diverged_are_sampled_anew_behind_the_others() -> None:
-    backend = model()
-    candidates = pool(backend, candidates=2, horizon=2)
-    refresh(backend, candidates, "")
-    other = Candidate(backend.encode("x = 9\ny = 8\n"), "x = 9\ny = 8\n", ended=False)
+def test_candidates_that_diverged_are_sampled_anew_after_the_others(resample: Resample) -> None:
+    scripted = backend()
+    candidates = pool(scripted, candidates=2, horizon=2)
+    resample(scripted, candidates, "")
+    other = Candidate(encode("x = 9\ny = 8\n"), "x = 9\ny = 8\n", ended=False)
     candidates.candidates = (other, candidates.candidates[0])
-    queries = refresh(backend, candidates, "a = 1\n")
-    assert [(query.count, query.params.max_lines) for query in queries] == [(1, 1), (1, 2)]
+    requests = resample(scripted, candidates, "a = 1\n")
+    assert [(request.count, request.params.max_lines) for request in requests] == [(1, 1), (1, 2)]
     assert [c.text for c in candidates.candidates] == ["b = 2\nc = 3\n"] * 2
 
 
-def test_without_reuse_every_candidate_is_sampled_anew() -> None:
-    backend = model()
-    candidates = pool(backend, candidates=3, horizon=2, reuse_candidates=False)
-    refresh(backend, candidates, "")
-    [query] = refresh(backend, candidates, "a = 1\n")
-    assert (query.count, query.params.max_lines) == (3, 2)
+def test_without_reuse_every_candidate_is_sampled_anew(resample: Resample) -> None:
+    scripted = backend()
+    candidates = pool(scripted, candidates=3, horizon=2, reuse_candidates=False)
+    resample(scripted, candidates, "")
+    [request] = resample(scripted, candidates, "a = 1\n")
+    assert (request.count, request.params.max_lines) == (3, 2)
 
 
-def test_a_candidate_that_has_ended_is_kept_and_asked_nothing() -> None:
-    backend = model("a = 1\n```\nprose")
-    candidates = pool(backend, candidates=2, horizon=4)
-    refresh(backend, candidates, "")
+def test_a_candidate_that_has_ended_is_kept_and_asked_nothing(resample: Resample) -> None:
+    scripted = backend("a = 1\n```\nprose")
+    candidates = pool(scripted, candidates=2, horizon=4)
+    resample(scripted, candidates, "")
     assert all(c.ended for c in candidates.candidates)
-    assert refresh(backend, candidates, "a = 1\n") == []
+    assert resample(scripted, candidates, "a = 1\n") == []
     assert [c.text for c in candidates.candidates] == ["```"] * 2
 
 
-def test_a_stop_text_that_began_in_an_earlier_line_ends_an_extension() -> None:
-    backend = model("a = 1\nb = 2\n```\nprose")
-    candidates = pool(backend, candidates=1, horizon=2)
-    refresh(backend, candidates, "")
-    refresh(backend, candidates, "a = 1\n")
+def test_a_stop_text_that_began_in_an_earlier_line_ends_an_extension(resample: Resample) -> None:
+    scripted = backend("a = 1\nb = 2\n```\nprose")
+    candidates = pool(scripted, candidates=1, horizon=2)
+    resample(scripted, candidates, "")
+    resample(scripted, candidates, "a = 1\n")
     assert [c.text for c in candidates.candidates] == ["b = 2\n```\n"]
     assert candidates.candidates[0].ended
 
 
-def test_candidates_without_a_horizon_are_sampled_once() -> None:
-    backend = model()
-    candidates = pool(backend, candidates=2, horizon=None)
-    refresh(backend, candidates, "")
-    assert refresh(backend, candidates, "a = 1\nb = 2\n") == []
+def test_candidates_without_a_horizon_are_sampled_once(resample: Resample) -> None:
+    scripted = backend()
+    candidates = pool(scripted, candidates=2, horizon=None)
+    resample(scripted, candidates, "")
+    assert resample(scripted, candidates, "a = 1\nb = 2\n") == []
 
 
-def test_the_distributions_of_an_extension_stand_behind_what_was_left() -> None:
-    backend = model()
-
-    def scored(queries: Sequence[SampleQuery]) -> list[list[Continuation]]:
-        return [
-            [
-                evolve(c, scores=tuple(range(len(c.ids))))  # type: ignore[arg-type]
-                for c in found
-            ]
-            for found in ScriptedBackend.sample(backend, queries)
-        ]
-
-    backend.sample = scored  # type: ignore[method-assign]
-    candidates = pool(backend, candidates=1, horizon=2)
-    refresh(backend, candidates, "")
-    refresh(backend, candidates, "a = 1\n")
-    [candidate] = candidates.candidates
-    assert candidate.scored_from == len("b = 2\n")
-    assert len(candidate.scores) == len("c = 3\n")
-
-
-def test_candidates_of_a_whole_program_are_not_cut_at_its_first_print() -> None:
+def test_candidates_of_a_whole_program_are_not_cut_at_its_first_print(resample: Resample) -> None:
     whole = evolve(PROBLEM, entry_point=None, visible_tests=[StdioTest("1", "2")], scorer="stdio")
     prompt = evolve(PROMPT, layout=CodeLayout.COMPLETION)
     for problem, cut in ((whole, False), (PROBLEM, True)):
-        backend = model()
-        candidates = CandidatePool(backend, problem, prompt, DecodingSettings(), 100)
-        [query] = refresh(backend, candidates, "")
-        assert ("\nprint(" in query.params.stop) is cut
+        scripted = backend()
+        candidates = pool(scripted, problem, prompt)
+        [request] = resample(scripted, candidates, "")
+        assert ("\nprint(" in request.params.stop) is cut
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-def test_the_same_response_has_the_same_candidates(reuse: bool) -> None:
+def test_the_same_response_has_the_same_candidates(resample: Resample, reuse: bool) -> None:
     def texts(seed: int) -> list[str]:
-        backend = model(noise=0.4)
-        candidates = pool(backend, reuse_candidates=reuse, seed=seed, temperature=1.5)
+        scripted = backend(noise=0.4)
+        candidates = pool(scripted, reuse_candidates=reuse, seed=seed, temperature=1.5)
         found = []
         for text in ("", "a = 1\n", "a = 1\nb = 2\n"):
-            refresh(backend, candidates, text)
+            resample(scripted, candidates, text)
             found += [c.text for c in candidates.candidates]
         return found
 

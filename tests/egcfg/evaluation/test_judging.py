@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-import threading
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
-from egcfg.errors import SandboxError
-from egcfg.evaluation.judging import judge_samples
+from egcfg.errors import PluginError, SandboxError
+from egcfg.evaluation.judging import JudgedSample, judge_samples
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
 from egcfg.sandbox import Sandbox
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.judged import ScorerOptions
@@ -30,14 +34,29 @@ class Answers(Scorer):
 
     Options = ScorerOptions
 
-    def __init__(self, answer) -> None:
+    def __init__(self, answer: Callable[[str], Any]) -> None:
         self.answer = answer
         self.asked: list[str] = []
 
-    def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:  # noqa: ARG002 - the seam's
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:  # noqa: ARG002 - the seam's
         self.asked.append(code)
-        status = self.answer(code)
+        status = await self.answer(code)
         return Score(results=[TestResult(name="t", status=status, seconds=0.0, error="why")])
+
+
+def scorers(scorer: Scorer) -> Mapping[str, OpenComponent]:
+    return {"asserts": OpenComponent(Kind.SCORER, scorer, "the scorer 'asserts' of test 1")}
+
+
+def judge(
+    programs: list[str], scorer: Scorer, workers: int, judged: Callable[[], object] = lambda: None
+) -> list[JudgedSample]:
+    async def judged_here() -> list[JudgedSample]:
+        samples = [sample(program, line) for line, program in enumerate(programs)]
+        async with Sandbox(workers=workers) as sandbox:
+            return await judge_samples(samples, scorers(scorer), sandbox, judged)
+
+    return asyncio.run(judged_here())
 
 
 def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> None:
@@ -49,13 +68,7 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
         "",
     ]
     done = []
-    with Sandbox(workers=3) as sandbox:
-        judged = judge_samples(
-            [sample(program, line) for line, program in enumerate(programs)],
-            {"asserts": AssertsScorer(ScorerOptions())},
-            sandbox,
-            lambda: done.append(threading.current_thread()),
-        )
+    judged = judge(programs, AssertsScorer(ScorerOptions()), 3, lambda: done.append(None))
 
     assert [one.sample.line for one in judged] == list(range(len(programs)))
     assert [one.status.value for one in judged] == [
@@ -67,50 +80,68 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
     ]
     # The one that is right for the first test only.
     assert [r.status.value for r in judged[9].score.results] == ["passed", "failed"]
-    assert done == [threading.main_thread()] * len(programs)
+    assert len(done) == len(programs)
 
 
 def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
-    together = threading.Barrier(3)
+    at_once = most = 0
 
-    def answer(_code: str) -> TestStatus:
-        together.wait(timeout=30)  # breaks unless three are here at once
+    async def answer(_code: str) -> TestStatus:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        for _ in range(9):
+            await asyncio.sleep(0)  # whoever can begin does
+        at_once -= 1
         return TestStatus.PASSED
 
-    judged = judge_samples(
-        [sample(str(n)) for n in range(6)], {"asserts": Answers(answer)}, Sandbox(workers=3)
-    )
+    judged = judge([str(n) for n in range(7)], Answers(answer), 3)
 
     assert all(one.score.passed for one in judged)
+    assert most == 3
 
 
 def test_a_failing_sandbox_stops_the_work_with_its_cause() -> None:
-    def answer(code: str) -> TestStatus:
+    async def answer(code: str) -> TestStatus:
         return TestStatus.SANDBOX_ERROR if code == "2" else TestStatus.PASSED
 
+    scorer = Answers(answer)
     with pytest.raises(SandboxError, match="task square: the sandbox failed: why; run"):
-        judge_samples(
-            [sample(str(n)) for n in range(500)], {"asserts": Answers(answer)}, Sandbox(workers=1)
-        )
+        judge([str(n) for n in range(500)], scorer, 1)
+    assert scorer.asked == ["0", "1", "2"]
 
 
-def test_nothing_is_begun_after_an_interruption() -> None:
-    scorer = Answers(lambda _: TestStatus.PASSED)
-    going_on = threading.Event()
+def test_a_scorer_that_answers_wrongly_is_named() -> None:
+    class Silent(Answers):
+        def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Any:  # noqa: ARG002
+            return None
 
-    def answer(_code: str) -> TestStatus:
-        if len(scorer.asked) > 1:
-            going_on.wait(timeout=30)
+    with pytest.raises(PluginError, match="'asserts' of test 1 is broken on task square: score"):
+        judge(["x = 1"], Silent(lambda _: None), 1)
+
+
+def test_nothing_is_begun_or_goes_on_after_a_cancellation() -> None:
+    ended = []
+
+    async def answer(code: str) -> TestStatus:
+        if code == "1":
+            work.cancel()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(code)
         return TestStatus.PASSED
 
-    def interrupt() -> None:
-        threading.Timer(0.05, going_on.set).start()
-        raise KeyboardInterrupt
+    scorer = Answers(answer)
 
-    scorer.answer = answer
-    with pytest.raises(KeyboardInterrupt):
-        judge_samples(
-            [sample(str(n)) for n in range(100)], {"asserts": scorer}, Sandbox(workers=1), interrupt
-        )
+    async def cancelled() -> None:
+        nonlocal work
+        samples = [sample(str(n)) for n in range(100)]
+        work = asyncio.ensure_future(judge_samples(samples, scorers(scorer), Sandbox(workers=1)))
+        with pytest.raises(asyncio.CancelledError):
+            await work
 
-    assert len(scorer.asked) <= 2
+    work: asyncio.Future[Any]
+    asyncio.run(cancelled())
+    assert scorer.asked == ["0", "1"]
+    assert ended == ["1"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,110 +9,199 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from egcfg.errors import UnknownNameError
-from egcfg.guidance.cfg import classifier_free_guidance, guidance_rule
-from egcfg.interfaces.backend import TokenLogprobs
+from egcfg.guidance import classifier_free_guidance, guidance_rule
+from egcfg.interfaces.backend import Logprobs
 
 VOCABULARY = 12
 logits = arrays(np.float64, VOCABULARY, elements=st.floats(-20, 20, width=32))
+possible = arrays(np.bool_, VOCABULARY).filter(lambda mask: bool(mask.any()))
 gammas = st.floats(0, 4, width=32)
 
 
-def distribution(values: np.ndarray) -> TokenLogprobs:
-    return TokenLogprobs(values - np.log(np.exp(values - values.max()).sum()) - values.max())
+def distribution(values: np.ndarray) -> Logprobs:
+    return Logprobs(values - np.log(np.exp(values - values.max()).sum()) - values.max())
 
 
-def cut(dense: TokenLogprobs, k: int) -> TokenLogprobs:
-    top = np.argsort(-dense.logprobs, kind="stable")[:k]
-    return TokenLogprobs(dense.logprobs[top], top)
+def cut(dense: Logprobs, k: int) -> Logprobs:
+    top = np.argsort(-dense.values, kind="stable")[:k]
+    return Logprobs(dense.values[top], top)
+
+
+def without(values: np.ndarray, kept: np.ndarray) -> Logprobs:
+    """Return a distribution in which only the tokens of `kept` are possible."""
+    left = values[kept]
+    whole = np.full(VOCABULARY, -np.inf)
+    whole[kept] = left - np.log(np.exp(left - left.max()).sum()) - left.max()
+    return Logprobs(whole)
 
 
 @given(logits, logits)
 def test_gamma_0_is_the_unconditional_distribution_itself(a: np.ndarray, b: np.ndarray) -> None:
-    plain, conditional = distribution(a), distribution(b)
-    assert classifier_free_guidance(plain, conditional, 0.0).distribution is plain
+    unconditional, conditional = distribution(a), distribution(b)
+    guided = classifier_free_guidance(unconditional, conditional, 0.0)
+    assert guided.distribution is unconditional
 
 
 @given(logits, logits)
 def test_gamma_1_is_the_conditional_distribution_itself(a: np.ndarray, b: np.ndarray) -> None:
-    plain, conditional = distribution(a), distribution(b)
-    assert classifier_free_guidance(plain, conditional, 1.0).distribution is conditional
+    unconditional, conditional = distribution(a), distribution(b)
+    guided = classifier_free_guidance(unconditional, conditional, 1.0)
+    assert guided.distribution is conditional
 
 
 @given(logits, logits, gammas)
 def test_guided_probabilities_are_the_normalised_geometric_mixture(
     a: np.ndarray, b: np.ndarray, gamma: float
 ) -> None:
-    plain, conditional = distribution(a), distribution(b)
-    guided = classifier_free_guidance(plain, conditional, gamma).distribution
-    weights = np.exp(plain.logprobs) ** (1 - gamma) * np.exp(conditional.logprobs) ** gamma
-    assert np.allclose(np.exp(guided.logprobs), weights / weights.sum(), atol=1e-9)
+    unconditional, conditional = distribution(a), distribution(b)
+    guided = classifier_free_guidance(unconditional, conditional, gamma).distribution
+    weights = np.exp(unconditional.values) ** (1 - gamma) * np.exp(conditional.values) ** gamma
+    assert np.allclose(np.exp(guided.values), weights / weights.sum(), atol=1e-9)
 
 
 @given(logits, gammas)
 def test_equal_branches_are_left_as_they_are(a: np.ndarray, gamma: float) -> None:
-    plain = distribution(a)
-    guided = classifier_free_guidance(plain, distribution(a), gamma).distribution
-    assert np.allclose(guided.logprobs, plain.logprobs)
+    unconditional = distribution(a)
+    guided = classifier_free_guidance(unconditional, distribution(a), gamma).distribution
+    assert np.allclose(guided.values, unconditional.values)
 
 
 @given(logits, logits, gammas, st.integers(1, VOCABULARY), st.integers(1, VOCABULARY))
 def test_a_choice_called_certain_is_the_dense_choice(
-    a: np.ndarray, b: np.ndarray, gamma: float, k_plain: int, k_conditional: int
+    a: np.ndarray, b: np.ndarray, gamma: float, k_unconditional: int, k_conditional: int
 ) -> None:
-    plain, conditional = distribution(a), distribution(b)
-    dense = classifier_free_guidance(plain, conditional, gamma).distribution
-    guided = classifier_free_guidance(cut(plain, k_plain), cut(conditional, k_conditional), gamma)
-    listed = np.union1d(cut(plain, k_plain).ids, cut(conditional, k_conditional).ids)
-    if gamma > 1 and dense.argmax() not in listed:
+    dense = distribution(a), distribution(b)
+    lists = cut(dense[0], k_unconditional), cut(dense[1], k_conditional)
+    best = classifier_free_guidance(*dense, gamma).distribution
+    guided = classifier_free_guidance(*lists, gamma)
+    if gamma > 1 and best.argmax() not in np.union1d(lists[0].ids, lists[1].ids):
         return  # beyond gamma 1, tokens in neither list are left out of account
     if guided.certain:
         chosen = guided.distribution.argmax()
-        assert dense.logprob(chosen) == pytest.approx(dense.logprobs.max(), abs=1e-9)
+        assert best.logprob(chosen) == pytest.approx(best.values.max(), abs=1e-9)
 
 
 @given(logits, logits, gammas)
 def test_full_lists_decide_as_dense_distributions_do(
     a: np.ndarray, b: np.ndarray, gamma: float
 ) -> None:
-    plain, conditional = distribution(a), distribution(b)
-    dense = classifier_free_guidance(plain, conditional, gamma).distribution
-    full = classifier_free_guidance(cut(plain, VOCABULARY), cut(conditional, VOCABULARY), gamma)
+    one, other = distribution(a), distribution(b)
+    dense = classifier_free_guidance(one, other, gamma).distribution
+    full = classifier_free_guidance(cut(one, VOCABULARY), cut(other, VOCABULARY), gamma)
     assert full.certain
     assert full.distribution.argmax() == dense.argmax()
     for token in range(VOCABULARY):
         assert full.distribution.logprob(token) == pytest.approx(dense.logprob(token), abs=1e-9)
 
 
+# --- one rule for arrays of any library ---------------------------------------------------------
+
+
+@given(logits, logits, possible, possible, gammas)
+def test_tensors_are_mixed_as_arrays_are(
+    a: np.ndarray, b: np.ndarray, kept_a: np.ndarray, kept_b: np.ndarray, gamma: float
+) -> None:
+    torch = pytest.importorskip("torch")
+
+    def tensor(known: Logprobs) -> Logprobs:
+        return Logprobs(torch.from_numpy(known.values))
+
+    one, other = without(a, kept_a), without(b, kept_b)
+    expected = classifier_free_guidance(one, other, gamma).distribution
+    mixed = classifier_free_guidance(tensor(one), tensor(other), gamma).distribution
+    assert isinstance(mixed.values, torch.Tensor)
+    assert mixed.values.dtype is torch.float64
+    np.testing.assert_allclose(mixed.values.numpy(), expected.values, rtol=0, atol=1e-12)
+    assert [mixed.logprob(token) for token in range(VOCABULARY)] == mixed.values.tolist()
+    # Of equally likely tokens the smallest id, in either library.
+    ties = Logprobs(torch.tensor([-2.0, -1.0, -1.0])), Logprobs(np.array([-2.0, -1.0, -1.0]))
+    assert [known.argmax() for known in ties] == [1, 1]
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@given(a=logits, b=logits, kept_a=possible, kept_b=possible, gamma=gammas)
+def test_narrow_numbers_are_mixed_as_wide_ones(
+    library: str,
+    a: np.ndarray,
+    b: np.ndarray,
+    kept_a: np.ndarray,
+    kept_b: np.ndarray,
+    gamma: float,
+) -> None:
+    """What is given in float32 is computed in float64: only the input is rounded."""
+
+    def narrow(known: Logprobs) -> Logprobs:
+        values: Any = known.values.astype(np.float32)
+        if library == "torch":
+            values = pytest.importorskip("torch").from_numpy(values)
+        return Logprobs(values)
+
+    def widened(known: Logprobs) -> Logprobs:
+        return Logprobs(known.values.astype(np.float32).astype(np.float64))
+
+    one, other = without(a, kept_a), without(b, kept_b)
+    if gamma in (0, 1):
+        return  # the distribution itself, without any arithmetic
+    mixed = classifier_free_guidance(narrow(one), narrow(other), gamma).distribution
+    expected = classifier_free_guidance(widened(one), widened(other), gamma).distribution
+    assert str(mixed.values.dtype).endswith("float64")
+    np.testing.assert_allclose(np.asarray(mixed.values), expected.values, rtol=0, atol=1e-12)
+
+
+@given(logits, logits, possible, possible, gammas, st.integers(1, VOCABULARY))
+def test_what_is_impossible_on_either_side_never_becomes_possible(
+    a: np.ndarray, b: np.ndarray, kept_a: np.ndarray, kept_b: np.ndarray, gamma: float, k: int
+) -> None:
+    """Nor does it warn: a warning fails a test here."""
+    one, other = without(a, kept_a), without(b, kept_b)
+    dense = classifier_free_guidance(one, other, gamma).distribution
+    both = classifier_free_guidance(cut(one, k), cut(other, k), gamma).distribution
+    allowed = {0.0: kept_a, 1.0: kept_b}.get(gamma, kept_a & kept_b)
+    assert not np.isnan(dense.values).any()
+    assert not np.isnan(both.values).any()
+    assert (np.isfinite(dense.values) == allowed).all()
+    if allowed.any():
+        assert np.exp(dense.values).sum() == pytest.approx(1.0)
+    listed_by_both = set(cut(one, k).ids.tolist()) & set(cut(other, k).ids.tolist())  # type: ignore[union-attr]
+    for token in listed_by_both - set(np.flatnonzero(allowed).tolist()):
+        assert both.logprob(token) == -np.inf
+
+
 @pytest.mark.parametrize("gamma", [0.5, 3.0])
-def test_a_token_that_the_plain_model_rules_out_stays_ruled_out(gamma: float) -> None:
-    plain = TokenLogprobs(np.array([-np.inf, np.log(0.9), np.log(0.1)]))
-    conditional = TokenLogprobs(np.log(np.array([0.8, 0.1, 0.1])))
-    guided = classifier_free_guidance(plain, conditional, gamma).distribution
-    assert guided.logprobs[0] == -np.inf
-    assert np.exp(guided.logprobs).sum() == pytest.approx(1.0)
+def test_a_token_that_the_unconditional_model_rules_out_stays_ruled_out(gamma: float) -> None:
+    unconditional = Logprobs(np.array([-np.inf, np.log(0.9), np.log(0.1)]))
+    conditional = Logprobs(np.log(np.array([0.8, 0.1, 0.1])))
+    guided = classifier_free_guidance(unconditional, conditional, gamma).distribution
+    assert guided.values[0] == -np.inf
+    assert np.exp(guided.values).sum() == pytest.approx(1.0)
+
+
+# --- cut lists ----------------------------------------------------------------------------------
 
 
 def test_a_list_too_short_to_decide_is_reported() -> None:
-    plain = TokenLogprobs(np.log(np.array([0.4])), np.array([0]))
-    conditional = TokenLogprobs(np.log(np.array([0.4])), np.array([1]))
-    assert not classifier_free_guidance(plain, conditional, 0.5).certain
+    unconditional = Logprobs(np.log(np.array([0.4])), np.array([0]))
+    conditional = Logprobs(np.log(np.array([0.4])), np.array([1]))
+    guided = classifier_free_guidance(unconditional, conditional, 0.5)
+    assert not guided.certain
+    assert guided.unresolved
 
 
 @given(logits, logits, gammas, st.integers(1, VOCABULARY), st.integers(1, VOCABULARY))
-def test_exact_values_of_the_doubtful_tokens_settle_the_choice(
-    a: np.ndarray, b: np.ndarray, gamma: float, k_plain: int, k_conditional: int
+def test_exact_values_of_the_unresolved_tokens_settle_the_choice(
+    a: np.ndarray, b: np.ndarray, gamma: float, k_unconditional: int, k_conditional: int
 ) -> None:
     dense = distribution(a), distribution(b)
-    lists = [cut(dense[0], k_plain), cut(dense[1], k_conditional)]
+    lists = [cut(dense[0], k_unconditional), cut(dense[1], k_conditional)]
     guided = classifier_free_guidance(lists[0], lists[1], gamma)
-    while guided.doubts:
+    while guided.unresolved:
         for i, exact in enumerate(dense):
-            missing = [token for token in guided.doubts if not lists[i].lists(token)]
-            lists[i] = lists[i].with_values(missing, exact.logprobs[missing].tolist())
+            missing = [token for token in guided.unresolved if not lists[i].lists(token)]
+            lists[i] = lists[i].with_values(missing, exact.values[missing].tolist())
         guided = classifier_free_guidance(lists[0], lists[1], gamma)
     if guided.certain and 0 < gamma <= 1:
         best = classifier_free_guidance(*dense, gamma).distribution
-        assert best.logprobs.max() - best.logprob(guided.distribution.argmax()) < 1e-5
+        assert best.values.max() - best.logprob(guided.distribution.argmax()) < 1e-5
 
 
 @given(logits, st.integers(1, VOCABULARY), st.integers(0, VOCABULARY - 1))
@@ -137,13 +228,13 @@ def test_dense_and_cut_distributions_do_not_mix() -> None:
 def test_tail_bound_is_never_below_an_unlisted_token(values: np.ndarray, k: int) -> None:
     dense = distribution(values)
     short = cut(dense, k)
-    unlisted = np.delete(dense.logprobs, short.ids)
+    unlisted = np.delete(dense.values, short.ids)
     assert np.all(unlisted <= short.tail_bound)
 
 
 def test_of_equally_likely_tokens_the_smallest_id_wins() -> None:
-    assert TokenLogprobs(np.log([0.2, 0.4, 0.4])).argmax() == 1
-    assert TokenLogprobs(np.log([0.4, 0.4, 0.2]), np.array([9, 4, 1])).argmax() == 4
+    assert Logprobs(np.log([0.2, 0.4, 0.4])).argmax() == 1
+    assert Logprobs(np.log([0.4, 0.4, 0.2]), np.array([9, 4, 1])).argmax() == 4
 
 
 def test_an_unknown_rule_is_refused_with_a_suggestion() -> None:

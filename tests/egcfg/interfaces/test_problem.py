@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import UsageError
-from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest, find_call
+from egcfg.interfaces.problem import (
+    AssertTest,
+    CheckTest,
+    Problem,
+    Program,
+    StdioTest,
+    TestCase,
+    find_call,
+)
+from egcfg.interfaces.tracer import TraceRequest
 
 
 @pytest.mark.parametrize(
@@ -38,7 +48,8 @@ def test_visible_calls_hold_no_expected_value(argument: int, expected: int) -> N
         entry_point="f",
         visible_tests=[AssertTest(f"assert f({argument}) == {expected}")],
     )
-    assert problem.visible_calls == (f"f({argument})",)
+    [request] = problem.executions("def f(x): return x")
+    assert request.call == f"f({argument})"
 
 
 def test_hidden_tests_score_and_visible_ones_only_where_none_are_hidden() -> None:
@@ -92,9 +103,75 @@ def test_what_cannot_be_a_test_of_the_problem_is_refused(tests: object, message:
 def test_a_function_may_be_handed_on_rather_than_called() -> None:
     test = AssertTest("assert list(map(f, [1, 2])) == [2, 3]")
     problem = Problem(task_id="1", description="", entry_point="f", visible_tests=[test])
-    assert problem.visible_calls == ()
+    assert problem.executions("f = abs") == []
 
 
 def test_a_test_that_is_not_python_is_refused_where_it_is_written() -> None:
     with pytest.raises(UsageError, match="syntax error in the test 'assert f\\(1 =='"):
         AssertTest("assert f(1 ==")
+
+
+def test_setup_code_runs_before_the_program() -> None:
+    problem = Problem(
+        task_id="1",
+        description="",
+        entry_point="f",
+        visible_tests=[AssertTest("assert f(1) == 1")],
+        setup_code="import math",
+    )
+    [request] = problem.executions("def f(x):\n    return x")
+    assert request.source == "import math\ndef f(x):\n    return x"
+
+
+def test_an_input_runs_the_whole_program_or_the_function_where_one_is_asked_for() -> None:
+    for entry_point, call in ((None, None), ("main", "main()")):
+        problem = Problem(
+            task_id="1",
+            description="",
+            entry_point=entry_point,
+            visible_tests=[StdioTest("3\n", "secret\n")],
+        )
+        [request] = problem.executions("print(input())")
+        assert (request.call, request.stdin) == (call, "3\n")
+        assert "secret" not in repr(request)
+
+
+def test_a_check_function_executes_nothing_since_its_calls_hold_expected_values() -> None:
+    test = CheckTest("def check(f): assert f(1) == 2", "f")
+    assert test.executions(Program("def f(x): return x", "f")) == []
+
+
+@frozen
+class FileTest(TestCase):
+    """A kind that no one here knows: a program that reads a file's name."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        return f"reads {self.path}"
+
+    def executions(self, program: Program) -> list[TraceRequest]:
+        return [TraceRequest(source=program.source, stdin=self.path)]
+
+
+def test_a_problem_takes_a_kind_of_test_that_it_does_not_know() -> None:
+    tests = [FileTest("a.txt"), AssertTest("assert f(1) == 2"), FileTest("b.txt")]
+    problem = Problem(task_id="1", description="", entry_point="f", visible_tests=tests)
+    assert problem.scoring_tests == tuple(tests)
+    requests = problem.executions("def f(x): return x + 1")
+    assert [(request.call, request.stdin) for request in requests] == [
+        (None, "a.txt"),
+        ("f(1)", ""),
+        (None, "b.txt"),
+    ]
+
+
+def test_a_kind_of_test_that_says_nothing_about_its_execution_is_none() -> None:
+    class Nameless(TestCase):
+        @property
+        def name(self) -> str:
+            return ""
+
+    with pytest.raises(TypeError, match="executions"):
+        Nameless()  # type: ignore[abstract]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import logging
@@ -11,38 +10,48 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Coroutine
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
-from egcfg import plugins
+import egcfg
 from egcfg.errors import (
     CapabilityError,
     ConfigError,
     MissingExtraError,
     PluginError,
     UnknownNameError,
+    UsageError,
 )
+from egcfg.interfaces.backend import LogprobBackend, TextBackend
 from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.plugins import hookspecs
+from egcfg.plugins import registry as registry_module
 from egcfg.plugins.hookspecs import Component, Kind
+from egcfg.plugins.options import make_options
 from egcfg.plugins.registry import (
     INTERFACES,
     Registry,
     component_class,
     create,
     load_registry,
-    make_options,
-    offline_class,
     options_class,
 )
 from egcfg.sandbox import Sandbox
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
-ROOT = Path(__file__).parents[2]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+ROOT = Path(__file__).parents[3]
 PACKAGES = ROOT / "tests" / "plugins"
 EXAMPLE = ROOT / "examples" / "plugin_package"
+WRONG = "wrong"
 BROKEN = {
     "egcfg-import-error": ("0.1", "ModuleNotFoundError: No module named 'package_that_is_nowhere'"),
     "egcfg-wrong-signature": ("0.2", "PluginValidationError"),
@@ -72,8 +81,14 @@ def known(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """Return the registry of this process with the installed packages in it."""
     monkeypatch.syspath_prepend(str(installed))
     found = load_registry(entry_points(group="egcfg"))
-    monkeypatch.setattr(plugins, "registry", lambda: found)
+    _use(found, monkeypatch)
     return found
+
+
+def _use(found: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `found` the registry of this process."""
+    monkeypatch.setattr(registry_module, "registry", lambda: found)
+    monkeypatch.setattr("egcfg.config.components.registry", lambda: found)
 
 
 def _egcfg(
@@ -257,7 +272,7 @@ class _Entry:
 
     def load(self) -> object:
         plugin = type(sys)("inline_plugin")
-        plugin.egcfg_components = plugins.hookspecs.hookimpl(  # type: ignore[attr-defined]
+        plugin.egcfg_components = hookspecs.hookimpl(  # type: ignore[attr-defined]
             _named(lambda: self.components)
         )
         return plugin
@@ -282,7 +297,6 @@ def _component(**changes: object) -> Component:
         ((_component(kind="scorer"),), "must be a Kind, not 'scorer'"),
         ((_component(target="mine.Mine"),), "must be 'module:Class', not 'mine.Mine'"),
         ((_component(options="Mine"),), "the options of the scorer 'mine' must be 'module:Class'"),
-        ((_component(offline="a.b:"),), "the offline of the scorer 'mine' must be 'module:Class'"),
     ],
 )
 def test_a_registration_that_makes_no_sense_breaks_the_whole_plugin(
@@ -303,7 +317,7 @@ def test_the_same_registration_without_a_flaw_works() -> None:
 
 def _known_as(component: Component, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_registry([_Entry(component)])  # type: ignore[list-item]
-    monkeypatch.setattr(plugins, "registry", lambda: found)
+    _use(found, monkeypatch)
 
 
 def test_options_with_a_target_of_their_own_need_nothing_else(
@@ -326,14 +340,6 @@ def test_options_other_than_the_classes_own_are_the_plugins_bug(
 
     with pytest.raises(PluginError, match=f"its Options is another class than {own}"):
         component_class(Kind.SCORER, "mine")
-
-
-def test_what_knows_a_model_offline_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = _component(kind=Kind.BACKEND, offline="egcfg_backends_hf.options:HFOptions")
-    _known_as(wrong, monkeypatch)
-
-    with pytest.raises(PluginError, match="it is no subclass of OfflineModel"):
-        offline_class("mine")
 
 
 def test_every_builtin_comes_through_the_same_door() -> None:
@@ -390,7 +396,7 @@ def test_create_hands_the_options_over() -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_a_third_partys_scorer_judges_in_the_sandbox() -> None:
+def test_a_third_partys_scorer_judges_in_the_sandbox(run: Run) -> None:
     scorer = create(Kind.SCORER, "survives")
     problem = Problem(
         task_id="1",
@@ -399,51 +405,137 @@ def test_a_third_partys_scorer_judges_in_the_sandbox() -> None:
         visible_tests=[AssertTest("assert f(1) == 'anything'"), AssertTest("assert f(0) == 1")],
     )
 
-    with Sandbox() as sandbox:
-        score = scorer.score(problem, "def f(x):\n    return 1 / x\n", sandbox)
+    async def judged() -> Score:
+        async with Sandbox() as sandbox:
+            score: Score = await scorer.score(problem, "def f(x):\n    return 1 / x\n", sandbox)
+            return score
 
-    assert [r.status for r in score.results] == [TestStatus.PASSED, TestStatus.ERROR]
-
-
-# --- the seams between packages -----------------------------------------------------------------
-
-
-def _imports(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        match node:
-            case ast.Import(names=names):
-                found |= {alias.name for alias in names}
-            case ast.ImportFrom(module=str(module), level=0):
-                found |= {module}
-    return found
+    statuses = [result.status for result in run(judged()).results]
+    assert statuses == [TestStatus.PASSED, TestStatus.ERROR]
 
 
-def test_the_core_imports_no_plugin_package() -> None:
-    for file in (ROOT / "src" / "egcfg").rglob("*.py"):
-        packages = {name.partition(".")[0] for name in _imports(file)}
-        assert not {p for p in packages if p.startswith("egcfg_")}, file
+# --- a kind of test that a plugin brings --------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "package", ["egcfg_backends_hf", "egcfg_backends_fireworks", "egcfg_tracers"]
-)
-def test_plugin_packages_import_only_public_modules_of_the_core(package: str) -> None:
-    internal = {
-        "egcfg.cli",
-        "egcfg.config",
-        "egcfg.assembly",
-        "egcfg.runs.plan",
-        "egcfg.plugins.builtins",
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("refuses", "passes"), [(True, True), (False, False)])
+def test_a_data_set_brings_its_own_kind_of_test_and_is_solved_by_it(
+    refuses: bool, passes: bool
+) -> None:
+    lines = ["def half(x):", "    return x / 2"]
+    if refuses:
+        lines[1:1] = ["    if x < 0:", "        raise ValueError(x)"]
+    answer = "\n".join(lines) + "\n```"
+
+    def script(text: str) -> str:
+        so_far = text.rpartition("```python\n")[2]
+        return answer[len(so_far) :] if answer.startswith(so_far) else ""
+
+    [problem] = create(Kind.DATASET, "raising").problems()
+    steps = egcfg.solve_steps(
+        problem,
+        backend=ScriptedBackend(ScriptedOptions(script=script, noise=0.05)),
+        prompt="long_code",
+        gamma=0.5,
+    )
+    *lines_decided, solution = steps
+
+    assert isinstance(solution, Solution)
+    assert solution.passed is passes
+    assert {r.name: r.status for r in solution.score.results} == {
+        "half(-4) raises ValueError": TestStatus.PASSED if passes else TestStatus.FAILED,
+        "half(0) raises nothing": TestStatus.PASSED,
     }
-    for file in (ROOT / "src" / package).rglob("*.py"):
-        for name in _imports(file):
-            parts = name.split(".")
-            if parts[0] != "egcfg":
-                assert not parts[0].startswith("egcfg_") or parts[0] == package, (file, name)
-                continue
-            assert not any(part.startswith("_") for part in parts), (file, name)
-            assert ".".join(parts[:2]) not in internal, (file, name)
+    # Its visible tests, and those alone, were executed for the signal.
+    traces = [
+        trace
+        for step in lines_decided
+        if isinstance(step, LineStep) and step.signal
+        for entry in step.signal.entries
+        for trace in entry.traces
+    ]
+    assert {trace.call for trace in traces} == {"half(4)"}
+    assert all("ValueError" not in step.signal.text for step in lines_decided if step.signal)
+
+
+@pytest.mark.usefixtures("known")
+def test_a_scorer_refuses_another_kind_of_test_before_a_model_is_asked() -> None:
+    backend = ScriptedBackend(ScriptedOptions(script=lambda _: "x"))
+    [problem] = create(Kind.DATASET, "raising").problems()
+    with pytest.raises(UsageError, match="the scorer 'asserts' takes assert statements, not Raise"):
+        egcfg.solve(attrs.evolve(problem, scorer="asserts"), backend=backend)
+    assert backend.scored == []
+
+
+# --- components that answer wrongly -------------------------------------------------------------
+
+FAULTS = [
+    ("backend", "none", "score gave NoneType, not an Answer"),
+    ("backend", "raises", "score raised RuntimeError: cannot think"),
+    ("backend", "few", "score gave 0 answers to 1 requests"),
+    ("backend", "nan", "score gave nan as a log-probability"),
+    ("backend", "probabilities", "score gave probabilities that add up to"),
+    ("tracer", "none", "trace gave NoneType for 1 requests, not one trace each"),
+    ("tracer", "raises", "trace raised RuntimeError: out of ideas"),
+    ("tracer", "few", "trace gave 0 for 1 requests, not one trace each"),
+    ("prompt", "none", "build gave NoneType"),
+    ("prompt", "raises", "build raised RuntimeError: out of ideas"),
+    ("prompt", "text", "build gave str"),
+    ("scorer", "none", "score gave NoneType"),
+    ("scorer", "raises", "score raised RuntimeError: out of ideas"),
+]
+DOUBLE = Problem(
+    task_id="t/1",
+    description="Double x.",
+    entry_point="f",
+    visible_tests=[AssertTest("assert f(2) == 4")],
+    scorer="wrong",
+)
+
+
+def _solve(gamma: float = 0.5, **options: dict[str, str]) -> Solution:
+    return egcfg.solve(
+        DOUBLE, backend=WRONG, tracer=WRONG, prompt=WRONG, options=options, gamma=gamma
+    )
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("kind", "fault", "said"), FAULTS)
+def test_a_component_that_answers_wrongly_is_named_with_its_distribution_and_the_task(
+    kind: str, fault: str, said: str
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        _solve(0 if kind == "backend" else 0.5, **{kind: {"fault": fault}})
+    message = str(caught.value)
+    title = f"the {kind} 'wrong' of egcfg-wrong-answers 0.6"
+    assert message.startswith(f"{title} is broken on task t/1: {said}")
+    assert message.endswith("; report it to its authors")
+    assert "\n" not in message
+    assert (caught.value.__cause__ is not None) == (fault == "raises")
+
+
+@pytest.mark.usefixtures("known")
+def test_the_same_components_without_a_fault_work() -> None:
+    solution = _solve()
+    assert solution.passed
+    assert solution.generation.signals > 0
+
+
+@pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[3], FAULTS[6], FAULTS[7], FAULTS[8]])
+def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
+    installed: Path, tmp_path: Path, kind: str, fault: str, said: str
+) -> None:
+    command = ["solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5"]
+    for each in ("backend", "tracer", "prompt"):
+        command += [f"--{each}", WRONG]
+    right = _egcfg(installed, *command, cwd=tmp_path)
+    wrong = _egcfg(installed, *command, "-o", f"{kind}.fault={fault}", cwd=tmp_path)
+
+    assert (right.returncode, right.stdout) == (0, "def f(x):\n    return x * 2\n"), right.stderr
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert f"the {kind} 'wrong' of egcfg-wrong-answers 0.6 is broken" in wrong.stderr
+    assert said in wrong.stderr
+    assert wrong.stderr.count("\n") == 1, wrong.stderr
 
 
 # --- the tutorial -------------------------------------------------------------------------------
@@ -467,10 +559,10 @@ def test_the_example_of_the_tutorial_words_a_problem() -> None:
         visible_tests=[AssertTest("assert square(3) == 9")],
     )
 
-    prompt = builder.build(problem, lambda _: pytest.fail("needs no chat template"))
+    prompt = builder.build(problem)
 
-    assert prompt.unconditional() == "Go. Square x.\n```python\ndef square("
-    assert "signal text\n```python" in prompt.conditional("signal text")
+    assert prompt.unconditional().text == "Go. Square x.\n```python\ndef square("
+    assert "signal text\n```python" in prompt.conditional("signal text").text
 
 
 def test_the_tutorial_shows_the_example_as_it_is() -> None:
@@ -483,16 +575,19 @@ def test_the_tutorial_shows_the_example_as_it_is() -> None:
 
 def test_every_hook_kind_and_interface_method_is_documented() -> None:
     tutorial = (ROOT / "plugins.md").read_text()
-    hooks = [n for n, f in vars(plugins.hookspecs).items() if hasattr(f, "egcfg_spec")]
+    hooks = [n for n, f in vars(hookspecs).items() if hasattr(f, "egcfg_spec")]
 
     assert hooks == ["egcfg_components"]
     assert all(f"`{hook}`" in tutorial for hook in hooks)
     for field in attrs.fields(Component):
         assert f"`{field.name}`" in tutorial, field.name
+    interfaces = [LogprobBackend, TextBackend]
     for kind, interface in INTERFACES.items():
         module, _, name = interface.partition(":")
-        cls = getattr(importlib.import_module(module), name)
+        interfaces.append(getattr(importlib.import_module(module), name))
         assert f"`Kind.{kind.name}`" in tutorial
+    for cls in interfaces:
+        name = cls.__name__
         assert f"`{name}`" in tutorial
         for method in cls.__abstractmethods__:
             assert f"`{method}`" in tutorial or f"def {method}(" in tutorial, (name, method)

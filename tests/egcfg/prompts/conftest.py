@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from egcfg.interfaces.backend import ChatMessage
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
-from egcfg.interfaces.prompt import ChatTemplate
 
 HIDDEN = "hidden_sentinel_4711"
 
@@ -66,17 +62,6 @@ PROBLEMS = {
         hidden_tests=[AssertTest(f"assert f(8) == '{HIDDEN}'")],
     ),
 }
-
-
-def chatml(messages: Sequence[ChatMessage]) -> str:
-    """A template like Qwen's and SmolLM2's; it trims, as many do."""
-    turns = [f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in messages]
-    return "".join(turns) + "<|im_start|>assistant\n"
-
-
-@pytest.fixture
-def template() -> ChatTemplate:
-    return chatml
 
 
 @pytest.fixture(params=PROBLEMS.values(), ids=PROBLEMS.keys())

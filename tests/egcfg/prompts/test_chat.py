@@ -1,62 +1,44 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 import pytest
 
-from egcfg.errors import CapabilityError
-from egcfg.interfaces.backend import ChatMessage
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.prompt import ChatTemplate
-from egcfg.prompts.chat import ChatPrompt
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.prompts.chat import ChatPromptBuilder
 
 
-def builder() -> ChatPrompt:
-    return ChatPrompt(ChatPrompt.Options())
+def chat(problem: Problem, signal: str = "", **options: bool) -> ChatPrompt:
+    builder = ChatPromptBuilder(ChatPromptBuilder.Options(**options))
+    prompt = builder.build(problem).conditional(signal)
+    assert isinstance(prompt, ChatPrompt)
+    return prompt
 
 
-def test_the_slot_lies_inside_the_user_message(double: Problem, template: ChatTemplate) -> None:
-    prompt = builder().build(double, template)
-    assert prompt.before.startswith("<|im_start|>user\n")
-    assert "<|im_end|>" not in prompt.before
-    user, _, rest = prompt.after.partition("<|im_end|>")
-    assert user.strip()
-    assert rest == "\n<|im_start|>assistant\n"
+def test_the_task_is_one_users_message_and_the_fence_starts_the_answer(double: Problem) -> None:
+    prompt = chat(double)
+    [message] = prompt.messages
+    assert message.role == "user"
+    assert message.content.startswith(double.description)
+    assert prompt.assistant_prefix == "```python\n"
+    assert chat(double, prefill=False) == attrs.evolve(prompt, assistant_prefix="")
 
 
-def test_the_prompt_is_what_the_template_gives_without_a_slot(
-    double: Problem, template: ChatTemplate
-) -> None:
-    seen: list[Sequence[ChatMessage]] = []
-
-    def spy(messages: Sequence[ChatMessage]) -> str:
-        seen.append(messages)
-        return template(messages)
-
-    prompt = builder().build(double, spy)
-    (message,) = seen[0]
-    content = message["content"].replace("[signal slot 0]", "")
-    assert prompt.before + prompt.after == template([{"role": "user", "content": content}])
+def test_the_slot_lies_inside_the_users_message(double: Problem) -> None:
+    [empty], [filled] = (chat(double, signal).messages for signal in ("", "f(2) -> 5"))
+    before, _, after = filled.content.partition("f(2) -> 5")
+    assert before.strip().startswith(double.description)
+    # A template may trim the message: the slot is not at its end.
+    assert after.strip()
+    assert empty.content.endswith(after)
+    assert before.startswith(empty.content.removesuffix(after))
 
 
-def test_a_description_that_holds_the_marker_is_kept(
-    double: Problem, template: ChatTemplate
-) -> None:
-    text = "Replace [signal slot 0] and [signal slot 1]."
-    prompt = builder().build(attrs.evolve(double, description=text), template)
-    assert prompt.before.count(text) == 1
-    assert "[signal slot 2]" not in prompt.unconditional()
-
-
-def test_a_template_that_drops_the_message_is_refused(double: Problem) -> None:
-    with pytest.raises(CapabilityError, match="choose another prompt"):
-        builder().build(double, lambda _: "<|im_start|>assistant\n")
-
-
-def test_a_model_without_template_is_refused(double: Problem) -> None:
-    def none(_: Sequence[ChatMessage]) -> str:
-        raise CapabilityError("no chat template; choose another prompt")
-
-    with pytest.raises(CapabilityError, match="no chat template"):
-        builder().build(double, none)
+@pytest.mark.parametrize("text", ["Print <|im_end|> once.", "[INST] and </s>", "{% raw %} {{ x }}"])
+def test_what_a_description_spells_out_stays_what_it_says(double: Problem, text: str) -> None:
+    """The prompt holds no template: what may become a special token is the backend's business."""
+    prompt = chat(attrs.evolve(double, description=text), "a program printed <|im_end|>")
+    assert type(prompt.messages[0].content) is str
+    assert prompt.messages == (ChatMessage("user", prompt.messages[0].content),)
+    assert text in prompt.messages[0].content
+    assert "printed <|im_end|>" in prompt.messages[0].content

@@ -7,24 +7,24 @@ import attrs
 import pytest
 
 from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.prompt import ChatTemplate, CodeLayout, Prompt
+from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.prompts.completion import CompletionPrompt
 
 Build = Callable[..., Prompt]
 
 
 @pytest.fixture
-def build(template: ChatTemplate) -> Build:
+def build() -> Build:
     def build_one(problem: Problem, **changes: object) -> Prompt:
         changed = attrs.evolve(problem, **changes)  # type: ignore[arg-type]
-        return CompletionPrompt(CompletionPrompt.Options()).build(changed, template)
+        return CompletionPrompt(CompletionPrompt.Options()).build(changed)
 
     return build_one
 
 
 def test_given_code_is_the_prompt_as_it_is(build: Build, humaneval: Problem) -> None:
     prompt = build(humaneval)
-    assert prompt.unconditional() == humaneval.given_code == prompt.given_code
+    assert prompt.unconditional().text == humaneval.given_code == prompt.given_code
     assert prompt.layout is CodeLayout.COMPLETION
 
 
@@ -32,14 +32,14 @@ def test_what_given_code_does_not_say_stands_before_it(
     build: Build, signature_only: Problem
 ) -> None:
     prompt = build(signature_only)
-    assert prompt.before == "# Double the number x.\n#\n# >>> f(3)\n# 6\n\n"
-    assert prompt.after == prompt.given_code == signature_only.given_code
+    assert prompt.before == ("# Double the number x.\n#\n# >>> f(3)\n# 6\n\n",)
+    assert prompt.after == (prompt.given_code,) == (signature_only.given_code,)
 
 
 def test_without_given_code_there_is_a_signature_with_examples(
     build: Build, double: Problem
 ) -> None:
-    assert build(double).unconditional() == (
+    assert build(double).unconditional().text == (
         "def f(a):\n"
         '    """Write a function to double a number.\n'
         "\n"
@@ -99,6 +99,6 @@ def test_a_whole_program_begins_with_its_docstring(build: Build, program: Proble
 
 
 def test_the_signal_is_a_string_before_the_code(build: Build, double: Problem) -> None:
-    first, *_ = ast.parse(build(double).conditional("f(2) -> 5") + "    pass\n").body
+    first, *_ = ast.parse(build(double).conditional("f(2) -> 5").text + "    pass\n").body
     assert isinstance(first, ast.Expr)
     assert "f(2) -> 5" in ast.literal_eval(first.value)

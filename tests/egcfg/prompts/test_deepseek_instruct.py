@@ -8,7 +8,6 @@ import pytest
 
 from egcfg.errors import DataError
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.prompt import ChatTemplate
 from egcfg.prompts.deepseek_instruct import DeepseekInstructPrompt
 from egcfg.prompts.worked_examples import OWN_EXAMPLES, WorkedExample
 
@@ -29,31 +28,29 @@ def mbpp(tmp_path: Path) -> Path:
     return path
 
 
-def text_of(problem: Problem, template: ChatTemplate, path: Path | None = None) -> str:
+def text_of(problem: Problem, path: Path | None = None) -> str:
     builder = DeepseekInstructPrompt(DeepseekInstructPrompt.Options(examples_path=path))
-    return builder.build(problem, template).unconditional()
+    return builder.build(problem).unconditional().text
 
 
-def test_the_parts_stand_in_the_format_that_the_models_know(
-    double: Problem, template: ChatTemplate
-) -> None:
-    text = text_of(double, template)
+def test_the_parts_stand_in_the_format_that_the_models_know(double: Problem) -> None:
+    text = text_of(double)
     assert text.index("### Instruction:\n") < text.index(double.description)
     assert text.endswith("\n### Response:\n```python\n")
     assert text.count("### ") == 2
 
 
 def test_examples_are_mbpp_tasks_2_to_4_where_the_file_is_at_hand(
-    double: Problem, template: ChatTemplate, mbpp: Path
+    double: Problem, mbpp: Path
 ) -> None:
-    text = text_of(double, template, mbpp)
+    text = text_of(double, mbpp)
     assert [n for n in range(1, 6) if f"Published task {n}." in text] == [2, 3, 4]
     assert "```python\ndef g2():\n    return 2\n```" in text
     assert OWN_EXAMPLES[0].description not in text
 
 
-def test_our_own_examples_otherwise(double: Problem, template: ChatTemplate) -> None:
-    text = text_of(double, template)
+def test_our_own_examples_otherwise(double: Problem) -> None:
+    text = text_of(double)
     assert len(OWN_EXAMPLES) == 3
     for example in OWN_EXAMPLES:
         assert example.description in text
@@ -68,11 +65,9 @@ def test_our_own_examples_are_right(example: WorkedExample) -> None:
         exec(test.name, space)
 
 
-def test_an_example_that_is_the_task_itself_is_left_out(
-    double: Problem, template: ChatTemplate, mbpp: Path
-) -> None:
+def test_an_example_that_is_the_task_itself_is_left_out(double: Problem, mbpp: Path) -> None:
     task = attrs.evolve(double, description="Published task 3.")
-    text = text_of(task, template, mbpp)
+    text = text_of(task, mbpp)
     assert "return 3" not in text
     assert "Example 2:" in text
     assert "Example 3:" not in text

@@ -12,7 +12,7 @@ from egcfg.interfaces.tracer import EventKind, Opcode, RaisedValue, Trace, Trace
 from egcfg.reports.trace_json import FORMAT, json_schema, to_json
 from egcfg.sandbox import Outcome
 
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "trace-schema.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "trace-schema.json"
 EVENTS = [
     TraceEvent(
         index=0,

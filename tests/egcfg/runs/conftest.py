@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -15,25 +16,8 @@ from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Solution, Stage
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
-from egcfg.sandbox.report import SandboxReport
-from egcfg.sandbox.service import Sandbox
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-class WatchedSandbox(Sandbox):
-    """Counts its canaries; runs nothing."""
-
-    canaries = 0
-    canary_error: Exception | None = None
-
-    def canary(self) -> None:
-        self.canaries += 1
-        if self.canary_error is not None:
-            raise self.canary_error
-
-    def report(self) -> SandboxReport:
-        return SandboxReport({"rlimits": "active", "seccomp": "not on this kernel"})
 
 
 def always(_problem: Problem, _settings: DecodingSettings) -> bool:
@@ -42,25 +26,36 @@ def always(_problem: Problem, _settings: DecodingSettings) -> bool:
 
 @define
 class FakeSolver:
-    """Solves what `passes` says, in no time; `before` may raise what a backend would."""
+    """Solves what `passes` says, in no time; `before` may raise what a backend would, or wait.
 
-    sandbox: WatchedSandbox = field(factory=WatchedSandbox)
+    Attributes:
+        solved: the task, gamma and prompt builder of each call.
+    """
+
     passes: Callable[[Problem, DecodingSettings], bool] = always
     before: Callable[[Problem, DecodingSettings], object] = always
-    solved: list[tuple[str, float]] = field(factory=list)
+    solved: list[tuple[str, float, str]] = field(factory=list)
 
-    def solve(
+    async def __call__(
         self,
         problem: Problem,
         settings: DecodingSettings,
-        on_step: Callable[[LineStep], None] | None = None,
+        *,
+        prompt: str,
+        on_step: Callable[[LineStep], None],
     ) -> Solution:
-        self.before(problem, settings)
-        self.solved.append((problem.task_id, settings.gamma))
-        if on_step is not None:
-            on_step(LineStep(index=0, in_code=True, text="def f(n):\n", tokens=()))
+        waits = self.before(problem, settings)
+        if inspect.isawaitable(waits):
+            await waits
+        self.solved.append((problem.task_id, settings.gamma, prompt))
+        on_step(LineStep(index=0, in_code=True, text="def f(n):\n", tokens=()))
         status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
         return solution(problem, settings, [status for _ in problem.scoring_tests])
+
+    @property
+    def units(self) -> list[tuple[str, float]]:
+        """The task and gamma of each call."""
+        return [(task, gamma) for task, gamma, _ in self.solved]
 
 
 def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestStatus]) -> Solution:
@@ -92,6 +87,7 @@ def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestSt
             tokens_drafted=4,
         ),
         score=Score(results=results),
+        isolation={"rlimits": "active", "seccomp": "not on this kernel"},
         started=START,
         ended=START + timedelta(seconds=3661.5),
     )

@@ -5,10 +5,11 @@ Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
+import signal
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,22 +20,12 @@ from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
 from egcfg.runs.runner import run
 from egcfg.runs.store import ResultsFolder
-from egcfg.sandbox.report import SandboxReport
-
-
-class Sandbox:
-    def canary(self):
-        pass
-
-    def report(self):
-        return SandboxReport({"rlimits": "active"})
 
 
 class SlowSolver:
     """Logs each start and end; two that solve one unit at the same time are found by a lock."""
 
     def __init__(self, log: Path, seconds: float) -> None:
-        self.sandbox = Sandbox()
         self.log = log
         self.seconds = seconds
 
@@ -43,7 +34,7 @@ class SlowSolver:
         os.write(handle, f"{event} {unit} {os.getpid()}\n".encode())
         os.close(handle)
 
-    def solve(self, problem, settings, _on_step=None):
+    async def __call__(self, problem, settings, *, prompt, on_step):  # noqa: ARG002 - the seam's
         started = datetime.now(UTC)
         unit = f"{problem.task_id}@{settings.gamma:g}"
         with self.log.with_name(f"lock-{unit}").open("w") as lock:
@@ -53,7 +44,7 @@ class SlowSolver:
             except BlockingIOError:
                 self.note("conflict", unit)
             self.note("start", unit)
-            time.sleep(self.seconds)
+            await asyncio.sleep(self.seconds)
             self.note("end", unit)
         test = TestResult(name=problem.scoring_tests[0].name, status=TestStatus.PASSED, seconds=0.0)
         return Solution(
@@ -63,12 +54,15 @@ class SlowSolver:
                 response="", code="x = 1\n" * 2000, ids=(), finish=FinishReason.CODE_END
             ),
             score=Score(results=[test]),
+            isolation={},
             started=started,
             ended=datetime.now(UTC),
         )
 
 
 def main() -> None:
+    # Ctrl-C works here also where whoever runs the tests ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results_dir, log, seconds, tasks = sys.argv[1:]
     solver = SlowSolver(Path(log), float(seconds))
     problems = [
@@ -81,7 +75,8 @@ def main() -> None:
         for number in range(int(tasks))
     ]
     grid = Grid(problems=problems, configs=[SignalConfig()], gammas=[0, 1])
-    summary = run(grid, ResultsFolder(Path(results_dir), "set", "model"), lambda _: solver)
+    folder = ResultsFolder(Path(results_dir), "set", "model")
+    summary = asyncio.run(run(grid, folder, solver))
     sys.stdout.write(f"{summary.finished} {summary.in_flight_elsewhere}\n")
 
 

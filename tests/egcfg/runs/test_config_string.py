@@ -11,11 +11,11 @@ configs = st.builds(
     temperature=st.floats(min_value=0, allow_infinity=False, allow_nan=False),
     candidates=st.integers(1, 10**6),
     horizon=st.none() | st.integers(1, 10**6),
-    refresh=st.integers(1, 10**6),
+    signal_interval=st.integers(1, 10**6),
     prompt=st.from_regex("[a-z0-9_]+", fullmatch=True).filter(lambda name: name != "lci"),
     unit=st.sampled_from(GuidanceUnit),
     partial=st.booleans(),
-    refresh_shown=st.booleans(),
+    interval_shown=st.booleans(),
 )
 
 
@@ -37,7 +37,7 @@ configs = st.builds(
         ),
         (
             "ns2t0.7d2k3_my_ln_prf",
-            SignalConfig(candidates=2, refresh=3, prompt="my_ln", unit=GuidanceUnit.PREFIX),
+            SignalConfig(candidates=2, signal_interval=3, prompt="my_ln", unit=GuidanceUnit.PREFIX),
         ),
     ],
 )
@@ -56,7 +56,7 @@ def test_every_configuration_survives_printing(config):
     text = str(config)
     again = SignalConfig.parse(text)
     assert again == config
-    assert again.refresh_shown == (config.refresh != 1 or config.refresh_shown)
+    assert again.interval_shown == (config.signal_interval != 1 or config.interval_shown)
     assert str(again) == text
 
 
@@ -113,7 +113,8 @@ def test_settings_keep_what_the_string_does_not_say():
     config = SignalConfig.parse("pns2t0.85d6k2_tok")
     settings = config.settings(base, gamma=0.5)
     assert (settings.max_tokens, settings.seed, settings.gamma) == (99, 7, 0.5)
-    assert SignalConfig.of_settings(settings, config.prompt) == config
+    assert (settings.temperature, settings.candidates, settings.horizon) == (0.85, 2, 6)
+    assert (settings.signal_interval, settings.unit, settings.partial) == (2, "token", True)
     assert config.settings(base).gamma == 3
 
 

@@ -1,14 +1,15 @@
 import json
 import logging
 import traceback
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from egcfg.config.load import ConfigSource
 from egcfg.errors import ConfigError
-from egcfg.runs.config_string import SignalConfig
-from egcfg.runs.legacy import SessionConfig, read_session_config, read_signal_configs
+from egcfg.runs.legacy import read_session, read_signals
 
 LOCAL = {
     "model_name": "deepseek-ai/deepseek-coder-1.3b-instruct",
@@ -42,14 +43,21 @@ def write(tmp_path):
 
 def test_a_local_session_reads_as_it_is(write, caplog):
     caplog.set_level(logging.INFO)
-    config = read_session_config(write(LOCAL))
-    assert config.model == "deepseek-ai/deepseek-coder-1.3b-instruct"
-    assert (config.backend, config.base_url) == ("hf", None)
-    assert config.gammas == (0.0, 0.5, 1.0, 3.0)
-    assert (config.dataset, str(config.results_dir)) == ("mbpp", "output/trials")
-    assert (config.stop_when_solved, config.tracer) == (True, "full")
-    assert (config.seed, config.retries, config.start, config.end) == (40, 2, 0, None)
-    assert config.top_logprobs is None
+    path = write(LOCAL)
+    source = read_session(path)
+    assert source.values == {
+        "model": "deepseek-ai/deepseek-coder-1.3b-instruct",
+        "backend": "hf",
+        "gamma": (0.0, 0.5, 1.0, 3.0),
+        "dataset": "mbpp",
+        "results_dir": Path("output/trials"),
+        "stop_when_solved": True,
+        "tracer": "full",
+        "seed": 40,
+        "start": 0,
+    }
+    assert source.origins == dict.fromkeys(source.values, str(path))
+    assert source.options == ()
     levels = {record.levelname for record in caplog.records}
     assert levels == {"INFO"}, "keys without a meaning are named, not warned about"
     for key in ("debug_mode", "is_prod", "exec_eval", "exec_eval_host_port"):
@@ -68,10 +76,10 @@ def test_a_local_session_reads_as_it_is(write, caplog):
 )
 def test_an_endpoint_session_names_client_and_base_url(write, url, backend, base_url):
     content = {"deployment_type": "inference_endpoint", "inference_endpoint_url": url}
-    config = read_session_config(write(content))
-    assert config.backend == backend
+    source = read_session(write(content))
+    assert source.values["backend"] == backend
     if base_url is not None:
-        assert config.base_url == base_url
+        assert source.values["base_url"] == base_url
 
 
 def test_an_api_key_in_the_file_goes_nowhere(write, caplog):
@@ -81,24 +89,24 @@ def test_an_api_key_in_the_file_goes_nowhere(write, caplog):
         "deployment_type": "inference_endpoint",
         "inference_endpoint_api_key": key,
     }
-    config = read_session_config(write(content))
-    assert key not in repr(config)
+    source = read_session(write(content))
+    assert key not in repr(source)
     assert key not in caplog.text
     assert "FIREWORKS_API_KEY" in caplog.text
 
     with pytest.raises(ConfigError) as caught:
-        read_session_config(write({**content, "gammas": "one"}))
+        read_session(write({**content, "gammas": "one"}))
     assert key not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(ConfigError) as caught:
-        read_session_config(write(json.dumps(content)[:-1]))
+        read_session(write(json.dumps(content)[:-1]))
     assert key not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(ConfigError) as caught:
-        read_session_config(write({"inference_endpoint_url": f"ftp://user:{key}@host"}))
+        read_session(write({"inference_endpoint_url": f"ftp://user:{key}@host"}))
     assert key not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_unknown_key_is_warned_about_with_a_suggestion(write, caplog):
-    assert read_session_config(write({"gamas": [1]})) == SessionConfig()
+    assert read_session(write({"gamas": [1]})) == ConfigSource()
     assert "'gamas'; did you mean 'gammas'?" in caplog.text
 
 
@@ -117,12 +125,12 @@ def test_an_unknown_key_is_warned_about_with_a_suggestion(write, caplog):
 )
 def test_a_wrong_value_names_file_and_key(write, key, value):
     with pytest.raises(ConfigError) as caught:
-        read_session_config(write({**LOCAL, key: value}))
+        read_session(write({**LOCAL, key: value}))
     assert "session_config.local.json" in str(caught.value)
     assert repr(key) in str(caught.value)
 
 
-@pytest.mark.parametrize("read", [read_session_config, read_signal_configs])
+@pytest.mark.parametrize("read", [read_session, read_signals])
 def test_files_that_are_no_json_are_refused_with_their_line(write, read):
     with pytest.raises(ConfigError, match="line 2"):
         read(write('{\n"t": [1,]\n}'))
@@ -142,8 +150,8 @@ def test_signal_parameters_are_combined(write):
         "k": [1],
         "prompt_type": ["deepseek_instruct", "long_code"],
     }
-    configs = read_signal_configs(write(content))
-    assert [str(config) for config in configs] == [
+    source = read_signals(write(content))
+    assert list(source.values["signal"]) == [
         "ns3t0.7d2_ln",
         "ns3t0.7dinf_ln",
         "ns3t0.75d2_ln",
@@ -156,14 +164,16 @@ def test_signal_parameters_are_combined(write):
 
 
 def test_signal_parameters_may_be_single_and_partial(write):
-    assert read_signal_configs(write({"t": 1.5, "d": [3, 3]})) == (
-        SignalConfig(temperature=1.5, horizon=3),
+    path = write({"t": 1.5, "d": [3, 3]})
+    source = read_signals(path)
+    assert source == ConfigSource(
+        values={"signal": ("ns3t1.5d3_ln",)}, origins={"signal": str(path)}
     )
 
 
 def test_a_list_of_config_strings_reads_in_order_without_repeats(write):
     texts = ["ns3t0.75d5k1_lci_ln", "pns2t0.7d3_ln", "ns3t0.75d5k1_lci_ln"]
-    assert [str(config) for config in read_signal_configs(write(texts))] == texts[:2]
+    assert list(read_signals(write(texts)).values["signal"]) == texts[:2]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,7 @@ def test_a_list_of_config_strings_reads_in_order_without_repeats(write):
 )
 def test_wrong_signal_parameters_name_file_and_key(write, content, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        read_signal_configs(write(content))
+        read_signals(write(content))
     assert "session_config.local.json" in str(caught.value)
 
 
@@ -198,7 +208,7 @@ json_values = st.recursive(
 def test_any_json_reads_or_is_a_config_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(content))
-    for read in (read_session_config, read_signal_configs):
+    for read in (read_session, read_signals):
         try:
             read(path)
         except ConfigError as error:

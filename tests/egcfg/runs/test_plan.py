@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from egcfg import plan
 from egcfg.config import RunConfig
 from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.runs import plan
 from egcfg.runs.plan import plan_run
 
 PROBLEM = Problem(
@@ -17,17 +17,17 @@ PROBLEM = Problem(
 )
 
 
-def test_what_is_pinned_is_found_out_once_per_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_provenance_is_found_out_once_per_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def component_pins(_config: RunConfig, prompt: str) -> dict[str, Any]:
+    def component_provenance(_config: RunConfig, prompt: str) -> dict[str, Any]:
         asked.append(prompt)
         return {}
 
-    monkeypatch.setattr(plan, "component_pins", component_pins)
-    pins_for: Callable[[str], object] = plan_run(RunConfig(), [PROBLEM], "model").pins_for
+    monkeypatch.setattr(plan, "component_provenance", component_provenance)
+    provenance_of: Callable[[str], object] = plan_run(RunConfig(), [PROBLEM], "model").provenance_of
     for prompt in ("chat", "long_code", "chat"):
-        pins_for(prompt)
+        provenance_of(prompt)
     assert asked == ["chat", "long_code"]
 
 
@@ -35,4 +35,4 @@ def test_a_plan_keeps_its_results_under_data_set_and_model(tmp_path: Path) -> No
     config = RunConfig(dataset="mine.jsonl", results_dir=tmp_path, backend="openai", model="org/m")
     made = plan_run(config, [PROBLEM], "org/m")
     assert made.folder.path == tmp_path / "mine" / "org_m"
-    assert orjson.loads(orjson.dumps(made.pins_for("chat")))["backend"]["model"] == "org/m"
+    assert orjson.loads(orjson.dumps(made.provenance_of("chat")))["backend"]["model"] == "org/m"

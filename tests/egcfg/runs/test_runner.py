@@ -1,3 +1,5 @@
+import asyncio
+
 import attrs
 import pytest
 
@@ -7,6 +9,7 @@ from egcfg.errors import (
     BudgetError,
     CapabilityError,
     ContextOverflowError,
+    PluginError,
     RunError,
     SandboxError,
 )
@@ -15,13 +18,22 @@ from egcfg.interfaces.scorer import TestStatus
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.runner import RunObserver, grid_records, run
+from egcfg.runs.runner import RunObserver, grid_records
+from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import FileState, scan
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.ledger import FolderLedger
 
 CONFIG = SignalConfig.parse("ns2t0.75d2_ln")
 LONG = SignalConfig.parse("ns2t0.75d2_lci_ln")
+
+
+async def nothing_may_be_opened():
+    raise AssertionError("nothing may be opened")
+
+
+def run(grid, folder, solve, **options):
+    return asyncio.run(run_units(grid, folder, solve, **options))
 
 
 @pytest.fixture
@@ -65,9 +77,9 @@ def failing(error, *, tasks=None):
 
 def test_a_run_solves_every_unit_once_and_writes_it(grid, folder, solver):
     solver.passes = lambda _, settings: settings.gamma == 1
-    summary = run(grid, folder, lambda _: solver)
+    summary = run(grid, folder, solver)
     units = [("HumanEval/0", 0.0), ("HumanEval/0", 1.0), ("2", 0.0), ("2", 1.0)]
-    assert solver.solved == units
+    assert solver.units == units
     assert (summary.total, summary.finished, summary.passed, summary.complete) == (4, 4, 2, True)
     records = grid_records(grid, folder)
     assert [(r.task_id, r.gamma, r.result.passed) for r in records if r.result] == [
@@ -83,30 +95,27 @@ def test_units_are_decoded_with_their_own_settings_on_top_of_the_shared_ones(
     solver.before = lambda _, settings: seen.append(settings)
     base = DecodingSettings(max_tokens=77, seed=3)
     grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[0.5])
-    run(grid, folder, lambda _: solver, settings=base)
+    run(grid, folder, solver, settings=base)
     assert seen == [CONFIG.settings(base, gamma=0.5)]
     assert (seen[0].max_tokens, seen[0].candidates, seen[0].gamma) == (77, 2, 0.5)
 
 
 def test_running_again_solves_nothing_and_opens_no_model(grid, folder, solver):
-    run(grid, folder, lambda _: solver)
+    run(grid, folder, solver)
 
-    def no_model(_):
-        raise AssertionError("a finished run must not load a model")
-
-    summary = run(grid, folder, no_model)
+    summary = run(grid, folder, solver, open_model=nothing_may_be_opened)
     assert (summary.done_before, summary.finished, summary.complete) == (4, 0, True)
 
 
 def test_running_again_goes_on_with_what_is_missing(grid, folder, solver):
-    run(grid, folder, lambda _: solver)
+    run(grid, folder, solver)
     paths = [record.path for record in grid_records(grid, folder)]
     paths[0].unlink()
     paths[1].write_bytes(b"")
     paths[2].write_bytes(b'{"code": ')
     solver.solved.clear()
-    summary = run(grid, folder, lambda _: solver)
-    assert solver.solved == [("HumanEval/0", 0.0), ("HumanEval/0", 1.0), ("2", 0.0)]
+    summary = run(grid, folder, solver)
+    assert solver.units == [("HumanEval/0", 0.0), ("HumanEval/0", 1.0), ("2", 0.0)]
     assert (summary.done_before, summary.finished) == (1, 3)
     assert {record.state for record in grid_records(grid, folder)} == {FileState.DONE}
 
@@ -114,15 +123,15 @@ def test_running_again_goes_on_with_what_is_missing(grid, folder, solver):
 def test_more_tasks_and_gammas_can_be_added_later(make_problem, folder, solver):
     for tasks, gammas in (("1", [1]), ("12", [1]), ("12", [0, 1, 3])):
         problems = [make_problem(task) for task in tasks]
-        run(Grid(problems=problems, configs=[CONFIG], gammas=gammas), folder, lambda _: solver)
+        run(Grid(problems=problems, configs=[CONFIG], gammas=gammas), folder, solver)
     assert len(solver.solved) == len(set(solver.solved)) == 6
 
 
 def test_the_observer_hears_everything_in_order(make_problem, folder, solver):
     log = Log()
     grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[1])
-    run(grid, folder, lambda _: solver, observer=log)
-    run(grid, folder, lambda _: solver, observer=log)
+    run(grid, folder, solver, observer=log)
+    run(grid, folder, solver, observer=log)
     assert log.events == [
         ("run_started", 1, 0),
         ("unit_started", "1", 1.0),
@@ -134,87 +143,92 @@ def test_the_observer_hears_everything_in_order(make_problem, folder, solver):
     ]
 
 
-def test_each_prompt_gets_its_engine_and_each_sandbox_one_canary(make_problem, folder, solver):
-    asked = []
-
-    def solver_for(prompt):
-        asked.append(prompt)
-        return attrs.evolve(solver, solved=solver.solved)
-
+def test_each_unit_is_solved_with_its_own_prompt(make_problem, folder, solver):
     problems = [make_problem("1"), make_problem("2")]
-    run(Grid(problems=problems, configs=[CONFIG, LONG], gammas=[1]), folder, solver_for)
-    assert asked == ["deepseek_instruct", "long_code"]
-    assert solver.sandbox.canaries == 1
+    run(Grid(problems=problems, configs=[CONFIG, LONG], gammas=[1]), folder, solver)
+    assert [prompt for _, _, prompt in solver.solved] == ["deepseek_instruct", "long_code"] * 2
 
 
 def test_results_tell_the_layers_under_which_programs_ran(make_problem, folder, solver):
-    run(Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[1]), folder, lambda _: solver)
+    run(Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[1]), folder, solver)
     result = folder.read(str(CONFIG), "1", 1.0).result
     assert result.sandbox == {"rlimits": "active", "seccomp": "not on this kernel"}
 
 
 def test_a_failing_canary_stops_the_run_before_a_token_is_spent(grid, folder, solver):
-    solver.sandbox.canary_error = SandboxError("it passed what must fail")
+    async def misjudge():
+        raise SandboxError("it passed what must fail")
+
     with pytest.raises(SandboxError, match="must fail"):
-        run(grid, folder, lambda _: solver)
+        run(grid, folder, solver, open_model=misjudge)
     assert solver.solved == []
     assert grid_records(grid, folder) == []
 
 
 def test_changed_settings_are_refused_with_a_diff_before_anything_is_opened(grid, folder, solver):
-    pins = {"tracer": {"name": "full"}}
-    run(grid, folder, lambda _: solver, pins_for=lambda _: pins)
-    with pytest.raises(RunError, match=r"decoding\.seed: 0 there, 5 now"):
+    tracer = {"tracer": {"name": "full"}}
+    run(grid, folder, solver, provenance_of=lambda _: tracer)
+    changes = [
+        (r"decoding\.seed: 0 there, 5 now", {"settings": DecodingSettings(seed=5)}, "full"),
+        (r'tracer\.name: "full" there, "minimal" now', {}, "minimal"),
+    ]
+    for message, options, name in changes:
+        with pytest.raises(RunError, match=message):
+            run(
+                grid,
+                folder,
+                solver,
+                open_model=nothing_may_be_opened,
+                provenance_of=lambda _, name=name: {"tracer": {"name": name}},
+                **options,
+            )
+
+
+def test_a_run_that_came_to_no_result_fixes_no_settings(grid, folder, solver):
+    def interrupt(_problem, _settings):
+        raise asyncio.CancelledError
+
+    solver.before = interrupt
+    with pytest.raises(asyncio.CancelledError):
+        run(grid, folder, solver, settings=DecodingSettings(seed=1))
+    solver.before = lambda _problem, _settings: None
+    assert run(grid, folder, solver, settings=DecodingSettings(seed=2)).complete
+    with pytest.raises(RunError, match=r"decoding\.seed: 2 there, 1 now"):
         run(
             grid,
             folder,
-            lambda _: 1 / 0,
-            settings=DecodingSettings(seed=5),
-            pins_for=lambda _: pins,
+            solver,
+            open_model=nothing_may_be_opened,
+            settings=DecodingSettings(seed=1),
         )
-    with pytest.raises(RunError, match=r'tracer\.name: "full" there, "minimal" now'):
-        run(grid, folder, lambda _: 1 / 0, pins_for=lambda _: {"tracer": {"name": "minimal"}})
-
-
-def test_a_run_that_came_to_no_result_pins_nothing(grid, folder, solver):
-    def interrupt(_problem, _settings):
-        raise KeyboardInterrupt
-
-    solver.before = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=1))
-    solver.before = lambda _problem, _settings: None
-    assert run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=2)).complete
-    with pytest.raises(RunError, match=r"decoding\.seed: 2 there, 1 now"):
-        run(grid, folder, lambda _: 1 / 0, settings=DecodingSettings(seed=1))
 
 
 def test_of_two_runs_with_other_settings_the_second_to_finish_a_unit_stops(grid, folder, solver):
     other = type(solver)()
 
-    def the_other_is_faster(_problem, _settings):
+    async def the_other_is_faster(_problem, _settings):
         solver.before = lambda _problem, _settings: None
-        run(grid, folder, lambda _: other, settings=DecodingSettings(seed=2))
+        await run_units(grid, folder, other, settings=DecodingSettings(seed=2))
 
     solver.before = the_other_is_faster
     with pytest.raises(RunError, match=r"decoding\.seed: 2 there, 1 now"):
-        run(grid, folder, lambda _: solver, settings=DecodingSettings(seed=1))
+        run(grid, folder, solver, settings=DecodingSettings(seed=1))
     assert len(solver.solved) == 1
     # All but the unit that the first had claimed; nothing of the first was kept.
     assert len(grid_records(grid, folder)) == len(other.solved) == len(grid) - 1
 
 
 def test_what_never_changes_the_text_may_change_between_runs(grid, folder, solver):
-    run(grid, folder, lambda _: solver)
+    run(grid, folder, solver)
     base = DecodingSettings(drafts=False, gamma=9, temperature=1.5, horizon=None)
-    assert run(grid, folder, lambda _: solver, settings=base).complete
+    assert run(grid, folder, solver, settings=base).complete
 
 
 def test_a_task_that_changed_since_is_refused(grid, folder, solver):
-    run(grid, folder, lambda _: solver)
+    run(grid, folder, solver)
     changed = attrs.evolve(grid.problems[1], description="Return -n.")
     with pytest.raises(RunError, match="task '2' has changed"):
-        run(attrs.evolve(grid, problems=[changed]), folder, lambda _: solver)
+        run(attrs.evolve(grid, problems=[changed]), folder, solver)
 
 
 def test_results_of_tools_that_left_no_fingerprint_are_taken_as_they_are(grid, folder, solver):
@@ -222,7 +236,7 @@ def test_results_of_tools_that_left_no_fingerprint_are_taken_as_they_are(grid, f
         path = folder.result_path(str(CONFIG), unit.problem.task_id, unit.gamma)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'{"passed": false, "general_error": "old"}')
-    assert run(grid, folder, lambda _: solver).done_before == 4
+    assert run(grid, folder, solver).done_before == 4
 
 
 class TestStopWhenSolved:
@@ -230,8 +244,8 @@ class TestStopWhenSolved:
         solver.passes = lambda problem, settings: problem.task_id == "1" and settings.gamma == 1
         problems = [make_problem("1"), make_problem("2")]
         grid = Grid(problems=problems, configs=[CONFIG, LONG], gammas=[0, 1])
-        summary = run(grid, folder, lambda _: solver, stop_when_solved=True)
-        assert solver.solved == [("1", 0.0), ("1", 1.0), *[("2", 0.0), ("2", 1.0)] * 2]
+        summary = run(grid, folder, solver, stop_when_solved=True)
+        assert solver.units == [("1", 0.0), ("1", 1.0), *[("2", 0.0), ("2", 1.0)] * 2]
         assert (summary.finished, summary.skipped, summary.complete) == (6, 2, True)
         record = folder.read(str(LONG), "1", 0.0)
         assert record is not None
@@ -242,29 +256,29 @@ class TestStopWhenSolved:
 
     def test_it_resumes_without_solving_again(self, grid, folder, solver):
         for _ in range(2):
-            summary = run(grid, folder, lambda _: solver, stop_when_solved=True)
-        assert solver.solved == [("HumanEval/0", 0.0), ("2", 0.0)]
+            summary = run(grid, folder, solver, stop_when_solved=True)
+        assert solver.units == [("HumanEval/0", 0.0), ("2", 0.0)]
         assert summary.done_before == 4
 
     def test_what_an_earlier_run_solved_counts(self, grid, folder, solver):
-        run(grid, folder, lambda _: solver)
+        run(grid, folder, solver)
         later = Grid(problems=grid.problems, configs=[LONG], gammas=[1])
-        assert run(later, folder, lambda _: solver, stop_when_solved=True).skipped == 2
+        assert run(later, folder, solver, stop_when_solved=True).skipped == 2
 
     def test_a_run_without_it_solves_what_was_skipped(self, grid, folder, solver):
-        run(grid, folder, lambda _: solver, stop_when_solved=True)
+        run(grid, folder, solver, stop_when_solved=True)
         solver.solved.clear()
-        summary = run(grid, folder, lambda _: solver)
-        assert solver.solved == [("HumanEval/0", 1.0), ("2", 1.0)]
+        summary = run(grid, folder, solver)
+        assert solver.units == [("HumanEval/0", 1.0), ("2", 1.0)]
         assert summary.complete
         assert not any(r.result.global_cached for r in grid_records(grid, folder) if r.result)
 
     def test_a_crashed_tools_reservation_does_not_hinder_it(self, grid, folder, solver):
-        run(grid, folder, lambda _: solver, stop_when_solved=True)
+        run(grid, folder, solver, stop_when_solved=True)
         record = folder.read(str(CONFIG), "2", 1.0)
         assert record is not None
         record.path.write_bytes(b"")
-        assert run(grid, folder, lambda _: solver, stop_when_solved=True).skipped == 1
+        assert run(grid, folder, solver, stop_when_solved=True).skipped == 1
         assert folder.read(str(CONFIG), "2", 1.0) == record
 
 
@@ -273,7 +287,7 @@ class TestFailures:
         log = Log()
         error = BackendError("the endpoint answered 503 ten times; try again later")
         solver.before = failing(error, tasks=["2"])
-        summary = run(grid, folder, lambda _: solver, observer=log)
+        summary = run(grid, folder, solver, observer=log)
         assert [(unit.gamma, text) for unit, text in summary.failures] == [
             (0.0, str(error)),
             (1.0, str(error)),
@@ -283,8 +297,8 @@ class TestFailures:
         assert len(grid_records(grid, folder)) == 2
 
         solver.before = lambda *_: None
-        assert run(grid, folder, lambda _: solver).complete
-        assert solver.solved[-2:] == [("2", 0.0), ("2", 1.0)]
+        assert run(grid, folder, solver).complete
+        assert solver.units[-2:] == [("2", 0.0), ("2", 1.0)]
 
     def test_several_in_a_row_stop_the_run(self, make_problem, folder, solver):
         solver.before = failing(BackendError("connection refused"))
@@ -294,7 +308,7 @@ class TestFailures:
         problems = [make_problem(str(number)) for number in range(9)]
         grid = Grid(problems=problems, configs=[CONFIG], gammas=[1])
         with pytest.raises(BackendError, match=r"3 times in a row.*connection refused.*run again"):
-            run(grid, folder, lambda _: solver, observer=log)
+            run(grid, folder, solver, observer=log)
         assert len(tried) == 3
         assert log.events[-1] == ("run_finished", 0)
 
@@ -303,71 +317,77 @@ class TestFailures:
         solver.before = odd
         problems = [make_problem(str(number)) for number in range(10)]
         grid = Grid(problems=problems, configs=[CONFIG], gammas=[1])
-        summary = run(grid, folder, lambda _: solver)
+        summary = run(grid, folder, solver)
         assert (summary.finished, len(summary.failures)) == (5, 5)
 
     def test_a_backend_that_lacks_what_is_asked_stops_the_run_at_once(self, grid, folder, solver):
         solver.before = failing(CapabilityError("no chat template; choose another prompt"))
         with pytest.raises(CapabilityError):
-            run(grid, folder, lambda _: solver)
+            run(grid, folder, solver)
         assert grid_records(grid, folder) == []
 
-    def test_a_model_that_cannot_be_opened_stops_the_run_at_once(self, grid, folder):
+    def test_a_model_that_cannot_be_opened_stops_the_run_at_once(self, grid, folder, solver):
         opened = []
 
-        def solver_for(prompt):
-            opened.append(prompt)
+        async def open_model():
+            opened.append(None)
             raise BackendError("no such model")
 
         with pytest.raises(BackendError, match="no such model"):
-            run(grid, folder, solver_for)
+            run(grid, folder, solver, open_model=open_model)
         assert len(opened) == 1
+        assert solver.solved == []
+
+    def test_a_broken_plugin_stops_the_run_at_once(self, grid, folder, solver):
+        solver.before = failing(PluginError("the tracer 'x' of y 1 is broken"), tasks=["2"])
+        with pytest.raises(PluginError, match="the tracer 'x'"):
+            run(grid, folder, solver)
+        assert [record.task_id for record in grid_records(grid, folder)] == ["HumanEval/0"] * 2
 
     def test_a_problem_too_long_for_the_model_is_a_result_for_good(self, grid, folder, solver):
         solver.before = failing(
             ContextOverflowError(needed=9000, available=4096),
             tasks=["2"],
         )
-        summary = run(grid, folder, lambda _: solver)
+        summary = run(grid, folder, solver)
         assert (summary.finished, summary.passed, summary.complete) == (4, 2, True)
         record = folder.read(str(CONFIG), "2", 1.0)
         assert record is not None
         assert record.result is not None
         assert "9000 tokens" in (record.result.general_error or "")
-        assert run(grid, folder, lambda _: solver).done_before == 4
+        assert run(grid, folder, solver).done_before == 4
 
     def test_a_sandbox_error_stops_the_run_and_is_never_the_models_failure(
         self, grid, folder, solver
     ):
         solver.before = failing(SandboxError("fork server gone"), tasks=["2"])
         with pytest.raises(SandboxError, match="fork server gone"):
-            run(grid, folder, lambda _: solver)
+            run(grid, folder, solver)
         assert [record.task_id for record in grid_records(grid, folder)] == ["HumanEval/0"] * 2
 
-    def test_a_score_that_says_sandbox_error_stops_the_run_too(
-        self, grid, folder, solver, make_solution
-    ):
+    def test_a_score_that_says_sandbox_error_stops_the_run_too(self, grid, folder, make_solution):
         statuses = (TestStatus.PASSED, TestStatus.SANDBOX_ERROR)
 
-        class Judge(type(solver)):
-            def solve(self, problem, settings, _on_step=None):
-                return make_solution(statuses, problem.task_id, settings.gamma)
+        async def judge(problem, settings, *, prompt, on_step):  # noqa: ARG001 - the seam's
+            return make_solution(statuses, problem.task_id, settings.gamma)
 
         with pytest.raises(SandboxError, match="task HumanEval/0"):
-            run(grid, folder, lambda _: Judge())
+            run(grid, folder, judge)
         assert grid_records(grid, folder) == []
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt, SandboxError, ZeroDivisionError])
+    @pytest.mark.parametrize(
+        "error", [asyncio.CancelledError, PluginError, SandboxError, ZeroDivisionError]
+    )
     def test_whatever_ends_a_run_the_unit_in_flight_is_free_again(
         self, grid, folder, solver, error
     ):
         solver.before = failing(error(), tasks=["2"])
         with pytest.raises(error):
-            run(grid, folder, lambda _: solver)
+            run(grid, folder, solver)
         claim = folder.claim_path(str(CONFIG), "2", 0.0)
         # This process lives on, so only a claim that was given back can be taken.
         solver.before = lambda *_: None
-        summary = run(grid, folder, lambda _: solver)
+        summary = run(grid, folder, solver)
         assert (summary.finished, summary.complete) == (2, True)
         assert not list(claim.parent.glob("task_id=*"))
 
@@ -376,13 +396,13 @@ class TestSharedFolder:
     def test_units_that_others_work_on_are_left_to_them(self, grid, folder, solver):
         inner = []
 
-        def other_process(*_):
+        async def other_process(*_):
             if not inner:
                 inner.append(None)
-                inner[0] = run(grid, folder, lambda _: type(solver)())
+                inner[0] = await run_units(grid, folder, type(solver)())
 
         solver.before = other_process
-        summary = run(grid, folder, lambda _: solver)
+        summary = run(grid, folder, solver)
         assert (inner[0].finished, inner[0].in_flight_elsewhere) == (3, 1)
         assert not inner[0].complete
         assert (summary.finished, summary.done_elsewhere, summary.complete) == (1, 3, True)
@@ -400,20 +420,18 @@ class TestSharedFolder:
             return acquire(self, stem)
 
         monkeypatch.setattr(Claims, "acquire", acquire_late)
-        summary = run(grid, folder, lambda _: solver)
-        assert solver.solved == []
+        summary = run(grid, folder, solver)
+        assert solver.units == []
         assert (summary.done_elsewhere, summary.complete) == (4, True)
 
 
-def test_no_unit_begins_behind_the_end_of_a_budget_and_no_model_is_opened(grid, folder):
+def test_no_unit_begins_after_the_end_of_a_budget_and_no_model_is_opened(grid, folder, solver):
     FolderLedger(folder.spent_path).note(Usage(requests=5), at_once=True)
     log = Log()
 
-    def no_model(_):
-        raise AssertionError("nothing is left to spend on it")
-
     meter = Meter(Budget(max_requests=5), FolderLedger(folder.spent_path))
-    summary = run(grid, folder, no_model, observer=log, meter=meter)
+    options = {"open_model": nothing_may_be_opened, "observer": log, "meter": meter}
+    summary = run(grid, folder, solver, **options)
     assert str(summary.budget).startswith("the budget --max-requests 5 is used up: 5 spent")
     assert (summary.done, summary.total, summary.complete) == (0, 4, False)
     assert summary.spending.before == Usage(requests=5)
@@ -422,19 +440,19 @@ def test_no_unit_begins_behind_the_end_of_a_budget_and_no_model_is_opened(grid, 
 
 def test_a_unit_that_meets_the_end_of_a_budget_stays_undone_and_free(grid, folder, solver):
     solver.before = failing(BudgetError("the budget is used up", "--max-cost"), tasks={"2"})
-    summary = run(grid, folder, lambda _: solver)
+    summary = run(grid, folder, solver)
     assert (summary.finished, summary.failures, summary.complete) == (2, (), False)
     assert summary.budget is not None
     assert len(grid_records(grid, folder)) == 2
     solver.before = lambda *_: None
-    assert run(grid, folder, lambda _: solver).complete
+    assert run(grid, folder, solver).complete
     assert len(solver.solved) == len(set(solver.solved)) == 4
 
 
 def test_a_skipped_unit_needs_no_budget(make_problem, folder, solver):
     grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[0, 1])
-    run(Grid(problems=grid.problems, configs=[CONFIG], gammas=[0]), folder, lambda _: solver)
+    run(Grid(problems=grid.problems, configs=[CONFIG], gammas=[0]), folder, solver)
     FolderLedger(folder.spent_path).note(Usage(requests=5), at_once=True)
     meter = Meter(Budget(max_requests=1), FolderLedger(folder.spent_path))
-    summary = run(grid, folder, lambda _: solver, stop_when_solved=True, meter=meter)
+    summary = run(grid, folder, solver, stop_when_solved=True, meter=meter)
     assert (summary.skipped, summary.budget, summary.complete) == (1, None, True)

@@ -100,7 +100,7 @@ def test_any_part_of_a_results_folder_can_be_scanned(folder, make_result, monkey
     for config in (CONFIG, "custom"):
         for gamma in (0.0, 1.0):
             folder.write(config, "HumanEval/0", gamma, make_result(passed=gamma > 0))
-    folder.pin_settings(CONFIG, {"seed": 0})
+    folder.fix_provenance(CONFIG, {"seed": 0})
     other = ResultsFolder(folder.results_dir, "humaneval", "org/tiny")
     other.write(CONFIG, "1", 1.0, make_result())
     assert len(scan(folder.results_dir)) == 5
@@ -141,91 +141,91 @@ def test_a_broken_solved_entry_counts_as_none_and_is_made_anew(folder, make_resu
     assert folder.solved("395") == make_result()
 
 
-def test_settings_are_pinned_by_the_first_result(folder, make_result):
+def test_the_provenance_is_fixed_by_the_first_result(folder, make_result):
     settings = {
         "decoding": attrs.asdict(DecodingSettings(unit=GuidanceUnit.TOKEN)),
         "tracer": {"name": "full", "options": {"paths": ("a", "b")}},
     }
-    folder.write_pinned(CONFIG, "1", 0.0, make_result(), settings)
-    folder.write_pinned(CONFIG, "1", 1.0, make_result(), settings)
+    folder.write_with_provenance(CONFIG, "1", 0.0, make_result(), settings)
+    folder.write_with_provenance(CONFIG, "1", 1.0, make_result(), settings)
     changed = {
         "decoding": {**settings["decoding"], "seed": 1},
         "tracer": {"name": "minimal", "options": {"paths": ("a", "b")}},
         "dtype": "float32",
     }
     with pytest.raises(RunError) as caught:
-        folder.pin_settings(CONFIG, changed)
+        folder.fix_provenance(CONFIG, changed)
     message = str(caught.value)
     assert "decoding.seed: 0 there, 1 now" in message
     assert 'tracer.name: "full" there, "minimal" now' in message
     assert 'dtype: not set there, "float32" now' in message
     assert "paths" not in message
     assert message.endswith("run with those settings, or choose another --results-dir")
-    folder.pin_settings("ns3t0.7d2_ln", changed)
+    folder.fix_provenance("ns3t0.7d2_ln", changed)
 
 
-def test_unreadable_pinned_settings_are_a_run_error(folder, make_result):
-    folder.write_pinned(CONFIG, "1", 0.0, make_result(), {})
-    (folder.path / CONFIG / ".settings.json").write_bytes(b"{")
-    with pytest.raises(RunError, match=r"cannot read .*\.settings\.json"):
-        folder.pin_settings(CONFIG, {})
+def test_an_unreadable_provenance_is_a_run_error(folder, make_result):
+    folder.write_with_provenance(CONFIG, "1", 0.0, make_result(), {})
+    (folder.path / CONFIG / ".provenance.json").write_bytes(b"{")
+    with pytest.raises(RunError, match=r"cannot read .*\.provenance\.json"):
+        folder.fix_provenance(CONFIG, {})
 
 
 @pytest.mark.parametrize("content", [b'{"seed": 1}', b"{"])
-def test_pins_without_a_result_are_replaced(folder, content):
-    path = folder.path / CONFIG / ".settings.json"
+def test_a_provenance_without_a_result_is_replaced(folder, content):
+    path = folder.path / CONFIG / ".provenance.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     # What a crashed tool reserved is no result.
     folder.result_path(CONFIG, "1", 0.0).write_bytes(b"")
-    folder.pin_settings(CONFIG, {"seed": 2})
+    folder.fix_provenance(CONFIG, {"seed": 2})
     assert orjson.loads(path.read_bytes()) == {"seed": 2}
     assert sorted(file.name for file in path.parent.iterdir()) == [
-        ".settings.json",
+        ".provenance.json",
         "task_id=1_gamma=0.0.json",
     ]
 
 
-def test_a_folder_of_another_tool_is_pinned_by_who_adds_to_it(folder, make_result):
+def test_a_folder_of_another_tool_gets_the_provenance_of_who_adds_to_it(folder, make_result):
     assert not folder.has_results(CONFIG)
     folder.write(CONFIG, "1", 0.0, make_result())
     assert folder.has_results(CONFIG)
-    folder.pin_settings(CONFIG, {"seed": 1})
+    folder.fix_provenance(CONFIG, {"seed": 1})
     with pytest.raises(RunError, match="seed: 1 there, 2 now"):
-        folder.write_pinned(CONFIG, "2", 0.0, make_result(), {"seed": 2})
+        folder.write_with_provenance(CONFIG, "2", 0.0, make_result(), {"seed": 2})
     assert folder.read(CONFIG, "2", 0.0) is None
 
 
-def test_who_pinned_first_and_wrote_later_gives_way(folder, make_result, monkeypatch):
-    """Another process finds no result between this one's pins and its result."""
+def test_who_came_first_and_wrote_later_gives_way(folder, make_result, monkeypatch):
+    """Another process finds no result between this one's provenance and its result."""
     write = ResultsFolder.write
 
     def write_late(self, *args):
         monkeypatch.setattr(ResultsFolder, "write", write)
-        folder.write_pinned(CONFIG, "2", 0.0, make_result(), {"seed": 2})
+        folder.write_with_provenance(CONFIG, "2", 0.0, make_result(), {"seed": 2})
         return write(self, *args)
 
     monkeypatch.setattr(ResultsFolder, "write", write_late)
     with pytest.raises(RunError, match="seed: 2 there, 1 now"):
-        folder.write_pinned(CONFIG, "1", 0.0, make_result(), {"seed": 1})
+        folder.write_with_provenance(CONFIG, "1", 0.0, make_result(), {"seed": 1})
     assert folder.read(CONFIG, "1", 0.0) is None
     assert folder.read(CONFIG, "2", 0.0) is not None
 
 
-def test_who_takes_the_pins_of_a_result_away_puts_them_back(folder, make_result, monkeypatch):
+def test_who_takes_the_provenance_of_a_result_away_puts_it_back(folder, make_result, monkeypatch):
     """The first result is written between another process's look for results and its renaming."""
-    folder.pin_settings(CONFIG, {"seed": 1})
+    folder.fix_provenance(CONFIG, {"seed": 1})
     rename = Path.rename
 
     def rename_late(self, target):
         monkeypatch.setattr(Path, "rename", rename)
-        folder.write_pinned(CONFIG, "1", 0.0, make_result(), {"seed": 1})
+        folder.write_with_provenance(CONFIG, "1", 0.0, make_result(), {"seed": 1})
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", rename_late)
     with pytest.raises(RunError, match="seed: 1 there, 2 now"):
-        folder.pin_settings(CONFIG, {"seed": 2})
-    folder.pin_settings(CONFIG, {"seed": 1})
+        folder.fix_provenance(CONFIG, {"seed": 2})
+    folder.fix_provenance(CONFIG, {"seed": 1})
 
 
 def test_results_of_other_tools_survive_being_written_again(folder):

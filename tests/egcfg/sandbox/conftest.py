@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,7 +18,9 @@ from egcfg.sandbox.server_process import ServerProcess
 
 # Without these two, a program could take the machine down.
 BUT_LIMITS = tuple(name for name in LAYERS if name not in ("rlimits", "memory limit"))
-Run = Callable[..., ExecutionResult]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Execute = Callable[..., ExecutionResult]
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -30,20 +33,31 @@ def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     mark = tmp_path_factory.mktemp("confined") / "link"
     mark.symlink_to(server_process.CONFINED)
     servers = []
-    start = ServerProcess.__init__
+    start = ServerProcess.start
 
-    def noted(self: ServerProcess, *arguments: Any) -> None:
-        start(self, *arguments)
-        servers.append((self.pid, self._scratch))
+    async def noted(disabled: Collection[str]) -> ServerProcess:
+        server = await start(disabled)
+        servers.append((server.pid, server._scratch))
+        return server
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server_process, "CONFINED", mark)
-        patch.setattr(ServerProcess, "__init__", noted)
+        patch.setattr(ServerProcess, "start", noted)
         yield
+    assert wait_until(lambda: not leftovers(mark, servers)), leftovers(mark, servers)
+
+
+def wait_until(look: Callable[[], T]) -> T:
+    """Return what a function returns once that is true, or after ten seconds."""
     patience = time.monotonic() + 10
-    while (left := leftovers(mark, servers)) and time.monotonic() < patience:
+    while not (seen := look()) and time.monotonic() < patience:
         time.sleep(0.01)
-    assert not left
+    return seen
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], T]], T]:
+    return wait_until
 
 
 def leftovers(mark: Path, servers: list[tuple[int, str]]) -> list[str]:
@@ -61,27 +75,34 @@ def leftovers(mark: Path, servers: list[tuple[int, str]]) -> list[str]:
 @pytest.fixture(scope="package")
 def sandbox() -> Iterator[Sandbox]:
     # More workers than cores: many programs here do nothing but wait for a limit.
-    with Sandbox(workers=8) as service:
+    with closing(Sandbox(workers=8)) as service:
         yield service
 
 
 @pytest.fixture(scope="package")
 def bare_sandbox() -> Iterator[Sandbox]:
     """Return a sandbox without any layer of the kernel's but limits."""
-    with Sandbox(disabled=BUT_LIMITS) as service:
+    with closing(Sandbox(disabled=BUT_LIMITS)) as service:
         yield service
 
 
 @pytest.fixture
-def run(sandbox: Sandbox) -> Run:
+def own_sandbox() -> Iterator[Sandbox]:
+    """Return a sandbox for one test, which may kill its server."""
+    with closing(Sandbox()) as service:
+        yield service
+
+
+@pytest.fixture
+def execute(run: Run, sandbox: Sandbox) -> Execute:
     """Return a function that runs one program, a call of it by source."""
 
-    def run_one(source: str, call: str | None = None, **settings: Any) -> ExecutionResult:
+    def execute_one(source: str, call: str | None = None, **settings: Any) -> ExecutionResult:
         expression = Call(call) if call is not None else None
-        (result,) = sandbox.run([Execution(source=source, call=expression, **settings)])
+        (result,) = run(sandbox.run([Execution(source=source, call=expression, **settings)]))
         return result
 
-    return run_one
+    return execute_one
 
 
 @pytest.fixture(scope="session")

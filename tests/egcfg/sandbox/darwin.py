@@ -6,6 +6,7 @@ them. What a real Mac does beyond that is not shown by this.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import os
@@ -56,7 +57,7 @@ def pretend() -> None:
     resource.setrlimit = refuse_memory
 
 
-def main() -> None:
+async def main() -> None:
     """Run programs, and print how they ended."""
     from egcfg.sandbox import Call, Execution, Limits, Sandbox, server_process
 
@@ -75,8 +76,8 @@ def main() -> None:
         "environment": ("import os", "sorted(os.environ)"),
         "modules": ("import sys", "[m for m in sys.modules if m.startswith('egcfg_confined.')]"),
     }
-    with Sandbox() as sandbox:
-        results = sandbox.run(
+    async with Sandbox() as sandbox:
+        results = await sandbox.run(
             [
                 Execution(
                     source=source,
@@ -87,7 +88,7 @@ def main() -> None:
                 for name, (source, call) in programs.items()
             ]
         )
-        report = sandbox.report()
+        report = await sandbox.report()
     found = {
         "layers": dict(report.layers),
         "level": report.level,
@@ -105,4 +106,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         runpy.run_path(str(CONFINED), run_name="__main__")
     else:
-        main()
+        asyncio.run(main())

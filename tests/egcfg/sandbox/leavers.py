@@ -5,6 +5,7 @@ A process of its own: it is a subreaper, so that whatever escapes becomes its ch
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -39,21 +40,21 @@ PROGRAMS = (
 )
 
 
-def main(disabled: list[str]) -> None:
+async def main(disabled: list[str]) -> None:
     """Run every program, in batches and alone, and report what is there that was not before."""
     linux.become_subreaper()
     limits = Limits(cpu_seconds=0.3, wall_seconds=0.6)
     descriptors = len(os.listdir("/proc/self/fd"))
-    with Sandbox(disabled=disabled) as sandbox:
+    async with Sandbox(disabled=disabled) as sandbox:
         for main_program in (False, True):
-            sandbox.run(
+            await sandbox.run(
                 [
                     Execution(source=source, limits=limits, run_as_main=main_program)
                     for source in PROGRAMS
                 ]
             )
         running = children(os.getpid())
-        server = sandbox._ready_server().pid
+        server = (await sandbox._ready_server()).pid
         # An answer is complete a moment before its processes are gone.
         patience = time.monotonic() + 10
         while (left_to_it := children(server)) and time.monotonic() < patience:
@@ -85,4 +86,4 @@ def children(parent: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    asyncio.run(main(sys.argv[1:]))

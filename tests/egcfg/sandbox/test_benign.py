@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from egcfg.sandbox import Call, Execution, ExecutionResult, Outcome, Sandbox
 
-Run = Callable[..., ExecutionResult]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Execute = Callable[..., ExecutionResult]
 
 PROGRAMS = {
     "threads": (
@@ -124,9 +126,9 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_honest_programs_run_as_anywhere(run: Run, name: str) -> None:
+def test_honest_programs_run_as_anywhere(execute: Execute, name: str) -> None:
     source, call, expected = PROGRAMS[name]
-    result = run(source, call)
+    result = execute(source, call)
     assert (result.outcome, result.raised, result.unsupported) == (Outcome.OK, None, None)
     if expected is None:
         namespace: dict[str, object] = {}
@@ -136,7 +138,7 @@ def test_honest_programs_run_as_anywhere(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_honest_programs_need_no_layer(bare_sandbox: Sandbox, name: str) -> None:
+def test_honest_programs_need_no_layer(run: Run, bare_sandbox: Sandbox, name: str) -> None:
     source, call, _ = PROGRAMS[name]
-    (result,) = bare_sandbox.run([Execution(source=source, call=Call(call))])
+    (result,) = run(bare_sandbox.run([Execution(source=source, call=Call(call))]))
     assert result.outcome is Outcome.OK

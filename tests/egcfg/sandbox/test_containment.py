@@ -6,8 +6,9 @@ These run with every layer that the machine gives, never without: without, they 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ from egcfg.sandbox import (
     Sandbox,
 )
 
-Run = Callable[..., ExecutionResult]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Execute = Callable[..., ExecutionResult]
 
 HANGS = {
     "pure loop": "while True: pass",
@@ -47,8 +49,8 @@ HANGS = {
 
 
 @pytest.mark.parametrize("name", HANGS)
-def test_hangs_time_out(run: Run, short: Limits, name: str) -> None:
-    assert run(HANGS[name], limits=short, run_as_main=True).outcome is Outcome.TIMEOUT
+def test_hangs_time_out(execute: Execute, short: Limits, name: str) -> None:
+    assert execute(HANGS[name], limits=short, run_as_main=True).outcome is Outcome.TIMEOUT
 
 
 BOMBS = {
@@ -101,18 +103,19 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_hit_a_limit(run: Run, name: str) -> None:
+def test_bombs_hit_a_limit(execute: Execute, name: str) -> None:
     source, outcomes = BOMBS[name]
     limits = Limits(cpu_seconds=2.0, wall_seconds=10.0, memory_bytes=150 << 20)
-    assert run(source, limits=limits, run_as_main=True).outcome in outcomes
+    assert execute(source, limits=limits, run_as_main=True).outcome in outcomes
 
 
 @pytest.fixture
-def strong_run(sandbox: Sandbox, run: Run) -> Run:
-    """Return `run`, where the machine gives the layers that keep a program from the outside."""
-    if sandbox.report().level not in (Level.FULL, Level.STRONG):
-        pytest.skip(f"this machine lacks {sandbox.report().missing}")
-    return run
+def strong_execute(run: Run, sandbox: Sandbox, execute: Execute) -> Execute:
+    """Return `execute`, where the machine gives the layers that keep a program from the outside."""
+    report = run(sandbox.report())
+    if report.level not in (Level.FULL, Level.STRONG):
+        pytest.skip(f"this machine lacks {report.missing}")
+    return execute
 
 
 @pytest.mark.parametrize(
@@ -146,12 +149,14 @@ def strong_run(sandbox: Sandbox, run: Run) -> Run:
         "os.setuid(0) or open('/etc/shadow')",
     ],
 )
-def test_nothing_outside_is_within_reach(strong_run: Run, tmp_path: Path, attempt: str) -> None:
+def test_nothing_outside_is_within_reach(
+    strong_execute: Execute, tmp_path: Path, attempt: str
+) -> None:
     target = tmp_path / "file"
     target.write_text("mine")
     target.chmod(0o644)
     source = f"import os, shutil, socket, subprocess\nPATH = {str(target)!r}"
-    result = strong_run(source, attempt)
+    result = strong_execute(source, attempt)
     assert result.outcome is Outcome.EXCEPTION
     assert result.raised is not None
     assert result.raised.type.endswith("Error")
@@ -159,7 +164,7 @@ def test_nothing_outside_is_within_reach(strong_run: Run, tmp_path: Path, attemp
     assert target.stat().st_mode & 0o777 == 0o644
 
 
-def test_no_other_process_can_be_signalled(strong_run: Run) -> None:
+def test_no_other_process_can_be_signalled(strong_execute: Execute) -> None:
     source = (
         "import os\n"
         "def hit(pid):\n"
@@ -167,16 +172,19 @@ def test_no_other_process_can_be_signalled(strong_run: Run) -> None:
         "    except OSError: return False\n"
         "    return True\n"
     )
-    assert strong_run(source, f"hit({os.getpid()}), hit({os.getppid()})").value == (False, False)
+    assert strong_execute(source, f"hit({os.getpid()}), hit({os.getppid()})").value == (
+        False,
+        False,
+    )
 
 
-@pytest.mark.usefixtures("strong_run")
-def test_concurrent_programs_do_not_see_each_other(sandbox: Sandbox) -> None:
+@pytest.mark.usefixtures("strong_execute")
+def test_concurrent_programs_do_not_see_each_other(run: Run, sandbox: Sandbox) -> None:
     source = (
         "import os, time\n"
         "open('mine', 'w').close()\n"
         "time.sleep(0.1)\n"
         "seen = (os.listdir('.'), [p for p in range(2, 99) if os.path.exists(f'/proc/{p}')])"
     )
-    results = sandbox.run([Execution(source=source, call=Call("seen"))] * 2)
+    results = run(sandbox.run([Execution(source=source, call=Call("seen"))] * 2))
     assert [result.value for result in results] == [(["mine"], [])] * 2

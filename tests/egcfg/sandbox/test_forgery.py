@@ -6,16 +6,21 @@ that a test expects. None may pass, through any of the three scorers.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
+from egcfg.interfaces.scorer import Score
 from egcfg.sandbox import Sandbox
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.check import CheckScorer
 from egcfg.scorers.judged import ScorerOptions
 from egcfg.scorers.stdio import StdioScorer
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0)
 TOKEN = "EXPECTED-8c1f2e77"
@@ -253,30 +258,37 @@ PROGRAMS = EARLY_EXIT | LYING_VALUES | PATCHES | DESCRIPTORS | SEARCHES
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_scorer_takes_a_cheat_for_right(sandbox: Sandbox, name: str) -> None:
-    # Side by side: a cheat that answers nothing is given up at the limit of time only.
-    with ThreadPoolExecutor() as pool:
-        judged = [
-            pool.submit(scorer(OPTIONS).score, problem, PROGRAMS[name], sandbox)
-            for scorer, problem in (
-                (AssertsScorer, NUMBER),
-                (AssertsScorer, SECRET),
-                (CheckScorer, CHECK),
-                (StdioScorer, STDIO),
+def test_no_scorer_takes_a_cheat_for_right(run: Run, sandbox: Sandbox, name: str) -> None:
+    async def score_all() -> list[Score]:
+        # Side by side: a cheat that answers nothing is given up at the limit of time only.
+        return await asyncio.gather(
+            *(
+                scorer(OPTIONS).score(problem, PROGRAMS[name], sandbox)
+                for scorer, problem in (
+                    (AssertsScorer, NUMBER),
+                    (AssertsScorer, SECRET),
+                    (CheckScorer, CHECK),
+                    (StdioScorer, STDIO),
+                )
             )
-        ]
-    scores = [future.result() for future in judged]
+        )
+
+    scores = run(score_all())
     assert not any(score.passed for score in scores)
     assert all(score.results[0].error for score in scores[:2])
 
 
 # Without layers a program reaches the machine's other processes: none here may try to.
 @pytest.mark.parametrize("name", [*EARLY_EXIT, *PATCHES, *DESCRIPTORS])
-def test_no_cheat_needs_a_kernel_layer_to_be_caught(bare_sandbox: Sandbox, name: str) -> None:
-    assert not AssertsScorer(OPTIONS).score(SECRET, PROGRAMS[name], bare_sandbox).passed
+def test_no_cheat_needs_a_kernel_layer_to_be_caught(
+    run: Run, bare_sandbox: Sandbox, name: str
+) -> None:
+    assert not run(AssertsScorer(OPTIONS).score(SECRET, PROGRAMS[name], bare_sandbox)).passed
 
 
-def test_a_program_that_mutates_its_argument_changes_only_its_copy(sandbox: Sandbox) -> None:
+def test_a_program_that_mutates_its_argument_changes_only_its_copy(
+    run: Run, sandbox: Sandbox
+) -> None:
     problem = Problem(
         task_id="mutates",
         description="",
@@ -293,13 +305,13 @@ def test_a_program_that_mutates_its_argument_changes_only_its_copy(sandbox: Sand
         ),
     )
     code = "def f(x):\n    x.sort()\n    return x"
-    assert CheckScorer(OPTIONS).score(problem, code, sandbox).passed
+    assert run(CheckScorer(OPTIONS).score(problem, code, sandbox)).passed
 
 
-def test_honest_programs_pass_what_the_cheats_fail(sandbox: Sandbox) -> None:
-    assert AssertsScorer(OPTIONS).score(NUMBER, "def f(x): return x * x", sandbox).passed
+def test_honest_programs_pass_what_the_cheats_fail(run: Run, sandbox: Sandbox) -> None:
+    assert run(AssertsScorer(OPTIONS).score(NUMBER, "def f(x): return x * x", sandbox)).passed
     secret = f"def f(x): return {TOKEN!r}"
-    assert AssertsScorer(OPTIONS).score(SECRET, secret, sandbox).passed
+    assert run(AssertsScorer(OPTIONS).score(SECRET, secret, sandbox)).passed
     code = f"def f(x): return {TOKEN!r} if x == 2 else {TOKEN[::-1]!r}"
-    assert CheckScorer(OPTIONS).score(CHECK, code, sandbox).passed
-    assert StdioScorer(OPTIONS).score(STDIO, f"print({TOKEN!r})", sandbox).passed
+    assert run(CheckScorer(OPTIONS).score(CHECK, code, sandbox)).passed
+    assert run(StdioScorer(OPTIONS).score(STDIO, f"print({TOKEN!r})", sandbox)).passed

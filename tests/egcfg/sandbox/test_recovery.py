@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pytest
 
@@ -20,20 +20,8 @@ from egcfg.errors import SandboxError, UnknownNameError
 from egcfg.sandbox import LAYERS, Call, Execution, Instrument, Limits, Sandbox
 from egcfg.sandbox.server_process import ServerProcess
 
-T = TypeVar("T")
-
-
-@pytest.fixture
-def own_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as service:
-        yield service
-
-
-def eventually(look: Callable[[], T]) -> T:
-    patience = time.monotonic() + 10
-    while not (seen := look()) and time.monotonic() < patience:
-        time.sleep(0.01)
-    return seen
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Eventually = Callable[[Callable[[], Any]], Any]
 
 
 def children_of(pid: int) -> str:
@@ -46,68 +34,60 @@ def server_of(sandbox: Sandbox) -> ServerProcess:
     return server
 
 
-def test_no_execution_is_lost_or_wrong_when_the_server_is_killed(own_sandbox: Sandbox) -> None:
-    own_sandbox.report()
+def test_no_execution_is_lost_or_wrong_when_the_server_is_killed(
+    run: Run, own_sandbox: Sandbox
+) -> None:
+    run(own_sandbox.report())
     first = server_of(own_sandbox).pid
-    executions = [
-        Execution(source="import time\ntime.sleep(0.005)", call=Call(f"{n} * 2")) for n in range(60)
-    ]
-    killer = threading.Timer(0.1, os.kill, (first, signal.SIGKILL))
-    killer.start()
-    results = own_sandbox.run(executions)
-    killer.join()
-    assert [result.value for result in results] == [2 * n for n in range(60)]
-    own_sandbox.run([Execution(source="")])
+    values = {}
+
+    async def work(number: int) -> None:
+        execution = Execution(source="import time\ntime.sleep(0.005)", call=Call(f"{number} * 2"))
+        (result,) = await own_sandbox.run([execution])
+        values[number] = result.value
+        if len(values) == 20:
+            os.kill(first, signal.SIGKILL)
+
+    async def work_together() -> None:
+        await asyncio.gather(*map(work, range(60)))
+
+    run(work_together())
+    assert values == {number: 2 * number for number in range(60)}
+    run(own_sandbox.run([Execution(source="")]))
     assert server_of(own_sandbox).pid != first
 
 
-def test_a_dead_server_is_replaced(own_sandbox: Sandbox) -> None:
-    own_sandbox.report()
+def test_a_dead_server_is_replaced(run: Run, own_sandbox: Sandbox) -> None:
+    run(own_sandbox.report())
     for _ in range(3):
         os.kill(server_of(own_sandbox).pid, signal.SIGKILL)
-        (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+        (result,) = run(own_sandbox.run([Execution(source="", call=Call("1"))]))
         assert result.value == 1
 
 
 def test_a_failure_of_the_sandbox_is_retried_once_and_then_raised(
-    own_sandbox: Sandbox, tmp_path: Path
+    run: Run, own_sandbox: Sandbox, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.py"
     path.write_text(
         "class Instrument:\n    def __init__(self, options, memory):\n        raise OSError('no')\n"
     )
+    broken = Execution(source="", instrument=Instrument(path=str(path)))
     with pytest.raises(SandboxError, match=r"2 times.*OSError: no.*egcfg doctor"):
-        own_sandbox.run([Execution(source="", instrument=Instrument(path=str(path)))])
+        run(own_sandbox.run([broken]))
     path.write_text("1 / 0")
     with pytest.raises(SandboxError, match="ZeroDivisionError"):
-        own_sandbox.run([Execution(source="", instrument=Instrument(path=str(path)))])
-    (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+        run(own_sandbox.run([broken]))
+    (result,) = run(own_sandbox.run([Execution(source="", call=Call("1"))]))
     assert result.value == 1
 
 
 def test_a_server_that_cannot_start_is_an_error_with_its_cause(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("egcfg.sandbox.server_process.CONFINED", tmp_path / "missing")
-    with Sandbox() as sandbox, pytest.raises(SandboxError, match="missing"):
-        sandbox.run([Execution(source="")])
-
-
-def test_an_interrupted_batch_ends_its_programs(own_sandbox: Sandbox) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    own_sandbox.canary()
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(KeyboardInterrupt):
-            own_sandbox.run([Execution(source="while True: pass")] * 3)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-    # Every slot is free again.
-    results = own_sandbox.run([Execution(source="", call=Call("1"))] * 4)
-    assert [result.value for result in results] == [1] * 4
+    with closing(Sandbox()) as sandbox, pytest.raises(SandboxError, match="missing"):
+        run(sandbox.run([Execution(source="")]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -143,31 +123,33 @@ def test_nothing_stays_behind(tmp_path: Path, disabled: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_waiting_processes_die_with_a_killed_server_and_leave_an_idle_one(
-    own_sandbox: Sandbox,
+    run: Run, own_sandbox: Sandbox, eventually: Eventually
 ) -> None:
     execution = Execution(source="", call=Call("1"))
-    own_sandbox.run([execution])
+    run(own_sandbox.run([execution]))
     first = server_of(own_sandbox).pid
     waiting = eventually(lambda: children_of(first).split())
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in waiting))
-    own_sandbox.run([execution])
+    run(own_sandbox.run([execution]))
     assert eventually(lambda: not children_of(server_of(own_sandbox).pid))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_server_dies_with_the_process_that_holds_its_namespace(own_sandbox: Sandbox) -> None:
-    own_sandbox.report()
+def test_a_server_dies_with_the_process_that_holds_its_namespace(
+    run: Run, own_sandbox: Sandbox, eventually: Eventually
+) -> None:
+    run(own_sandbox.report())
     server = server_of(own_sandbox)
     assert server.pid != server._process.pid
     os.kill(server._process.pid, signal.SIGKILL)
     assert eventually(lambda: not Path(f"/proc/{server.pid}").exists())
-    (result,) = own_sandbox.run([Execution(source="", call=Call("1"))])
+    (result,) = run(own_sandbox.run([Execution(source="", call=Call("1"))]))
     assert result.value == 1
 
 
 def test_executions_of_changing_shape_get_what_they_ask_for(
-    own_sandbox: Sandbox, tmp_path: Path
+    run: Run, own_sandbox: Sandbox, tmp_path: Path
 ) -> None:
     path = tmp_path / "instrument.py"
     path.write_text(
@@ -184,34 +166,43 @@ def test_executions_of_changing_shape_get_what_they_ask_for(
         instrument = Instrument(
             path=str(path), options={"mark": turn + 1}, memory_bytes=4096 << turn % 4
         )
-        (result,) = own_sandbox.run(
-            [
-                Execution(
-                    source=source,
-                    call=Call("written"),
-                    limits=Limits(file_bytes=room),
-                    instrument=instrument if turn % 2 else None,
-                )
-            ]
+        execution = Execution(
+            source=source,
+            call=Call("written"),
+            limits=Limits(file_bytes=room),
+            instrument=instrument if turn % 2 else None,
         )
+        (result,) = run(own_sandbox.run([execution]))
         assert result.has_value == (room > 3000), result
         if turn % 2:
             assert (result.memory[-1], len(result.memory)) == (turn + 1, instrument.memory_bytes)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_waiting_process_that_was_killed_costs_no_execution(own_sandbox: Sandbox) -> None:
+def test_a_waiting_process_that_was_killed_costs_no_execution(
+    run: Run, own_sandbox: Sandbox, eventually: Eventually
+) -> None:
     execution = Execution(source="", call=Call("1"))
-    own_sandbox.run([execution])
-    for pid in eventually(lambda: children_of(server_of(own_sandbox).pid).split()):
+    run(own_sandbox.run([execution]))
+
+    def dead(pid: str) -> bool:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+        return True
+
+    waiting = eventually(lambda: children_of(server_of(own_sandbox).pid).split())
+    for pid in waiting:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
-    (result,) = own_sandbox.run([execution])
+    assert eventually(lambda: all(map(dead, waiting)))
+    (result,) = run(own_sandbox.run([execution]))
     assert result.value == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) -> None:
+def test_many_executions_keep_descriptors_and_memory_flat(
+    run: Run, own_sandbox: Sandbox, eventually: Eventually
+) -> None:
     def usage() -> tuple[int, int, int]:
         pid = server_of(own_sandbox).pid
         # Processes that wait for a next execution leave a server that stays idle.
@@ -222,9 +213,9 @@ def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) 
         return len(os.listdir("/proc/self/fd")), theirs, pages
 
     execution = Execution(source="x = bytes(1000)", call=Call("x"))
-    own_sandbox.run([execution] * 20)
+    run(own_sandbox.run([execution] * 20))
     ours, theirs, pages = usage()
-    own_sandbox.run([execution] * 200)
+    run(own_sandbox.run([execution] * 200))
     ours_after, theirs_after, pages_after = usage()
     assert (ours_after, theirs_after) == (ours, theirs)
     assert pages_after <= pages + 50
@@ -232,12 +223,12 @@ def test_many_executions_keep_descriptors_and_memory_flat(own_sandbox: Sandbox) 
     assert server_of(own_sandbox).log_tail() == ""
 
 
-def test_a_strict_sandbox_refuses_to_work_without_a_layer() -> None:
+def test_a_strict_sandbox_refuses_to_work_without_a_layer(run: Run) -> None:
     with (
-        Sandbox(strict=True, disabled=["landlock"]) as sandbox,
+        closing(Sandbox(strict=True, disabled=["landlock"])) as sandbox,
         pytest.raises(SandboxError, match="landlock: switched off"),
     ):
-        sandbox.run([Execution(source="")])
+        run(sandbox.run([Execution(source="")]))
 
 
 def test_an_unknown_layer_is_named() -> None:
@@ -245,8 +236,8 @@ def test_an_unknown_layer_is_named() -> None:
         Sandbox(disabled=["secomp"])
 
 
-def test_limits_hold_without_layers(bare_sandbox: Sandbox) -> None:
+def test_limits_hold_without_layers(run: Run, bare_sandbox: Sandbox) -> None:
     limits = Limits(cpu_seconds=0.3, wall_seconds=1.0)
     sources = ("while True: pass", "import time; time.sleep(60)", "x = [0] * 10**11")
-    results = bare_sandbox.run([Execution(source=s, limits=limits) for s in sources])
+    results = run(bare_sandbox.run([Execution(source=s, limits=limits) for s in sources]))
     assert [r.outcome.value for r in results] == ["timeout", "timeout", "memory"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from typing import Any
+
 import pytest
 
 from egcfg.errors import SandboxError
-from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.sandbox import (
     LAYERS,
+    Call,
     Execution,
+    ExecutionResult,
     Level,
     Limits,
     Outcome,
@@ -18,8 +23,10 @@ from egcfg.sandbox import (
     SandboxReport,
 )
 from egcfg.sandbox.canary import MAX_STRETCH
-from egcfg.scorers.asserts import AssertsScorer
+from egcfg.sandbox.judging import Finding, Verdict
+from egcfg.sandbox.watch import Answer
 
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ALL = dict.fromkeys(LAYERS, "active")
 
 
@@ -40,53 +47,82 @@ def test_the_level_follows_from_the_layers(missing: tuple[str, ...], level: Leve
     assert (report.level, set(report.missing)) == (level, set(missing))
 
 
-def test_every_layer_is_reported(sandbox: Sandbox) -> None:
-    assert set(sandbox.report().layers) == set(LAYERS)
-    assert sandbox.report().layers["clean environment"] == "active"
+def test_every_layer_is_reported(run: Run, sandbox: Sandbox) -> None:
+    report = run(sandbox.report())
+    assert set(report.layers) == set(LAYERS)
+    assert report.layers["clean environment"] == "active"
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "clean environment"])
-def test_each_layer_can_be_missing(name: str) -> None:
-    with Sandbox(disabled=[name]) as sandbox:
-        report = sandbox.report()
+def test_each_layer_can_be_missing(run: Run, name: str) -> None:
+    with closing(Sandbox(disabled=[name])) as sandbox:
+        report = run(sandbox.report())
         assert report.layers[name] == "switched off"
         assert name in report.missing
-        sandbox.canary()
+        run(sandbox.canary())
 
 
-def test_the_canary_sings(sandbox: Sandbox) -> None:
-    sandbox.canary()
+def test_the_canary_sings(run: Run, sandbox: Sandbox) -> None:
+    run(sandbox.canary())
 
 
-@pytest.mark.parametrize("always", [TestStatus.PASSED, TestStatus.FAILED, TestStatus.TIMEOUT])
+@pytest.mark.parametrize("always", [Finding.PASSED, Finding.FAILED, Finding.TIMEOUT])
 def test_a_wrong_verdict_about_a_known_program_stops_the_first_of_all_others(
-    monkeypatch: pytest.MonkeyPatch, always: TestStatus
+    run: Run, monkeypatch: pytest.MonkeyPatch, always: Finding
 ) -> None:
-    def score(_: AssertsScorer, problem: Problem, _code: str, _sandbox: Sandbox) -> Score:
-        name = problem.scoring_tests[0].name
-        return Score(results=[TestResult(name=name, status=always, seconds=0.0)])
+    def misread(program: ExecutionResult, _: Answer) -> Verdict:
+        return Verdict(finding=always, message="", program=program)
 
-    monkeypatch.setattr(AssertsScorer, "score", score)
+    monkeypatch.setattr("egcfg.sandbox.service.read_verdict", misread)
     with (
-        Sandbox() as sandbox,
+        closing(Sandbox()) as sandbox,
         pytest.raises(SandboxError, match="no verdict here can be trusted"),
     ):
-        sandbox.run([Execution(source="")])
+        run(sandbox.run([Execution(source="")]))
 
 
-def test_the_canary_sings_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sung = []
+def test_the_canary_sings_once_for_all_that_wait_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sung: list[str] = []
 
-    def judge(sandbox: Sandbox) -> None:
-        sung.append(sandbox)
-        sandbox.run([Execution(source="")])  # as known programs are run
+    async def measure(_run: object, _count: int) -> Pace:
+        sung.append("starts")
+        await asyncio.sleep(0.01)
+        sung.append("ends")
+        return Pace(cpu=2)
 
-    monkeypatch.setattr("egcfg.sandbox.canary.check_verdicts", judge)
-    with Sandbox() as sandbox:
-        sandbox.canary()
-        sandbox.run([Execution(source="")])
-        sandbox.canary()
-        assert sung == [sandbox]
+    async def work(sandbox: Sandbox) -> list[object]:
+        first = asyncio.create_task(sandbox.canary())
+        others = [sandbox.run([Execution(source="", call=Call("1"))]) for _ in range(3)]
+        results = await asyncio.gather(*others, sandbox.pace(), first)
+        assert sung == ["starts", "ends"]
+        return [*(result.value for (result,) in results[:3]), results[3]]
+
+    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
+    with closing(Sandbox()) as sandbox:
+        assert run(work(sandbox)) == run(work(sandbox)) == [1, 1, 1, Pace(cpu=2)]
+
+
+def test_a_cancelled_canary_is_sung_by_the_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sung: list[int] = []
+
+    async def measure(_run: object, _count: int) -> Pace:
+        sung.append(1)
+        await asyncio.sleep(0 if len(sung) > 1 else 60)
+        return Pace()
+
+    async def work(sandbox: Sandbox) -> None:
+        first, second = (asyncio.create_task(sandbox.canary()) for _ in range(2))
+        while not sung:
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first, second])
+        assert (first.cancelled(), second.exception(), len(sung)) == (True, None, 2)
+
+    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
+    with closing(Sandbox()) as sandbox:
+        run(work(sandbox))
 
 
 @pytest.mark.parametrize(
@@ -98,25 +134,33 @@ def test_the_canary_sings_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["processor time", "real time"],
 )
 def test_limits_of_time_are_stretched_on_a_slow_machine(
-    monkeypatch: pytest.MonkeyPatch, source: str, pace: Pace, outcome: Outcome
+    run: Run, monkeypatch: pytest.MonkeyPatch, source: str, pace: Pace, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr("egcfg.sandbox.canary.measure_pace", lambda _: pace)
+    async def measure(_run: object, _count: int) -> Pace:
+        return pace
+
+    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
     limits = Limits(cpu_seconds=0.3, wall_seconds=0.4)
-    with Sandbox() as sandbox:
-        (result,) = sandbox.run([Execution(source=source, limits=limits)])
-        assert (sandbox.pace, result.outcome) == (pace, outcome)
+    with closing(Sandbox()) as sandbox:
+        (result,) = run(sandbox.run([Execution(source=source, limits=limits)]))
+        assert (run(sandbox.pace()), result.outcome) == (pace, outcome)
 
 
-def test_the_pace_is_what_known_work_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pace_is_what_known_work_takes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("egcfg.sandbox.canary.USUAL_SECONDS", 60.0)
-    with Sandbox() as sandbox:
-        assert sandbox.pace == Pace()
+    with closing(Sandbox()) as sandbox:
+        assert run(sandbox.pace()) == Pace()
     monkeypatch.setattr("egcfg.sandbox.canary.USUAL_SECONDS", 1e-9)
-    with Sandbox() as sandbox:
-        assert sandbox.pace == Pace(cpu=MAX_STRETCH, wall=MAX_STRETCH)
+    with closing(Sandbox()) as sandbox:
+        assert run(sandbox.pace()) == Pace(cpu=MAX_STRETCH, wall=MAX_STRETCH)
 
 
-def test_known_work_that_does_not_get_done_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_work_that_does_not_get_done_is_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("egcfg.sandbox.canary.WORK", "1 / 0")
-    with Sandbox() as sandbox, pytest.raises(SandboxError, match="known program done: exception"):
-        sandbox.run([Execution(source="")])
+    with (
+        closing(Sandbox()) as sandbox,
+        pytest.raises(SandboxError, match="known program done: exception"),
+    ):
+        run(sandbox.run([Execution(source="")]))

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
-from egcfg.interfaces.scorer import Score, TestStatus
-from egcfg.sandbox import Sandbox
+from egcfg.interfaces.scorer import Score, Scorer, TestStatus
 from egcfg.scorers.asserts import AssertsScorer, free_modules, split_calls
 from egcfg.scorers.judged import ScorerOptions
 
 OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0, memory_bytes=200 << 20)
 
 
-def score(sandbox: Sandbox, code: str, *tests: str, **settings: Any) -> Score:
-    problem = Problem(
-        task_id="t",
-        description="",
-        entry_point="f",
-        visible_tests=tuple(AssertTest(test) for test in tests),
-        **settings,
-    )
-    return AssertsScorer(OPTIONS).score(problem, code, sandbox)
+Judge = Callable[[Scorer, Problem, str], Score]
+ScoreCode = Callable[..., Score]
+
+
+@pytest.fixture
+def score(judge: Judge) -> ScoreCode:
+    """Judge the code of a function f by some tests."""
+
+    def score_one(code: str, *tests: str, **settings: Any) -> Score:
+        problem = Problem(
+            task_id="t",
+            description="",
+            entry_point="f",
+            visible_tests=tuple(AssertTest(test) for test in tests),
+            **settings,
+        )
+        return judge(AssertsScorer(OPTIONS), problem, code)
+
+    return score_one
 
 
 @pytest.mark.parametrize(
@@ -46,9 +56,9 @@ def score(sandbox: Sandbox, code: str, *tests: str, **settings: Any) -> Score:
     ],
 )
 def test_each_end_has_its_status(
-    sandbox: Sandbox, code: str, status: TestStatus, error: str | None
+    score: ScoreCode, code: str, status: TestStatus, error: str | None
 ) -> None:
-    (result,) = score(sandbox, code, "assert f(2) == 4").results
+    (result,) = score(code, "assert f(2) == 4").results
     assert (result.name, result.status) == ("assert f(2) == 4", status)
     assert (result.error or "").startswith(error or "")
     assert (result.error is None) == (error is None)
@@ -74,68 +84,66 @@ def test_each_end_has_its_status(
         "try:\n    f(None)\nexcept TypeError:\n    pass\nelse:\n    assert False",
     ],
 )
-def test_asserts_come_in_many_forms(sandbox: Sandbox, test: str) -> None:
+def test_asserts_come_in_many_forms(score: ScoreCode, test: str) -> None:
     right = "import math\ndef f(x): return [2 * n for n in x]"
-    assert score(sandbox, right, test).passed
+    assert score(right, test).passed
     wrong = "import math, random\ndef f(x): return [n + 7 for n in x or ()] + [random.random()]"
-    assert not score(sandbox, wrong, test).passed
+    assert not score(wrong, test).passed
 
 
-def test_the_message_of_an_assertion_is_the_error(sandbox: Sandbox) -> None:
-    (result,) = score(sandbox, "def f(): pass", "assert f(), 'wants\\nmore'").results
+def test_the_message_of_an_assertion_is_the_error(score: ScoreCode) -> None:
+    (result,) = score("def f(): pass", "assert f(), 'wants\\nmore'").results
     assert result.error == "wants more"
 
 
-def test_an_expected_exception_passes_only_when_raised(sandbox: Sandbox) -> None:
+def test_an_expected_exception_passes_only_when_raised(score: ScoreCode) -> None:
     test = "try:\n    f()\n    assert False\nexcept KeyError as e:\n    assert str(e) == \"'k'\""
     own = "class E(KeyError): pass\ndef f(): raise E('k')"
-    assert not score(sandbox, "def f(): raise ValueError('k')", test).passed
-    assert not score(sandbox, "def f(): return 1", test).passed
+    assert not score("def f(): raise ValueError('k')", test).passed
+    assert not score("def f(): return 1", test).passed
     loose = test.replace(" as e", "").replace("assert str(e) == \"'k'\"", "pass")
-    assert score(sandbox, own, loose).passed
+    assert score(own, loose).passed
 
 
-def test_a_test_that_swallows_everything_cannot_hide_an_end(sandbox: Sandbox) -> None:
+def test_a_test_that_swallows_everything_cannot_hide_an_end(score: ScoreCode) -> None:
     test = "try:\n    f()\nexcept BaseException:\n    pass"
-    (result,) = score(sandbox, "import os\ndef f(): os._exit(0)", test).results
+    (result,) = score("import os\ndef f(): os._exit(0)", test).results
     assert result.status is TestStatus.ERROR
-    (result,) = score(sandbox, "def f(): return f", test).results
+    (result,) = score("def f(): return f", test).results
     assert result.status is TestStatus.UNSUPPORTED
 
 
-def test_every_test_gets_a_fresh_program(sandbox: Sandbox) -> None:
+def test_every_test_gets_a_fresh_program(score: ScoreCode) -> None:
     code = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
-    assert score(sandbox, code, "assert f(1) == 1", "assert f(2) == 1").passed
-    assert score(sandbox, code, "assert f(1) + f(1) == 3").passed
+    assert score(code, "assert f(1) == 1", "assert f(2) == 1").passed
+    assert score(code, "assert f(1) + f(1) == 3").passed
 
 
-def test_setup_code_runs_before_the_program_or_after_where_it_needs_it(sandbox: Sandbox) -> None:
-    early = score(
-        sandbox, "def f(): return BASE + 1", "assert f() == BASE + 1", setup_code="BASE=1"
-    )
+def test_setup_code_runs_before_the_program_or_after_where_it_needs_it(score: ScoreCode) -> None:
+    early = score("def f(): return BASE + 1", "assert f() == BASE + 1", setup_code="BASE=1")
     assert early.passed
     code = "class Node:\n    def __init__(self, v): self.v = v\ndef f(n): return n.v"
-    late = score(sandbox, code, "assert f(root) == 5", setup_code="root = Node(5)")
+    late = score(code, "assert f(root) == 5", setup_code="root = Node(5)")
     assert late.passed
-    broken = score(sandbox, "def f(n): return 1", "assert f(1) == 1", setup_code="root = Node(5)")
+    broken = score("def f(n): return 1", "assert f(1) == 1", setup_code="root = Node(5)")
     assert broken.general_error == "NameError: name 'Node' is not defined"
 
 
-def test_arguments_may_use_the_programs_classes(sandbox: Sandbox) -> None:
+def test_arguments_may_use_the_programs_classes(score: ScoreCode) -> None:
     code = "class Pair:\n    def __init__(self, a): self.a = a\ndef f(ps): return [p.a for p in ps]"
-    assert score(sandbox, code, "assert f([Pair(1), Pair(2)]) == [1, 2]").passed
+    assert score(code, "assert f([Pair(1), Pair(2)]) == [1, 2]").passed
 
 
-def test_what_keeps_a_program_from_loading_is_the_general_error(sandbox: Sandbox) -> None:
-    result = score(sandbox, "import nowhere", "assert f(1) == 1", "assert f(2) == 2")
+def test_what_keeps_a_program_from_loading_is_the_general_error(score: ScoreCode) -> None:
+    result = score("import nowhere", "assert f(1) == 1", "assert f(2) == 2")
     assert result.general_error == "ModuleNotFoundError: No module named 'nowhere' (line 1)"
-    assert score(sandbox, "def f(x): return 1 / 0", "assert f(1) == 1").general_error is None
+    assert score("def f(x): return 1 / 0", "assert f(1) == 1").general_error is None
     # Not even a test that calls nothing passes on it.
-    assert not score(sandbox, "import nowhere", "assert True or f(1)").passed
+    assert not score("import nowhere", "assert True or f(1)").passed
 
 
-def test_accuracy_is_the_share_of_tests(sandbox: Sandbox) -> None:
-    result = score(sandbox, "def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2")
+def test_accuracy_is_the_share_of_tests(score: ScoreCode) -> None:
+    result = score("def f(x): return 1", "assert f(1) == 1", "assert f(2) == 2")
     assert (result.accuracy, result.passed) == (0.5, False)
 
 
@@ -156,14 +164,14 @@ def test_modules_that_a_test_forgot_to_import_are_found() -> None:
 
 
 @pytest.mark.parametrize("test", ["assert f(", "assert f(1) ==\0 1"])
-def test_a_test_that_is_no_python_is_the_users_error(sandbox: Sandbox, test: str) -> None:
+def test_a_test_that_is_no_python_is_the_users_error(score: ScoreCode, test: str) -> None:
     with pytest.raises(UsageError, match="syntax error in the test"):
-        score(sandbox, "def f(x): return 1", test)
+        score("def f(x): return 1", test)
 
 
-def test_other_kinds_of_tests_are_the_users_error(sandbox: Sandbox) -> None:
+def test_other_kinds_of_tests_are_the_users_error(judge: Judge) -> None:
     problem = Problem(
         task_id="t", description="", entry_point="f", visible_tests=(StdioTest("", ""),)
     )
     with pytest.raises(UsageError, match="takes assert statements, not StdioTest"):
-        AssertsScorer(OPTIONS).score(problem, "x", sandbox)
+        judge(AssertsScorer(OPTIONS), problem, "x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from egcfg.interfaces.problem import CheckTest, Problem
-from egcfg.sandbox import Sandbox
+from egcfg.interfaces.scorer import Score, Scorer
 from egcfg.scorers.check import CheckScorer
 from egcfg.scorers.judged import ScorerOptions
+
+Judge = Callable[[Scorer, Problem, str], Score]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def tasks() -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def passes(task: dict[str, Any], body: str, sandbox: Sandbox) -> bool:
+def passes(task: dict[str, Any], body: str, judge: Judge) -> bool:
     problem = Problem(
         task_id=task["task_id"],
         description="",
@@ -37,8 +40,7 @@ def passes(task: dict[str, Any], body: str, sandbox: Sandbox) -> bool:
         given_code=task["prompt"],
         scorer="check",
     )
-    scorer = CheckScorer(ScorerOptions())
-    return scorer.score(problem, task["prompt"] + body, sandbox).passed
+    return judge(CheckScorer(ScorerOptions()), problem, task["prompt"] + body).passed
 
 
 class Spoil(ast.NodeTransformer):
@@ -49,25 +51,25 @@ class Spoil(ast.NodeTransformer):
         return ast.Return(ast.List([value], ast.Load()))
 
 
-def test_every_canonical_solution_passes(tasks: list[dict[str, Any]], sandbox: Sandbox) -> None:
-    failed = [t["task_id"] for t in tasks if not passes(t, t["canonical_solution"], sandbox)]
+def test_every_canonical_solution_passes(tasks: list[dict[str, Any]], judge: Judge) -> None:
+    failed = [t["task_id"] for t in tasks if not passes(t, t["canonical_solution"], judge)]
     assert (len(tasks), failed) == (164, [])
 
 
-def test_solutions_with_spoilt_results_fail(tasks: list[dict[str, Any]], sandbox: Sandbox) -> None:
+def test_solutions_with_spoilt_results_fail(tasks: list[dict[str, Any]], judge: Judge) -> None:
     passed = []
     for task in tasks[::4]:
         tree = ast.parse(task["prompt"] + task["canonical_solution"])
         spoilt = ast.unparse(ast.fix_missing_locations(Spoil().visit(tree)))
-        if passes({**task, "prompt": ""}, spoilt, sandbox):
+        if passes({**task, "prompt": ""}, spoilt, judge):
             passed.append(task["task_id"])
     assert passed == []
 
 
 def test_helpers_of_the_given_code_are_the_given_ones(
-    tasks: list[dict[str, Any]], sandbox: Sandbox
+    tasks: list[dict[str, Any]], judge: Judge
 ) -> None:
     # HumanEval/32 checks a root by calling the given poly(): the program cannot replace it.
     task = next(t for t in tasks if t["task_id"] == "HumanEval/32")
     cheat = "    return 0.0\n\ndef poly(xs, x):\n    return 0.0\n"
-    assert not passes(task, cheat, sandbox)
+    assert not passes(task, cheat, judge)

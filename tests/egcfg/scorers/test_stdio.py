@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from egcfg.interfaces.problem import Problem, StdioTest
-from egcfg.interfaces.scorer import TestResult, TestStatus
-from egcfg.sandbox import Sandbox
+from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.scorers.judged import ScorerOptions
 from egcfg.scorers.stdio import StdioScorer
 
@@ -14,18 +15,25 @@ OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0)
 DOUBLE = "n = int(input())\nprint(n * 2)\n"
 
 
-def judge(
-    sandbox: Sandbox, code: str, stdin: str, stdout: str, entry_point: str | None = None
-) -> TestResult:
-    problem = Problem(
-        task_id="t",
-        description="",
-        entry_point=entry_point,
-        visible_tests=(StdioTest(stdin, stdout),),
-        scorer="stdio",
-    )
-    (result,) = StdioScorer(OPTIONS).score(problem, code, sandbox).results
-    return result
+Result = Callable[..., TestResult]
+
+
+@pytest.fixture
+def result(judge: Callable[[Scorer, Problem, str], Score]) -> Result:
+    """Judge a program by one pair of input and output."""
+
+    def judge_one(code: str, stdin: str, stdout: str, entry_point: str | None = None) -> TestResult:
+        problem = Problem(
+            task_id="t",
+            description="",
+            entry_point=entry_point,
+            visible_tests=(StdioTest(stdin, stdout),),
+            scorer="stdio",
+        )
+        [only] = judge(StdioScorer(OPTIONS), problem, code).results
+        return only
+
+    return judge_one
 
 
 @pytest.mark.parametrize(
@@ -38,9 +46,9 @@ def judge(
         ("import sys\ndef solve():\n    print(int(input()) * 2)\n    sys.exit(0)", "solve"),
     ],
 )
-def test_right_programs_pass(sandbox: Sandbox, code: str, entry_point: str | None) -> None:
-    assert judge(sandbox, code, "21\n", "42\n", entry_point).status is TestStatus.PASSED
-    wrong = judge(sandbox, code, "22\n", "42\n", entry_point)
+def test_right_programs_pass(result: Result, code: str, entry_point: str | None) -> None:
+    assert result(code, "21\n", "42\n", entry_point).status is TestStatus.PASSED
+    wrong = result(code, "22\n", "42\n", entry_point)
     assert (wrong.status, wrong.error) == (TestStatus.FAILED, "line 1 is '44', not '42'")
 
 
@@ -56,10 +64,10 @@ def test_right_programs_pass(sandbox: Sandbox, code: str, entry_point: str | Non
     ],
 )
 def test_output_is_compared_by_lines_without_trailing_blanks(
-    sandbox: Sandbox, printed: str, expected: str, passes: bool
+    result: Result, printed: str, expected: str, passes: bool
 ) -> None:
     code = f"import sys\nsys.stdout.write({printed!r})"
-    assert (judge(sandbox, code, "", expected).status is TestStatus.PASSED) == passes
+    assert (result(code, "", expected).status is TestStatus.PASSED) == passes
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_output_is_compared_by_lines_without_trailing_blanks(
         ("x = [0] * 10**11", TestStatus.MEMORY),
     ],
 )
-def test_the_right_output_is_not_enough(sandbox: Sandbox, end: str, status: TestStatus) -> None:
-    result = judge(sandbox, f"print('42', flush=True)\n{end}", "", "42")
-    assert result.status is status
-    assert result.error
+def test_the_right_output_is_not_enough(result: Result, end: str, status: TestStatus) -> None:
+    ended = result(f"print('42', flush=True)\n{end}", "", "42")
+    assert ended.status is status
+    assert ended.error

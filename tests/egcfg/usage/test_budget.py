@@ -1,19 +1,33 @@
-"""Limits, and the backend that keeps to them."""
+"""Limits, and what is held to them."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from attrs import define, field
 
-from egcfg.errors import BudgetError, ConfigError, UsageError
-from egcfg.forwarding import ForwardingBackend
-from egcfg.interfaces.backend import LogprobBackend, SampleQuery, SamplingParams, ScoreQuery, Usage
+from egcfg.errors import BackendError, BudgetError, ConfigError, UsageError
+from egcfg.interfaces.backend import (
+    LogprobRequest,
+    SampleRequest,
+    SamplingParams,
+    ScoreRequest,
+    Usage,
+)
+from egcfg.interfaces.solution import Stage
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg.usage.budget import Budget, Meter, MeteredBackend, Spending, count_text
+from egcfg.usage.budget import Budget, Meter, Spending, count_text
+from egcfg.usage.model import Model
 from egcfg.usage.prices import Prices
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+IDS = tuple(b"```python\n")
+SAMPLE = SampleRequest(IDS, 1, SamplingParams(max_tokens=3, seed=1))
 
 PRICES = Prices(input=2.0, cached_input=0.5, output=10.0)
 SPENT = Usage(requests=7, input_tokens=1_000_000, cached_tokens=400_000, output_tokens=50_000)
@@ -33,9 +47,9 @@ class Shared:
         self.noted.append((usage, at_once))
 
 
-@pytest.fixture
-def scripted() -> ScriptedBackend:
-    return ScriptedBackend(ScriptedOptions(script=lambda text: "x = 1\n"[len(text) % 6 :]))
+def model(meter: Meter, cls: type[ScriptedBackend] = ScriptedBackend) -> Model:
+    options = ScriptedOptions(script=lambda text: "x = 1\n"[len(text) % 6 :], exact_logprobs=True)
+    return Model(OpenComponent(Kind.BACKEND, cls(options), "the backend"), "t", meter)
 
 
 def test_tokens_cost_what_their_kind_costs() -> None:
@@ -97,7 +111,7 @@ def test_amounts_are_written_as_short_as_they_can_be(amount: float, text: str) -
 def test_a_meter_adds_up_what_everybody_spends() -> None:
     ledger = Shared(elsewhere=Usage(requests=5))
     meter = Meter(Budget(max_requests=10), ledger)
-    meter.note(Usage(requests=2))
+    meter.add(Usage(requests=2))
     ledger.elsewhere = Usage(requests=6)
     assert meter.spending == Spending(
         before=Usage(requests=5), here=Usage(requests=2), elsewhere=Usage(requests=1)
@@ -111,8 +125,8 @@ def test_a_meter_adds_up_what_everybody_spends() -> None:
 
 def test_a_meter_keeps_at_once_what_a_limit_depends_on() -> None:
     relaxed, strict = Shared(), Shared()
-    Meter(Budget(), relaxed).note(Usage(requests=1))
-    Meter(Budget(max_requests=9), strict).note(Usage(requests=1))
+    Meter(Budget(), relaxed).add(Usage(requests=1))
+    Meter(Budget(max_requests=9), strict).add(Usage(requests=1))
     assert relaxed.noted == [(Usage(requests=1), False)]
     assert strict.noted == [(Usage(requests=1), True)]
 
@@ -120,70 +134,56 @@ def test_a_meter_keeps_at_once_what_a_limit_depends_on() -> None:
 def test_a_meter_that_saw_nothing_leaves_no_trace() -> None:
     ledger = Shared()
     meter = Meter(Budget(max_requests=9), ledger)
-    meter.note(Usage())
+    meter.add(Usage())
     meter.settle()
     assert ledger.noted == []
 
 
-def test_no_question_is_asked_behind_the_end_of_a_budget(scripted: ScriptedBackend) -> None:
-    metered = MeteredBackend(scripted, Meter(Budget(max_tokens=4)))
-    sequence = metered.start(metered.encode("```python\n"))
-    query = SampleQuery(sequence, 1, SamplingParams(max_tokens=3, seed=1))
-    metered.sample([query])
-    metered.sample([query])
-    spent = scripted.usage
-    assert spent.output_tokens == metered.usage.output_tokens == 6
+def test_no_question_is_asked_after_the_end_of_a_budget(run: Run) -> None:
+    meter = Meter(Budget(max_tokens=4))
+    metered = model(meter)
+    run(metered.sample([SAMPLE]))
+    run(metered.sample([SAMPLE]))
+    spent = metered.usage[Stage.SAMPLING]
+    assert spent.output_tokens == meter.spending.here.output_tokens == 6
     for ask in (
-        lambda: metered.sample([query]),
-        lambda: metered.score([ScoreQuery(sequence)]),
-        lambda: metered.logprobs([]),
+        lambda: metered.sample([SAMPLE]),
+        lambda: metered.score([ScoreRequest(IDS)], Stage.GUIDED),
+        lambda: metered.logprobs([LogprobRequest(IDS, (1,))], Stage.GUIDED),
     ):
         with pytest.raises(BudgetError, match="--max-tokens-total 4 is used up: 6 spent"):
-            ask()
-    assert scripted.usage == spent
+            run(ask())
+    assert metered.usage == {Stage.SAMPLING: spent}
+    assert metered.backend.instance.scored == []
 
 
-def test_a_question_that_fails_is_paid_for_all_the_same(scripted: ScriptedBackend) -> None:
-    meter = Meter()
-
+def test_a_question_that_fails_is_paid_for_all_the_same(run: Run) -> None:
     class Failing(ScriptedBackend):
-        def score(self, _queries: object) -> object:  # type: ignore[override]
-            self.usage += Usage(requests=3)
-            raise ConnectionError("gone")
+        async def score(self, _: object) -> Any:
+            error = BackendError("gone")
+            error.usage = Usage(requests=3)
+            raise error
 
-    metered = MeteredBackend(Failing(scripted.options), meter)
-    with pytest.raises(ConnectionError):
-        metered.score([])
-    assert meter.spending.here == Usage(requests=3)
+    meter = Meter()
+    failing = model(meter, Failing)
+    with pytest.raises(BackendError, match="gone"):
+        run(failing.score([ScoreRequest(IDS)], Stage.GUIDED))
+    assert meter.spending.here.requests == failing.usage[Stage.GUIDED].requests == 3
+    assert meter.spending.here.seconds > 0
 
 
-def test_a_limit_on_requests_that_are_never_sent_is_told(scripted: ScriptedBackend) -> None:
-    metered = MeteredBackend(scripted, Meter(Budget(max_requests=1)))
-    sequence = metered.start(metered.encode("```python\n"))
-    metered.score([ScoreQuery(sequence)])
+def test_a_limit_on_requests_that_are_never_sent_is_told(run: Run) -> None:
+    metered = model(Meter(Budget(max_requests=1)))
+    run(metered.score([ScoreRequest(IDS)], Stage.GUIDED))
     with pytest.raises(UsageError, match="sends no requests; limit its work by --max-tokens-total"):
-        metered.score([ScoreQuery(sequence)])
+        run(metered.score([ScoreRequest(IDS)], Stage.GUIDED))
 
 
-def test_a_metered_backend_meters_every_question_and_forwards_all_else() -> None:
-    def public(cls: type) -> set[str]:
-        return {name for name in vars(cls) if not name.startswith("_")}
-
-    assert public(LogprobBackend) - {"Options"} <= public(ForwardingBackend)
-    assert public(MeteredBackend) == {"score", "sample", "logprobs"}
-
-
-def test_a_metered_backend_answers_as_the_one_behind_it(scripted: ScriptedBackend) -> None:
-    metered = MeteredBackend(scripted, Meter())
-    asks: list[Callable[[LogprobBackend], object]] = [
-        lambda b: b.model_name,
-        lambda b: b.capabilities,
-        lambda b: b.end_ids,
-        lambda b: b.encode("a b"),
-        lambda b: b.decode([97, 98]),
-        lambda b: b.count_tokens("a b"),
-        lambda b: b.render_chat([{"role": "user", "content": "hi"}]),
-        lambda b: b.start([1, 2], "plain").ids,
-    ]
-    for ask in asks:
-        assert ask(metered) == ask(scripted), inspect.getsource(ask)
+def test_all_tasks_of_an_engine_draw_on_one_budget(run: Run) -> None:
+    meter = Meter(Budget(max_tokens=4))
+    one, other = model(meter), model(meter)
+    run(one.sample([SAMPLE]))
+    run(other.sample([SAMPLE]))
+    assert one.usage[Stage.SAMPLING].output_tokens == 3
+    with pytest.raises(BudgetError, match="6 spent"):
+        run(one.sample([SAMPLE]))

@@ -7,8 +7,7 @@ import pytest
 from egcfg.config import load_config
 from egcfg.config.render import to_toml
 from egcfg.errors import ConfigError
-from egcfg.usage.price_table import PriceTable
-from egcfg.usage.prices import Prices
+from egcfg.usage.prices import Prices, PriceTable
 
 CHEAP = Prices(input=0.2, cached_input=0.1, output=0.6)
 DEAR = Prices(input=0.9, output=0.9)

@@ -12,7 +12,7 @@ NAME = "egcfg_confined"
 def main() -> None:
     """Load this folder as a package under a name of its own, and serve."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    # A folder run as a script stands first on the path: its modules would shadow others.
+    # A folder run as a script is the first entry of the path: its modules would shadow others.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != folder]
     spec = importlib.util.spec_from_file_location(
         NAME, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]

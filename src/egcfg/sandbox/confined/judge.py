@@ -1,8 +1,8 @@
 """Runs a trusted test against a program that lives in another process.
 
-The test sees a stub in place of the function: a call goes over the channel to the program's
-process, and the plain value that comes back, or an exception of the same builtin class, is what the
-test goes on with. The program never was in this process, and what it sends is decoded with bounds.
+The test sees a stub in place of the function. A call is sent over the channel to the program's
+process; the test goes on with the plain value that comes back, or with an exception of the same
+builtin class. The program never was in this process, and what it sends is decoded with bounds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Remote:
     Attributes:
         calls: how many were answered.
         refusal: what ended the conversation, sticky: a test that swallows it changes nothing.
-        raised: what the program raised last, and the exception that stands for it here.
+        raised: what the program raised last, as text and as the exception that the test got.
     """
 
     def __init__(self, channel: socket.socket, name: str) -> None:

@@ -1,8 +1,8 @@
 """Keeps one program's process where only a process of its own can: one parent for each tree.
 
-Without a pid namespace, what a program starts can outlive it, and comes to its keeper then; without
-a mount namespace, the scratch folder is the keeper's to remove; without a limit of memory in the
-kernel, the keeper looks how much there is.
+Without a pid namespace, what a program starts can outlive it: it becomes a child of the keeper,
+which ends it. Without a mount namespace, the keeper removes the scratch folder. Where the kernel
+does not limit memory, the keeper looks how much the process has.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LOOK_MILLISECONDS = 20
 def keep(
     pid: int, leash: socket.socket, layers: Layers, scratch: confinement.Scratch, memory_bytes: int
 ) -> None:
-    """Wait until a program's process ends or is to end; tell the parent once all of it is gone.
+    """Wait until a program's process ends or must end; tell the parent once all of it is gone.
 
     Args:
         pid: the process, a child of this one.
-        leash: its other end is the parent's; what comes from there is the order to end.
+        leash: a socket to the parent; whatever comes from there is the order to end.
         layers: what works here.
         scratch: the program's folder.
         memory_bytes: what the process may use.
@@ -59,12 +59,12 @@ def tell_end(leash: socket.socket, reason: str, status: int, usage: resource.str
         usage: what it and its children used.
     """
     end = {"reason": reason, "status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime}
-    with contextlib.suppress(OSError):  # nobody wants to know
+    with contextlib.suppress(OSError):  # the parent has closed its end
         leash.sendall(frames.pack_json(end))
 
 
 def _has_ended(pid: int) -> bool:
-    """Return whether a child has ended; it stays to be waited for."""
+    """Return whether a child has ended, without reaping it."""
     if hasattr(os, "waitid"):
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, pid, options) is not None

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection
 
-__all__ = ["LINUX_ONLY", "PROBE_BYTES", "WORKS", "Layers", "open_layers", "reason"]
+__all__ = ["LINUX_ONLY", "PROBE_BYTES", "WORKS", "Layers", "reason"]
 
 WORKS = "active"
 PROBE_BYTES = 64 << 20
@@ -39,10 +39,10 @@ class Layers:
     Attributes:
         status: layer -> "active", or why it is not.
         proc: descriptor of /proc, for keepers; None where there is none.
-        scratch: the folder that each program finds empty, as a mount of its own; None where a
-            folder has to be made for it.
-        memory_used: tells how many bytes of memory a process has, where keepers are to see to
-            its limit; None where the kernel does, or nobody.
+        scratch: the folder that is an empty mount of its own for each program; None where a
+            temporary folder must be made for it.
+        memory_used: returns how many bytes of memory a process has, where keepers must enforce the
+            limit; None where the kernel enforces it, or nothing can.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Layers:
         return self.status.get(name) == WORKS
 
     def enter(self, folder: str, disabled: Collection[str]) -> None:
-        """Find out what works, and enter what the server itself is to be in.
+        """Find out what works, and enter the layers that hold for the server itself.
 
         Args:
             folder: an empty folder, for the programs' file tree.
@@ -77,16 +77,16 @@ class Layers:
         return os.fork()
 
     def adopt(self) -> None:
-        """Have what orphans a child leaves come to this process, where the system can do that."""
+        """Become the parent of orphaned descendants, where the system can do that."""
 
     def separate(self, scratch_bytes: int) -> None:
         """Give this process what each program has for itself."""
 
     def lock(self, scratch: str) -> None:
-        """Take from this process what its program must not have, but for system calls."""
+        """Give up what the program must not have; system calls are left to `filter_calls`."""
 
     def filter_calls(self) -> None:
-        """Take the system calls away from this process that its program must not make."""
+        """Give up the system calls that the program must not make."""
 
     def attempt(self, name: str, use: Callable[[], None]) -> bool:
         """Use a layer in a process of its own, and note whether that worked."""
@@ -95,20 +95,6 @@ class Layers:
         else:
             self.status[name] = _in_fork(use) or WORKS
         return self.has(name)
-
-
-def open_layers() -> Layers:
-    """Return the layers of this system, not entered yet."""
-    if sys.platform == "linux":
-        # Its modules look functions up that other systems lack.
-        from .linux_layers import LinuxLayers
-
-        layers: Layers = LinuxLayers()
-    else:
-        from .mac_layers import MacLayers
-
-        layers = MacLayers()
-    return layers
 
 
 def _probe_rlimits() -> None:

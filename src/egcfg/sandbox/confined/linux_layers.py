@@ -51,7 +51,7 @@ class LinuxLayers(Layers):
         return os.fork() if self._own_pids is None else namespaces.fork_first(self._own_pids)
 
     def adopt(self) -> None:
-        """Have what orphans a child leaves come to this process, so that none escapes."""
+        """Become the parent of orphaned descendants, so that none escapes."""
         linux.become_subreaper()
 
     def separate(self, scratch_bytes: int) -> None:

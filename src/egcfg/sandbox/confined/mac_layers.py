@@ -1,8 +1,8 @@
 """The layers of macOS: those of every system, with memory watched from outside.
 
-The kernel there takes a limit of the address space and does not heed it, so keepers look how
-much memory their process has. Nothing of the network, of the files or of the other processes is
-out of a program's reach. Tried on an interpreter that pretends to be there, never on a Mac.
+The kernel accepts a limit of the address space without enforcing it, so keepers look how much
+memory their process has. Network, files and other processes are within a program's reach. This was
+tried on an interpreter that pretends to run on macOS, never on a Mac.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def become_first(proc: int) -> int:
     linux.unshare(linux.CLONE_NEWPID)
     pid = os.fork()
     if pid:
-        # What the first process holds is not to be held here, too.
+        # This process must not keep open what the first process closes.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         _, status = os.waitpid(pid, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
@@ -135,7 +135,7 @@ def fork_first(own: int) -> int:
         linux.enter_namespace(own, linux.CLONE_NEWPID)
         raise
     if pid:
-        # A second one cannot be made before later children are to be here again.
+        # Until later children belong here again, no second namespace can be made.
         linux.enter_namespace(own, linux.CLONE_NEWPID)
     return pid
 

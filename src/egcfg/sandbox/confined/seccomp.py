@@ -151,7 +151,7 @@ class Seccomp:
         processes = _Comparison(0, CMP_MASKED_EQ, CLONE_THREAD, 0)
         self._add(ACT_ALLOW, "clone", threads)
         self._add(ACT_ERRNO | errno.EPERM, "clone", processes)
-        # Its flags are behind a pointer, out of a filter's sight: libc falls back to clone.
+        # A filter cannot follow the pointer to its flags; without it, libc falls back to clone.
         # asyncio wakes itself through a pair of sockets, with sends that name no address.
         self._add(ACT_ALLOW, "socketpair", _Comparison(0, CMP_EQ, AF_UNIX, 0))
         self._add(ACT_ALLOW, "sendto", _Comparison(4, CMP_EQ, 0, 0))

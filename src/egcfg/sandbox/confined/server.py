@@ -2,10 +2,11 @@
 
 Control messages are frames of JSON:
 
-- ``{"do": "stage", "taken": ..., "count": ..., "ahead": ..., "shapes": [...]}``: those among the
-  first `taken` that were ever asked for do not wait any more; stage `count` more. One with two
-  shapes is two processes with a channel between them. Each is answered by one byte (`STAGED` or
-  `REFUSED`) with the descriptors that `Staged.handed` lists.
+- ``{"do": "stage", "taken": ..., "count": ..., "ahead": ..., "shapes": [...]}``: stage `count`
+  more. With one shape that is one process each, with two shapes two with a channel between them.
+  Each is answered by one byte (`STAGED` or `REFUSED`) with the descriptors that `Staged.handed`
+  lists. `taken` counts the answers that the parent has read so far: what came with them waits no
+  more.
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
 The server, of which every program's process is a fork, never holds anything of an execution.
@@ -28,8 +29,13 @@ from collections import deque
 from typing import Any
 
 from . import confinement, frames, keeper
-from .layers import open_layers
 from .staging import PROCESS_ID, REFUSED, STAGED, Shape, Staged
+
+# Each looks functions up that other systems lack.
+if sys.platform == "linux":
+    from .linux_layers import LinuxLayers as SystemLayers
+else:
+    from .mac_layers import MacLayers as SystemLayers
 
 __all__ = ["serve"]
 
@@ -58,7 +64,7 @@ class Server:
         self.control = control
         self.instruments: dict[str, types.ModuleType] = {}
         self.scratch_root = scratch_root
-        self.layers = open_layers()
+        self.layers = SystemLayers()
         self.direct = False
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -93,7 +99,7 @@ class Server:
             events = self._poll.poll(IDLE_MILLISECONDS if self._waiting else None)
             if not events:
                 self._dismiss()
-            # Orders first: somebody waits.
+            # Orders first: an execution waits for them.
             for descriptor, event in sorted(events, key=lambda event: event[0] != control):
                 if descriptor != control:
                     self._end(self._forked[descriptor], told=not event & select.POLLHUP)
@@ -155,7 +161,7 @@ class Server:
             self._waiting.append((self._asked, staged))
 
     def _end(self, staged: Staged, reason: str = "", *, told: bool = True) -> None:
-        """End a process, and tell whoever has the other end of its leash how that went, if any."""
+        """End a process; tell the parent how it ended, if its end of the leash is open."""
         self._poll.unregister(staged.leash)
         del self._forked[staged.leash.fileno()]
         status, usage = confinement.end_process(staged.pid)

@@ -1,9 +1,9 @@
 """A program's process, forked ahead of its request: confined, it waits.
 
 What takes longest (the fork, the namespaces, the scratch mount, the other layers) needs no program,
-so it is done before one comes. Whoever asked for the process holds the other ends of all that it
-reads from and writes to: the request goes there directly, and the report comes from there. What it
-was forked from never sees a byte of either.
+so it is done before one comes. The parent holds the other ends of all that the process reads from
+and writes to: it sends the request directly, and receives the report directly. The server, from
+which the process was forked, never sees a byte of either.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Staged:
 
     Attributes:
         pid: of the process, or of its keeper.
-        leash: the order to end comes from its other end, and how it ended goes there. The keeper
-            has it where there is one.
-        handed: the descriptors that are whoever asked for it's: its socket, the leash's other end,
-            what it writes to standard output, to standard error and as its report; then a file for
-            its standard input, and its instrument's memory, if its shape has them.
+        leash: a socket to the parent: the order to end is received here, and the account of the end
+            is sent here. The keeper has it where there is one.
+        handed: the descriptors for the parent: the socket for the request, the leash's other end,
+            pipes to read standard output, standard error and the report from; then a file for
+            standard input and the instrument's memory, if its shape has them.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Staged:
         self._kept = []
 
     def close(self) -> None:
-        """Close whatever of it is open here."""
+        """Close all of its descriptors that are open here."""
         for descriptor in (*self.handed, *self._kept):
             os.close(descriptor)
         self.handed, self._kept = [], []
         self.leash.close()
 
     def _open(self, leash: int) -> None:
-        """Open both ends of all that leads to the process."""
+        """Open both ends of every socket, pipe and file of the process."""
         ours, theirs = socket.socketpair()
         if sys.platform == "linux":
             # Process ids are told as the receiver sees them.
@@ -152,7 +152,7 @@ class Staged:
         if pid == 0:
             self.leash.close()
             return True
-        # Whoever waits for another end of anything that leads to the process would wait for this.
+        # An end that stays open here would keep the parent waiting for the process's last byte.
         kept = {0, 1, 2, self.leash.fileno()}
         confinement.close_others(kept if layers.proc is None else {*kept, layers.proc})
         keeper.keep(pid, self.leash, layers, scratch, self._shape.memory_bytes)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from attrs import frozen
 
 from egcfg import Component, Kind, hookimpl
 from egcfg.errors import BackendError
+from egcfg.interfaces.backend import Answer, Logprobs, ScoreRequest
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 FENCE = "```python\n"
@@ -36,6 +40,7 @@ class Options:
         fails: whether every question fails.
         seconds_per_question: how long each takes.
         noisy: whether the backend prints to standard output, as libraries do.
+        stubborn: whether a question holds the event loop, so that it cannot be cancelled.
     """
 
     code: str = "def f(x):\\n    return x * x"
@@ -43,6 +48,12 @@ class Options:
     fails: bool = False
     seconds_per_question: float = 0.0
     noisy: bool = False
+    stubborn: bool = False
+
+    @property
+    def model_name(self) -> str | None:
+        """As local backends have it: a folder by its own name, wherever it is."""
+        return None if self.model is None else Path(self.model).name
 
 
 class Answering(ScriptedBackend):
@@ -57,16 +68,18 @@ class Answering(ScriptedBackend):
 
     @property
     def model_name(self) -> str:
-        return self.given.model or "scripted"
+        return self.given.model_name or "scripted"
 
     def _next(self, text: str) -> str:
         so_far = text.rpartition(FENCE)[2]
         return self.answer[len(so_far) :] if self.answer.startswith(so_far) else ""
 
-    def score(self, queries):  # type: ignore[no-untyped-def]
+    async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         if self.given.fails:
             raise BackendError("the model is out to lunch; try again later")
         if self.given.noisy:
-            print("a library says hello")  # noqa: T201 - what is tested
-        time.sleep(self.given.seconds_per_question)
-        return super().score(queries)
+            print("a library says hello", flush=True)  # noqa: T201 - what is tested
+        if self.given.stubborn:
+            time.sleep(self.given.seconds_per_question)
+        await asyncio.sleep(self.given.seconds_per_question)
+        return await super().score(requests)

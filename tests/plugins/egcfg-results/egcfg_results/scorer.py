@@ -20,13 +20,14 @@ class SurvivesScorer(Scorer):
     def __init__(self, options):
         self.options = options
 
-    def score(self, problem, code, sandbox):
+    async def score(self, problem, code, sandbox):
         """Judge by outcomes alone."""
         tests = problem.scoring_tests
         executions = [
             Execution(source=code, call=Call(find_call(test.source, problem.entry_point)))
             for test in tests
         ]
+        runs = await sandbox.run(executions)
         return Score(
             results=[
                 TestResult(
@@ -37,6 +38,6 @@ class SurvivesScorer(Scorer):
                     seconds=result.seconds,
                     error=None if result.outcome is Outcome.OK else result.outcome.value,
                 )
-                for test, result in zip(tests, sandbox.run(executions), strict=True)
+                for test, result in zip(tests, runs, strict=True)
             ]
         )

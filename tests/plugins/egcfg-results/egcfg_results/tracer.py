@@ -26,7 +26,7 @@ class ResultsTracer(Tracer):
     def __init__(self, options):
         self.options = options
 
-    def trace(self, requests, sandbox):
+    async def trace(self, requests, sandbox):
         """Run every request; one trace each."""
         executions = [
             Execution(
@@ -38,10 +38,8 @@ class ResultsTracer(Tracer):
             )
             for request in requests
         ]
-        return [
-            _trace(request, result)
-            for request, result in zip(requests, sandbox.run(executions), strict=True)
-        ]
+        results = await sandbox.run(executions)
+        return [_trace(*pair) for pair in zip(requests, results, strict=True)]
 
     def render(self, trace, max_chars):
         """Return one line."""

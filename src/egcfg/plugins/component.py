@@ -1,0 +1,197 @@
+"""Calls the methods of a component: what is wrong with one is told by name, in one line.
+
+A coroutine runs on the event loop, a plain method in a worker thread, one call at a time. What a
+component raises that is no `EgcfgError`, or answers that does not fit the question, becomes a
+`PluginError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from types import coroutine
+from typing import Any, TypeVar
+
+from attrs import define, field
+
+from egcfg.errors import EgcfgError, PluginError, summarize
+from egcfg.plugins.hookspecs import Kind
+
+__all__ = ["OpenComponent", "WorkerThread"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SLOW_STEP_S = 1.0
+"""A coroutine that keeps the event loop for longer keeps every other task waiting."""
+
+
+@define(eq=False)
+class OpenComponent:
+    """A component in use.
+
+    Attributes:
+        kind: which interface it implements.
+        instance: the object itself.
+        title: how it and its distribution are named in messages.
+    """
+
+    kind: Kind
+    instance: Any
+    title: str
+    _worker: WorkerThread | None = field(default=None, init=False, repr=False)
+    _slow_is_told: bool = field(default=False, init=False, repr=False)
+
+    async def call(self, method: str, *arguments: Any, task: str = "") -> Any:
+        """Call a method of the component and return what it answers.
+
+        Args:
+            method: its name.
+            arguments: what it is given.
+            task: the task that it works for, for messages.
+
+        Raises:
+            EgcfgError: whatever the component itself raises of these.
+            PluginError: it raised anything else.
+        """
+        function = getattr(self.instance, method)
+        try:
+            if inspect.iscoroutinefunction(function):
+                return await self._on_the_loop(method, function(*arguments))
+            answer = await self._in_the_worker(function, *arguments)
+            if inspect.isawaitable(answer):  # from a plain method that hands a coroutine on
+                return await self._on_the_loop(method, answer)
+        except EgcfgError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+            raise self.broken(f"{method} raised {summarize(error)}", task) from error
+        else:
+            return answer
+
+    def ask(self, method: str, *arguments: Any, task: str = "") -> Any:
+        """Call a method that only computes, right here; otherwise as `call`."""
+        try:
+            return getattr(self.instance, method)(*arguments)
+        except EgcfgError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+            raise self.broken(f"{method} raised {summarize(error)}", task) from error
+
+    def broken(self, what: str, task: str = "") -> PluginError:
+        """Return the error for a component that answered wrongly."""
+        where = f" on task {task}" if task else ""
+        return PluginError(f"{self.title} is broken{where}: {what}; report it to its authors")
+
+    def close(self) -> None:
+        """End the worker thread, after the call that it may be at."""
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
+
+    async def _in_the_worker(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._worker is None:
+            self._worker = WorkerThread(self.title)
+        return await self._worker.run(function, *arguments)
+
+    @coroutine
+    def _on_the_loop(self, method: str, awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
+        """Run an awaitable, and time each step of it that the event loop waits for."""
+        steps = awaitable.__await__()
+        advance: Callable[..., Any] = steps.send
+        sent: Any = None
+        while True:
+            started = time.monotonic()
+            try:
+                waited_for = advance(sent)
+            except StopIteration as stop:
+                answer: T = stop.value
+                return answer
+            finally:
+                self._check_step(method, time.monotonic() - started)
+            try:
+                advance, sent = steps.send, (yield waited_for)
+            except BaseException as error:  # noqa: BLE001 - handed on, cancellation included
+                advance, sent = steps.throw, error
+
+    def _check_step(self, method: str, seconds: float) -> None:
+        if seconds >= SLOW_STEP_S and not self._slow_is_told:
+            self._slow_is_told = True
+            logger.warning(
+                "%s: the coroutine %s kept the event loop for %.1f s, and all other tasks with it; "
+                "its authors should make it a plain method, which runs in a thread",
+                self.title,
+                method,
+                seconds,
+            )
+
+
+class WorkerThread:
+    """A thread that runs one call at a time.
+
+    A daemon, so that a process can end while a call that nobody waits for any more goes on.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call `function` in the thread, after the calls before it, and return what it returns.
+
+        Cancelled while it waits, it is never called; cancelled later, it goes on unheard.
+        """
+        loop = asyncio.get_running_loop()
+        # Not by the future's own exception: it refuses a StopIteration.
+        answer: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
+
+        def settle(outcome: tuple[T | None, BaseException | None]) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        def call() -> None:
+            if answer.cancelled():
+                return
+            outcome: tuple[T | None, BaseException | None]
+            try:
+                outcome = (function(*arguments), None)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                outcome = (None, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(settle, outcome)
+
+        self._calls.put(call)
+        value, error = await answer
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]  # it returned
+
+    def end(self) -> None:
+        """End the thread after the calls that were asked for so far."""
+        self._calls.put(None)
+
+    def finish(self) -> None:
+        """End the thread after the call that it is at, and wait until then.
+
+        For `atexit`, where calls run native code that must not outlive the interpreter.
+        """
+        with suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()
+        self.end()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # what it worked on is free, however long the next one takes to come

@@ -1,0 +1,248 @@
+"""A model as one task asks it: every answer is checked, counted, and held to the budget."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+from attrs import define, evolve, field
+
+from egcfg.errors import BackendError, PluginError
+from egcfg.interfaces.backend import (
+    FREE,
+    Answer,
+    Capabilities,
+    Completion,
+    Continuation,
+    LogprobRequest,
+    Logprobs,
+    SampleRequest,
+    SamplingParams,
+    ScoreRequest,
+    Usage,
+)
+from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg.interfaces.solution import Stage
+from egcfg.plugins.component import OpenComponent
+from egcfg.usage.budget import Meter
+
+__all__ = ["Model"]
+
+MASS_TOLERANCE = 0.01
+"""By how much the probabilities of a list may exceed 1 together: 16-bit numbers are coarse."""
+
+
+@define
+class Model:
+    """Asks an open backend for one task.
+
+    Attributes:
+        backend: the component that answers.
+        task_id: the task, for messages.
+        meter: counts what is spent and ends it at a budget's limit.
+        usage: what this task spent so far, by stage.
+    """
+
+    backend: OpenComponent
+    task_id: str
+    meter: Meter = field(factory=Meter)
+    usage: dict[Stage, Usage] = field(factory=dict, init=False)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do."""
+        capabilities: Capabilities = self.backend.instance.capabilities
+        return capabilities
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The token ids that end a sequence."""
+        end_ids: frozenset[int] = self.backend.instance.end_ids
+        return end_ids
+
+    async def encode(
+        self, prompt: TextPrompt | ChatPrompt, stage: Stage = Stage.PREFIX
+    ) -> tuple[int, ...]:
+        """Return the token ids of a prompt; see `LogprobBackend.encode`."""
+        ids = await self._ask("encode", stage, prompt)
+        try:
+            return tuple(map(operator.index, ids))
+        except TypeError:
+            raise self._broken(f"encode gave {type(ids).__name__}, not token ids") from None
+
+    async def decode(self, ids: Sequence[int], stage: Stage = Stage.PREFIX) -> str:
+        """Return the text of generated tokens; see `LogprobBackend.decode`."""
+        text = await self._ask("decode", stage, ids)
+        if not isinstance(text, str):
+            raise self._broken(f"decode gave {type(text).__name__}, not text")
+        return text
+
+    async def count_tokens(self, text: str, stage: Stage = Stage.SIGNAL) -> int:
+        """Return how many tokens `text` takes in a prompt; see `LogprobBackend.count_tokens`."""
+        count = await self._ask("count_tokens", stage, text)
+        if not isinstance(count, int):
+            raise self._broken(f"count_tokens gave {type(count).__name__}, not a number")
+        return count
+
+    async def complete(self, prompt: TextPrompt | ChatPrompt, params: SamplingParams) -> Completion:
+        """Return the answer of a model that knows text only; see `TextBackend.complete`.
+
+        Raises:
+            BudgetError: a limit is reached; nothing was asked.
+            BackendError: the model did not answer.
+        """
+        self.meter.check()
+        completion = await self._ask("complete", Stage.PREFIX, prompt, params)
+        if not isinstance(completion, Completion):
+            raise self._broken(f"complete gave {type(completion).__name__}, not a Completion")
+        return completion
+
+    async def score(self, requests: Sequence[ScoreRequest], stage: Stage) -> list[list[Logprobs]]:
+        """Return the distributions of each request; see `LogprobBackend.score`.
+
+        Raises:
+            BudgetError: a limit is reached; nothing was asked.
+            PluginError: the answer does not fit the requests, or holds no log-probabilities.
+            BackendError: the model did not answer.
+        """
+        answers: list[list[Logprobs]] = await self._ask_each("score", requests, stage)
+        for request, distributions in zip(requests, answers, strict=True):
+            wanted = len(request.draft) + 1
+            if not isinstance(distributions, Sequence) or len(distributions) != wanted:
+                raise self._broken(
+                    f"score gave {_count(distributions, 'distribution')} for a draft of "
+                    f"{len(request.draft)} tokens, not {wanted}"
+                )
+            for number, distribution in enumerate(distributions):
+                self._check_distribution(distribution, whole=number == 0)
+        return answers
+
+    async def sample(
+        self, requests: Sequence[SampleRequest], stage: Stage = Stage.SAMPLING
+    ) -> list[list[Continuation]]:
+        """Return the continuations of each request; see `LogprobBackend.sample`.
+
+        Raises:
+            BudgetError: a limit is reached; nothing was asked.
+            PluginError: the answer does not fit the requests.
+            BackendError: the model did not answer.
+        """
+        answers: list[list[Continuation]] = await self._ask_each("sample", requests, stage)
+        for request, continuations in zip(requests, answers, strict=True):
+            if not isinstance(continuations, Sequence) or len(continuations) != request.count:
+                raise self._broken(
+                    f"sample gave {_count(continuations, 'continuation')}, not {request.count}"
+                )
+            if not all(
+                isinstance(each, Continuation)
+                and isinstance(each.ids, tuple)
+                and isinstance(each.text, str)
+                for each in continuations
+            ):
+                raise self._broken("sample gave something else than a Continuation")
+        return answers
+
+    async def logprobs(self, requests: Sequence[LogprobRequest], stage: Stage) -> list[list[float]]:
+        """Return exact log-probabilities; see `LogprobBackend.logprobs`.
+
+        Raises:
+            BudgetError: a limit is reached; nothing was asked.
+            PluginError: the answer does not fit the requests, or holds no log-probabilities.
+            BackendError: the model did not answer.
+        """
+        answers: list[list[Any]] = await self._ask_each("logprobs", requests, stage)
+        for request, values in zip(requests, answers, strict=True):
+            if not isinstance(values, Sequence) or len(values) != len(request.tokens):
+                raise self._broken(
+                    f"logprobs gave {_count(values, 'value')} for {len(request.tokens)} tokens"
+                )
+            for value in values:
+                if not isinstance(value, Real) or not value <= MASS_TOLERANCE:  # NaN is not either
+                    raise self._broken(f"logprobs gave {value!r}, which is no log-probability")
+        return answers
+
+    async def _ask_each(self, method: str, requests: Sequence[Any], stage: Stage) -> Any:
+        """Ask for an answer to each request, within the budget."""
+        self.meter.check()
+        answers = await self._ask(method, stage, requests)
+        if not isinstance(answers, Sequence) or len(answers) != len(requests):
+            given = _count(answers, "answer")
+            raise self._broken(f"{method} gave {given} to {len(requests)} requests")
+        return answers
+
+    async def _ask(self, method: str, stage: Stage, *arguments: Any) -> Any:
+        """Ask a question, check the form of its answer, and book what it cost."""
+        started = time.perf_counter()
+        spent = FREE
+        try:
+            answer = await self.backend.call(method, *arguments, task=self.task_id)
+            if not isinstance(answer, Answer):
+                raise self._broken(f"{method} gave {type(answer).__name__}, not an Answer")
+            if not isinstance(answer.usage, Usage):
+                raise self._broken(f"{method} gave {type(answer.usage).__name__} as its usage")
+            spent = answer.usage
+        except BackendError as error:
+            spent = error.usage or FREE
+            raise
+        finally:
+            if spent is not FREE:  # else it waited for nobody
+                self._book(stage, evolve(spent, seconds=time.perf_counter() - started))
+        return answer.value
+
+    def _book(self, stage: Stage, spent: Usage) -> None:
+        self.usage[stage] = self.usage.get(stage, Usage()) + spent
+        self.meter.add(spent)
+
+    def _check_distribution(self, distribution: object, *, whole: bool) -> None:
+        """See that a distribution holds log-probabilities; of all of them together if `whole`."""
+        if not isinstance(distribution, Logprobs):
+            raise self._broken(f"score gave {type(distribution).__name__}, not Logprobs")
+        values, ids = distribution.values, distribution.ids
+        if not _is_vector_of_floats(values):
+            raise self._broken(f"score gave {_form(values)}, not one row of log-probabilities")
+        if ids is not None and not (
+            isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.shape == values.shape
+        ):
+            raise self._broken(f"score gave {_form(ids)} as the ids of {_form(values)}")
+        xp = array_namespace(values)
+        top = float(xp.max(values))
+        if math.isnan(top) or top > MASS_TOLERANCE or top == -math.inf:
+            raise self._broken(f"score gave {top} as a log-probability")
+        if whole and (mass := float(xp.sum(xp.exp(values)))) > 1 + MASS_TOLERANCE:
+            raise self._broken(
+                f"score gave probabilities that add up to {mass:.3g}; they must be normalised"
+            )
+
+    def _broken(self, what: str) -> PluginError:
+        return self.backend.broken(what, self.task_id)
+
+
+def _count(answers: object, noun: str) -> str:
+    if not isinstance(answers, Sequence):
+        return type(answers).__name__
+    return f"{len(answers)} {noun}{'' if len(answers) == 1 else 's'}"
+
+
+def _is_vector_of_floats(values: Any) -> bool:
+    if not is_array_api_obj(values):
+        return False
+    xp, dtype, shape = array_namespace(values), *_type_and_shape(values)
+    return bool(xp.isdtype(dtype, "real floating")) and len(shape) == 1 and shape[0] > 0
+
+
+def _form(values: Any) -> str:
+    """Return the type of a value, and what it holds if it is an array."""
+    if not is_array_api_obj(values):
+        return type(values).__name__
+    dtype, shape = _type_and_shape(values)
+    return f"an array of {dtype} of shape {shape}"
+
+
+def _type_and_shape(array: Any) -> tuple[Any, tuple[int, ...]]:
+    return array.dtype, tuple(array.shape)

@@ -1,0 +1,143 @@
+"""Runs token ids through a transformers model and counts what ran.
+
+Knows nothing about text, sequences or sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from egcfg_backends_hf.engine.attention import TREE_ATTENTION
+from egcfg_backends_hf.engine.slot_cache import SlotCache
+from egcfg_backends_hf.engine.token_tree import Node, TokenTree, visibility
+
+__all__ = ["CausalModel", "FloatArray", "is_out_of_memory"]
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+
+# How far log-probabilities of trees and of whole prefixes may lie apart, by rounding alone.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+COARSE = 0.25
+"""The same for 16-bit numbers and quantised weights."""
+
+TRUNK, BRANCHES = (1, 2), ((3, 4, 5), (4, 3, 6))
+"""The token ids that `CausalModel.enable_tree_attention` tries out."""
+
+
+class CausalModel:
+    """A causal language model.
+
+    Args:
+        model: in evaluation mode.
+
+    Attributes:
+        context_length: positions that the model was made for; None: its config does not say.
+        layers: how many caches of keys and values it needs.
+        passes: forward passes so far.
+        tokens: tokens that ran through them, of all rows.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        config = model.config.get_text_config()
+        self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.layers: int = config.num_hidden_layers
+        self.passes = 0
+        self.tokens = 0
+
+    def enable_tree_attention(self) -> bool:
+        """Make the model run token trees from here on, if it can; return whether it does.
+
+        That takes full attention in every layer (sliding windows drop what a shorter prefix needs,
+        recurrent states cannot be rolled back), and a model that honours any mask and any
+        positions: whether it does is tried out, since a wrong answer would go unnoticed.
+        """
+        model, config = self._model, self._model.config.get_text_config()
+        full = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+        if model._is_stateful or not full or not model._supports_attention_backend:
+            return False
+        expected = [self.run_whole([(*TRUNK, *branch)], 1)[0, 0] for branch in BRANCHES]
+        usual = model.config._attn_implementation
+        model.set_attn_implementation(TREE_ATTENTION)
+        tree = TokenTree()
+        paths = [tree.path((*TRUNK, *branch)) for branch in BRANCHES]
+        nodes = list(dict.fromkeys(node for path in paths for node in path))
+        tree.take_slots(nodes)
+        found = self.run_tree(
+            nodes, tree.used, SlotCache(self.layers), [nodes.index(path[-1]) for path in paths]
+        )
+        self.passes = self.tokens = 0
+        limit = TOLERANCE.get(model.dtype, COARSE)
+        if all(abs(a - b).max() <= limit for a, b in zip(expected, found, strict=True)):
+            return True
+        model.set_attn_implementation(usual)
+        return False
+
+    def run_tree(
+        self, nodes: Sequence[Node], used: int, cache: SlotCache, wanted: Sequence[int]
+    ) -> FloatArray:
+        """Run nodes whose ancestors are in the cache or among them; their slots are filled.
+
+        Args:
+            nodes: parents before their children; all have slots.
+            used: slots in use, theirs included.
+            cache: of this tree.
+            wanted: indices of the nodes after which a distribution is wanted.
+
+        Returns:
+            Natural log-probabilities, shape (wanted, vocab); float32, or float64 for a float64
+            model.
+        """
+        device = self._model.device
+        cache.slots = torch.tensor([node.slot for node in nodes])
+        cache.used = used
+        mask = torch.from_numpy(visibility(nodes, used))  # (nodes, slots)
+        logprobs = self._logprobs(
+            input_ids=torch.tensor([[node.token for node in nodes]], device=device),
+            position_ids=torch.tensor([[node.position for node in nodes]], device=device),
+            attention_mask=mask[None, None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=device),
+        )
+        self.tokens += len(nodes)
+        only: FloatArray = logprobs[0]
+        return only
+
+    def run_whole(self, rows: Sequence[Sequence[int]], keep: int) -> FloatArray:
+        """Run whole prefixes, nothing kept.
+
+        Args:
+            rows: token ids, equally many in each row.
+            keep: how many distributions are wanted, counted from the end.
+
+        Returns:
+            As `run_tree`, shape (rows, keep, vocab).
+        """
+        ids = torch.tensor(rows, device=self._model.device)
+        logprobs = self._logprobs(input_ids=ids, use_cache=False, logits_to_keep=keep)
+        self.tokens += ids.numel()
+        return logprobs
+
+    @torch.inference_mode()
+    def _logprobs(self, **inputs: object) -> FloatArray:
+        logits = self._model(**inputs).logits
+        self.passes += 1
+        precise = logits if logits.dtype == torch.float64 else logits.float()
+        logprobs: FloatArray = torch.log_softmax(precise, dim=-1).cpu().numpy()
+        return logprobs
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch failed for lack of memory, on an accelerator or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        # The CPU's allocator has no exception class of its own.
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

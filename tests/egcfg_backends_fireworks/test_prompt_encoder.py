@@ -1,0 +1,79 @@
+"""Chats in the server's template."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from egcfg.errors import BackendError, CapabilityError
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg_backends_fireworks.prompt_encoder import PromptEncoder
+from egcfg_backends_fireworks.server_routes import ServerRoutes
+from egcfg_backends_fireworks.vocabulary import Vocabulary
+
+
+@define
+class Server:
+    """Client and profile in one: a server whose template trims, as many do."""
+
+    chat_template: bool = True
+    refuses: str = "nothing"
+    asked: list[Any] = field(factory=list)
+
+    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        assert body is not None
+        self.asked.append(body["messages"])
+        if path != "/apply-template" or any(self.refuses in m["content"] for m in body["messages"]):
+            return None
+        texts = [f"[{m['role']}]{m['content'].strip()}\n" for m in body["messages"]]
+        return {"prompt": "".join(texts) + "[assistant]"}
+
+
+async def _not_asked(text: str) -> tuple[int, ...]:
+    pytest.fail(f"asked how the server reads {text!r}")
+
+
+def encoder(server: Any) -> PromptEncoder:
+    routes = ServerRoutes(server, "m")
+    return PromptEncoder("m", Vocabulary(), server, routes, read_ids=_not_asked)
+
+
+def chat(*contents: str, prefix: str = "") -> ChatPrompt:
+    return ChatPrompt(tuple(ChatMessage("user", content) for content in contents), prefix)
+
+
+def test_the_parts_of_a_text_are_joined() -> None:
+    prompts = encoder(Server())
+    assert asyncio.run(prompts.text(TextPrompt(("a", Template("<s>"), "b")))) == "a<s>b"
+
+
+def test_a_chat_that_differs_in_its_last_message_alone_takes_no_request() -> None:
+    server = Server()
+    prompts = encoder(server)
+    first = asyncio.run(prompts.text(chat("before", "Add two.\nNo signal.", prefix="def ")))
+    assert first == "[user]before\n[user]Add two.\nNo signal.\n[assistant]def "
+    second = asyncio.run(prompts.text(chat("before", "Add two.\nAnother signal.")))
+    assert second == "[user]before\n[user]Add two.\nAnother signal.\n[assistant]"
+    assert len(server.asked) == 1
+    asyncio.run(prompts.text(chat("Add two.\nAnother signal.")))
+    assert len(server.asked) == 2  # another conversation
+
+
+def test_what_the_template_may_change_is_left_to_it() -> None:
+    server = Server()
+    prompts = encoder(server)
+    for content, shown in (("Add two.\n", "Add two."), ("Add three.\n", "Add three."), ("r", "r")):
+        for _ in range(2):
+            text = asyncio.run(prompts.text(chat(content)))
+            assert text == f"[user]{shown}\n[assistant]"
+    assert len(server.asked) == 6  # the template itself has an "r" somewhere
+
+
+def test_a_chat_without_a_template_or_that_it_refuses_is_told() -> None:
+    with pytest.raises(CapabilityError, match="no chat template for m"):
+        asyncio.run(encoder(Server(chat_template=False)).text(chat("a")))
+    with pytest.raises(BackendError, match="did not take the messages"):
+        asyncio.run(encoder(Server(refuses="b")).text(chat("abc")))

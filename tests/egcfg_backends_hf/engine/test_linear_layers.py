@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from egcfg.errors import UsageError
+from egcfg.interfaces.backend import ScoreRequest
+from egcfg_backends_hf.engine.causal_model import CausalModel
+from egcfg_backends_hf.engine.evaluator import PendingScore, evaluator_for
+from egcfg_backends_hf.engine.linear_layers import (
+    HalfLinear,
+    Int8Linear,
+    PackedLinear,
+    SharedInput,
+    SharingLinear,
+    pack_linear_layers,
+)
+from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.options import HFOptions
+
+SHAPES = [(576, 64), (1536, 576), (48, 100)]
+PACKS_BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    generator = torch.Generator().manual_seed(inputs + outputs)
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.05, generator=generator)
+    return layer.requires_grad_(requires_grad=False)
+
+
+def rows(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
+
+
+def load_folder(folder: Path, **options: Any) -> nn.Module:
+    return load_model(HFOptions(model=str(folder), **options)).model
+
+
+def logprobs_after(model: nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
+    """What the model that backends run says of the token after `ids`."""
+    pending = PendingScore(ScoreRequest(ids))
+    assert evaluator_for(CausalModel(model), "the model").advance([pending])  # type: ignore[arg-type]
+    [found] = pending.answer()
+    return torch.from_numpy(found.values)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_packed_layers_give_the_same_numbers(inputs: int, outputs: int, bias: bool) -> None:
+    layer = linear(inputs, outputs, bias=bias)
+    packed = PackedLinear(layer)
+    for given in (rows(1, 1, inputs), rows(3, 9, inputs)[:, -2:], rows(2, 150, inputs)):
+        torch.testing.assert_close(packed(given), layer(given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("biased", [(), (0, 1, 2), (1,)])
+def test_layers_that_share_their_input_give_each_its_own_numbers(biased: tuple[int, ...]) -> None:
+    layers = [linear(576, size, bias=i in biased) for i, size in enumerate((64, 48, 7))]
+    shared = SharedInput(layers)
+    sharing = [SharingLinear(shared, index) for index in range(len(layers))]
+    for given in (rows(1, 1, 576), rows(1, 9, 576), rows(2, 150, 576)):
+        for layer, one in zip(layers, sharing, strict=True):
+            torch.testing.assert_close(one(given), layer(given), atol=1e-5, rtol=1e-5)
+
+
+def test_a_shared_input_is_run_once_and_forgotten_after_the_last_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = [linear(64, size, bias=False) for size in (48, 16)]
+    shared = SharedInput(layers)
+    ran: list[torch.Tensor] = []
+    kernel = PackedLinear.forward
+    monkeypatch.setattr(
+        PackedLinear, "forward", lambda self, given: ran.append(given) or kernel(self, given)
+    )
+    given = rows(1, 3, 64)
+    shared.output(0, given)
+    shared.output(1, given)
+    assert len(ran) == 1
+    assert shared._held is None
+    shared.output(0, given)
+    assert len(ran) == 2
+
+
+def test_another_tensor_of_the_same_shape_is_not_taken_for_the_shared_input() -> None:
+    layers = [linear(64, size, bias=False) for size in (48, 16)]
+    shared = SharedInput(layers)
+    shared.output(0, rows(1, 3, 64))
+    other = 2 * rows(1, 3, 64)
+    torch.testing.assert_close(shared.output(1, other), layers[1](other), atol=1e-5, rtol=1e-5)
+
+
+def test_projections_of_a_model_are_packed_together(tiny_llama: Path) -> None:
+    modules = dict(load_folder(tiny_llama, weights="packed", dtype="float32").named_modules())
+    kinds = {name.rpartition(".")[2]: type(module) for name, module in modules.items()}
+    for name in ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"):
+        assert kinds[name] is SharingLinear
+    for name in ("o_proj", "down_proj", "lm_head"):
+        assert kinds[name] is PackedLinear
+
+
+def test_layers_of_such_names_and_other_inputs_are_packed_one_by_one() -> None:
+    model = nn.Module()
+    model.q_proj, model.k_proj = linear(64, 48, bias=False), linear(32, 48, bias=False)
+    model.v_proj, model.up_proj = linear(64, 48, bias=False), linear(64, 48, bias=False)
+    pack_linear_layers(model, "packed", torch.float32)
+    assert {type(layer) for layer in model.children()} == {PackedLinear}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_half_layers_round_the_weights_and_nothing_else(
+    inputs: int, outputs: int, bias: bool
+) -> None:
+    layer = linear(inputs, outputs, bias=bias)
+    half = HalfLinear(layer)
+    rounded = layer.weight.half().float()
+    for given in (rows(1, 1, inputs), rows(2, 5, inputs), rows(3, 9, inputs)[:, -2:]):
+        expected = functional.linear(given, rounded, layer.bias)
+        torch.testing.assert_close(half(given), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_of_a_half_layer_does_not_depend_on_the_other_rows() -> None:
+    half = HalfLinear(linear(1536, 576, bias=False))
+    given = rows(40, 1536)
+    alone = torch.cat([half(given[i : i + 1]) for i in range(len(given))])
+    rounding = 0.0 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2e-5
+    for count in (2, 3, 6, 8, 13, 40):
+        torch.testing.assert_close(half(given[:count]), alone[:count], atol=rounding, rtol=0.0)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_int8_layers_stay_within_a_step_of_each_weight(bias: bool) -> None:
+    layer = linear(64, 48, bias=bias).bfloat16()
+    each = torch.eye(64, dtype=torch.bfloat16)[None]  # picks the weights one by one
+    steps = layer.weight.float().abs().amax(dim=1) / 127
+    difference = (Int8Linear(layer)(each) - layer(each)).abs().float()
+    assert bool((difference <= steps * 1.5).all())
+
+
+@pytest.mark.parametrize(
+    ("weights", "dtype", "close"),
+    [
+        ("auto", "float32", 1e-4),
+        ("packed", "float32", 1e-4),
+        ("float16", "float32", 0.05),
+        pytest.param(
+            *("packed", "bfloat16", 0.5),
+            marks=pytest.mark.skipif(not PACKS_BFLOAT16, reason="this processor lacks AVX-512"),
+        ),
+        ("auto", "bfloat16", 0.5),
+        ("int8", "bfloat16", 0.8),
+    ],
+)
+def test_models_score_alike_however_their_weights_are_kept(
+    tiny_llama: Path, weights: str, dtype: str, close: float
+) -> None:
+    def scores(weights: str) -> torch.Tensor:
+        model = load_folder(tiny_llama, weights=weights, dtype=dtype)
+        return logprobs_after(model, tuple(range(5, 25)))
+
+    assert float((scores(weights) - scores("plain")).abs().mean()) < close
+
+
+@pytest.mark.skipif(PACKS_BFLOAT16, reason="this processor has AVX-512")
+def test_what_the_processor_lacks_is_refused_with_what_to_do_instead(tiny_llama: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be had here: .* use -o backend\.weights=plain"):
+        load_folder(tiny_llama, weights="packed", dtype="bfloat16")
+
+
+def test_float64_models_stay_as_they_are(tiny_llama: Path) -> None:
+    kinds = {type(module) for module in load_folder(tiny_llama).modules()}
+    assert nn.Linear in kinds
+    assert not kinds & {PackedLinear, HalfLinear, Int8Linear}
+
+
+@pytest.mark.parametrize(
+    ("weights", "dtype", "kind"),
+    [
+        ("auto", "float32", PackedLinear),
+        ("float16", "float32", HalfLinear),
+        ("int8", "bfloat16", Int8Linear),
+        ("plain", "float32", nn.Linear),
+    ],
+)
+def test_every_linear_layer_is_kept_as_the_option_says(
+    tiny_llama: Path, weights: str, dtype: str, kind: type[nn.Module]
+) -> None:
+    model = load_folder(tiny_llama, weights=weights, dtype=dtype)
+    kinds = {type(module) for module in model.modules()}
+    assert kinds & {nn.Linear, PackedLinear, HalfLinear, Int8Linear} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "int8", "dtype": "float32"}, r"add -o backend\.dtype=bfloat16"),
+        ({"weights": "float16", "dtype": "bfloat16"}, r"add -o backend\.dtype=float32"),
+        ({"weights": "packed"}, r"float32 or bfloat16"),  # the model was saved in float64
+        ({"weights": "packed", "device_map": "auto"}, "on the CPU alone"),
+        ({"weights": "packed", "dtype": "float32", "compile": True}, "that are not compiled"),
+        ({"device_map": "auto", "device": "cpu"}, r"leave out backend\.device=cpu"),
+    ],
+)
+def test_options_that_exclude_each_other_are_one_clear_line(
+    tiny_llama: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_folder(tiny_llama, **options)
+
+
+def test_weights_that_float16_cannot_hold_are_refused() -> None:
+    model = nn.Sequential(linear(8, 8, bias=False))
+    model[0].weight.data[3, 3] = 1e5
+    with pytest.raises(UsageError, match="100000 does not fit float16"):
+        pack_linear_layers(model, "float16", torch.float32)
+
+
+def test_a_device_map_gives_the_same_model(tiny_llama: Path) -> None:
+    def scores(**options: Any) -> torch.Tensor:
+        return logprobs_after(load_folder(tiny_llama, **options), (5, 6, 7))
+
+    mapped = scores(device_map="auto")
+    if not torch.cuda.is_available():  # elsewhere in another type of numbers
+        assert torch.equal(mapped, scores())

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from egcfg.errors import UsageError
+from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.loading import gguf
+from egcfg_backends_hf.loading.gguf import converted_folder
+from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.options import HFOptions
+from egcfg_backends_hf.text import TextCodec
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+TEXT = "def add(a):\n    if a:\n        return 'é😀'\n\n\t\r\n"
+
+
+def test_the_converted_model_is_the_same_model(
+    tiny_gguf: Path,
+    tmp_path: Path,
+    plain_model: Any,
+    open_folder: Callable[..., HFBackend],
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path))
+    backend = open_folder(tiny_gguf)
+    assert backend.model_name == "tiny-F32"
+    assert backend.capabilities.chat
+    assert backend.end_ids == {0, 2}
+    ids = run(backend.encode(TextPrompt((TEXT, Template("<|im_end|>"))))).value
+    assert ids[-1] == 2
+    assert run(backend.decode(ids)).value == TEXT + "<|im_end|>"
+    [scores] = run(backend.score([ScoreRequest(ids[:1], ids[1:])])).value
+    with torch.inference_mode():
+        logits = plain_model(torch.tensor([ids])).logits[0]
+    expected = torch.log_softmax(logits, dim=-1).numpy()
+    np.testing.assert_allclose([s.values for s in scores], expected, atol=1e-4)
+
+
+def test_a_file_is_converted_once(tiny_gguf: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    first = converted_folder(tiny_gguf, tmp_path, told.append)
+    assert [line.split()[0] for line in told] == ["converting", "converted"]
+    assert converted_folder(tiny_gguf, tmp_path, told.append) == first
+    copy = tmp_path / "renamed.gguf"
+    copy.write_bytes(tiny_gguf.read_bytes())
+    assert converted_folder(copy, tmp_path, told.append) == first
+    assert len(told) == 2
+
+
+def test_a_new_converter_converts_again(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = converted_folder(tiny_gguf, tmp_path)
+    monkeypatch.setattr(gguf, "CONVERTER_VERSION", 99)
+    assert converted_folder(tiny_gguf, tmp_path) != first
+
+
+def test_processes_that_race_convert_once(tiny_gguf: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    folders: list[Path] = []
+
+    def convert() -> None:
+        folders.append(converted_folder(tiny_gguf, tmp_path, told.append))
+
+    threads = [threading.Thread(target=convert) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(folders) == 3
+    assert len(set(folders)) == 1
+    assert len(told) == 2
+
+
+def test_what_a_killed_conversion_left_behind_does_no_harm(tiny_gguf: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from egcfg_backends_hf.loading import gguf as g\n"
+        "def half(file, folder):\n"
+        "    folder.mkdir()\n"
+        "    (folder / 'config.json').write_text('{')\n"
+        "    print('half-way', flush=True)\n"
+        "    time.sleep(600)\n"
+        "g._convert = half\n"
+        "g.converted_folder(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tiny_gguf), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half-way\n"
+        os.kill(process.pid, signal.SIGKILL)
+    folder = converted_folder(tiny_gguf, tmp_path)
+    assert (folder / "model.safetensors").is_file()
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_waiting_process_uses_what_the_other_made(tiny_gguf: Path, tmp_path: Path) -> None:
+    folder = converted_folder(tiny_gguf, tmp_path)
+    hidden = tmp_path / "hidden"
+    folder.rename(hidden)
+    lock = gguf.FileLock(folder.with_suffix(".lock"))
+    told: list[str] = []
+    waiting = threading.Thread(target=lambda: converted_folder(tiny_gguf, tmp_path, told.append))
+    with lock:
+        waiting.start()
+        time.sleep(0.2)
+        hidden.rename(folder)
+    waiting.join()
+    assert told == []
+
+
+@pytest.mark.parametrize("kept", [4, 24, 3000, 60_000])
+def test_a_cut_off_file_is_one_clear_line(tiny_gguf: Path, tmp_path: Path, kept: int) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny_gguf.read_bytes()[:kept])
+    with pytest.raises(UsageError, match=r"cannot read .*cut\.gguf: .*download it again") as caught:
+        converted_folder(cut, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*.unfinished"))
+    assert not list(tmp_path.glob("*-v1"))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "model.gguf"
+    other.write_bytes(b"PK\x03\x04")
+    with pytest.raises(UsageError, match="no GGUF file"):
+        converted_folder(other, tmp_path)
+
+
+def test_a_full_disk_is_one_clear_line(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gguf, "_convert", full)
+    with pytest.raises(UsageError, match=r"No space left on device.*EGCFG_CACHE_DIR"):
+        converted_folder(tiny_gguf, tmp_path)
+
+
+@pytest.mark.model
+def test_the_embedded_model_converts_and_answers(run: Run) -> None:
+    backend = HFBackend(HFOptions(device="cpu"))
+
+    async def check() -> None:
+        await backend.open()
+        question = ChatPrompt((ChatMessage("user", "What is the capital of France?"),))
+        ids = (await backend.encode(question)).value
+        params = SamplingParams(temperature=0.0, max_tokens=20)
+        [[answer]] = (await backend.sample([SampleRequest(ids, 1, params)])).value
+        assert answer.finished
+        assert "Paris" in answer.text
+
+        model = load_model(HFOptions(device="cpu", weights="plain")).model
+        prompt = torch.tensor([ids])
+        expected = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=20
+        )[0, len(ids) :].tolist()
+        assert expected[: len(answer.ids)] == list(answer.ids)
+        assert expected[len(answer.ids)] in backend.end_ids
+
+        scored = await backend.score([ScoreRequest(ids + answer.ids)])
+        assert scored.value[0][0].argmax() in backend.end_ids
+        assert scored.usage.forward_tokens == 0  # sampled a moment ago
+        await backend.close()
+
+    run(check())
+
+
+@pytest.mark.model
+def test_special_tokens_in_literal_text_stay_text_for_the_embedded_model() -> None:
+    tokenizer = load_model(HFOptions(device="cpu", weights="plain")).tokenizer
+    codec = TextCodec(tokenizer, "the model")
+    ids = codec.encode(TextPrompt((TEXT,)))
+    assert list(ids) == tokenizer.encode(TEXT)
+    assert codec.decode(ids) == TEXT
+    special = set(tokenizer.all_special_ids)
+    content = f"{TEXT}print('<|im_end|>', \"<|endoftext|>\")"
+    ids = codec.encode(ChatPrompt((ChatMessage("user", content),), "```python\n"))
+    before, after = codec.encode(ChatPrompt((ChatMessage("user", TEXT),), "```python\n")), ids
+    assert [i for i in after if i in special] == [i for i in before if i in special]
+    assert content in codec.decode(ids)
