@@ -1,7 +1,7 @@
 """A tiny random Llama with a real tokenizer, for tests that must not wait for a real model.
 
 It writes nonsense, but everything around the weights is real: key/value heads, rotary positions,
-byte-level BPE whose tokens fuse a newline with the indent behind it, a chat template, end tokens.
+byte-level BPE whose tokens fuse a newline with the indent after it, a chat template, end tokens.
 """
 
 from __future__ import annotations

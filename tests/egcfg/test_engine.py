@@ -24,8 +24,19 @@ from egcfg.errors import (
     PluginError,
     UnknownNameError,
 )
-from egcfg.interfaces.backend import Answer, Capabilities, Logprobs, ScoreRequest, Usage
-from egcfg.interfaces.prompt import Prompt, PromptBuilder
+from egcfg.interfaces.backend import (
+    Answer,
+    Backend,
+    Capabilities,
+    Completion,
+    Logprobs,
+    SampleRequest,
+    SamplingParams,
+    ScoreRequest,
+    TextBackend,
+    Usage,
+)
+from egcfg.interfaces.prompt import ChatPrompt, Prompt, PromptBuilder, TextPrompt
 from egcfg.interfaces.scorer import Scorer
 from egcfg.interfaces.solution import FinishReason, LineStep, Solution
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
@@ -261,16 +272,20 @@ class Unhurried(ScriptedBackend):
     """Counts requests and prompt tokens, and lets others go first at every question."""
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Any:
-        return await self._later(super().score(requests), requests)
+        sent = await self._wait(requests)
+        return self._counted(await super().score(requests), sent)
 
-    async def sample(self, requests: Sequence[Any]) -> Any:
-        return await self._later(super().sample(requests), requests)
+    async def sample(self, requests: Sequence[SampleRequest]) -> Any:
+        sent = await self._wait(requests)
+        return self._counted(await super().sample(requests), sent)
 
-    async def _later(self, question: Coroutine[Any, Any, Any], requests: Sequence[Any]) -> Any:
+    async def _wait(self, requests: Sequence[ScoreRequest] | Sequence[SampleRequest]) -> int:
         sent = sum(len(request.ids) for request in requests)
         for _ in range(sent % 4):
             await asyncio.sleep(0)
-        answer = await question
+        return sent
+
+    def _counted(self, answer: Answer[Any], sent: int) -> Answer[Any]:
         return evolve(answer, usage=answer.usage + Usage(requests=1, input_tokens=sent))
 
 
@@ -644,6 +659,92 @@ def test_what_a_backend_lacks_is_told_before_the_model_is_asked(
     with pytest.raises(CapabilityError, match=said):
         run(solve())
     assert backend.scored == []
+
+
+class TextOnly(TextBackend):
+    """Answers whole prompts, as a server of chats does."""
+
+    @frozen
+    class Options:
+        """None."""
+
+    def __init__(self, answer: object, logprobs: bool = False) -> None:
+        self.answer = answer
+        self.logprobs = logprobs
+        self.asked: list[tuple[Any, SamplingParams]] = []
+
+    @property
+    def model_name(self) -> str:
+        return "text-only"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(logprobs=self.logprobs)
+
+    async def open(self) -> Usage:
+        self.asked.append(("open", SamplingParams()))
+        return Usage()
+
+    async def complete(self, prompt: TextPrompt | ChatPrompt, params: SamplingParams) -> Any:
+        self.asked.append((prompt, params))
+        return self.answer
+
+
+def solve_by_text(run: Run, sandbox: Sandbox, backend: Backend, **values: Any) -> Solution:
+    async def solve() -> Solution:
+        async with Engine(backend=backend, prompt=ForcedStart(), sandbox=sandbox) as engine:
+            return await engine.solve(problem(1), DecodingSettings(**values))
+
+    solution: Solution = run(solve())
+    return solution
+
+
+@pytest.mark.parametrize(
+    ("text", "finished", "finish", "passes"),
+    [
+        ("x + 1\n```\nThat is it.", True, FinishReason.CODE_END, True),
+        ("x + 1\n", True, FinishReason.END_OF_SEQUENCE, True),
+        ("x + 2", False, FinishReason.MAX_TOKENS, False),
+    ],
+)
+def test_a_backend_of_text_alone_is_decoded_without_guidance(
+    run: Run, sandbox: Sandbox, text: str, finished: bool, finish: FinishReason, passes: bool
+) -> None:
+    spent = Usage(requests=1, input_tokens=9, output_tokens=4)
+    backend = TextOnly(Answer(Completion(text=text, finished=finished), spent))
+    solution = solve_by_text(run, sandbox, backend, gamma=0, max_tokens=77)
+    assert solution.passed is passes
+    assert solution.generation.finish is finish
+    assert solution.generation.response.endswith(f"return {text}")
+    assert evolve(solution.generation.total_usage, seconds=0.0) == spent
+    (_, _), (prompt, params) = backend.asked
+    assert prompt == ForcedStart().build(problem(1)).unconditional()
+    assert (params.temperature, params.max_tokens) == (0.0, 77)
+
+
+def test_a_backend_of_text_alone_is_refused_for_guidance_before_it_is_opened(
+    run: Run, sandbox: Sandbox
+) -> None:
+    backend = TextOnly(Answer(None))
+    with pytest.raises(CapabilityError, match="TextOnly tells no log-probabilities, which guid"):
+        solve_by_text(run, sandbox, backend, gamma=1)
+    assert backend.asked == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        (TextOnly(None), "complete gave NoneType, not an Answer"),
+        (TextOnly(Answer("text")), "complete gave str, not a Completion"),
+        # It promises what it is not.
+        (TextOnly(Answer("text"), logprobs=True), "encode raised AttributeError: "),
+    ],
+)
+def test_a_backend_of_text_alone_that_answers_wrongly_is_an_error_and_no_result(
+    run: Run, sandbox: Sandbox, backend: TextOnly, said: str
+) -> None:
+    with pytest.raises(PluginError, match=f"TextOnly is broken on task t/1: {said}"):
+        solve_by_text(run, sandbox, backend, gamma=0)
 
 
 @pytest.mark.model

@@ -168,7 +168,7 @@ class _Decoding:
             finish=finish,
             usage=dict(self.model.usage),
             execution_seconds=self.execution_seconds,
-            **self.counts,
+            **{name: int(count) for name, count in self.counts.items()},
         )
 
     async def complete(self) -> Generation:

@@ -115,7 +115,8 @@ class Watch:
         await self._process.start(self._request)
         self._started = time.monotonic()
         self._watch(self._process.report)
-        self._timer = self._loop.call_later(SHORT_SECONDS, self._go_on)
+        seconds = min(SHORT_SECONDS, self._limits["wall_seconds"], self._limits["cpu_seconds"])
+        self._timer = self._loop.call_later(seconds, self._go_on)
 
     def close(self) -> None:
         """End the process, if it is not over, and close its descriptors."""

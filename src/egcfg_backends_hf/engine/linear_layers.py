@@ -46,7 +46,7 @@ class PackedLinear(nn.Module):
     """The same numbers in oneDNN's own order: results differ by the order of sums alone.
 
     Args:
-        layers: one, or several of equally many inputs, whose outputs then stand behind one another;
+        layers: one, or several of equally many inputs, whose outputs then follow one another;
             float32, or bfloat16 where oneDNN supports it; not kept.
     """
 

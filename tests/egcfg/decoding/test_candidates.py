@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 
-from egcfg.decoding.candidates import Candidate, CandidatePool
+from egcfg.decoding.candidates import Candidate, CandidatePool, Drafts
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Answer, Continuation, SampleRequest
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
@@ -159,3 +159,44 @@ def test_the_same_response_has_the_same_candidates(resample: Resample, reuse: bo
 
     assert texts(0) == texts(0)
     assert texts(0) != texts(1)
+
+
+# --- candidates as drafts -----------------------------------------------------------------------
+
+
+def drafts(run: Run, *texts: str) -> Drafts:
+    made = Drafts()
+    model = Model(OpenComponent(Kind.BACKEND, backend(), "the backend"), "t")
+    candidates = tuple(Candidate(encode(text), text) for text in texts)
+    run(made.update(model, candidates))
+    return made
+
+
+def lines(made: Drafts, remaining: int = 50) -> list[str]:
+    return [bytes(line).decode() for line in made.lines(remaining)]
+
+
+def test_drafts_are_the_distinct_first_lines(run: Run) -> None:
+    made = drafts(run, "x = 1\ny = 2\n", "x = 1\nz", "x = 10", "x = 1", "")
+    assert lines(made) == ["x = 1\n", "x = 10"]
+    assert lines(made, 0) == lines(made, -1) == []
+    assert lines(made, 3) == ["x ="]
+
+
+def test_drafts_follow_the_response_into_their_next_lines(run: Run) -> None:
+    made = drafts(run, "x = 1\ny = 2\n", "x = 1\nz", "y")
+    for token in encode("x ="):
+        made.advance(token)
+    assert lines(made) == [" 1\n"]
+    for token in encode(" 1\n"):
+        made.advance(token)
+    assert lines(made) == ["y = 2\n", "z"]
+    made.advance(ord("?"))
+    assert lines(made) == []
+
+
+def test_drafts_of_a_new_signal_replace_those_before(run: Run) -> None:
+    made = drafts(run, "x = 1\n")
+    model = Model(OpenComponent(Kind.BACKEND, backend(), "the backend"), "t")
+    run(made.update(model, (Candidate(encode("y"), "y"),)))
+    assert lines(made) == ["y"]

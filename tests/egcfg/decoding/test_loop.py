@@ -474,6 +474,17 @@ def test_what_is_spent_is_booked_on_the_line_and_the_stage_that_spent_it(decode:
         assert all(step.fresh for step in reading)
 
 
+def test_what_is_counted_is_a_whole_number(decode: Decode) -> None:
+    """Even where there was one thing to count, which was or was not so."""
+    prompt = Prompt(before="", after="def f(x):\n", layout=CodeLayout.COMPLETION)
+    prompt = evolve(prompt, given_code="def f(x):\n", signal_header="Signal:\n")
+    script = lambda text: "    return x\n\n\nprint()"[len(text.rpartition("):\n")[2]) :]  # noqa: E731
+    for values in ({"gamma": 1, "unit": "prefix"}, {"gamma": 0, "max_tokens": 1}):
+        _, generation = decode(backend(script=script), prompt=prompt, **values)
+        counts = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+        assert {type(getattr(generation, name)) for name in counts} == {int}
+
+
 # --- without an event loop ----------------------------------------------------------------------
 
 

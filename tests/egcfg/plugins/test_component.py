@@ -264,6 +264,14 @@ def test_a_stop_iteration_of_a_plain_method_is_an_error_like_any_other(
         run(ask())
 
 
+def test_a_method_that_is_not_there_is_the_components_fault(opened: Opened, run: Run) -> None:
+    said = "score raised AttributeError: 'Backend' object has no attribute 'score'"
+    with pytest.raises(PluginError, match=said):
+        run(opened().call("score"))
+    with pytest.raises(PluginError, match=said):
+        opened().ask("score")
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_an_error_that_a_component_raises_on_purpose_stays_what_it_is(
     opened: Opened, run: Run, plain: bool

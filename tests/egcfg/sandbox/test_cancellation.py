@@ -120,6 +120,22 @@ def test_cancelled_executions_and_their_siblings_are_killed(
     assert eventually(lambda: gone(started))
 
 
+def test_cancelled_executions_are_killed_without_layers(
+    run: Run, bare_sandbox: Sandbox, started: list[int], eventually: Eventually
+) -> None:
+    async def work() -> None:
+        await bare_sandbox.run([Execution(source="")])
+        descriptors = len(os.listdir("/proc/self/fd"))
+        started.clear()
+        task = asyncio.create_task(bare_sandbox.run([LOOP, SLEEP] * 3))
+        await until(lambda: len(started) >= bare_sandbox.workers)
+        await cancel(task)
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    run(work())
+    assert eventually(lambda: gone(started))
+
+
 @pytest.mark.usefixtures("unharmed")
 def test_one_that_waits_for_a_slot_is_cancelled_alone(
     run: Run, own_sandbox: Sandbox, started: list[int]
@@ -162,18 +178,30 @@ def test_one_that_waits_for_its_process_is_cancelled(
 
 @pytest.mark.usefixtures("unharmed")
 def test_one_whose_process_does_not_read_is_cancelled(
-    run: Run, own_sandbox: Sandbox, taken: list[ProgramProcess], started: list[int]
+    run: Run, own_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
+    sending: list[int] = []
+    start = ProgramProcess.start
+
+    async def start_stopped(self: ProgramProcess, request: dict[str, Any]) -> None:
+        await until(lambda: self.pid)
+        os.kill(self.pid, signal.SIGSTOP)
+        sending.append(self.pid)
+        await start(self, request)
+        sending.clear()
+
     async def work() -> None:
         task = asyncio.create_task(own_sandbox.run([LARGE]))
-        await until(lambda: taken and taken[0].pid)
-        with stopped(taken[0].pid):
-            for _ in range(3):
-                await asyncio.sleep(0.001)
-            await cancel(task)
+        await until(lambda: sending)
+        for _ in range(3):
+            await asyncio.sleep(0.001)  # the loop goes on
+        await cancel(task)
 
-    run(work())
-    assert not started
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgramProcess, "start", start_stopped)
+        run(work())
+    assert sending
+    assert eventually(lambda: gone(sending))
 
 
 @pytest.mark.usefixtures("unharmed")
