@@ -86,6 +86,18 @@ class OpenComponent:
         except (Exception, SystemExit) as error:  # a plugin's code may raise anything
             raise self.broken(f"{method} raised {summarize(error)}", task) from error
 
+    def read(self, name: str, wanted: type[T]) -> T:
+        """Return an attribute of the component, which must be of that type; otherwise as `call`."""
+        try:
+            value = getattr(self.instance, name)
+        except EgcfgError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+            raise self.broken(f"{name} raised {summarize(error)}") from error
+        if not isinstance(value, wanted):
+            raise self.broken(f"{name} is {type(value).__name__}, not {wanted.__name__}")
+        return value
+
     def broken(self, what: str, task: str = "") -> PluginError:
         """Return the error for a component that answered wrongly."""
         where = f" on task {task}" if task else ""
