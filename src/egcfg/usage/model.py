@@ -191,7 +191,7 @@ class Model:
             spent = error.usage or FREE
             raise
         finally:
-            if spent is not FREE:  # else it waited for nobody
+            if spent != FREE:  # else nobody had to be asked
                 self._book(stage, evolve(spent, seconds=time.perf_counter() - started))
         return answer.value
 
