@@ -135,7 +135,8 @@ class HFBackend(LogprobBackend):
         """Free the model and all that is remembered; closing again does nothing."""
         if self._worker is not None:
             try:
-                await self._worker.run(self._free)
+                if not self._worker.ended:  # as it has when the interpreter ends
+                    await self._worker.run(self._free)
             finally:
                 self._end_worker()
 

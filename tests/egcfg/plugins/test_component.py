@@ -435,3 +435,28 @@ def test_a_plain_method_may_take_its_time(
     monkeypatch.setattr(component_module, "SLOW_STEP_S", 0.0)
     run(opened(score=lambda: time.sleep(0.01)).call("score"))
     assert caplog.messages == []
+
+
+def test_calls_to_a_worker_that_is_over_fail_instead_of_waiting(run: Run) -> None:
+    worker, at_work, go_on = WorkerThread("worker"), threading.Event(), threading.Event()
+
+    def busy() -> str:
+        at_work.set()
+        go_on.wait()
+        return "done"
+
+    async def scenario() -> list[object]:
+        first = asyncio.create_task(worker.run(busy))
+        await asyncio.to_thread(at_work.wait)
+        second = asyncio.create_task(worker.run(busy))
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(asyncio.to_thread(worker.finish))
+        with pytest.raises(RuntimeError, match="the worker thread has ended"):
+            await second
+        go_on.set()
+        await ending
+        with pytest.raises(RuntimeError, match="the worker thread has ended"):
+            await worker.run(busy)
+        return [await first, worker.ended]
+
+    assert run(scenario()) == ["done", True]
