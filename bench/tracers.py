@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import CodeType
-from typing import Any, TypeAlias
+from typing import Any
 
 from egcfg.interfaces.tracer import TraceRequest
 from egcfg.sandbox import Call, Execution, Limits, Sandbox
@@ -133,9 +133,6 @@ def run(n):
         "run(4_000_000)",
     ),
 }
-
-
-EngineTracer: TypeAlias = MinimalTracer | FullTracer | BytecodeTracer
 
 
 class Program:
@@ -262,11 +259,7 @@ def report_events(programs: list[Program], peers: list[str]) -> None:
 
 async def report_sandbox(programs: list[Program]) -> None:
     """Print what tracing adds to an execution in the sandbox."""
-    tracers: dict[str, EngineTracer] = {
-        "minimal": MinimalTracer(),
-        "full": FullTracer(),
-        "bytecode": BytecodeTracer(),
-    }
+    tracers = {"minimal": MinimalTracer(), "full": FullTracer(), "bytecode": BytecodeTracer()}
     print(
         f"\n{'in the sandbox':22} {'median ms':>10} {'added':>7} {'fastest tenth':>14} {'added':>7}"
     )
@@ -275,7 +268,7 @@ async def report_sandbox(programs: list[Program]) -> None:
         async def untraced(program: Program) -> None:
             await sandbox.run([Execution(source=program.source, call=Call(program.call))])
 
-        async def traced(tracer: EngineTracer, program: Program) -> None:
+        async def traced(tracer: Any, program: Program) -> None:
             await tracer.trace([TraceRequest(source=program.source, call=program.call)], sandbox)
 
         ways: dict[str, Callable[[Program], Awaitable[object]]] = {"not traced": untraced}
@@ -302,11 +295,7 @@ def tenth(times: list[float]) -> float:
 
 async def report_long() -> None:
     """Print how long programs take that outlast the budget."""
-    tracers: dict[str, EngineTracer] = {
-        "full": FullTracer(),
-        "bytecode": BytecodeTracer(),
-        "minimal": MinimalTracer(),
-    }
+    tracers = {"full": FullTracer(), "bytecode": BytecodeTracer(), "minimal": MinimalTracer()}
     columns = "".join(f"{name:>12}" for name in ("not traced", *tracers))
     print(f"\n{'long programs, seconds':22}{columns}")
     limits = Limits(cpu_seconds=60, wall_seconds=120)

@@ -149,15 +149,14 @@ class Workbench:
         )
         backend = backend or create(Kind.BACKEND, "hf", model_options(options))
         component = OpenComponent(Kind.BACKEND, backend, "the model")
+        tracer = create(Kind.TRACER, options.tracer)
         await component.call("open")
         try:
             async with Sandbox() as sandbox:
                 yield cls(
                     model=Model(component, "bench"),
                     sandbox=sandbox,
-                    tracer=OpenComponent(
-                        Kind.TRACER, create(Kind.TRACER, options.tracer), options.tracer
-                    ),
+                    tracer=OpenComponent(Kind.TRACER, tracer, "the tracer"),
                     prompts=create(Kind.PROMPT, options.prompt),
                     problems=tuple(data.problems()[: options.tasks]),
                     settings=settings,
