@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from egcfg.blocking import LoopThread
-from egcfg.config import RunConfig, SandboxMode
-from egcfg.config.components import check_names, open_component
+from egcfg.config import RunConfig
+from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.config.schema import OptionValue
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import BackendError, CapabilityError, ConfigError, did_you_mean
-from egcfg.interfaces.backend import FREE, Backend, LogprobBackend, Usage
+from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score
@@ -73,7 +73,7 @@ class Engine:
         self._given_sandbox = sandbox
         self._components: dict[tuple[Kind, str], OpenComponent] = {}
         self._exits = AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[OpenComponent] | None = None
         self._sandbox: Sandbox | None = None
         self._backend: OpenComponent | None = None
         self._blocking: LoopThread | None = None
@@ -221,7 +221,10 @@ class Engine:
 
     async def close(self) -> None:
         """Close what was opened here; closing again does nothing."""
-        self._backend = self._sandbox = None
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        self._backend = self._sandbox = self._opening = None
         self._components.clear()
         await self._exits.aclose()
 
@@ -263,23 +266,21 @@ class Engine:
         await self.close()
 
     async def _open(self) -> OpenComponent:
-        async with self._opening:
-            if self._backend is None:
-                self._check_names()
-                if self._sandbox is None:
-                    strict = self.config.sandbox is SandboxMode.STRICT
-                    self._sandbox = self._given_sandbox or Sandbox(strict=strict)
-                    if self._given_sandbox is None:
-                        self._exits.callback(self._sandbox.close)
-                    # One that lacks a layer (where all are asked for) or misjudges: told at once.
-                    await self._sandbox.canary()
-                backend = self._component(Kind.BACKEND, self.config.backend)
-                self._exits.push_async_callback(backend.call, "close")
-                self.meter.add(await self._usage_of_opening(backend))
-                self._backend = backend
-            return self._backend
+        """Return the open backend. One task opens it, whoever else is cancelled meanwhile."""
+        if self._opening is None or (self._opening.done() and self._backend is None):
+            self._opening = asyncio.create_task(self._open_all())
+        return await asyncio.shield(self._opening)
 
-    async def _usage_of_opening(self, backend: OpenComponent) -> Usage:
+    async def _open_all(self) -> OpenComponent:
+        self._check_names()
+        if self._sandbox is None:
+            self._sandbox = self._given_sandbox or configured_sandbox(self.config)
+            if self._given_sandbox is None:
+                self._exits.callback(self._sandbox.close)
+            # One that lacks a layer (where all are asked for) or misjudges: told at once.
+            await self._sandbox.canary()
+        backend = self._component(Kind.BACKEND, self.config.backend)
+        self._exits.push_async_callback(backend.call, "close")
         try:
             usage = await backend.call("open")
         except BackendError as error:
@@ -287,7 +288,15 @@ class Engine:
             raise
         if not isinstance(usage, Usage):
             raise backend.broken(f"open gave {type(usage).__name__}, not its Usage")
-        return usage
+        self.meter.add(usage)
+        backend.read("model_name", str)
+        capabilities = backend.read("capabilities", Capabilities)
+        if isinstance(backend.instance, LogprobBackend):
+            backend.read("end_ids", frozenset)
+        elif capabilities.logprobs:
+            raise backend.broken("it promises log-probabilities, but is no LogprobBackend")
+        self._backend = backend
+        return backend
 
     def _check_names(self) -> None:
         """See that every component is installed that is not given, before one is imported."""

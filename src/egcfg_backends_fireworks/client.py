@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import tenacity
-from attrs import define, field
+from attrs import define, evolve, field
 
 from egcfg.errors import BackendError, UsageError
 from egcfg.interfaces.backend import Answer, Usage
@@ -40,7 +40,7 @@ class _Tally:
     usage: Usage = field(factory=Usage)
 
 
-_TALLY: ContextVar[_Tally] = ContextVar("egcfg_backends_fireworks_tally")
+_TALLY: ContextVar[_Tally | None] = ContextVar("egcfg_backends_fireworks_tally", default=None)
 
 
 async def counted(work: Awaitable[T]) -> Answer[T]:
@@ -52,20 +52,21 @@ async def counted(work: Awaitable[T]) -> Answer[T]:
     Raises:
         BackendError: `work` raised it; `BackendError.usage` says what was spent.
     """
-    tally = _Tally()
-    token = _TALLY.set(tally)
+    tally, outer = _Tally(), _TALLY.get()
+    _TALLY.set(tally)
     try:
         return Answer(await work, tally.usage)
     except BackendError as error:
         error.usage = tally.usage
         raise
     finally:
-        _TALLY.reset(token)
+        _TALLY.set(outer)
 
 
-def _spend(**counts: int) -> None:
+def _spend(usage: Usage) -> None:
     tally = _TALLY.get()
-    tally.usage += Usage(**counts)
+    assert tally is not None  # requests are made inside of `counted`
+    tally.usage += usage
 
 
 @define
@@ -122,9 +123,11 @@ class EndpointClient:
         # Some servers count the first prompt and the first choice only. Echoed rows are no output.
         rows = sum(min(len(c.rows), request["max_tokens"]) for c in completion.choices)
         _spend(
-            input_tokens=max(reported.input_tokens, prompt_tokens(request)),
-            cached_tokens=reported.cached_tokens,
-            output_tokens=max(reported.output_tokens, rows),
+            evolve(
+                reported,
+                input_tokens=max(reported.input_tokens, prompt_tokens(request)),
+                output_tokens=max(reported.output_tokens, rows),
+            )
         )
         return completion
 
@@ -189,7 +192,7 @@ class EndpointClient:
             limit = min(self.options.attempt_timeout_s, deadline - self.clock())
             if limit <= 0:
                 raise TransientFault("no turn among the requests in flight")
-            _spend(requests=1)
+            _spend(Usage(requests=1))
             try:
                 # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.
                 async with asyncio.timeout(limit):

@@ -14,12 +14,13 @@ from typing import Any, TypeGuard
 
 from attrs import field, frozen
 
+from egcfg.interfaces.backend import Usage
+
 __all__ = [
     "Choice",
     "Completion",
     "MalformedResponseError",
     "Piece",
-    "ReportedUsage",
     "Row",
     "parse_completion",
     "parse_json_object",
@@ -90,25 +91,16 @@ class Choice:
 
 
 @frozen(kw_only=True)
-class ReportedUsage:
-    """Token counts as the server reports them; 0 where it does not."""
-
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-
-
-@frozen(kw_only=True)
 class Completion:
     """A whole response.
 
     Attributes:
         choices: at least one, in the order of their ``index``.
-        usage: what the server counted.
+        usage: token counts as the server reports them; 0 where it does not.
     """
 
     choices: tuple[Choice, ...]
-    usage: ReportedUsage = field(factory=ReportedUsage)
+    usage: Usage = field(factory=Usage)
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
@@ -294,11 +286,11 @@ def _bytes(value: object) -> bytes:
     return bytes(numbers)
 
 
-def _usage(value: object) -> ReportedUsage:
+def _usage(value: object) -> Usage:
     # Counts are bookkeeping: an odd one is no reason to throw an answer away.
     usage = value if isinstance(value, dict) else {}
     details = usage.get("prompt_tokens_details")
-    return ReportedUsage(
+    return Usage(
         input_tokens=_count(usage.get("prompt_tokens")),
         cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else None),
         output_tokens=_count(usage.get("completion_tokens")),

@@ -58,10 +58,12 @@ class Scoring:
                 if distributions is None
             ]
         )
+        if not pending:
+            return [distributions for distributions in known if distributions is not None]
         drafted = [request for request in pending if request.draft]
         undrafted = [request for request in pending if not request.draft]
-        scored = await gather([self._score_drafted(drafted), self._score_undrafted(undrafted)])
-        answers = list(zip(drafted + undrafted, chain(*scored), strict=True))
+        scoring = [self._score_drafted(drafted), self._score_undrafted(undrafted)]
+        answers = list(zip(drafted + undrafted, chain(*await gather(scoring)), strict=True))
         return [
             distributions
             or next(

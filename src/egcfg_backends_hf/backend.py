@@ -163,7 +163,8 @@ class HFBackend(LogprobBackend):
                 self._opened.runner.stop()
                 lanes = self._opened.lanes.all
             try:
-                await self._worker.run(self._free, lanes)
+                if not self._worker.ended:  # as it has when the interpreter ends
+                    await self._worker.run(self._free, lanes)
             finally:
                 self._end_worker()
 

@@ -1,4 +1,4 @@
-"""A trace as steps for a reader: one per executed line, with what the line did behind it.
+"""A trace as steps for a reader: one per executed line, with what the line did after it.
 
 An event tells what held *before* its line ran; a step tells what the line changed, so the next
 event of the same activation completes it. Knows nothing about budgets.

@@ -737,13 +737,13 @@ def test_a_backend_of_text_alone_is_refused_for_guidance_before_it_is_opened(
         (TextOnly(None), "complete gave NoneType, not an Answer"),
         (TextOnly(Answer("text")), "complete gave str, not a Completion"),
         # It promises what it is not.
-        (TextOnly(Answer("text"), logprobs=True), "encode raised AttributeError: "),
+        (TextOnly(Answer("text"), logprobs=True), "it promises log-probabilities, but is no"),
     ],
 )
 def test_a_backend_of_text_alone_that_answers_wrongly_is_an_error_and_no_result(
     run: Run, sandbox: Sandbox, backend: TextOnly, said: str
 ) -> None:
-    with pytest.raises(PluginError, match=f"TextOnly is broken on task t/1: {said}"):
+    with pytest.raises(PluginError, match=f"TextOnly is broken( on task t/1)?: {said}"):
         solve_by_text(run, sandbox, backend, gamma=0)
 
 

@@ -76,7 +76,7 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the command first, where flags stand before it or no command is named."""
+        """Put the command first, where flags come before it or no command is named."""
         if not args:
             args = ["--help"]
         flags = []

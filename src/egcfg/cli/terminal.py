@@ -36,7 +36,7 @@ def printable_line(text: str) -> str:
 def printable_json(text: str) -> str:
     """Return a JSON document that holds the same values and nothing that could drive a terminal.
 
-    Such characters stand inside of strings only, so JSON's own escapes can take their place.
+    Such characters are inside of strings only, so JSON's own escapes can take their place.
     """
     return "".join(
         char

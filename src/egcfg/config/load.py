@@ -214,7 +214,7 @@ def _forget(axis: str, values: dict[str, Any], origins: dict[str, str]) -> None:
 def from_file(path: Path) -> ConfigSource:
     """Read a configuration file.
 
-    Top-level keys are settings. A component's options stand in a table named after its kind:
+    Top-level keys are settings. A component's options are in a table named after its kind:
     ``[backend]`` for the selected backend (whose name may stand there as ``name``) and
     ``[backend.hf]`` for the one of that name.
 

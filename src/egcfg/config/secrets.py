@@ -19,7 +19,7 @@ _SECRET = re.compile(
     r"))$",
     re.IGNORECASE,
 )
-# Of an address: what stands before the "@" of its host, and the names of its query.
+# Of an address: what comes before the "@" of its host, and the names of its query.
 _USER_INFO = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//[^/?#\s]*@", re.I)
 _QUERY_NAME = re.compile(r"[?&]([^=&#\s]+)=[^&#\s]")
 
@@ -54,7 +54,7 @@ def refuse_credentials(name: str, value: object, where: str) -> None:
 
     Args:
         name: the setting's or option's last name.
-        value: what is read; addresses may stand in lists and tables, too.
+        value: what is read; addresses may be in lists and tables, too.
         where: file and key, flag or variable, for the message; never the value.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from attrs import define, field
 
-from egcfg.interfaces.backend import LogprobRequest, Logprobs
+from egcfg.interfaces.backend import LogprobRequest, Logprobs, ScoreRequest
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.solution import Stage
 from egcfg.usage.model import Model
@@ -15,6 +15,9 @@ from egcfg.usage.model import Model
 __all__ = ["Branch", "resolve"]
 
 Draft: TypeAlias = tuple[int, ...]
+
+RESOLVED_TOKENS = 8
+"""Tokens whose exact values are asked for together at most: further guesses are often wrong."""
 
 
 @define
@@ -49,7 +52,11 @@ class Branch:
     def learn(self, draft: Draft, distributions: Sequence[Logprobs]) -> None:
         """Keep the distributions after ``draft[:0]``, ``draft[:1]``, ... ``draft``."""
         for end, distribution in enumerate(distributions):
-            self._scored.setdefault(draft[:end], distribution)
+            self.learn_after(draft[:end], distribution)
+
+    def learn_after(self, draft: Draft, distribution: Logprobs) -> None:
+        """Keep the distribution after `draft`."""
+        self._scored.setdefault(draft, distribution)
 
     def learn_exact(self, draft: Draft, tokens: Sequence[int], values: Sequence[float]) -> None:
         """Add exact values to the distribution after `draft`, which is known."""
@@ -106,6 +113,7 @@ async def resolve(
         BackendError: the model did not answer.
     """
     branches = (unconditional, conditional)
+    await _score_line(model, branches, mix, choose)
     while True:
         missing = list(_missing(branches, mix, choose))
         # What later positions lack is asked for along with this one's, and may never be needed.
@@ -121,6 +129,38 @@ async def resolve(
     assert known is not None  # the caller has seen to it
     assert other is not None
     return known, mix(known, other)
+
+
+async def _score_line(
+    model: Model,
+    branches: tuple[Branch, Branch],
+    mix: Callable[[Logprobs, Logprobs], Guided],
+    choose: Callable[[Logprobs, int], int],
+) -> None:
+    """Score the tokens that guidance seems to choose, up to the end of their line.
+
+    A backend that knows more than it was asked answers for free; after the first answer that costs
+    something, what is unresolved so far is asked for.
+    """
+    draft: Draft = ()
+    while len(draft) < RESOLVED_TOKENS:
+        unknown = [branch for branch in branches if branch.after(draft) is None]
+        spent = model.usage.get(Stage.GUIDED)
+        if unknown:
+            requests = [ScoreRequest(branch.ids + draft) for branch in unknown]
+            for branch, [found] in zip(
+                unknown, await model.score(requests, Stage.GUIDED), strict=True
+            ):
+                branch.learn_after(draft, found)
+            if model.usage.get(Stage.GUIDED) != spent:
+                return
+        first, second = (branch.resolved(draft) for branch in branches)
+        assert first is not None  # asked for just now at the latest
+        assert second is not None
+        token = choose(mix(first, second).distribution, len(draft))
+        if token in model.end_ids or "\n" in await model.decode((token,), Stage.GUIDED):
+            return
+        draft = (*draft, token)
 
 
 def _missing(

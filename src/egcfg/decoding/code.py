@@ -37,12 +37,12 @@ UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 @frozen
 class CodeSpan:
-    """Where the code stands in a response; positions are character indices.
+    """Where the code is in a response; positions are character indices.
 
     Attributes:
         start: where it begins; None: not yet.
         end: where it ends (exclusive); None: not yet.
-        guidance_start: the first character that guidance may shape: behind ``def <entry point>(``,
+        guidance_start: the first character that guidance may shape: after ``def <entry point>(``,
             or `start` where no such definition is to come; None: not yet.
     """
 
@@ -60,7 +60,7 @@ def find_code(
         response: the text so far, a forced response prefix included.
         layout: where a prompt of this kind has its code.
         entry_point: name of the function asked for; None for a whole program.
-        given_code: code that the response continues or that stands before it.
+        given_code: code that the response continues or that comes before it.
     """
     if layout is CodeLayout.COMPLETION:
         start, end = 0, _completion_end(response, entry_point, given_code)
@@ -109,7 +109,7 @@ _OPENING = re.compile(r"^(?P<indent> {0,3})(?P<ticks>`{3,})(?P<info>[^`\n]*)\n",
 
 @frozen
 class _Fence:
-    end: int  # behind its line
+    end: int  # after its line
     indent: int
     ticks: int
 

@@ -35,7 +35,7 @@ class Sample:
     Attributes:
         problem: the task.
         program: the whole program, given code included.
-        line: where it stands in its file, from 1.
+        line: its number in its file, from 1.
         extracted: whether the program was found in a response, since the text as it stands is no
             Python.
     """

@@ -222,7 +222,7 @@ def find_call(source: str, function: str) -> str | None:
 
 
 def _mentions(source: str, name: str | None) -> bool:
-    """Whether `name` stands in `source`, called or handed on as in ``map(f, values)``."""
+    """Whether `source` names `name`, called or handed on as in ``map(f, values)``."""
     nodes = ast.walk(_parse(source.strip()))
     return any(isinstance(node, ast.Name) and node.id == name for node in nodes)
 

@@ -76,7 +76,7 @@ class ChatPrompt:
 
 
 class CodeLayout(enum.StrEnum):
-    """Where the code stands in a response.
+    """Where the code is in a response.
 
     * ``FENCED``: inside a Markdown code fence; prose may come before it.
     * ``COMPLETION``: the response itself continues `Prompt.given_code`, until its function ends.
@@ -108,7 +108,7 @@ class Prompt:
             part of the response when the code is taken out of it.
         signal_header: put before a signal, not shown while the slot is empty.
         signal_footer: put after a signal, likewise.
-        layout: where the code stands in the response.
+        layout: where the code is in the response.
         given_code: code that the response continues (``COMPLETION``) or that comes before it in
             every executed program; empty otherwise.
     """

@@ -86,6 +86,18 @@ class OpenComponent:
         except (Exception, SystemExit) as error:  # a plugin's code may raise anything
             raise self.broken(f"{method} raised {summarize(error)}", task) from error
 
+    def read(self, name: str, wanted: type[T]) -> T:
+        """Return an attribute of the component, which must be of that type; otherwise as `call`."""
+        try:
+            value = getattr(self.instance, name)
+        except EgcfgError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+            raise self.broken(f"{name} raised {summarize(error)}") from error
+        if not isinstance(value, wanted):
+            raise self.broken(f"{name} is {type(value).__name__}, not {wanted.__name__}")
+        return value
+
     def broken(self, what: str, task: str = "") -> PluginError:
         """Return the error for a component that answered wrongly."""
         where = f" on task {task}" if task else ""
@@ -153,10 +165,14 @@ class WorkerThread:
 
     Args:
         name: of the thread.
+
+    Attributes:
+        ended: whether it takes no more calls.
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.ended = False
+        self._calls: queue.SimpleQueue[Callable[[bool], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -164,7 +180,12 @@ class WorkerThread:
         """Call `function` in the thread, after the calls before it, and return what it returns.
 
         Cancelled while it waits, it is never called; cancelled later, it goes on unheard.
+
+        Raises:
+            RuntimeError: the thread has ended, or ends before the call.
         """
+        if self.ended:
+            raise RuntimeError("the worker thread has ended")
         loop = asyncio.get_running_loop()
         # Not by the future's own exception: it refuses a StopIteration.
         answer: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
@@ -173,11 +194,13 @@ class WorkerThread:
             if not answer.done():
                 answer.set_result(outcome)
 
-        def call() -> None:
+        def call(wanted: bool) -> None:
             if answer.cancelled():
                 return
             outcome: tuple[T | None, BaseException | None]
             try:
+                if not wanted:
+                    raise RuntimeError("the worker thread has ended")
                 outcome = (function(*arguments), None)
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 outcome = (None, error)
@@ -192,20 +215,22 @@ class WorkerThread:
 
     def end(self) -> None:
         """End the thread after the calls that were asked for so far."""
+        self.ended = True
         self._calls.put(None)
 
     def finish(self) -> None:
-        """End the thread after the call that it is at, and wait until then.
+        """End the thread after the call that it is at, and wait until then; later calls fail.
 
         For `atexit`, where calls run native code that must not outlive the interpreter.
         """
+        self.ended = True
         with suppress(queue.Empty):
-            while True:
-                self._calls.get_nowait()
-        self.end()
+            while (call := self._calls.get_nowait()) is not None:
+                call(False)
+        self._calls.put(None)
         self._thread.join()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            call()
+            call(True)
             del call  # what it worked on is free, however long the next one takes to come

@@ -16,7 +16,7 @@ _SIGNAL_HEADER = (
 
 
 class ChatPromptBuilder(PromptBuilder):
-    """Asks for the function in a fence; the signal stands inside the user message."""
+    """Asks for the function in a fence; the signal is inside the user message."""
 
     @frozen(kw_only=True)
     class Options:

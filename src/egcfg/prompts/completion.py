@@ -23,7 +23,7 @@ _SIGNAL_FOOTER = "\n'''\n\n"
 
 
 class CompletionPrompt(PromptBuilder):
-    """Lets the model continue code; the signal stands before it, in a string."""
+    """Lets the model continue code; the signal comes before it, in a string."""
 
     @frozen
     class Options:

@@ -65,12 +65,12 @@ def answer_start(problem: Problem) -> str:
 
 
 def description_is_given(problem: Problem) -> bool:
-    """Whether the description already stands in the given code, as its docstring."""
+    """Whether the given code already contains the description, as its docstring."""
     return " ".join(problem.description.split()) in " ".join(problem.given_code.split())
 
 
 def unseen_tests(problem: Problem) -> list[TestCase]:
-    """Return the visible tests whose call does not already stand in the given code."""
+    """Return the visible tests whose call the given code does not already contain."""
     given = _bare(problem.given_code)
     tests = []
     for test in problem.visible_tests:

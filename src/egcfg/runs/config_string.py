@@ -168,7 +168,7 @@ def signal_configs(config: RunConfig) -> tuple[SignalConfig, ...]:
     """Return the configurations of the grid, in the order in which they were given.
 
     Raises:
-        ConfigError: a prompt's name cannot stand in a config string.
+        ConfigError: a prompt's name cannot be part of a config string.
     """
     if config.signal:
         return tuple(SignalConfig.parse(text) for text in config.signal)

@@ -52,7 +52,7 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         model: the model's name in results.
 
     Raises:
-        ConfigError: the grid is empty, a prompt's name cannot stand in a config string, or there
+        ConfigError: the grid is empty, a prompt's name cannot be part of a config string, or there
             is a limit on the cost without prices.
     """
     return RunPlan(

@@ -14,7 +14,7 @@ from egcfg.errors import SandboxError
 from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.watch import Answer, Watch
 
-__all__ = ["Dispatcher", "Job"]
+__all__ = ["Dispatcher"]
 
 Job = tuple[dict[str, Any], ...]
 

@@ -191,7 +191,7 @@ class Model:
             spent = error.usage or FREE
             raise
         finally:
-            if spent is not FREE:  # else it waited for nobody
+            if spent != FREE:  # else nobody had to be asked
                 self._book(stage, evolve(spent, seconds=time.perf_counter() - started))
         return answer.value
 
@@ -218,6 +218,9 @@ class Model:
             raise self._broken(
                 f"score gave probabilities that add up to {mass:.3g}; they must be normalised"
             )
+        if distribution.dense != (self.capabilities.top_k is None):
+            kind, top_k = "dense" if distribution.dense else "cut", self.capabilities.top_k
+            raise self._broken(f"score gave a {kind} distribution, but its top_k is {top_k}")
 
     def _broken(self, what: str) -> PluginError:
         return self.backend.broken(what, self.task_id)

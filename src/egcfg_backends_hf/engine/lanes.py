@@ -30,10 +30,17 @@ BRANCHES = 2
 
 @define(eq=False)
 class Branch:
-    """A prefix that a task works on, and where its tokens came before."""
+    """A prefix that a task works on, and where its tokens came before.
+
+    Attributes:
+        ids: its tokens.
+        index: where each few of them came last.
+        stale: whether the task went on to something else.
+    """
 
     ids: tuple[int, ...]
     index: TokenIndex
+    stale: bool = False
 
 
 @define(eq=False)
@@ -78,16 +85,20 @@ class Lane:
         the longest beginning in common with, once there are `BRANCHES`.
         """
         touched: list[Branch] = []
+        changed = False
         for ids in dict.fromkeys(prefixes):
             branch = self._branch_for(ids, touched)
             known = branch.ids
             if ids[: len(known)] == known:
                 branch.index.extend(ids[len(known) :])
             else:
-                self.eviction_is_due = True
+                changed = self.eviction_is_due = True
                 branch.index = TokenIndex(ids)
             branch.ids = ids
             touched.append(branch)
+        for branch in self.branches:
+            # What is left of another problem, where one task solves several, foretells nothing.
+            branch.stale = branch not in touched and (branch.stale or changed)
 
     def sampled(self, continuations: Sequence[tuple[int, ...]], start: int = 0) -> None:
         """Note what a call sampled.
@@ -101,7 +112,8 @@ class Lane:
 
     def indexes(self) -> tuple[TokenIndex, ...]:
         """Return where tokens that may come next are looked up: the longest branch."""
-        return tuple(b.index for b in sorted(self.branches, key=lambda b: -len(b.ids))[:1])
+        branches = (branch for branch in self.branches if not branch.stale)
+        return tuple(b.index for b in sorted(branches, key=lambda b: -len(b.ids))[:1])
 
     def computed(self, ids: Sequence[int]) -> int:
         """Return for how many of the first tokens of `ids` there are keys and values."""

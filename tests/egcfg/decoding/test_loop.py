@@ -286,10 +286,11 @@ def test_the_unresolved_tokens_of_a_drafted_line_are_resolved_together_and_as_on
         for some in (steps, steps_alone)
     )
     assert told == pytest.approx(told_alone)
-    # This backend counts as requests how often it is asked for exact values.
+    # This backend counts as requests how often it is asked for exact values. Without drafts that is
+    # along with those of the one token after, which has to be scored anyway.
     if gamma == 1.5:  # nearly every token is unresolved
-        assert single > len(alone.ids) / 2
-        assert drafted < single / 3
+        assert len(alone.ids) / 3 < single <= len(alone.ids) / 2
+        assert drafted < single / 2
     assert drafted <= single
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -371,17 +372,41 @@ def test_a_coroutine_that_holds_the_loop_is_named_once(
 
     async def score() -> None:
         await asyncio.sleep(0)
-        time.sleep(0.02)
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.02:
+            pass
 
     one = opened(score=score)
     with caplog.at_level(logging.WARNING):
         run(one.call("score"))
         run(one.call("score"))
     [message] = caplog.messages
-    assert message == (
-        "the backend 'odd' of odd 1.0: the coroutine score kept the event loop for 0.0 s, and all "
-        "other tasks with it; its authors should make it a plain method, which runs in a thread"
+    assert re.fullmatch(
+        r"the backend 'odd' of odd 1\.0: the coroutine score kept the event loop for \d+\.\d s, "
+        "and all other tasks with it; its authors should make it a plain method, which runs in a "
+        "thread",
+        message,
     )
+
+
+@pytest.mark.parametrize("preempted", [False, True])
+def test_what_a_busy_machine_takes_is_not_held_against_a_coroutine(
+    opened: Opened,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    preempted: bool,
+) -> None:
+    """Where others had its core meanwhile, only its own work counts."""
+    looks = iter(range(100)) if preempted else iter([0] * 100)
+    monkeypatch.setattr(component_module, "SLOW_STEP_S", 0.01)
+    monkeypatch.setattr(component_module, "_preemptions", lambda: next(looks))
+
+    async def score() -> None:
+        time.sleep(0.02)
+
+    run(opened(score=score).call("score"))
+    assert len(caplog.messages) == (not preempted)
 
 
 def test_waiting_is_not_holding_the_loop(
@@ -410,3 +435,28 @@ def test_a_plain_method_may_take_its_time(
     monkeypatch.setattr(component_module, "SLOW_STEP_S", 0.0)
     run(opened(score=lambda: time.sleep(0.01)).call("score"))
     assert caplog.messages == []
+
+
+def test_calls_to_a_worker_that_is_over_fail_instead_of_waiting(run: Run) -> None:
+    worker, at_work, go_on = WorkerThread("worker"), threading.Event(), threading.Event()
+
+    def busy() -> str:
+        at_work.set()
+        go_on.wait()
+        return "done"
+
+    async def scenario() -> list[object]:
+        first = asyncio.create_task(worker.run(busy))
+        await asyncio.to_thread(at_work.wait)
+        second = asyncio.create_task(worker.run(busy))
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(asyncio.to_thread(worker.finish))
+        with pytest.raises(RuntimeError, match="the worker thread has ended"):
+            await second
+        go_on.set()
+        await ending
+        with pytest.raises(RuntimeError, match="the worker thread has ended"):
+            await worker.run(busy)
+        return [await first, worker.ended]
+
+    assert run(scenario()) == ["done", True]

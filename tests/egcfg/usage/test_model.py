@@ -50,8 +50,8 @@ class Odd(ScriptedBackend):
     encode = decode = count_tokens = score = sample = logprobs = _answered
 
 
-def asking(answer: object, meter: Meter | None = None) -> Model:
-    backend = Odd(ScriptedOptions(script=lambda _: ""))
+def asking(answer: object, meter: Meter | None = None, top_k: int | None = None) -> Model:
+    backend = Odd(ScriptedOptions(script=lambda _: "", top_k=top_k))
     backend.answer = answer
     component = OpenComponent(Kind.BACKEND, backend, "the backend 'odd' of odd 1.0")
     return Model(component, "t/1", meter or Meter())
@@ -132,6 +132,10 @@ LOG_3_SHARES = np.log(np.full(12, 3 / 12))
             Logprobs(np.array([-1.0, -2.0]), [4, 5]),  # type: ignore[arg-type]
             "score gave list as the ids of an array of float64 of shape (2,)",
         ),
+        (
+            Logprobs(np.array([-1.0, -2.0]), np.arange(2)),
+            "score gave a cut distribution, but its top_k is None",
+        ),
     ],
 )
 def test_what_is_no_distribution_is_never_a_result(run: Run, distribution: Any, said: str) -> None:
@@ -172,7 +176,8 @@ def test_tensors_of_any_width_are_checked_as_arrays_are(run: Run, numbers: str) 
     ],
 )
 def test_what_is_a_distribution_comes_through_as_it_is(run: Run, distribution: Logprobs) -> None:
-    model = asking(Answer([[distribution, distribution]]))
+    top_k = None if distribution.dense else 5
+    model = asking(Answer([[distribution, distribution]]), top_k=top_k)
     [[first, second]] = run(model.score([ScoreRequest(IDS, (99,))], Stage.GUIDED))
     assert first is second is distribution
 
