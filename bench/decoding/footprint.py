@@ -90,7 +90,7 @@ class WatchedBackend(HFBackend):
         return answer
 
     def _hold(self) -> None:
-        self.held = max(self.held, getattr(self._open_model.evaluator, "cache_bytes", 0))
+        self.held = max(self.held, self._open_model.lanes.bytes)
 
     def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
         self.most = max(self.most, tree_size([*prefixes, *self._candidates]))

@@ -9,6 +9,7 @@ two likeliest tokens at that place tells whether that was it.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Sequence
 from unittest.mock import patch
 
@@ -18,7 +19,8 @@ from workbench import Workbench
 from egcfg.decoding.sampling import Sampler
 from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.problem import Problem
-from egcfg_backends_hf.engine.evaluator import PendingScore, TreeEvaluator
+from egcfg_backends_hf.engine.evaluator import TreeEvaluator, Work
+from egcfg_backends_hf.engine.lanes import Lane
 
 __all__ = ["add_arguments", "run"]
 
@@ -76,20 +78,23 @@ async def _decode(
 ) -> tuple[tuple[int, ...], list[float]]:
     """Return the ids, and by how much each token was likelier than the next likely one."""
     margins: list[float] = []
-    choose, advance = Sampler.choose, TreeEvaluator.advance
+    choose, run_pass = Sampler.choose, TreeEvaluator.run_pass
 
     def watched(sampler: Sampler, distribution: Logprobs, position: int) -> int:
         first, second = sorted(distribution.values)[-1:-3:-1]
         margins.append(float(first - second))
         return choose(sampler, distribution, position)
 
-    def alone(evaluator: TreeEvaluator, pending: Sequence[PendingScore]) -> bool:
-        complete = [advance(evaluator, [each]) for each in pending]
-        return all(complete)
+    def alone(evaluator: TreeEvaluator, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        ran: Counter[Lane] = Counter()
+        for lane, pending in work.items():
+            for each in pending:
+                ran.update(run_pass(evaluator, {lane: [each]}, lanes))
+        return ran
 
     with (
         patch.object(Sampler, "choose", watched),
-        patch.object(TreeEvaluator, "advance", advance if shared else alone),
+        patch.object(TreeEvaluator, "run_pass", run_pass if shared else alone),
     ):
         found = await bench.decode(problem, gamma=gamma, drafts=drafts)
     return found.generation.ids, margins

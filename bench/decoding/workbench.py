@@ -21,9 +21,9 @@ from egcfg.datasets.selection import open_dataset
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
+from egcfg.interfaces.backend import LogprobBackend
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.prompt import Prompt, PromptBuilder, TextPrompt
+from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
@@ -179,9 +179,8 @@ class Workbench:
     async def forget(self) -> None:
         """Let the backend forget every earlier problem, so that the next one starts cold."""
         gc.collect()
-        unrelated = (await self.model.encode(TextPrompt(("?",))))[-1:]
-        request = SampleRequest(unrelated, 1, SamplingParams(temperature=0.0, max_tokens=1))
-        await asyncio.create_task(self.model.sample([request]))
+        await asyncio.sleep(0)  # so that the backend, too, knows of a task that it is done
+        self.model.backend.instance._open_model.lanes.forget_idle()
 
     async def decode(
         self,

@@ -136,6 +136,11 @@ class EndpointBackend(LogprobBackend):
         )
 
     @property
+    def tasks_in_flight(self) -> int:
+        """More than of a local model: most of the time each waits for the network."""
+        return 16
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """The end-of-sequence tokens met so far; complete for every distribution given out."""
         return frozenset(self._server.reader.end_ids)

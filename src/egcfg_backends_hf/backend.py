@@ -5,21 +5,22 @@ run in one pass: both branches of guidance, each with several drafts, or all can
 tokens. What was scored and then accepted costs nothing further, and a new signal costs what comes
 after its first changed token.
 
-The model lives in one worker thread, which runs a pass at a time: between two of them other tasks
-have theirs, and a call that is cancelled stops.
+The model lives in one worker thread, which runs a pass at a time for all tasks that wait; between
+two of them others join, and a call that is cancelled stops.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import ClassVar
 
 import torch
-from attrs import define
+from attrs import define, field
 
 from egcfg.errors import BackendError, ContextOverflowError
 from egcfg.interfaces.backend import (
@@ -34,9 +35,10 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg.plugins.component import WorkerThread
-from egcfg_backends_hf.engine.active import ActiveTasks
 from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory
-from egcfg_backends_hf.engine.evaluator import Evaluator, PendingScore, evaluator_for
+from egcfg_backends_hf.engine.evaluator import evaluator_for, look_up
+from egcfg_backends_hf.engine.lanes import Lane, Lanes
+from egcfg_backends_hf.engine.pass_runner import Call, PassRunner
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.load import load_model
@@ -51,49 +53,73 @@ class _Opened:
     """What there is once the model is loaded.
 
     Attributes:
-        evaluator: runs the model; in the worker thread, but for what it remembers.
+        model: runs.
+        runner: runs its passes.
+        lanes: what is remembered for each task.
         text: the tokenizer.
         end_ids: the tokens that end a sequence.
     """
 
-    evaluator: Evaluator
+    model: CausalModel
+    runner: PassRunner
+    lanes: Lanes
     text: TextCodec
     end_ids: frozenset[int]
 
 
-@define
-class _Call:
-    """What one call has cost so far.
+@define(eq=False)
+class _ScoreCall(Call):
+    """Asks for distributions: one question to the model."""
 
-    Attributes:
-        longest: tokens of its longest sequence, for messages.
-        passes: forward passes.
-        tokens: tokens that ran through them.
-        read: tokens of its prompts.
-        cached: those of them that did not run.
-        written: tokens sampled, or distributions computed.
-    """
-
-    longest: int
-    passes: int = 0
-    tokens: int = 0
     read: int = 0
-    cached: int = 0
     written: int = 0
 
-    def count_read(self, read: int) -> None:
-        """Note that prompts of `read` tokens have been read, with what ran so far."""
-        self.read, self.cached = read, max(0, read - self.tokens)
+    def absorb(self) -> bool:
+        """Whatever was pending is all that is asked."""
+        return True
 
-    @property
     def usage(self) -> Usage:
-        """The same, as the seam counts it."""
+        """What it cost: prompts are read where anything of them was missing."""
         return Usage(
             forward_passes=self.passes,
             forward_tokens=self.tokens,
             input_tokens=self.read,
-            cached_tokens=self.cached,
+            cached_tokens=max(0, self.read - self.tokens),
             output_tokens=self.written,
+        )
+
+
+@define(eq=False)
+class _SampleCall(Call):
+    """Samples continuations: a question to the model for each token, of all of them at once."""
+
+    states: list[SamplingState] = field(factory=list)
+    read: int = 0
+    cached: int = 0
+    _prompt_is_read: bool = False
+
+    def ask(self) -> None:
+        """Ask for the next tokens."""
+        self.pending = [look_up(self.lane, s.next_request()) for s in self.states if not s.done]
+
+    def absorb(self) -> bool:
+        """Sample from what is known now, and ask for the next tokens."""
+        live = [state for state in self.states if not state.done]
+        for state, each in zip(live, self.pending, strict=True):
+            state.extend(each.request.draft, each.answer())
+        if not self._prompt_is_read:  # once, however many tokens follow
+            self._prompt_is_read, self.cached = True, max(0, self.read - self.tokens)
+        self.ask()
+        return not self.pending
+
+    def usage(self) -> Usage:
+        """What it cost so far."""
+        return Usage(
+            forward_passes=self.passes,
+            forward_tokens=self.tokens,
+            input_tokens=self.read if self._prompt_is_read else 0,
+            cached_tokens=self.cached,
+            output_tokens=sum(state.sampled for state in self.states),
         )
 
 
@@ -110,8 +136,6 @@ class HFBackend(LogprobBackend):
         self._options = options
         self._worker: WorkerThread | None = None
         self._opened: _Opened | None = None
-        self._tasks = ActiveTasks()
-        self._eviction_is_due = False
 
     async def open(self) -> Usage:
         """Load the model.
@@ -125,7 +149,7 @@ class HFBackend(LogprobBackend):
         # A pass that is still running when the interpreter ends would abort the process.
         atexit.register(self._worker.finish)
         try:
-            self._opened = await self._worker.run(self._load)
+            self._opened = await self._worker.run(self._load, self._worker)
         except BaseException:
             self._end_worker()
             raise
@@ -134,9 +158,13 @@ class HFBackend(LogprobBackend):
     async def close(self) -> None:
         """Free the model and all that is remembered; closing again does nothing."""
         if self._worker is not None:
+            lanes: Sequence[Lane] = ()
+            if self._opened is not None:
+                self._opened.runner.stop()
+                lanes = self._opened.lanes.all
             try:
                 if not self._worker.ended:  # as it has when the interpreter ends
-                    await self._worker.run(self._free)
+                    await self._worker.run(self._free, lanes)
             finally:
                 self._end_worker()
 
@@ -149,9 +177,7 @@ class HFBackend(LogprobBackend):
     def capabilities(self) -> Capabilities:
         """Dense distributions and drafts; the context is the one that the model was made for."""
         opened = self._open_model
-        return Capabilities(
-            chat=opened.text.has_chat, context_length=opened.evaluator.model.context_length
-        )
+        return Capabilities(chat=opened.text.has_chat, context_length=opened.model.context_length)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -188,23 +214,25 @@ class HFBackend(LogprobBackend):
         """
         for request in requests:
             self._check_fits(request.ids + request.draft, more=0)
-        evaluator = self._open_model.evaluator
-        active = self._tasks.current()
-        self._eviction_is_due |= active.touch(request.ids for request in requests)
-        indexes = active.indexes()
+        lane = await self._lane(requests)
+        lane.touch(request.ids for request in requests)
+        indexes = lane.indexes()
         pairs = []
         for request in requests:
             ids, draft = request.ids, request.draft
             draft = draft or speculate(ids, indexes, self._tokens_left(ids))
-            pairs.append((request, evaluator.look_up(ScoreRequest(ids, draft))))
+            pairs.append((request, look_up(lane, ScoreRequest(ids, draft))))
         pending = [a for r, a in pairs if None in a.distributions[: len(r.draft) + 1]]
-        call = _Call(longest=max((len(each.ids) for each in pending), default=0))
-        written = sum(each.missing for each in pending)
-        await self._run(call, pending, partial(evaluator.advance, pending))
-        call.count_read(sum(len(each.ids) for each in pending))
-        call.written = written
+        call = _ScoreCall(
+            lane,
+            pending,
+            read=sum(len(each.ids) for each in pending),
+            written=sum(each.missing for each in pending),
+        )
+        if pending:
+            await self._run(call)
         found = [answer.answer(len(request.draft) + 1) for request, answer in pairs]
-        return Answer(found, call.usage)
+        return Answer(found, call.usage())
 
     async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
         """Return, per request, its continuations, see `LogprobBackend.sample`.
@@ -220,97 +248,75 @@ class HFBackend(LogprobBackend):
         """
         for request in requests:
             self._check_fits(request.ids, more=1)
-        active = self._tasks.current()
-        indexes = (active.samples, *active.indexes())
+        lane = await self._lane(requests)
+        indexes = (lane.samples, *lane.indexes())
         per_request = [
             [self._start(request, number, indexes) for number in range(request.count)]
             for request in requests
         ]
-        states = list(chain.from_iterable(per_request))
-        active.sampled([])
-        self._eviction_is_due = True
-        call = _Call(longest=max((len(request.ids) for request in requests), default=0))
-        while live := [state for state in states if not state.done]:
-            pending = [PendingScore(state.next_request()) for state in live]
-            await self._run(call, pending, partial(self._extend, live, pending))
-            if not call.read:  # the prompts are read once, however many tokens follow
-                call.count_read(sum(len(request.ids) for request in requests))
-            call.written = sum(state.sampled for state in states)
+        call = _SampleCall(
+            lane,
+            states=list(chain.from_iterable(per_request)),
+            read=sum(len(request.ids) for request in requests),
+        )
+        lane.sampled([])
+        lane.eviction_is_due = True
+        call.ask()
+        if call.pending:
+            await self._run(call)
         shortest = min((len(request.ids) for request in requests), default=0)
-        active.sampled([state.sequence for state in states], start=shortest)
+        lane.sampled([state.sequence for state in call.states], start=shortest)
         return Answer(
             [[state.continuation() for state in of_request] for of_request in per_request],
-            call.usage,
+            call.usage(),
         )
 
     # --- in the worker thread ------------------------------------------------------------------
 
-    def _load(self) -> _Opened:
+    def _load(self, worker: WorkerThread) -> _Opened:
         loaded = load_model(self._options)
         text = TextCodec(loaded.tokenizer, self.model_name)
-        evaluator = evaluator_for(CausalModel(loaded.model), self.model_name)
-        return _Opened(evaluator, text, text.end_ids() | _end_ids_of(loaded.model))
+        model = CausalModel(loaded.model)
+        evaluator = evaluator_for(model, self.model_name)
+        capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
+        lanes = Lanes(model.layers, model.token_bytes, capacity)
+        end_ids = text.end_ids() | _end_ids_of(loaded.model)
+        return _Opened(model, PassRunner(evaluator, worker, lanes), lanes, text, end_ids)
 
-    def _free(self) -> None:
+    def _free(self, lanes: Sequence[Lane]) -> None:
         self._opened = None
+        for lane in lanes:  # tasks that are not done refer to them
+            lane.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _extend(self, states: Sequence[SamplingState], pending: Sequence[PendingScore]) -> bool:
-        """Run a pass for the next tokens of `states`; sample them once all are known."""
-        if not self._open_model.evaluator.advance(pending):
-            return False
-        for state, each in zip(states, pending, strict=True):
-            state.extend(each.request.draft, each.answer())
-        return True
-
-    def _step(
-        self, call: _Call, advance: Callable[[], bool], active: Sequence[Sequence[int]] | None
-    ) -> bool:
-        """Take one step of a call, after an eviction if `active` is given; count what ran."""
-        evaluator = self._open_model.evaluator
-        model = evaluator.model
-        if active is not None:
-            evaluator.evict(active)
-        passes, tokens = model.passes, model.tokens
-        try:
-            return advance()
-        finally:
-            call.passes += model.passes - passes
-            call.tokens += model.tokens - tokens
-
     # --- on the event loop ---------------------------------------------------------------------
 
-    async def _run(
-        self, call: _Call, pending: Sequence[PendingScore], advance: Callable[[], bool]
-    ) -> None:
-        """Let the worker `advance`, a pass at a time, until that returns True.
+    async def _run(self, call: Call) -> None:
+        """Let passes run until a call is answered.
 
         Raises:
             BackendError: memory runs out; it carries what the call has cost.
         """
-        if not pending:
-            return
-        assert self._worker is not None  # the backend is open
-        active = self._tasks.current()
-        active.in_flight = [each.ids for each in pending]
+        call.lane.in_flight = [each.ids for each in call.pending]
         try:
-            complete = False
-            while not complete:
-                evicting, self._eviction_is_due = self._eviction_is_due, False
-                needed = self._tasks.sequences() if evicting else None
-                complete = await self._worker.run(self._step, call, advance, needed)
+            await self._open_model.runner.run(call)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            longest = max(len(each.ids) for each in call.pending)
             failure = BackendError(
-                f"out of memory with {call.longest} tokens through {self.model_name}; shorten the "
+                f"out of memory with {longest} tokens through {self.model_name}; shorten the "
                 "signal (signal_tokens), choose a smaller model, or -o backend.dtype=bfloat16"
             )
-            failure.usage = call.usage
+            failure.usage = call.usage()
             raise failure from error
         finally:
-            active.in_flight = []
+            call.lane.in_flight = []
+
+    async def _lane(self, requests: Sequence[ScoreRequest] | Sequence[SampleRequest]) -> Lane:
+        longest = max((len(request.ids) for request in requests), default=0)
+        return await self._open_model.lanes.current(longest)
 
     def _end_worker(self) -> None:
         if self._worker is not None:
@@ -332,13 +338,13 @@ class HFBackend(LogprobBackend):
         return self._opened
 
     def _tokens_left(self, ids: Sequence[int]) -> int:
-        context = self._open_model.evaluator.model.context_length
+        context = self._open_model.model.context_length
         return sys.maxsize if context is None else context - len(ids)
 
     def _check_fits(self, ids: Sequence[int], more: int) -> None:
         if not ids:
             raise BackendError("nothing to continue: the prompt has no tokens; give it some text")
-        context = self._open_model.evaluator.model.context_length
+        context = self._open_model.model.context_length
         if context is not None and len(ids) + more > context:
             raise ContextOverflowError(len(ids) + more, context)
 
@@ -350,3 +356,14 @@ def _end_ids_of(model: torch.nn.Module) -> frozenset[int]:
         found = getattr(settings, "eos_token_id", None)
         ends.update([found] if isinstance(found, int) else found or ())
     return frozenset(ends)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device, or on the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    table = Path("/proc/meminfo")
+    for line in table.read_text().splitlines() if table.exists() else ():
+        if line.startswith("MemAvailable:"):  # what files occupy for the time being is free, too
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

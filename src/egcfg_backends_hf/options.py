@@ -37,6 +37,8 @@ class HFOptions:
             ``"auto"``: packed where that is supported; on other devices plain.
         compile: whether torch compiles the model: less overhead per pass, which pays for small
             models and long runs; the first passes take minutes. With plain weights only.
+        cache_bytes: memory for keys and values of all tasks in flight, and of earlier ones that may
+            be of use again; None: a third of what is free once the model is loaded.
         threads: CPU threads of torch, for the whole process; None: torch's own choice.
         trust_remote_code: whether code that comes with a hub model may run in this process.
     """
@@ -52,6 +54,11 @@ class HFOptions:
     dtype: str = field(default="auto", validator=validators.in_(DTYPES))
     weights: str = field(default="auto", validator=validators.in_(WEIGHTS))
     compile: bool = False
+    cache_bytes: int | None = field(
+        default=None,
+        validator=validators.optional(validators.ge(1)),
+        metadata={"changes_text": False},
+    )
     threads: int | None = field(
         default=None,
         validator=validators.optional(validators.ge(1)),

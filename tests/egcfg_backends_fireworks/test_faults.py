@@ -29,7 +29,6 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.runner import grid_records
 from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
@@ -140,7 +139,7 @@ async def run_tasks(
         settings = DecodingSettings(max_tokens=60)
         summary = await run_units(grid, results, solve, settings=settings)
     assert (summary.finished, summary.failures) == (TASKS, ())
-    found = {r.task_id: r.result for r in grid_records(grid, results) if r.result}
+    found = {r.task_id: r.result for r in summary.records if r.result}
     return Outcome(
         responses={task: result.response for task, result in found.items()},
         usage={t: result.stats.total_usage for t, result in found.items() if result.stats},

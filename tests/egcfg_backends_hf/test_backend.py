@@ -84,6 +84,11 @@ class Asker:
 NOTHING = (0, 0, 0, 0, 0)
 
 
+def size(parts: Sequence[tuple[Any, Sequence[Any]]]) -> int:
+    """Return how many tokens a pass runs."""
+    return sum(len(nodes) for _, nodes in parts)
+
+
 @pytest.fixture
 def ask(backend: HFBackend) -> Asker:
     return Asker(backend)
@@ -466,10 +471,10 @@ def limit_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     run_tree = CausalModel.run_tree
 
     def limit(most: int) -> None:
-        def limited(self: CausalModel, nodes: Sequence[Any], *more: Any) -> Any:
-            if len(nodes) > most:
+        def limited(self: CausalModel, parts: Sequence[Any], *more: Any) -> Any:
+            if size(parts) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return run_tree(self, nodes, *more)
+            return run_tree(self, parts, *more)
 
         monkeypatch.setattr(CausalModel, "run_tree", limited)
 
@@ -515,7 +520,7 @@ def test_an_error_carries_what_was_spent_before_it(
         return run_tree(self, *more)
 
     monkeypatch.setattr(CausalModel, "run_tree", limited)
-    with pytest.raises(BackendError, match="out of memory with 20 tokens") as caught:
+    with pytest.raises(BackendError, match="out of memory with 23 tokens") as caught:
         run(ask.sample(DISTINCT, 1, greedy(8)))
     assert caught.value.usage == Usage(
         forward_passes=3, forward_tokens=22, input_tokens=20, output_tokens=3
@@ -589,21 +594,24 @@ def test_a_task_keeps_its_two_branches_and_its_last_continuations(ask: Asker, ru
     run(check())
 
 
-def test_what_no_live_task_needs_is_forgotten(ask: Asker, run: Run) -> None:
-    async def check() -> None:
+def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
+    ask: Asker, open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
+) -> None:
+    async def check(ask: Asker, costs: list[int]) -> None:
         finished = asyncio.create_task(ask.score(DISTINCT))  # referred to, but done
         await finished
-        await ask.score((50, *DISTINCT))
-        await ask.score(DISTINCT)
-        assert ask.cost == NOTHING  # nothing has to go yet
-        await asyncio.create_task(ask.score((51, *DISTINCT)))
-        await asyncio.create_task(ask.score((52, *DISTINCT)))
-        await ask.sample((50, *DISTINCT), 1, greedy(1))
-        assert ask.spent.forward_tokens == 0
-        await ask.score((51, *DISTINCT))
-        assert ask.spent.forward_tokens == 21
+        for ids in (DISTINCT, (*DISTINCT, 50), (*DISTINCT, 51), (52, *DISTINCT), DISTINCT):
+            await asyncio.create_task(ask.score(ids))
+            costs.append(ask.spent.forward_tokens)
+        await ask.score((52, *DISTINCT, 53))
+        costs.append(ask.spent.forward_tokens)
 
-    run(check())
+    costs: list[int] = []
+    run(check(ask, costs))
+    assert costs == [0, 1, 1, 21, 0, 1]
+    costs.clear()
+    run(check(Asker(open_folder(tiny_llama, cache_bytes=1)), costs))
+    assert costs == [20, 21, 21, 21, 20, 22]
 
 
 def test_distributions_are_forgotten_above_their_budget_but_never_wrong(
@@ -700,9 +708,9 @@ def test_a_cancelled_call_stops_after_its_pass_and_spoils_nothing(
     run_tree = CausalModel.run_tree
     sizes: list[int] = []
 
-    def noting(self: CausalModel, nodes: Sequence[Any], *more: Any) -> Any:
-        sizes.append(len(nodes))
-        return run_tree(self, nodes, *more)
+    def noting(self: CausalModel, parts: Sequence[Any], *more: Any) -> Any:
+        sizes.append(size(parts))
+        return run_tree(self, parts, *more)
 
     monkeypatch.setattr(CausalModel, "run_tree", noting)
 

@@ -27,7 +27,7 @@ __all__ = ["doctor_command"]
 @setting_options(
     without=(
         *(Group.PROBLEMS, Group.GUIDANCE, Group.BUDGET),
-        *("max_tokens", "seed", "results_dir", "stop_when_solved"),
+        *("max_tokens", "seed", "results_dir", "concurrency", "stop_when_solved"),
     )
 )
 @log_options

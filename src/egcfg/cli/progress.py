@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
+from attrs import define
 
 from egcfg.cli.logs import is_quiet
 from egcfg.cli.terminal import console, printable_line
@@ -60,7 +64,9 @@ class PlainProgress(RunObserver):
     def _cost(self, result: Result) -> str:
         if result.stats is None:
             return ""
-        said = f"{result.stats.output_tokens} tokens, {result.stats.seconds:.1f} s"
+        said = f"{result.stats.output_tokens} tokens"
+        if result.stats.concurrency == 1:  # else they are shared
+            said += f", {result.stats.seconds:.1f} s"
         if (prices := self.meter.budget.prices) is not None:
             said += f", cost {count_text(prices.cost(result.stats.total_usage))}"
         return f" ({said})"
@@ -78,10 +84,16 @@ class PlainProgress(RunObserver):
 
 
 class LiveProgress(PlainProgress):
-    """Finished units scroll by above a bar and the line that is being decided."""
+    """Finished units scroll by above a bar, how fast it moves, and what this process works on."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.in_flight: dict[int, _AtWork] = {}
+        self.at_work = ""  # read by the thread that draws
+        self.solved = 0
+        self.finished = 0
+        self.first_start: float | None = None
+        from rich.console import RenderableType
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -99,8 +111,18 @@ class LiveProgress(PlainProgress):
             def render(self, task: Task) -> Text:
                 return Text(task.description, overflow="ellipsis", no_wrap=True)
 
-        self.progress: Progress = Progress(
-            BarColumn(bar_width=24),
+        view = self
+
+        class TwoLines(Progress):
+            """The bar, and below it what is in flight, as much of it as the width allows."""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from super().get_renderables()
+                if view.at_work:
+                    yield Text(view.at_work, overflow="ellipsis", no_wrap=True)
+
+        self.progress: Progress = TwoLines(
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             Description(Column(ratio=1, no_wrap=True)),
@@ -109,7 +131,6 @@ class LiveProgress(PlainProgress):
             expand=True,
         )
         self.bar: TaskID = self.progress.add_task("opening the model", total=None)
-        self.tokens = 0
 
     def run_started(self, total: int, done: int) -> None:
         """Show the bar."""
@@ -118,31 +139,66 @@ class LiveProgress(PlainProgress):
 
     def unit_started(self, unit: Unit) -> None:
         """Show what is being solved."""
-        self.tokens = 0
-        self.progress.update(self.bar, description=printable_line(str(unit)))
+        if self.first_start is None:
+            self.first_start = time.monotonic()
+        self.in_flight[id(unit)] = _AtWork(unit)
+        self._describe()
 
     def line_decided(self, unit: Unit, step: LineStep) -> None:
-        """Show the line that was decided last."""
-        self.tokens += len(step.tokens)
-        line = printable_line(step.text.strip())[:CODE_SHOWN]
-        said = f"{printable_line(str(unit))}: {self.tokens} tokens  {line}"
-        if self.meter.budget.limited:
-            share = self.meter.budget.share(self.meter.spending.total)
-            said = f"budget {share:.0%}; {said}"
-        self.progress.update(self.bar, description=said)
+        """Show the line that was decided last, where one unit is at work."""
+        at_work = self.in_flight[id(unit)]
+        at_work.tokens += len(step.tokens)
+        at_work.line = step.text.strip()
+        self._describe()
 
     def unit_finished(self, unit: Unit, result: Result) -> None:
         """Say how a unit ended and move the bar."""
         super().unit_finished(unit, result)
+        if self.in_flight.pop(id(unit), None) is not None:  # else nobody solved it here
+            self.finished += 1
+            self.solved += result.passed
         self.progress.update(self.bar, completed=self.done)
+        self._describe()
+
+    def unit_failed(self, unit: Unit, error: BackendError) -> None:
+        """Say that a unit stays undone."""
+        super().unit_failed(unit, error)
+        del self.in_flight[id(unit)]
+        self._describe()
 
     def run_finished(self, summary: RunSummary) -> None:
         """Leave the last state of the bar."""
+        self.at_work = ""
         self.progress.update(self.bar, completed=summary.done, description="")
+
+    def _what_is_in_flight(self) -> str:
+        """Return what this process works on: how many units, and the tasks' names."""
+        if not self.in_flight:
+            return ""
+        if len(self.in_flight) == 1:
+            [now] = self.in_flight.values()
+            said = f"{now.unit}: {now.tokens} tokens  {now.line[:CODE_SHOWN]}"
+        else:
+            names = ", ".join(each.unit.problem.task_id for each in self.in_flight.values())
+            said = f"{len(self.in_flight)} in flight: {names}"
+        return printable_line(said)
 
     def say(self, line: str) -> None:
         """Write one line above the bar."""
         self.progress.console.print(printable_line(line))
+
+    def _describe(self) -> None:
+        """Say how this process gets on; what others do is not counted."""
+        self.at_work = self._what_is_in_flight()
+        parts = []
+        if self.meter.budget.limited:
+            parts.append(f"budget {self.meter.budget.share(self.meter.spending.total):.0%}")
+        parts.append(f"{self.solved} of {self.finished} solved")
+        if self.finished and self.first_start is not None:
+            seconds = (time.monotonic() - self.first_start) / self.finished
+            left = timedelta(seconds=round(seconds * (self.total - self.done)))
+            parts += [f"{60 / max(seconds, 1e-3):.3g} a minute", f"{left} left"]
+        self.progress.update(self.bar, description=", ".join(parts))
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -156,6 +212,21 @@ class LiveProgress(PlainProgress):
     ) -> None:
         """Give the terminal back."""
         self.progress.stop()
+
+
+@define
+class _AtWork:
+    """How far a unit is.
+
+    Attributes:
+        unit: what is solved.
+        tokens: decided so far.
+        line: decided last.
+    """
+
+    unit: Unit
+    tokens: int = 0
+    line: str = ""
 
 
 def run_progress() -> PlainProgress:

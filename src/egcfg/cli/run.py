@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
     from egcfg.runs.plan import RunPlan
     from egcfg.runs.runner import RunSummary
-    from egcfg.runs.store import Record
     from egcfg.usage.budget import Spending
 
 __all__ = ["run_command"]
@@ -60,23 +59,23 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
         dry_run(config, problems)
         return 0
     try:
-        summary, plan, records = run_async(_work(config, problems))
+        summary, plan = run_async(_work(config, problems))
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    console(sys.stdout).print(run_view(harmless(records), prices_of(config.prices)))
-    return _closing_words(summary, plan, records)
+    if summary.records:
+        records = harmless(summary.records)
+        console(sys.stdout).print(run_view(records, prices_of(config.prices)))
+    return _closing_words(summary, plan)
 
 
-async def _work(
-    config: RunConfig, problems: Sequence[Problem]
-) -> tuple[RunSummary, RunPlan, list[Record]]:
+async def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, RunPlan]:
     from egcfg.cli.progress import run_progress
     from egcfg.engine import Engine
     from egcfg.runs.plan import plan_run
-    from egcfg.runs.runner import grid_records, run
+    from egcfg.runs.runner import run
     from egcfg.usage.budget import Meter
     from egcfg.usage.ledger import FolderLedger
 
@@ -84,22 +83,33 @@ async def _work(
         async with Engine(config) as engine:
             plan = plan_run(config, problems, await model_name(engine))
             meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
-            progress.meter = use_meter(engine, meter)
+            progress.meter = meter
+            if plan.folder.path.is_dir():  # else a failed opening would make it
+                use_meter(engine, meter)
+
+            async def open_model() -> int:
+                backend = await engine.open()
+                if engine.meter is not meter:
+                    use_meter(engine, meter)
+                return config.concurrency or backend.tasks_in_flight
+
             summary = await run(
                 plan.grid,
                 plan.folder,
                 engine.solve,
-                open_model=engine.open,
+                open_model=open_model,
                 settings=plan.settings,
                 provenance_of=plan.provenance_of,
                 stop_when_solved=config.stop_when_solved,
                 observer=progress,
                 meter=meter,
             )
-    return summary, plan, grid_records(plan.grid, plan.folder)
+    return summary, plan
 
 
-def _closing_words(summary: RunSummary, plan: RunPlan, records: Sequence[Record]) -> int:
+def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
+    if summary.finished and not is_quiet():
+        click.echo(_pace(summary), err=True)
     if summary.in_flight_elsewhere:
         click.echo(f"{summary.in_flight_elsewhere} units are at work in other processes", err=True)
     for unit, reason in summary.failures:
@@ -109,10 +119,18 @@ def _closing_words(summary: RunSummary, plan: RunPlan, records: Sequence[Record]
     _say_what_was_spent(summary.spending, plan)
     if summary.budget is not None:
         # Others may have done some since this process looked.
-        done = sum(record.result is not None for record in records)
+        done = sum(record.result is not None for record in summary.records)
         click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
         return BUDGET_USED_UP
     return FAILED if summary.failures else 0
+
+
+def _pace(summary: RunSummary) -> str:
+    """Return how fast this process was."""
+    units = f"{summary.finished} unit{'' if summary.finished == 1 else 's'}"
+    at_once = f", up to {summary.concurrency} at once" if summary.concurrency > 1 else ""
+    per_minute = 60 * summary.finished / max(summary.seconds, 1e-3)
+    return f"{units} in {summary.seconds:.1f} s: {per_minute:.3g} a minute{at_once}"
 
 
 def _say_what_was_spent(spending: Spending, plan: RunPlan) -> None:

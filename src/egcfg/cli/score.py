@@ -49,7 +49,7 @@ __all__ = ["score_command"]
         Group.MODEL,
         Group.GUIDANCE,
         Group.BUDGET,
-        *("task", "start", "end", "limit", "results_dir", "stop_when_solved"),
+        *("task", "start", "end", "limit", "results_dir", "concurrency", "stop_when_solved"),
     )
 )
 @log_options

@@ -42,7 +42,7 @@ __all__ = ["solve_command"]
 @click.option(
     "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
 )
-@setting_options(without=(Group.PROBLEMS, "results_dir", "stop_when_solved"))
+@setting_options(without=(Group.PROBLEMS, "results_dir", "concurrency", "stop_when_solved"))
 @log_options
 def solve_command(
     effective: EffectiveConfig,

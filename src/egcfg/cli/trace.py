@@ -57,7 +57,7 @@ _WALL_SECONDS = 3  # real time for each second of processor time
         *("prompt", "gamma", "temperature", "candidates", "horizon", "signal_interval", "unit"),
         *("partial", "top_p", "signal_tokens", "rule", "drafts"),
         *("guided_temperature", "reuse_candidates"),
-        *("results_dir", "stop_when_solved"),
+        *("results_dir", "concurrency", "stop_when_solved"),
     )
 )
 @log_options

@@ -297,6 +297,14 @@ class RunConfig:
     results_dir: Path = _setting(  # noqa: RUF009 - makes an attrs field
         Group.EXECUTION, "folder of the result files", Path("results"), metavar="DIR"
     )
+    concurrency: int | None = _setting(
+        Group.EXECUTION,
+        "tasks to work on at once; no text depends on it  [as the backend says: 16 of an endpoint, "
+        "8 of others]",
+        None,
+        metavar="N",
+        check=_at_least(1),
+    )
     stop_when_solved: bool = _setting(
         Group.EXECUTION, "leave a task after its first solution that passes", False
     )

@@ -143,9 +143,8 @@ def own_problem(record: Record) -> Problem:
         DataError: the record cannot be used.
     """
     for key in record.values:
-        suggestion = did_you_mean(key, OWN_FIELDS)
-        if key not in OWN_FIELDS and "did you mean" in suggestion:
-            raise record.error(key, f"is not known{suggestion}")
+        if key not in OWN_FIELDS and "did you mean" in (hint := did_you_mean(key, OWN_FIELDS)):
+            raise record.error(key, f"is not known{hint}")
     setup_code = record.text("setup_code", default="")
     _check_python(record, "setup_code", setup_code)
     visible = _tests(record, "tests")

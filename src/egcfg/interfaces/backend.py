@@ -318,6 +318,14 @@ class Backend(ABC):
     def capabilities(self) -> Capabilities:
         """What this backend can do; asked after `open`."""
 
+    @property
+    def tasks_in_flight(self) -> int:
+        """How many tasks to work on at once where nobody says; asked after `open`.
+
+        The calls of each come from an asyncio task of its own.
+        """
+        return 8
+
 
 class TextBackend(Backend):
     """A language model that answers whole prompts in text, and tells no log-probabilities.

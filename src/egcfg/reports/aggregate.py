@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 from attrs import evolve, field, frozen
@@ -49,11 +50,12 @@ class Cost:
     Attributes:
         input_tokens: prompt tokens sent or processed.
         output_tokens: tokens generated, chosen or sampled.
-        seconds: wall time, summed over units.
+        seconds: wall time, summed over units; above a `concurrency` of 1, units shared it.
         forward_passes: passes through a local model.
         forward_tokens: tokens run through a local model.
         requests: requests sent to an endpoint.
         cached_tokens: prompt tokens that a cache answered, of all that were sent or processed.
+        concurrency: units that a process had in flight at most.
         price: what the tokens cost; None: there are no prices for the model.
     """
 
@@ -64,6 +66,7 @@ class Cost:
     forward_tokens: int = 0
     requests: int = 0
     cached_tokens: int = 0
+    concurrency: int = 1
     price: float | None = None
 
     def __add__(self, other: Cost) -> Cost:
@@ -75,6 +78,7 @@ class Cost:
             forward_tokens=self.forward_tokens + other.forward_tokens,
             requests=self.requests + other.requests,
             cached_tokens=self.cached_tokens + other.cached_tokens,
+            concurrency=max(self.concurrency, other.concurrency),
             price=_sum_of_known(self.price, other.price),
         )
 
@@ -135,6 +139,8 @@ class Report:
         union_solved: tasks that any unit solved (an oracle over tests picks).
         union_rsr: relative success rate of the union against the best gamma 0 row, over the tasks
             that this row has; None where there is none.
+        wall_seconds: time in which at least one of the units was at work, those of several
+            processes counted once; None where a file does not say when.
         broken: files that could not be understood, with what is wrong.
     """
 
@@ -144,6 +150,7 @@ class Report:
     rows: tuple[Row, ...]
     union_solved: int
     union_rsr: float | None
+    wall_seconds: float | None = None
     broken: Mapping[str, str] = field(factory=dict)
 
     @property
@@ -222,6 +229,7 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
         union_solved=len(solved),
         union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
+        wall_seconds=_wall_seconds(records),
         broken={str(r.path): r.problem for r in records if r.problem is not None},
     )
 
@@ -264,8 +272,27 @@ def _cost(record: Record, prices: Prices | None) -> Cost:
         forward_tokens=usage.forward_tokens,
         requests=usage.requests,
         cached_tokens=usage.cached_tokens,
+        concurrency=stats.concurrency,
         price=unit_price(record, prices),
     )
+
+
+def _wall_seconds(records: Iterable[Record]) -> float | None:
+    """Return how long at least one of the units was at work."""
+    found = [r.result.stats for r in records if r.result is not None and r.result.stats is not None]
+    try:
+        spans = sorted(
+            (datetime.fromisoformat(s.start_time or ""), datetime.fromisoformat(s.end_time or ""))
+            for s in found
+        )
+        seconds, until = 0.0, None
+        for start, end in spans:
+            if until is None or end > until:
+                begin = start if until is None else max(start, until)
+                seconds, until = seconds + (end - begin).total_seconds(), end
+    except (ValueError, TypeError):  # no times, or some with a time zone and some without
+        return None
+    return seconds if spans else None
 
 
 def _sum_of_known(one: float | None, other: float | None) -> float | None:

@@ -42,6 +42,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             "accuracy": report.union_accuracy,
             "rsr": report.union_rsr,
             **attrs.asdict(report.cost),
+            "wall_seconds": report.wall_seconds,
         },
         "broken": dict(report.broken),
     }
@@ -62,7 +63,7 @@ def as_csv(reports: Iterable[Report]) -> str:
         lines.append({**names, "config": "union", "tasks": report["tasks"], **union})
     out = io.StringIO()
     if lines:
-        writer = csv.DictWriter(out, fieldnames=list(lines[0]), lineterminator="\n")
+        writer = csv.DictWriter(out, fieldnames=list(lines[0] | lines[-1]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
     return out.getvalue()

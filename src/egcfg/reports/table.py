@@ -33,13 +33,21 @@ EXPENDABLE = ("passes", "cached", "requests", "tok in", "seconds", "tok out", "c
 """Columns that give way on a narrow console, the first one first."""
 UNBOUND = 10_000
 """Columns of a console that anything fits."""
+MOST_UNITS_SHOWN = 50
+"""Rows of a table that one can still read."""
 
 
 def run_view(records: Sequence[Record], prices_of: PricesOf = no_prices) -> RenderableType:
-    """Return the final tables of a run: every unit, then the numbers."""
+    """Return the final tables of a run: every unit where they are few, then the numbers."""
     reports = aggregate(records, prices_of)
     views = [part for report in reports for part in (Text(), report_view(report))]
-    return Group(task_table(records, prices_of), *views)
+    if len(records) <= MOST_UNITS_SHOWN:
+        return Group(task_table(records, prices_of), *views)
+    note = (
+        f"{len(records)} units are too many for a table of each; "
+        "the same command with --task ID, or with --start and --end, shows some"
+    )
+    return Group(Text(note), *views)
 
 
 def report_view(report: Report) -> RenderableType:
@@ -49,13 +57,19 @@ def report_view(report: Report) -> RenderableType:
     union = (
         f"union of {len(report.rows)} rows {report.union_solved}/{report.tasks} = "
         f"{report.union_accuracy:.1f} %, RSR {_number(report.union_rsr, 2)}, for "
-        f"{_count(cost.output_tokens)} tokens out in {_seconds(cost.seconds)} s"
+        f"{_count(cost.output_tokens)} tokens out{_time_taken(report)}"
         f"{'' if cost.price is None else f' at a cost of {count_text(cost.price)}'}: an oracle "
         "over the tests picks, so this is not the accuracy of any single run"
     )
     parts.append(Text(union))
     if any(row.skipped for row in report.rows):
         note = "rows with skipped tasks were tried on what others had not solved: no accuracy"
+        parts.append(Text(note))
+    if cost.concurrency > 1:
+        note = (
+            f"up to {cost.concurrency} units shared their time: what one took is told by "
+            "passes, requests and tokens"
+        )
         parts.append(Text(note))
     for path, problem in report.broken.items():
         parts.append(Text(f"broken: {path}: {problem}", style="red"))
@@ -100,6 +114,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
         # What a local model keeps is no matter of money.
         *(("passes",) if requests else ("requests", "cached")),
         *(() if any(row.cost.price is not None for row in rows) else ("cost",)),
+        *(("seconds",) if any(row.cost.concurrency > 1 for row in rows) else ()),
     }
     return [name for name in COLUMNS if name not in unused]
 
@@ -137,7 +152,8 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Table:
-    """Return one line per unit, task by task; the cost where prices are known."""
+    """Return one line per unit, task by task; the cost where prices are known, the seconds where
+    units did not share them."""
     ordered = sorted(records, key=lambda r: (natural_order(r.task_id), r.config, r.gamma))
     configs = len({record.config for record in ordered}) > 1
     table = _table()
@@ -146,7 +162,10 @@ def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Ta
         table.add_column("config", overflow="fold")
     prices = {record.model: prices_of(record.model) for record in ordered}
     priced = any(prices.values())
-    for name in ("gamma", "passed", "tokens", "seconds", *(["cost"] if priced else [])):
+    found = [r.result.stats for r in ordered if r.result is not None]
+    timed = all(stats is None or stats.concurrency == 1 for stats in found)
+    times, costs = ["seconds"] if timed else [], ["cost"] if priced else []
+    for name in ("gamma", "passed", "tokens", *times, *costs):
         table.add_column(name, justify="right", no_wrap=True)
     for record in ordered:
         price = unit_price(record, prices[record.model])
@@ -157,10 +176,21 @@ def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Ta
             f"{record.gamma:g}",
             _verdict(record),
             UNKNOWN if stats is None else str(stats.output_tokens),
-            UNKNOWN if stats is None else _seconds(stats.seconds),
+            *([UNKNOWN if stats is None else _seconds(stats.seconds)] if timed else []),
             *([UNKNOWN if price is None else count_text(price)] if priced else []),
         )
     return table
+
+
+def _time_taken(report: Report) -> str:
+    """Return how long the units took: summed up, or on the clock where they shared their time."""
+    if report.cost.concurrency == 1:
+        return f" in {_seconds(report.cost.seconds)} s"
+    if not report.wall_seconds:
+        return ""
+    judged = sum(row.done for row in report.rows)
+    pace = 60 * judged / report.wall_seconds
+    return f" in {_seconds(report.wall_seconds)} s on the clock ({pace:.3g} units a minute)"
 
 
 def _table(title: Text | None = None) -> Table:

@@ -107,6 +107,11 @@ class Claims:
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _heart: threading.Thread | None = field(default=None, init=False)
 
+    def free(self, stem: Path) -> bool:
+        """Whether no live process has the unit whose claim files are called `stem`."""
+        latest = _latest(stem)
+        return latest is None or self._dead(Claim(stem, latest))
+
     def acquire(self, stem: Path) -> Claim | None:
         """Claim the unit whose claim files are called `stem`; None: a live process has it.
 

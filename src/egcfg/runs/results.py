@@ -79,6 +79,8 @@ class ResultStats:
         tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
+        concurrency: units that the process had in flight at most; above 1 `seconds` are shared
+            with them, and tell nothing about this one.
     """
 
     start_time: str | None = None
@@ -93,6 +95,7 @@ class ResultStats:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    concurrency: int = 1
 
     @property
     def total_usage(self) -> Usage:
@@ -136,7 +139,9 @@ class Result:
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
-    def of_solution(cls, solution: Solution, problem_sha256: str | None = None) -> Result:
+    def of_solution(
+        cls, solution: Solution, problem_sha256: str | None = None, *, concurrency: int = 1
+    ) -> Result:
         """Return the result of a judged solution."""
         tests: dict[str, TestVerdict] = {}
         for test in solution.score.results:
@@ -159,7 +164,10 @@ class Result:
             accuracy=solution.score.accuracy,
             general_error=solution.score.general_error,
             has_testcase_error=any(t.status not in judged for t in solution.score.results),
-            stats=_stats(solution.generation, solution.started, solution.ended),
+            stats=attrs.evolve(
+                _stats(solution.generation, solution.started, solution.ended),
+                concurrency=concurrency,
+            ),
             response=solution.generation.response,
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
@@ -173,6 +181,8 @@ class Result:
         started: datetime,
         ended: datetime,
         problem_sha256: str | None = None,
+        *,
+        concurrency: int = 1,
     ) -> Result:
         """Return the result of a problem that is too long for the model: not solved, for good."""
         return cls(
@@ -181,6 +191,7 @@ class Result:
                 start_time=started.isoformat(),
                 end_time=ended.isoformat(),
                 seconds=(ended - started).total_seconds(),
+                concurrency=concurrency,
             ),
             problem_sha256=problem_sha256,
         )
@@ -283,6 +294,7 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
         "duration": f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}",
         "seconds": stats.seconds,
         "execution_seconds": stats.execution_seconds,
+        "concurrency": stats.concurrency,
         "usage": {stage: attrs.asdict(usage) for stage, usage in stats.usage.items()},
         **{name: getattr(stats, name) for name in COUNTERS},
     }
@@ -300,6 +312,7 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         output_tokens=_take(content, "output_tokens", int, 0),
         seconds=float(seconds),
         execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
+        concurrency=_take(content, "concurrency", int, 1),
         usage={
             stage: load_usage(counters, f"the usage of {stage!r}")
             for stage, counters in _take(content, "usage", dict, {}).items()

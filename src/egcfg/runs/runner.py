@@ -1,25 +1,30 @@
 """Works through a grid: skip what is done, claim, solve, write; resumed by running it again.
 
-Any number of processes may run the same grid on the same folder at once. What a unit's failure
-means is decided here:
+Any number of processes may run the same grid on the same folder at once, and each works on several
+units at once, each in an asyncio task of its own. The model is opened before anything is claimed.
+What a unit's failure means is decided here:
 
 * a wrong solution is a result;
 * a problem that does not fit the model's context is a result too, with a ``general_error``: trying
   again would give the same;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
-  in a row stop the run; a `CapabilityError` stops it at once;
+  in a row (of the last units to finish) stop the run; a `CapabilityError` stops it at once;
 * a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
-  whatever the model says when it is opened;
+  whatever the model says when it is opened. The other units in flight are cancelled and stay
+  undone;
 * a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that
-  is an end as good as any, so it is told in the summary.
+  is an end as good as any, so it is told in the summary. The other units in flight go on to their
+  own end: what is paid for counts, and each meets the budget before it asks for more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -48,7 +53,6 @@ __all__ = [
     "RunObserver",
     "RunSummary",
     "Solve",
-    "grid_records",
     "run",
 ]
 
@@ -73,8 +77,8 @@ class Solve(Protocol):
         """Return the judged solution; `prompt` names a prompt builder."""
 
 
-async def _nothing_to_open() -> None:
-    pass
+async def _nothing_to_open() -> int:
+    return 1
 
 
 class RunObserver:
@@ -115,7 +119,10 @@ class RunSummary:
         failures: units left undone because the model could not answer, with the reason.
         budget: why it ended early, where it came to the end of a budget.
         spending: what the meter says.
+        concurrency: units that it had in flight at most.
         seconds: wall time of the run.
+        records: the results of the grid's units as they are now, in the grid's order; those of
+            units without a result file are left out.
     """
 
     total: int
@@ -128,7 +135,9 @@ class RunSummary:
     failures: tuple[tuple[Unit, str], ...] = ()
     budget: BudgetError | None = None
     spending: Spending = field(factory=Spending)
+    concurrency: int = 1
     seconds: float = 0.0
+    records: tuple[Record, ...] = field(default=(), repr=False)
 
     @property
     def done(self) -> int:
@@ -146,7 +155,7 @@ async def run(
     folder: ResultsFolder,
     solve: Solve,
     *,
-    open_model: Callable[[], Awaitable[object]] = _nothing_to_open,
+    open_model: Callable[[], Awaitable[int]] = _nothing_to_open,
     settings: DecodingSettings | None = None,
     provenance_of: Callable[[str], Mapping[str, Any]] = lambda _: {},
     stop_when_solved: bool = False,
@@ -156,20 +165,21 @@ async def run(
 ) -> RunSummary:
     """Solve every unit of `grid` that is not done yet and that no other process works on.
 
-    Cancelled, it gives back the claim of the unit in flight, which stays undone.
+    Units are started in the grid's order. Cancelled, it gives back the claims of the units in
+    flight, which stay undone.
 
     Args:
         grid: the units.
         folder: where results are kept.
         solve: solves one unit.
-        open_model: awaited before each unit that is to be solved, such as
-            `egcfg.engine.Engine.open`, which does nothing from the second time on: a finished run
-            opens no model.
+        open_model: opens the model and returns how many units to work on at once; awaited once,
+            before the first unit that is to be solved is claimed: a finished run opens no model.
         settings: what the configurations and gammas do not say (`max_tokens`, `seed`, ...).
         provenance_of: whatever else determines the text with a prompt builder of that name (tracer,
             options, dtype ...), as JSON values; see `ResultsFolder.write_with_provenance`.
         stop_when_solved: skip a task's remaining units once one of any configuration passed. The
-            rows of the skipped units are then no single runs any more.
+            rows of the skipped units are then no single runs any more. Of a task one unit is in
+            flight at a time, so that the same ones are skipped however many are at work.
         observer: is told what happens.
         meter: looked at before each unit; it is up to `solve` to count with it what a unit costs.
             None: there is no budget.
@@ -209,23 +219,32 @@ async def run(
         return await job.work(grid)
 
 
-def grid_records(grid: Grid, folder: ResultsFolder) -> list[Record]:
-    """Return the result files of the grid's units that exist.
+@frozen(eq=False)
+class _Place:
+    """A unit and where its files are.
 
-    Raises:
-        RunError: a file cannot be opened.
+    Attributes:
+        unit: what to solve.
+        config: name of its configuration's folder.
+        sha256: fingerprint of its problem.
     """
-    found = (folder.read(str(unit.config), unit.problem.task_id, unit.gamma) for unit in grid)
-    return [record for record in found if record is not None]
+
+    unit: Unit
+    config: str
+    sha256: str
+
+    @property
+    def task_id(self) -> str:
+        return self.unit.problem.task_id
 
 
-@define
+@define(eq=False)
 class _Job:
     """One call of `run`."""
 
     folder: ResultsFolder
     solve: Solve
-    open_model: Callable[[], Awaitable[object]]
+    open_model: Callable[[], Awaitable[int]]
     settings: DecodingSettings
     provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
@@ -233,17 +252,24 @@ class _Job:
     meter: Meter
     claims: Claims
     summary: RunSummary
+    records: dict[_Place, Record] = field(factory=dict)
+    startable: int = 0
+    model_is_open: bool = False
     failures_in_a_row: int = 0
+    ended_by: Exception | None = None
+    """What stops the run: an error that is not its unit's own, or the end of a budget."""
 
     async def work(self, grid: Grid) -> RunSummary:
         started = time.monotonic()
-        todo = [unit for unit in grid if self._result(unit) is None]
-        self._count(done_before=len(grid) - len(todo))
-        self.observer.run_started(len(grid), self.summary.done_before)
+        places = _places(grid)
+        todo = [place for place in places if self._result(place) is None]
+        self.startable = len({p.task_id for p in todo}) if self.stop_when_solved else len(todo)
+        self._count(done_before=len(places) - len(todo))
+        self.observer.run_started(len(places), self.summary.done_before)
         try:
             # A second look at what others had claimed: their owners may be done, or gone.
             for _ in range(2):
-                todo = [unit for unit in todo if not await self._attempt(unit)]
+                todo = await self._attempt_all(todo)
             self._count(in_flight_elsewhere=len(todo))
         except BudgetError as error:
             self.summary = attrs.evolve(self.summary, budget=error)
@@ -252,58 +278,124 @@ class _Job:
             self.meter.settle()
             self.summary = attrs.evolve(self.summary, spending=self.meter.spending)
             self.observer.run_finished(self.summary)
-        return self.summary
+        for place in places:
+            if place not in self.records:
+                self._read(place)  # others may have done it since this process looked
+        found = [self.records[place] for place in places if place in self.records]
+        return attrs.evolve(self.summary, records=tuple(found))
 
-    async def _attempt(self, unit: Unit) -> bool:
+    async def _attempt_all(self, todo: Sequence[_Place]) -> list[_Place]:
+        """Do units, several at once; return those that other processes are at."""
+        waiting, left = list(todo), []
+        in_flight: dict[asyncio.Task[bool], _Place] = {}
+        try:
+            while True:
+                while len(in_flight) < self.summary.concurrency and self.ended_by is None:
+                    place = self._next(waiting, in_flight.values())
+                    if place is None:
+                        break
+                    await self._prepare(place)
+                    if self.ended_by is None:
+                        in_flight[asyncio.create_task(self._attempt(place))] = place
+                if not in_flight:
+                    break
+                done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+                left += [in_flight[task] for task in in_flight if task in done and task.result()]
+                for task in done:
+                    del in_flight[task]
+                if not isinstance(self.ended_by, BudgetError | None):
+                    break
+        finally:
+            # Whatever ended this: an error, or being cancelled.
+            for task in in_flight:
+                task.cancel()
+            if in_flight:
+                await asyncio.wait(in_flight)
+        if self.ended_by is not None:
+            raise self.ended_by
+        return left
+
+    def _next(self, waiting: list[_Place], in_flight: Iterable[_Place]) -> _Place | None:
+        """Take the unit to start next out of `waiting`; None: nothing can be started now."""
+        busy = {place.task_id for place in in_flight} if self.stop_when_solved else frozenset()
+        for number, place in enumerate(waiting):
+            if place.task_id not in busy:
+                return waiting.pop(number)
+        return None
+
+    async def _prepare(self, place: _Place) -> None:
+        """See, before a unit is claimed, that it can be solved: the model is open, and paid for."""
+        if self._result(place) is not None or self._solved(place) is not None:
+            return
+        if not self.claims.free(self._claim_path(place)):
+            return
+        try:
+            self.meter.check()
+            if not self.model_is_open:
+                concurrency = min(await self.open_model(), self.startable)
+                self.summary = attrs.evolve(self.summary, concurrency=concurrency)
+                self.model_is_open = True
+        except BudgetError as error:
+            self.ended_by = error
+
+    async def _attempt(self, place: _Place) -> bool:
+        """Do a unit if it is still to do; return whether another process is at it.
+
+        Its failure is its own; whatever else goes wrong is kept for the run that it ends.
+        """
+        try:
+            return not await self._claim_and_do(place)
+        except Exception as error:  # noqa: BLE001 - raised by the run
+            if isinstance(self.ended_by, BudgetError | None):
+                self.ended_by = error
+            return False
+
+    async def _claim_and_do(self, place: _Place) -> bool:
         """Do a unit if it is still to do; return False if another process is at it."""
-        stem = self.folder.claim_path(str(unit.config), unit.problem.task_id, unit.gamma)
-        result = self._result(unit)
-        claim = self.claims.acquire(stem) if result is None else None
+        result = self._result(place)
+        claim = self.claims.acquire(self._claim_path(place)) if result is None else None
         if result is None and claim is None:
             return False
         done = False
         try:
             # Before the claim was ours, its last owner may have written the result.
-            result = result or self._result(unit)
+            result = result or self._result(place)
             if result is not None:
                 self._count(done_elsewhere=1)
             else:
-                result = await self._skip_or_solve(unit)
+                result = await self._skip_or_solve(place)
             done = result is not None
         finally:
             if claim is not None:
                 self.claims.release(claim, done=done)
         if result is not None:
-            self.observer.unit_finished(unit, result)
+            self.observer.unit_finished(place.unit, result)
         return True
 
-    async def _skip_or_solve(self, unit: Unit) -> Result | None:
+    async def _skip_or_solve(self, place: _Place) -> Result | None:
         """Return the unit's result, written; None if the model could not answer."""
-        solved = self.folder.solved(unit.problem.task_id) if self.stop_when_solved else None
+        solved = self._solved(place)
         if solved is not None:
             result = solved.as_cached()
-            self._write(unit, result)
+            self._write(place, result)
             self._count(skipped=1)
             return result
-        # Before the model is loaded, too.
-        self.meter.check()
-        await self.open_model()
-        self.observer.unit_started(unit)
+        self.observer.unit_started(place.unit)
         try:
-            result = await self._solve(unit)
+            result = await self._solve(place)
         except CapabilityError:
             raise
         except BackendError as error:
-            self._note_failure(unit, error)
+            self._note_failure(place.unit, error)
             return None
         self.failures_in_a_row = 0
-        self._write(unit, result)
+        self._write(place, result)
         self.meter.settle()
         self._count(finished=1, passed=int(result.passed))
         return result
 
-    async def _solve(self, unit: Unit) -> Result:
-        fingerprint = problem_sha256(unit.problem)
+    async def _solve(self, place: _Place) -> Result:
+        unit, concurrency = place.unit, self.summary.concurrency
         started = datetime.now(UTC)
         try:
             solution = await self.solve(
@@ -314,18 +406,19 @@ class _Job:
             )
         except ContextOverflowError as error:
             logger.warning("%s: %s", unit, error)
-            return Result.of_overflow(error, started, datetime.now(UTC), fingerprint)
+            return Result.of_overflow(
+                error, started, datetime.now(UTC), place.sha256, concurrency=concurrency
+            )
         for test in solution.score.results:
             if test.status is TestStatus.SANDBOX_ERROR:
                 raise SandboxError(
                     f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
                 )
-        return Result.of_solution(solution, fingerprint)
+        return Result.of_solution(solution, place.sha256, concurrency=concurrency)
 
-    def _write(self, unit: Unit, result: Result) -> None:
-        config = str(unit.config)
-        self.folder.write_with_provenance(
-            config, unit.problem.task_id, unit.gamma, result, self.provenances[config]
+    def _write(self, place: _Place, result: Result) -> None:
+        self.records[place] = self.folder.write_with_provenance(
+            place.config, place.task_id, place.unit.gamma, result, self.provenances[place.config]
         )
 
     def _note_failure(self, unit: Unit, error: BackendError) -> None:
@@ -339,13 +432,27 @@ class _Job:
                 f"{error}; run again to go on where this run stopped"
             ) from error
 
-    def _result(self, unit: Unit) -> Result | None:
+    def _claim_path(self, place: _Place) -> Path:
+        return self.folder.claim_path(place.config, place.task_id, place.unit.gamma)
+
+    def _solved(self, place: _Place) -> Result | None:
+        """Return the result for which the units left of a task are skipped."""
+        return self.folder.solved(place.task_id) if self.stop_when_solved else None
+
+    def _read(self, place: _Place) -> Record | None:
+        """Look for a unit's result file."""
+        record = self.folder.read(place.config, place.task_id, place.unit.gamma)
+        if record is not None:
+            self.records[place] = record
+        return record
+
+    def _result(self, place: _Place) -> Result | None:
         """Return a unit's result; None where it is to be solved.
 
         Raises:
             RunError: it is the result of another problem of the same task id.
         """
-        record = self.folder.read(str(unit.config), unit.problem.task_id, unit.gamma)
+        record = self._read(place)
         if record is None:
             return None
         if record.result is None:
@@ -355,9 +462,9 @@ class _Job:
         if record.result.global_cached:
             # Skipped by another run: a run that skips nothing still has to do it.
             return record.result if self.stop_when_solved else None
-        if record.result.problem_sha256 not in (None, problem_sha256(unit.problem)):
+        if record.result.problem_sha256 not in (None, place.sha256):
             raise RunError(
-                f"{record.path} is the result of another problem: task {unit.problem.task_id!r} "
+                f"{record.path} is the result of another problem: task {place.task_id!r} "
                 "has changed since; choose another --results-dir, or delete the file"
             )
         return record.result
@@ -366,3 +473,10 @@ class _Job:
         """Add to the summary's counters."""
         sums = {name: getattr(self.summary, name) + value for name, value in changes.items()}
         self.summary = attrs.evolve(self.summary, **sums)
+
+
+def _places(grid: Grid) -> list[_Place]:
+    """Return the grid's units, in its order; what is the same for many is worked out once."""
+    configs = {config: str(config) for config in grid.configs}
+    fingerprints = {p.task_id: problem_sha256(p) for p in grid.problems}
+    return [_Place(unit, configs[unit.config], fingerprints[unit.problem.task_id]) for unit in grid]

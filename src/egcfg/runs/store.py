@@ -21,6 +21,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -94,7 +95,7 @@ class ResultsFolder:
     dataset: str
     model: str
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """The folder of this model's results."""
         return self.results_dir / _folder_name(self.dataset) / _folder_name(self.model)
@@ -122,14 +123,16 @@ class ResultsFolder:
         Raises:
             RunError: the file cannot be opened.
         """
-        path = self.result_path(config, task_id, gamma)
-        spellings = {path}
+        # As text: a run looks for thousands of files.
+        path = f"{self.path}/{config}/{unit_name(task_id, gamma)}.json"
+        spellings = [path]
         if gamma.is_integer():
-            spellings.add(path.with_name(path.name.removesuffix(".0.json") + ".json"))
-        records = [read_record(each) for each in sorted(spellings) if each.exists()]
+            spellings.append(path.removesuffix(".0.json") + ".json")
+        found = [Path(each) for each in spellings if os.path.exists(each)]
+        records = [_load_record(each, task_id, gamma) for each in found]
         return min(records, key=_usefulness) if records else None
 
-    def write(self, config: str, task_id: str, gamma: float, result: Result) -> Path:
+    def write(self, config: str, task_id: str, gamma: float, result: Result) -> Record:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
 
         Raises:
@@ -139,7 +142,7 @@ class ResultsFolder:
         write_atomically(path, dump_result(result))
         if result.passed and self.solved(task_id) is None:
             write_atomically(self._solved_path(task_id), dump_result(result))
-        return path
+        return _record(path, task_id, gamma, FileState.DONE, result=result)
 
     def solved(self, task_id: str) -> Result | None:
         """Return the result that solved a task, in whatever configuration; None: none did."""
@@ -178,7 +181,7 @@ class ResultsFolder:
         gamma: float,
         result: Result,
         provenance: Mapping[str, Any],
-    ) -> Path:
+    ) -> Record:
         """Write the result of a unit into a folder that says what its results were made with.
 
         Raises:
@@ -186,7 +189,7 @@ class ResultsFolder:
                 came first among them; or the file system refused. Nothing was added.
         """
         self.fix_provenance(config, provenance)
-        path = self.write(config, task_id, gamma, result)
+        record = self.write(config, task_id, gamma, result)
         try:
             # A process with other settings may have found no result a moment ago, and written its
             # own provenance. It looks for results after it took the old one away, this one looks
@@ -194,9 +197,9 @@ class ResultsFolder:
             # way.
             self.fix_provenance(config, provenance)
         except RunError:
-            path.unlink(missing_ok=True)
+            record.path.unlink(missing_ok=True)
             raise
-        return path
+        return record
 
     def fix_provenance(self, config: str, provenance: Mapping[str, Any]) -> None:
         """Hold the provenance of a configuration's folder fixed from its first result on.
@@ -283,7 +286,10 @@ def read_record(path: Path) -> Record:
     Raises:
         RunError: the file cannot be opened, or its name is not one of a result file.
     """
-    task_id, gamma = parse_unit_name(path.name)
+    return _load_record(path, *parse_unit_name(path.name))
+
+
+def _load_record(path: Path, task_id: str, gamma: float) -> Record:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -294,18 +300,21 @@ def read_record(path: Path) -> Record:
             state, result = FileState.DONE, load_result(data)
         except MalformedResultError as error:
             state, problem = FileState.BROKEN, str(error)
-    folders = path.absolute().parents
-    names = [parent.name for parent in folders[:3]] + ["", ""]
+    return _record(path, task_id, gamma, state, result=result, problem=problem)
+
+
+def _record(path: Path, task_id: str, gamma: float, state: FileState, **content: Any) -> Record:
+    """Return the record of a file, with what the names of its folders say."""
+    config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
     return Record(
         path=path,
-        dataset=names[2],
-        model=names[1],
-        config=names[0],
+        dataset=dataset,
+        model=model,
+        config=config,
         task_id=task_id,
         gamma=gamma,
         state=state,
-        result=result,
-        problem=problem,
+        **content,
     )
 
 

@@ -38,7 +38,7 @@ class AssertsScorer(Scorer):
         Raises:
             UsageError: the problem names no function, or a test is no assert or no Python.
         """
-        self._judgements(problem, code="")
+        self._trees(problem)
 
     async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each assert, every one with a fresh process of the program.
@@ -50,26 +50,33 @@ class AssertsScorer(Scorer):
         judgements = self._judgements(problem, code)
         return await judge_all(judgements, sandbox) if code.strip() else no_code(judgements)
 
-    def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
+    def _trees(self, problem: Problem) -> tuple[str, dict[str, ast.Module]]:
+        """Return the function's name, and each test's syntax tree by its name."""
         if problem.entry_point is None:
             raise UsageError(
                 f"task {problem.task_id}: asserts need a function's name; set its entry_point"
             )
-        judgements = {}
+        trees = {}
         for test in problem.scoring_tests:
             if not isinstance(test, AssertTest):
                 raise wrong_kind(problem, test, "asserts", "assert statements")
-            tree = parse_test(test.source, problem)
-            judgements[test.name] = Judgement(
+            trees[test.name] = parse_test(test.source, problem)
+        return problem.entry_point, trees
+
+    def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
+        entry_point, trees = self._trees(problem)
+        return {
+            name: Judgement(
                 source=code,
-                test=split_calls(tree, problem.entry_point),
-                entry_point=problem.entry_point,
+                test=split_calls(tree, entry_point),
+                entry_point=entry_point,
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
                 limits=self.options.limits,
             )
-        return judgements
+            for name, tree in trees.items()
+        }
 
 
 def parse_test(source: str, problem: Problem) -> ast.Module:

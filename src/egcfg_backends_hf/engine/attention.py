@@ -7,6 +7,7 @@ slow one, so there the way of transformers stays.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from egcfg_backends_hf.engine.slot_cache import PassPart, running
 
 __all__ = ["TREE_ATTENTION", "tree_attention"]
 
@@ -30,47 +33,55 @@ KNOWN = frozenset({"dropout", "scaling", "is_causal", "position_ids", "use_cache
 def tree_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    key: torch.Tensor,  # noqa: ARG001 - in its lane's slots already, as is `value`
+    value: torch.Tensor,  # noqa: ARG001
+    attention_mask: torch.Tensor | None,  # noqa: ARG001 - each lane has its own
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return the attention's output, shape (1, tokens, heads, head size).
 
+    Each token attends to slots of its own lane (`egcfg_backends_hf.engine.slot_cache.running`).
+
     Args:
         module: the layer that asks.
         query: shape (1, heads, tokens, head size).
-        key: shape (1, key heads, slots, head size).
+        key: shape (1, key heads, tokens, head size), of this pass.
         value: the same.
-        attention_mask: shape (1, 1, tokens, slots), True where a token sees a slot; None as in
-            `transformers.integrations.sdpa_attention`.
+        attention_mask: of no use here.
         scaling: of the scores before their softmax.
         more: what else a model may pass on; unknown kinds of attention are left to transformers,
             which refuses what it cannot do.
     """
     unusual = any(value is not None for name, value in more.items() if name not in KNOWN)
-    if attention_mask is None or unusual or query.device.type != "cpu":
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **more
-        )
     parts = []
+    for part in running.parts:
+        rows = query[:, :, part.rows]
+        if unusual or query.device.type != "cpu":
+            mask = part.mask.to(query.device)  # a model's layers may be on several devices
+            output, _ = sdpa_attention_forward(
+                module, rows, part.keys, part.values, mask, scaling=scaling, **more
+            )
+            parts.append(output)
+        else:
+            parts += [output.transpose(1, 2) for output in _attend(rows, part, scaling)]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).contiguous(), None
+
+
+def _attend(query: torch.Tensor, part: PassPart, scaling: float | None) -> Iterator[torch.Tensor]:
+    """Yield the outputs for the tokens of one lane, block by block."""
     for start in range(0, query.shape[2], BLOCK):
         # A long run sees ever more slots: its beginning need not be held against all of them.
-        mask = attention_mask[:, :, start : start + BLOCK]
+        mask = part.mask[:, :, start : start + BLOCK]
         last = int(mask[0, 0].any(dim=0).nonzero()[-1]) + 1 if query.shape[2] > BLOCK else None
-        parts.append(
-            functional.scaled_dot_product_attention(
-                query[:, :, start : start + BLOCK],
-                key[:, :, :last],
-                value[:, :, :last],
-                attn_mask=mask[..., :last],
-                scale=scaling,
-                enable_gqa=True,
-            )
+        yield functional.scaled_dot_product_attention(
+            query[:, :, start : start + BLOCK],
+            part.keys[:, :, :last],
+            part.values[:, :, :last],
+            attn_mask=mask[..., :last],
+            scale=scaling,
+            enable_gqa=True,
         )
-    output = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    return output.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)

@@ -15,8 +15,9 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from egcfg_backends_hf.engine.attention import TREE_ATTENTION
-from egcfg_backends_hf.engine.slot_cache import SlotCache
-from egcfg_backends_hf.engine.token_tree import Node, TokenTree, visibility
+from egcfg_backends_hf.engine.lanes import Lane
+from egcfg_backends_hf.engine.slot_cache import PassCache, PassPart, SlotBuffers, running
+from egcfg_backends_hf.engine.token_tree import Node, visibility
 
 __all__ = ["CausalModel", "FloatArray", "is_out_of_memory"]
 
@@ -40,6 +41,7 @@ class CausalModel:
     Attributes:
         context_length: positions that the model was made for; None: its config does not say.
         layers: how many caches of keys and values it needs.
+        token_bytes: memory of one token's keys and values, in all layers; 0: none are kept.
         passes: forward passes so far.
         tokens: tokens that ran through them, of all rows.
     """
@@ -49,6 +51,8 @@ class CausalModel:
         config = model.config.get_text_config()
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.layers: int = config.num_hidden_layers
+        self.token_bytes = 0
+        self._cache = PassCache(self.layers)
         self.passes = 0
         self.tokens = 0
 
@@ -66,47 +70,59 @@ class CausalModel:
         expected = [self.run_whole([(*TRUNK, *branch)], 1)[0, 0] for branch in BRANCHES]
         usual = model.config._attn_implementation
         model.set_attn_implementation(TREE_ATTENTION)
-        tree = TokenTree()
-        paths = [tree.path((*TRUNK, *branch)) for branch in BRANCHES]
+        lane = Lane(0, SlotBuffers(self.layers))
+        paths = [lane.tree.path((*TRUNK, *branch)) for branch in BRANCHES]
         nodes = list(dict.fromkeys(node for path in paths for node in path))
-        tree.take_slots(nodes)
-        found = self.run_tree(
-            nodes, tree.used, SlotCache(self.layers), [nodes.index(path[-1]) for path in paths]
-        )
+        lane.tree.take_slots(nodes)
+        found = self.run_tree([(lane, nodes)], [nodes.index(path[-1]) for path in paths])
         self.passes = self.tokens = 0
         limit = TOLERANCE.get(model.dtype, COARSE)
         if all(abs(a - b).max() <= limit for a, b in zip(expected, found, strict=True)):
+            self.token_bytes = lane.buffers.slot_bytes
             return True
         model.set_attn_implementation(usual)
         return False
 
     def run_tree(
-        self, nodes: Sequence[Node], used: int, cache: SlotCache, wanted: Sequence[int]
+        self, parts: Sequence[tuple[Lane, Sequence[Node]]], wanted: Sequence[int]
     ) -> FloatArray:
         """Run nodes whose ancestors are in the cache or among them; their slots are filled.
 
         Args:
-            nodes: parents before their children; all have slots.
-            used: slots in use, theirs included.
-            cache: of this tree.
-            wanted: indices of the nodes after which a distribution is wanted.
+            parts: lanes, each with nodes of its tree: parents before their children, all of which
+                have slots.
+            wanted: indices, among all nodes, of those after which a distribution is wanted.
 
         Returns:
             Natural log-probabilities, shape (wanted, vocab); float32, or float64 for a float64
             model.
         """
         device = self._model.device
-        cache.slots = torch.tensor([node.slot for node in nodes])
-        cache.used = used
-        mask = torch.from_numpy(visibility(nodes, used))  # (nodes, slots)
-        logprobs = self._logprobs(
-            input_ids=torch.tensor([[node.token for node in nodes]], device=device),
-            position_ids=torch.tensor([[node.position for node in nodes]], device=device),
-            attention_mask=mask[None, None].to(device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=device),
-        )
+        nodes = [node for _, of_lane in parts for node in of_lane]
+        running.parts = []
+        for lane, of_lane in parts:
+            start = running.parts[-1].rows.stop if running.parts else 0
+            mask = torch.from_numpy(visibility(of_lane, lane.tree.used))  # (nodes, slots)
+            running.parts.append(
+                PassPart(
+                    rows=slice(start, start + len(of_lane)),
+                    slots=torch.tensor([node.slot for node in of_lane], device=device),
+                    mask=mask[None, None].to(device),
+                    buffers=lane.buffers,
+                )
+            )
+        try:
+            logprobs = self._logprobs(
+                input_ids=torch.tensor([[node.token for node in nodes]], device=device),
+                position_ids=torch.tensor([[node.position for node in nodes]], device=device),
+                # Each lane has its own; this one keeps the model from making one.
+                attention_mask=torch.ones(1, 1, len(nodes), 1, dtype=torch.bool, device=device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=device),
+            )
+        finally:
+            running.parts = ()
         self.tokens += len(nodes)
         only: FloatArray = logprobs[0]
         return only
@@ -135,7 +151,7 @@ class CausalModel:
         return logprobs
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether torch failed for lack of memory, on an accelerator or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or (
         # The CPU's allocator has no exception class of its own.

@@ -1,31 +1,46 @@
 """Next-token distributions after prefixes, each computed once where the model allows it.
 
-What was computed is remembered in a tree of tokens, whatever it was asked for: a draft that was
-sampled a moment ago costs nothing. An evaluator works in passes, and between two passes of one call
-it may do those of others, forget what nobody needs, or stop. All of it happens in one thread; only
-`Evaluator.look_up` may be called from another.
+What was computed is remembered in its lane's tree of tokens, whatever it was asked for: a draft
+that was sampled a moment ago costs nothing. All of it happens in one thread; only `look_up` may be
+called from another.
 """
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import TypeAlias
 
 import torch
 from attrs import define, field
 
 from egcfg.interfaces.backend import Logprobs, ScoreRequest
 from egcfg_backends_hf.engine.causal_model import CausalModel, FloatArray, is_out_of_memory
-from egcfg_backends_hf.engine.slot_cache import SlotCache
-from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node, TokenTree
+from egcfg_backends_hf.engine.lanes import Lane, shared_length
+from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node
 
-__all__ = ["Evaluator", "PendingScore", "TreeEvaluator", "WholePrefixEvaluator", "evaluator_for"]
+__all__ = [
+    "Evaluator",
+    "PendingScore",
+    "TreeEvaluator",
+    "WholePrefixEvaluator",
+    "evaluator_for",
+    "look_up",
+]
 
 logger = logging.getLogger(__name__)
 
 PASS_TOKENS = 1024
 """Tokens in one pass at most: bounds the memory of a prefill at no loss of speed."""
+
+PIECE = 256
+"""Tokens of one lane in a pass that several share at most: no lane waits long for another's
+prompt."""
+
+SHARED_PROMPT = 64
+"""Tokens that two prompts begin with alike, for one to wait until the other has computed them."""
 
 REMEMBERED_BYTES = 256 * 2**20
 """Bytes of distributions that are remembered, in case they are asked for again."""
@@ -65,8 +80,8 @@ class PendingScore:
         lacking = set()
         for index, node in enumerate(path[len(self.request.ids) - 1 :]):
             if self.distributions[index] is None:
-                self.distributions[index] = node.scores
-                if node.scores is None:
+                self.distributions[index] = scores = node.scores
+                if scores is None:
                     lacking.add(node)
         return lacking
 
@@ -89,6 +104,17 @@ def evaluator_for(model: CausalModel, name: str) -> Evaluator:
     return WholePrefixEvaluator(model)
 
 
+def look_up(lane: Lane, request: ScoreRequest) -> PendingScore:
+    """Return `request` with what a lane remembers of its answer; from any thread."""
+    pending = PendingScore(request)
+    pending.fill(lane.tree.find(pending.ids))
+    return pending
+
+
+Work: TypeAlias = Mapping[Lane, Sequence[PendingScore]]
+"""What lanes wait for, in the order in which their tokens are to be in a pass."""
+
+
 class Evaluator(ABC):
     """The model as a function from prefixes to next-token distributions.
 
@@ -98,146 +124,181 @@ class Evaluator(ABC):
 
     def __init__(self, model: CausalModel) -> None:
         self.model = model
-        self._tree = TokenTree()
         self._remembered: dict[Node, None] = {}
         self._most = PASS_TOKENS
 
-    def look_up(self, request: ScoreRequest) -> PendingScore:
-        """Return `request` with what is remembered of its answer; from any thread."""
-        pending = PendingScore(request)
-        pending.fill(self._tree.find(pending.ids))
-        return pending
-
     @abstractmethod
-    def advance(self, pending: Sequence[PendingScore]) -> bool:
-        """Run one pass for what is `pending`, if it lacks anything; return whether it is complete.
+    def run_pass(self, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        """Run one pass for what is missing in `work`, and fill in what it found.
+
+        Args:
+            work: what is asked.
+            lanes: all there are. New ones begin with what others know of their prompts; idle ones
+                are cleared where memory runs out.
+
+        Returns:
+            How many tokens of each lane ran; none where memory ran out: the next pass will need
+            less.
 
         Raises:
             RuntimeError: memory runs out even with one token in a pass.
         """
 
-    def evict(self, active: Iterable[Sequence[int]]) -> None:
-        """Forget everything but the prefixes of the `active` sequences."""
-        self._tree.evict(active)
-        self._remembered = {node: None for node in self._remembered if node.scores is not None}
-
     def _remember(self, nodes: Sequence[Node], logprobs: FloatArray) -> None:
         """Remember the distributions after `nodes`, shape (nodes, vocab)."""
         for node, row in zip(nodes, logprobs, strict=True):
-            node.scores = Logprobs(row)
+            node.scores = Logprobs(row.copy())  # else one that is kept would keep all of its pass
             self._remembered[node] = None
 
     def _forget_oldest(self) -> None:
         """Forget distributions until the rest fits its budget; all of them are equally large."""
-        while len(self._remembered) > 1:
-            oldest = next(iter(self._remembered))
-            assert oldest.scores is not None  # forgotten nodes are not among the remembered
-            if len(self._remembered) * oldest.scores.values.nbytes <= REMEMBERED_BYTES:
-                return
-            del self._remembered[oldest]
-            oldest.scores = None
+        known = [node for node in self._remembered if node.scores]  # the others were evicted
+        size = next((node.scores.values.nbytes for node in known if node.scores), 1)
+        surplus = max(0, len(known) - max(1, REMEMBERED_BYTES // size))
+        for node in known[:surplus]:
+            node.scores = None
+        self._remembered = dict.fromkeys(known[surplus:])
 
-    def _shrink(self, size: int, error: RuntimeError) -> None:
-        """Answer a pass of `size` tokens or rows that ran out of memory with smaller ones.
+    def _make_room(self, size: int, lanes: Sequence[Lane], error: RuntimeError) -> None:
+        """Answer a pass of `size` tokens or rows that ran out of memory: the next needs less.
 
         Raises:
-            RuntimeError: `error`; it is another one, or nothing is left to shrink.
+            RuntimeError: `error`; it is another one, or nothing is left to save.
         """
-        if not is_out_of_memory(error) or size == 1:
+        if not is_out_of_memory(error):
             raise error
-        self._most = size // 2
+        idle = [lane for lane in lanes if lane.idle and lane.buffers.bytes]
+        for lane in idle:
+            lane.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if idle:
+            return
+        if size <= 1:
+            self._most = PASS_TOKENS  # without whoever asked for it there may be memory again
+            raise error
+        self._most = size // 2
         logger.warning(
             "out of memory with %d at once; running %d at a time from here on", size, self._most
         )
 
 
 class TreeEvaluator(Evaluator):
-    """Runs each prefix once, and what is missing for all that is pending in one pass.
+    """Runs each prefix once, and what is missing for all that is pending in one pass."""
 
-    Args:
-        model: one that runs token trees.
-    """
+    def run_pass(self, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        """Run one pass, see `Evaluator.run_pass`."""
+        parts: list[tuple[Lane, list[Node]]] = []
+        try:
+            parts, asked = self._parts(work, lanes)
+            if parts:
+                self._run(parts, asked)
+        except RuntimeError as error:
+            self._make_room(sum(len(nodes) for _, nodes in parts), lanes, error)
+            return {}
+        for lane, pending in work.items():
+            for each in pending:
+                each.fill(lane.tree.find(each.ids))
+        self._forget_oldest()
+        for lane, _ in parts:
+            lane.last_pass = self.model.passes
+        return {lane: len(nodes) for lane, nodes in parts}
 
-    def __init__(self, model: CausalModel) -> None:
-        super().__init__(model)
-        self._cache = SlotCache(model.layers)
+    def _parts(
+        self, work: Work, lanes: Sequence[Lane]
+    ) -> tuple[list[tuple[Lane, list[Node]]], set[Node]]:
+        """Return the tokens to run, by lane, and those of them that are asked about."""
+        missing: dict[Lane, list[Node]] = {}
+        asked: set[Node] = set()
+        for lane, pending in work.items():
+            if not lane.tree.used and self._waits_for_prompt(lane, work, lanes):
+                continue
+            paths = [(each, lane.tree.path(each.ids)) for each in pending if each.missing]
+            asked |= {node for each, path in paths for node in each.fill(path)}
+            # A distribution that was forgotten takes another pass of its token, into the same slot.
+            nodes = dict.fromkeys(
+                node for _, path in paths for node in path if node.slot == NO_SLOT or node in asked
+            )
+            missing[lane] = sorted(nodes, key=lambda node: node.position)
+        left, piece = self._most, self._most if len(missing) == 1 else PIECE
+        fitting: dict[Lane, list[Node]] = {}
+        # Whoever was left out of the last pass comes first: all get their turn.
+        for lane in sorted(missing, key=lambda lane: (lane.last_pass, len(missing[lane]))):
+            fitting[lane] = missing[lane][: min(left, piece)]
+            left -= len(fitting[lane])
+        return [(lane, fitting[lane]) for lane in missing if fitting[lane]], asked
 
-    def advance(self, pending: Sequence[PendingScore]) -> bool:
-        """Run one pass, see `Evaluator.advance`."""
-        paths = [(each, self._tree.path(each.ids)) for each in pending if each.missing]
-        asked = {node for each, path in paths for node in each.fill(path)}
-        # A distribution that was forgotten takes another pass of its token, into the same slot.
-        missing = dict.fromkeys(
-            node for _, path in paths for node in path if node.slot == NO_SLOT or node in asked
-        )
-        part = sorted(missing, key=lambda node: node.position)[: self._most]
-        if part:
-            try:
-                self._run(part, asked)
-            except RuntimeError as error:
-                self._shrink(len(part), error)
-                return False
-            for each, path in paths:
-                each.fill(path)
-            self._forget_oldest()
-        return len(part) == len(missing)
-
-    def evict(self, active: Iterable[Sequence[int]]) -> None:
-        """Forget all other nodes; their slots are free, and large buffers are given back."""
-        super().evict(active)
-        self._cache.trim(self._tree.used)
-
-    @property
-    def slots(self) -> int:
-        """Slots in use, up to the highest: what a pass attends to."""
-        return self._tree.used
-
-    @property
-    def cache_bytes(self) -> int:
-        """Memory of the keys and values, free slots included."""
-        return self._cache.bytes
-
-    def _run(self, nodes: Sequence[Node], asked: set[Node]) -> None:
-        self._tree.take_slots(nodes)
+    def _run(self, parts: Sequence[tuple[Lane, Sequence[Node]]], asked: set[Node]) -> None:
+        for lane, of_lane in parts:
+            lane.tree.take_slots(of_lane)
+        nodes = [node for _, of_lane in parts for node in of_lane]
         wanted = [index for index, node in enumerate(nodes) if node in asked]
         # A pass must return something; the last token's distribution is the cheapest.
         rows = wanted or [len(nodes) - 1]
         try:
-            found = self.model.run_tree(nodes, self._tree.used, self._cache, rows)
+            found = self.model.run_tree(parts, rows)
         except BaseException:
             # A pass that fails half-way leaves slots with which nothing can be done.
-            self._tree.drop(nodes)
+            for lane, of_lane in parts:
+                lane.tree.drop(of_lane)
             raise
         self._remember([nodes[index] for index in rows], found)
+
+    def _waits_for_prompt(self, lane: Lane, work: Work, lanes: Sequence[Lane]) -> bool:
+        """Begin an empty lane with what another knows of its prompt.
+
+        Returns:
+            Whether another lane is about to compute more of it, so that it is worth waiting for.
+        """
+        ids = min((each.ids for each in work[lane]), key=len)
+        source = max(lanes, key=lambda other: other.computed(ids))
+        known = source.computed(ids)
+        for other in takewhile(lambda other: other is not lane, work):  # the first one computes
+            if any(shared_length(each.ids, ids) >= known + SHARED_PROMPT for each in work[other]):
+                return True
+        if known:
+            copied = lane.begin_as(source, ids)
+            self._remembered.update(dict.fromkeys(node for node in copied if node.scores))
+            source.last_pass = self.model.passes
+        return False
 
 
 class WholePrefixEvaluator(Evaluator):
     """Runs every prefix whole: for models whose past cannot be shared or cut back."""
 
-    def advance(self, pending: Sequence[PendingScore]) -> bool:
-        """Run one pass of equally long prefixes, see `Evaluator.advance`."""
-        paths = {each.ids: self._tree.path(each.ids) for each in pending if each.missing}
-        tails: dict[tuple[int, ...], int] = {}  # how many distributions are wanted, from the end
-        for each in pending:
-            if each.missing and each.fill(paths[each.ids]):
+    def run_pass(self, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        """Run one pass of equally long prefixes, see `Evaluator.run_pass`."""
+        paths = [
+            (lane, each, lane.tree.path(each.ids))
+            for lane, pending in work.items()
+            for each in pending
+            if each.missing
+        ]
+        tails: dict[tuple[Lane, tuple[int, ...]], int] = {}  # distributions wanted from the end
+        for lane, each, path in paths:
+            if each.fill(path):
                 tail = len(each.distributions) - each.distributions.index(None)
-                tails[each.ids] = max(tail, tails.get(each.ids, 0))
+                key = (lane, each.ids)
+                tails[key] = max(tail, tails.get(key, 0))
         if not tails:
-            return True
-        first = next(iter(tails))
-        alike = [ids for ids in tails if (len(ids), tails[ids]) == (len(first), tails[first])]
-        part = alike[: self._most]
+            return {}
+        in_turn = sorted(tails, key=lambda key: key[0].last_pass)  # whoever was left out is first
+        first = in_turn[0]
+        shape = (len(first[1]), tails[first])
+        alike = [key for key in in_turn if (len(key[1]), tails[key]) == shape][: self._most]
+        alike.sort(key=lambda key: key[0].number)
         try:
-            found = self.model.run_whole(part, tails[first])
+            found = self.model.run_whole([ids for _, ids in alike], tails[first])
         except RuntimeError as error:
-            self._shrink(len(part), error)
-            return False
-        for ids, logprobs in zip(part, found, strict=True):
-            self._remember(paths[ids][-tails[first] :], logprobs)
-        for each in pending:
-            if each.ids in paths:
-                each.fill(paths[each.ids])
+            self._make_room(len(alike), lanes, error)
+            return {}
+        for (lane, ids), logprobs in zip(alike, found, strict=True):
+            self._remember(lane.tree.path(ids)[-tails[first] :], logprobs)
+        for _, each, path in paths:
+            each.fill(path)
         self._forget_oldest()
-        return len(part) == len(tails)
+        ran: dict[Lane, int] = {}
+        for lane, ids in alike:
+            ran[lane] = ran.get(lane, 0) + len(ids)
+            lane.last_pass = self.model.passes
+        return ran

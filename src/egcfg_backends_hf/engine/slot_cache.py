@@ -1,111 +1,179 @@
-"""Keys and values in numbered slots: one buffer per layer, which tokens of any branch share.
+"""Keys and values in numbered slots: one buffer per layer and lane.
 
-A forward pass writes its tokens' keys and values into their slots and attends to all slots in use;
-the attention mask says which of them belong to a token's own prefix. So nothing is copied from one
-step to the next, and branches fork without copies. Keys carry their rotary position already, so
-that a slot's place in the buffer means nothing.
+A forward pass writes its tokens' keys and values into their slots and attends to all slots in use
+of their own lane; the attention mask says which of them belong to a token's own prefix. So nothing
+is copied from one step to the next, and branches fork without copies. Keys carry their rotary
+position already, so that a slot's place in the buffer means nothing.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from attrs import define, field
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ["SlotCache"]
+__all__ = ["PassCache", "PassPart", "SlotBuffers", "running"]
 
 GROWTH = 128
 """Slots are added by at least this many, or by an eighth."""
 
 
-class _SlotLayer(CacheLayerMixin):
-    """One layer's buffers, shape (1, heads, capacity, head size) each."""
-
-    is_sliding = False
-
-    def __init__(self, cache: SlotCache) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._cache = cache
-        self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.buffers = (_with_capacity(key_states, 0), _with_capacity(value_states, 0))
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new tokens into their slots and return everything up to the last slot in use.
-
-        Args:
-            key_states: shape (1, heads, tokens, head size), one token per slot of this pass.
-            value_states: the same.
-        """
-        if self.buffers is None:
-            self.lazy_initialization(key_states, value_states)
-        assert self.buffers is not None  # made just now at the latest
-        used, capacity = self._cache.used, self.capacity
-        if capacity < used:
-            self.resize(max(used, capacity + max(GROWTH, capacity // 8)))
-        keys, values = self.buffers
-        slots = self._cache.slots.to(keys.device)
-        keys.index_copy_(2, slots, key_states)
-        values.index_copy_(2, slots, value_states)
-        return keys[:, :, :used], values[:, :, :used]
-
-    @property
-    def capacity(self) -> int:
-        """Slots that the buffers hold."""
-        return 0 if self.buffers is None else self.buffers[0].shape[2]
-
-    def resize(self, capacity: int) -> None:
-        """Make room for, or cut back to, `capacity` slots."""
-        if self.buffers is not None:
-            keys, values = self.buffers
-            self.buffers = (_with_capacity(keys, capacity), _with_capacity(values, capacity))
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 - theirs
-        return self._cache.used, 0
-
-    def get_seq_length(self) -> int:
-        return self._cache.used
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-class SlotCache(Cache):
-    """The cache that is handed to the model.
+class SlotBuffers:
+    """The keys and values of one lane, shape (1, heads, capacity, head size) each, per layer.
 
     Args:
         layers: how many layers the model has.
 
     Attributes:
-        slots: where the tokens of the next pass go, shape (tokens,).
-        used: how many slots the next pass reads.
+        bytes: memory of all buffers, free slots included.
     """
 
     def __init__(self, layers: int) -> None:
-        self._slot_layers = [_SlotLayer(self) for _ in range(layers)]
-        super().__init__(layers=list(self._slot_layers))
-        self.slots = torch.empty(0, dtype=torch.long)
-        self.used = 0
+        self._buffers: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * layers
+        self.bytes = 0
+
+    def write(
+        self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, used: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write tokens into their slots and return everything up to the last slot in use.
+
+        Args:
+            layer: number of the layer.
+            slots: where they go, shape (tokens,).
+            keys: shape (1, heads, tokens, head size).
+            values: the same.
+            used: slots in use, these included.
+        """
+        buffers = self._buffers[layer]
+        if buffers is None or buffers[0].shape[2] < used:
+            buffers = self._grow(layer, keys, values, used)
+        slots = slots.to(keys.device)
+        buffers[0].index_copy_(2, slots, keys)
+        buffers[1].index_copy_(2, slots, values)
+        return buffers[0][:, :, :used], buffers[1][:, :, :used]
+
+    def copy(self, source: SlotBuffers, slots: Sequence[int]) -> None:
+        """Fill the first slots with those of another lane, in the order of `slots`."""
+        index = torch.tensor(slots)
+        for layer, buffers in enumerate(source._buffers):
+            if buffers is not None:
+                keys, values = (b.index_select(2, index.to(b.device)) for b in buffers)
+                self._set(layer, keys, values)
+
+    def clear(self) -> None:
+        """Give all memory back."""
+        self._buffers, self.bytes = [None] * len(self._buffers), 0
 
     def trim(self, used: int) -> None:
         """Give memory back where the buffers hold more than twice the slots in `used`."""
-        for layer in self._slot_layers:
-            if layer.capacity > 2 * used + GROWTH:
-                layer.resize(used + GROWTH)
+        for layer, buffers in enumerate(self._buffers):
+            if buffers is not None and buffers[0].shape[2] > 2 * used + GROWTH:
+                keys, values = (_with_capacity(b, used + GROWTH) for b in buffers)
+                self._set(layer, keys, values)
 
     @property
-    def bytes(self) -> int:
-        """Memory of all buffers."""
-        return sum(
-            buffer.numel() * buffer.element_size()
-            for layer in self._slot_layers
-            for buffer in layer.buffers or ()
-        )
+    def slot_bytes(self) -> int:
+        """Memory of one slot in all layers; 0 while there is none."""
+        return sum(_bytes(pair) // pair[0].shape[2] for pair in self._buffers if pair)
+
+    def _grow(
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor, used: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        old = self._buffers[layer] or (keys[:, :, :0], values[:, :, :0])
+        capacity = old[0].shape[2]
+        capacity = max(used, capacity + max(GROWTH, capacity // 8))
+        return self._set(layer, *(_with_capacity(buffer, capacity) for buffer in old))
+
+    def _set(
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.bytes += _bytes((keys, values)) - _bytes(self._buffers[layer] or ())
+        self._buffers[layer] = (keys, values)
+        return keys, values
+
+
+@define(eq=False)
+class PassPart:
+    """The tokens of one lane in a pass.
+
+    Attributes:
+        rows: which tokens of the pass they are.
+        slots: where they go, shape (tokens,).
+        mask: which slots each of them attends to, shape (1, 1, tokens, used).
+        buffers: the lane's.
+        keys: of the layer that is being computed, shape (1, heads, used, head size).
+        values: the same.
+    """
+
+    rows: slice
+    slots: torch.Tensor
+    mask: torch.Tensor
+    buffers: SlotBuffers
+    keys: torch.Tensor = field(init=False)
+    values: torch.Tensor = field(init=False)
+
+
+class _Running(threading.local):
+    """The parts of the pass that this thread runs: a model hands its attention no cache."""
+
+    parts: Sequence[PassPart] = ()
+
+
+running = _Running()
+
+
+class _PassLayer(CacheLayerMixin):
+    is_sliding = False
+
+    def __init__(self, number: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._number = number
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing is kept here."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the new tokens into the slots of their lanes."""
+        for part in running.parts:
+            part.keys, part.values = part.buffers.write(
+                self._number,
+                part.slots,
+                key_states[:, :, part.rows],
+                value_states[:, :, part.rows],
+                part.mask.shape[3],
+            )
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class PassCache(Cache):
+    """The cache that is handed to the model: it passes keys and values on to their lanes.
+
+    Args:
+        layers: how many layers the model has.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__(layers=[_PassLayer(number) for number in range(layers)])
+
+
+def _bytes(buffers: Sequence[torch.Tensor]) -> int:
+    return sum(buffer.numel() * buffer.element_size() for buffer in buffers)
 
 
 def _with_capacity(buffer: torch.Tensor, capacity: int) -> torch.Tensor:

@@ -49,6 +49,12 @@ class Ran:
     err: str
 
 
+def import_path(site: Path) -> dict[str, str]:
+    """Return the environment in which a child imports what this process does, and `site`."""
+    parts = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(parts)}
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that holds the scripted backend as an installed distribution."""
@@ -99,7 +105,7 @@ def start(site: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM.format(handler=sigint), *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(site), "COLUMNS": "100", **environment},
+            env={**os.environ, **import_path(site), "COLUMNS": "100", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

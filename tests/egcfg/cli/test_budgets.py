@@ -46,7 +46,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_ends_within_a_unit_and_goes_on_with_a_larger_budget(
     egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
 ) -> None:
-    base = _served(endpoint)
+    base = (*_served(endpoint), "--concurrency", "1")
     whole = egcfg(*base, "--results-dir", "whole")
     needed = len(endpoint.keys)
     assert whole.status == 0, whole.err
@@ -82,6 +82,28 @@ def test_a_run_ends_within_a_unit_and_goes_on_with_a_larger_budget(
         for folder in ("whole", "results")
     ]
     assert texts[0] == texts[1]
+
+
+def test_many_in_flight_go_beyond_a_budget_by_their_requests_at_most(
+    egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
+) -> None:
+    tasks = [
+        {"task_id": str(number), "description": "Square x.", "tests": ["assert f(3) == 9"]}
+        for number in range(12)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    base = (*_served(endpoint), "-o", "backend.speculated_tokens=1")
+    limit = 30
+    ended = egcfg(*base, "--max-requests", str(limit))
+
+    assert ended.status == 3, ended.err
+    assert limit <= len(endpoint.keys) < limit + 12
+    assert _spent(tmp_path)["requests"] == len(endpoint.keys), "all that were sent are counted"
+    assert len(_results(tmp_path / "results")) < 12
+    resumed = egcfg(*base)
+    assert resumed.status == 0, resumed.err
+    assert len(_results(tmp_path / "results")) == 12
+    assert _spent(tmp_path)["requests"] == len(endpoint.keys)
 
 
 def test_a_limit_on_the_cost_holds_at_the_prices_of_the_configuration(
@@ -137,6 +159,7 @@ def test_processes_share_one_budget(
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
     limit = 400
     slow = ("-o", "backend.seconds_per_question=0.01", "--max-tokens-total", str(limit))
+    slow += ("--concurrency", "1")
     workers = [start("run", *SCRIPTED, *slow) for _ in range(3)]
     ends = [(worker.communicate(), worker.returncode) for worker in workers]
 
@@ -179,7 +202,7 @@ def test_what_a_killed_process_spent_counts(
 
 
 def test_the_cost_stands_beside_the_tokens(egcfg: Callable[..., Any], tmp_path: Path) -> None:
-    ran = egcfg(*SCRIPTED, "--prices", PRICES)
+    ran = egcfg(*SCRIPTED, "--prices", PRICES, "--concurrency", "1")
     assert re.search(r"\] task square, .*: passed \(\d+ tokens, [\d.]+ s, cost 0\.\d+\)", ran.err)
     table = ran.out.split("mine · scripted")[1].splitlines()
     assert table[1].split()[-1] == "cost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def test_stopping_when_solved_skips_the_rest_of_a_task(egcfg: Callable[..., Any]
         (("--dataset", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--task", "cube"), "no task named 'cube'"),
         (("--backend", "fireworks", "--model", "m"), "FIREWORKS_API_KEY"),
+        (("--concurrency", "0"), "--concurrency: must be at least 1, not 0"),
         (("--gamma", "x"), "--gamma: 'x' is not a number"),
         (("--rule", "nope"), "no guidance rule named 'nope'"),
         (("--prompt", "chta"), "no prompt named 'chta'; did you mean 'chat'"),
@@ -112,6 +114,68 @@ def test_a_model_that_cannot_answer_leaves_its_units_undone(egcfg: Callable[...,
     assert ran.status == 1
     assert "left undone: task square" in ran.err
     assert "the model is out to lunch" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--backend", "openai", "--base-url", "http://127.0.0.1:9/v1"),
+            "Connection error",
+        ),
+        (("--backend", "hf", "--model", "./Qwen.gguf"), "no model at ./Qwen.gguf"),
+    ],
+)
+@pytest.mark.usefixtures("problems")
+def test_a_model_that_cannot_be_opened_is_told_once_and_leaves_nothing(
+    egcfg: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    quick = ("-o", "backend.backoff_s=0") if "openai" in arguments else ()
+    before = sorted(tmp_path.iterdir())
+
+    ran = egcfg(*BASE, *arguments, *quick)
+
+    assert ran.status in (1, 2)
+    assert ran.out == ""
+    assert [message in line for line in ran.err.splitlines()] == [True], ran.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("problems")
+def test_a_run_without_a_result_prints_no_table(egcfg: Callable[..., Any]) -> None:
+    assert egcfg(*BASE, "-o", "backend.fails=true", "-g", "0").out == ""
+
+
+@pytest.mark.usefixtures("problems")
+def test_results_and_tables_say_that_units_shared_their_time(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    def stats(folder: str) -> list[dict[str, Any]]:
+        files = sorted((tmp_path / folder).rglob("task_id=*.json"))
+        return [json.loads(file.read_text()) for file in files]
+
+    alone = egcfg(*BASE, "--concurrency", "1", "--results-dir", "alone")
+    together = egcfg(*BASE, "--results-dir", "together")  # all four of them
+
+    assert {each["stats"]["concurrency"] for each in stats("alone")} == {1}
+    assert {each["stats"]["concurrency"] for each in stats("together")} == {4}
+    codes = [[each["code"] for each in stats(folder)] for folder in ("alone", "together")]
+    assert codes[0] == codes[1]
+    assert "seconds" in alone.out
+    assert "up to" not in alone.out + alone.err
+    assert "seconds" not in together.out
+    assert "up to 4 units shared their time" in together.out
+    assert re.search(r"4 units in [\d.]+ s: [\d.e+]+ a minute, up to 4 at once", together.err)
+    monitored = egcfg("monitor", "together")
+    assert "seconds" not in monitored.out
+    (report,) = json.loads(egcfg("monitor", "together", "--format", "json").out)
+    assert report["union"]["concurrency"] == 4
+    assert 0 < report["union"]["wall_seconds"] <= report["union"]["seconds"]
 
 
 @pytest.mark.usefixtures("problems")
@@ -180,7 +244,7 @@ def test_an_interrupted_run_says_how_to_resume_and_does(
     status: int,
 ) -> None:
     results = tmp_path / "results"
-    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05")
+    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05", "--concurrency", "1")
     child = start("run", *BASE, *slow)
     _wait_for(lambda: any(results.rglob("task_id=square*.json")))
 
@@ -202,11 +266,36 @@ def test_an_interrupted_run_says_how_to_resume_and_does(
     assert any(results.rglob("task_id=double*.json"))
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("problems")
+def test_an_interrupted_run_gives_back_all_that_it_had_in_flight(
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    results = tmp_path / "results"
+
+    def claims() -> list[bytes]:
+        return [file.read_bytes() for file in results.rglob(".claims/task_id=*")]
+
+    child = start("run", *BASE, "-o", "backend.seconds_per_question=600")
+    _wait_for(lambda: len(claims()) == 4)
+    os.killpg(child.pid, number)
+    _, err = child.communicate()
+
+    assert child.returncode == status, err
+    assert claims() == [b"{}"] * 4
+    assert "Traceback" not in err
+    assert "ExceptionGroup" not in err
+    assert not list(results.rglob("*.json"))
+
+
 @pytest.mark.usefixtures("problems")
 def test_where_ctrl_c_is_ignored_on_entry_it_stays_ignored(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05")
+    slow = ("-g", "0", "-o", "backend.seconds_per_question=0.05", "--concurrency", "1")
     child = start("run", *BASE, *slow, sigint="SIG_IGN")
     _wait_for(lambda: any((tmp_path / "results").rglob("task_id=square*.json")))
 

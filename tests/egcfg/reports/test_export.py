@@ -17,6 +17,7 @@ def test_json_holds_every_number_by_name(make_record):
         "forward_tokens": 400,
         "requests": 0,
         "cached_tokens": 0,
+        "concurrency": 1,
         "price": None,
     }
     counts = {"done": 1, "tasks": 1, "skipped": 0, "unreadable": 0}

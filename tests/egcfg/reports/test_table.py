@@ -121,3 +121,35 @@ def test_counts_stay_short(make_record, render, tokens, shown):
 
 def test_a_table_of_nothing_is_a_header(render):
     assert "passed" in render(task_table([]))
+
+
+def test_more_units_than_one_can_read_are_told_by_their_numbers_only(make_record, render):
+    few = [make_record(str(task)) for task in range(50)]
+    assert "tokens" in render(run_view(few)).splitlines()[0]
+    shown = render(run_view([*few, make_record("50")]), width=200)
+    assert shown.startswith("51 units are too many for a table of each; the same command with --ta")
+    assert "task  " not in shown
+    assert "51/51" in shown
+
+
+def test_shared_time_is_shown_on_the_clock_only(make_record, render):
+    def at(record, start, end, concurrency=4):
+        times = {
+            f"{name}_time": f"2026-01-01T00:00:{second:02}+00:00"
+            for name, second in (("start", start), ("end", end))
+        }
+        stats = attrs.evolve(record.result.stats, concurrency=concurrency, **times)
+        return attrs.evolve(record, result=attrs.evolve(record.result, stats=stats))
+
+    # At work from second 0 to 20 and from 30 to 40.
+    spans = [(0, 10), (5, 20), (6, 8), (30, 40)]
+    records = [at(make_record(str(n)), *span) for n, span in enumerate(spans)]
+    shown = render(run_view(records), width=200)
+    assert "seconds" not in shown
+    assert "in 30.0 s on the clock (8 units a minute)" in shown
+    assert "up to 4 units shared their time" in shown
+    (report,) = aggregate([at(record, 0, 10, 1) for record in records])
+    assert (report.wall_seconds, report.cost.seconds) == (10, 10)
+    assert "in 10.0 s:" in render(report_view(report), width=200)
+    (unknown,) = aggregate([*records, make_record("9")])
+    assert unknown.wall_seconds is None

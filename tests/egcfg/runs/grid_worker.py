@@ -1,6 +1,6 @@
 """One process of a run, as the fault tests start and kill it: no model, real runner and files.
 
-Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS
+Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS UNITS_AT_ONCE
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SlowSolver:
 def main() -> None:
     # Ctrl-C works here also where whoever runs the tests ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    results_dir, log, seconds, tasks = sys.argv[1:]
+    results_dir, log, seconds, tasks, at_once = sys.argv[1:]
     solver = SlowSolver(Path(log), float(seconds))
     problems = [
         Problem(
@@ -76,7 +76,11 @@ def main() -> None:
     ]
     grid = Grid(problems=problems, configs=[SignalConfig()], gammas=[0, 1])
     folder = ResultsFolder(Path(results_dir), "set", "model")
-    summary = asyncio.run(run(grid, folder, solver))
+
+    async def open_model() -> int:
+        return int(at_once)
+
+    summary = asyncio.run(run(grid, folder, solver, open_model=open_model))
     sys.stdout.write(f"{summary.finished} {summary.in_flight_elsewhere}\n")
 
 

@@ -72,6 +72,16 @@ def test_a_unit_is_claimed_once(claims, stem):
         assert others.acquire(stem.with_name("another")) is not None
 
 
+def test_a_unit_is_free_unless_a_live_process_has_it(claims, stem, tmp_path):
+    assert claims.free(stem)
+    assert not list(tmp_path.iterdir()), "looking leaves nothing behind"
+    claim = claims.acquire(stem)
+    with Claims() as others:
+        assert not others.free(stem)
+        claims.release(claim, done=False)
+        assert others.free(stem)
+
+
 def test_a_claim_never_looks_like_a_result_file(claims, stem):
     claims.acquire(stem)
     assert files(stem) == ["task_id=395_gamma=1.0.0"]

@@ -13,6 +13,7 @@ from egcfg.runs.store import FileState, scan
 
 TASKS = 12
 UNITS = 2 * TASKS
+KINDS = ("start", "end")
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def start(tmp_path, request):
     script = request.path.with_name("grid_worker.py")
     workers = []
 
-    def start(seconds=0.03):
-        arguments = [tmp_path / "results", tmp_path / "log", seconds, TASKS]
+    def start(seconds=0.03, tasks=TASKS, at_once=1):
+        arguments = [tmp_path / "results", tmp_path / "log", seconds, tasks, at_once]
         worker = subprocess.Popen(
             [sys.executable, script, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -69,9 +70,9 @@ def claim_files(tmp_path):
     return list((tmp_path / "results").rglob(".claims/task_id=*"))
 
 
-def assert_all_done(tmp_path):
+def assert_all_done(tmp_path, units=UNITS):
     records = scan(tmp_path / "results")
-    assert len(records) == UNITS
+    assert len(records) == units
     assert {record.state for record in records} == {FileState.DONE}
 
 
@@ -126,14 +127,47 @@ def test_what_was_finished_before_a_kill_is_never_solved_again(tmp_path, start, 
     assert_all_done(tmp_path)
 
 
-def test_ctrl_c_leaves_a_resumable_folder_and_no_claims(tmp_path, start, events, wait_for):
-    worker = start(seconds=0.2)
-    wait_for(lambda: len(events("start")) >= 2)
+@pytest.mark.parametrize("seed", range(3))
+def test_processes_with_many_in_flight_lose_and_repeat_nothing_however_they_die(
+    tmp_path, start, events, wait_for, seed
+):
+    tasks, at_once, kills = 10, 16, 4
+    chance = random.Random(seed)
+    workers = [start(chance.uniform(0.01, 0.1), tasks, at_once) for _ in range(8)]
+    lost = 0
+    for number in range(kills):
+        wait_for(lambda number=number: len(events("start")) > 4 * number)
+        time.sleep(chance.uniform(0, 0.05))
+        victim = workers.pop(chance.randrange(len(workers)))
+        victim.kill()
+        victim.wait()
+        mine = [[u for u, pid in events(kind) if pid == str(victim.pid)] for kind in KINDS]
+        lost += len(mine[0]) - len(mine[1])
+        workers.append(start(0.02, tasks, at_once))
+    for worker in workers:
+        finish(worker)
+    if len(scan(tmp_path / "results")) < 2 * tasks:
+        # All others had passed a victim's units when it died.
+        finish(start(0, tasks, at_once))
+    assert events("conflict") == []
+    assert_all_done(tmp_path, 2 * tasks)
+    starts = Counter(unit for unit, _ in events("start"))
+    assert len(starts) == 2 * tasks
+    # What a victim was at is done again, and of what it had ended the one not written yet.
+    assert starts.total() <= 2 * tasks + lost + kills
+
+
+@pytest.mark.parametrize("at_once", [1, 16])
+def test_ctrl_c_leaves_a_resumable_folder_and_no_claims(tmp_path, start, events, wait_for, at_once):
+    worker = start(seconds=0.2 if at_once == 1 else 600, at_once=at_once)
+    wait_for(lambda: len(events("start")) >= max(2, at_once))
     worker.send_signal(signal.SIGINT)
     _, err = worker.communicate(timeout=60)
     assert "KeyboardInterrupt" in err
-    assert {path.read_bytes() for path in claim_files(tmp_path)} <= {b"{}"}
-    finish(start(0))
+    claims = claim_files(tmp_path)
+    assert {path.read_bytes() for path in claims} <= {b"{}"}
+    assert len(claims) >= at_once - 1
+    assert finish(start(0))[1] == 0
     assert_all_done(tmp_path)
 
 

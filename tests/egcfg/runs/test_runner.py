@@ -12,15 +12,16 @@ from egcfg.errors import (
     PluginError,
     RunError,
     SandboxError,
+    UsageError,
 )
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.runner import RunObserver, grid_records
+from egcfg.runs.runner import RunObserver
 from egcfg.runs.runner import run as run_units
-from egcfg.runs.store import FileState, scan
+from egcfg.runs.store import FileState, ResultsFolder, scan
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.ledger import FolderLedger
 
@@ -32,8 +33,16 @@ async def nothing_may_be_opened():
     raise AssertionError("nothing may be opened")
 
 
-def run(grid, folder, solve, **options):
-    return asyncio.run(run_units(grid, folder, solve, **options))
+def run(grid, folder, solve, *, at_once=1, **options):
+    async def open_model():
+        return at_once
+
+    return asyncio.run(run_units(grid, folder, solve, **{"open_model": open_model, **options}))
+
+
+def grid_records(grid, folder):
+    found = (folder.read(str(unit.config), unit.problem.task_id, unit.gamma) for unit in grid)
+    return [record for record in found if record is not None]
 
 
 @pytest.fixture
@@ -82,6 +91,7 @@ def test_a_run_solves_every_unit_once_and_writes_it(grid, folder, solver):
     assert solver.units == units
     assert (summary.total, summary.finished, summary.passed, summary.complete) == (4, 4, 2, True)
     records = grid_records(grid, folder)
+    assert list(summary.records) == records
     assert [(r.task_id, r.gamma, r.result.passed) for r in records if r.result] == [
         (*unit, unit[1] == 1) for unit in units
     ]
@@ -456,3 +466,280 @@ def test_a_skipped_unit_needs_no_budget(make_problem, folder, solver):
     meter = Meter(Budget(max_requests=1), FolderLedger(folder.spent_path))
     summary = run(grid, folder, solver, stop_when_solved=True, meter=meter)
     assert (summary.skipped, summary.budget, summary.complete) == (1, None, True)
+
+
+class Gate:
+    """Units that wait inside of `solve` until somebody lets them go on."""
+
+    def __init__(self):
+        self.begun = []
+        self.cancelled = []
+        self.go_on = {}
+
+    async def __call__(self, problem, settings):
+        unit = (problem.task_id, settings.gamma)
+        self.begun.append(unit)
+        try:
+            await self.go_on.setdefault(unit, asyncio.Event()).wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(unit)
+            raise
+
+    def release(self, *units):
+        for unit in units:
+            self.go_on.setdefault(unit, asyncio.Event()).set()
+
+
+async def settled(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+class TestManyInFlight:
+    @pytest.fixture
+    def many(self, make_problem):
+        problems = [make_problem(str(number)) for number in range(10)]
+        return Grid(problems=problems, configs=[CONFIG], gammas=[0, 1])
+
+    @pytest.fixture
+    def gate(self, solver):
+        solver.before = Gate()
+        return solver.before
+
+    def watched(self, grid, folder, solver, watch, *, at_once, **options):
+        """Run a grid, and `watch` beside it; return the summary."""
+
+        async def open_model():
+            return at_once
+
+        async def both():
+            work = asyncio.create_task(
+                run_units(grid, folder, solver, open_model=open_model, **options)
+            )
+            watching = asyncio.create_task(watch(work))
+            # Whichever fails, the other one does not wait for it.
+            await asyncio.wait([work, watching], return_when=asyncio.FIRST_EXCEPTION)
+            if watching.done():
+                watching.result()
+            watching.cancel()
+            return await work
+
+        return asyncio.run(both())
+
+    def free(self, grid, folder):
+        """Whether every unit without a result can be taken by others, this process living on."""
+        with Claims() as claims:
+            return all(
+                claims.free(folder.claim_path(str(u.config), u.problem.task_id, u.gamma))
+                for u in grid
+            )
+
+    def test_as_many_units_as_asked_are_at_work_started_in_the_grids_order(
+        self, many, folder, solver, gate
+    ):
+        order = [(unit.problem.task_id, unit.gamma) for unit in many]
+
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 4)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert gate.begun == order[:4]
+            gate.release(order[2])
+            await settled(lambda: len(gate.begun) == 5)
+            gate.release(*order)
+
+        summary = self.watched(many, folder, solver, watch, at_once=4)
+        assert gate.begun == order
+        assert (summary.finished, summary.concurrency) == (20, 4)
+
+    def test_each_unit_has_an_asyncio_task_of_its_own(self, many, folder, solver):
+        tasks = []
+        solver.before = lambda *_: tasks.append(asyncio.current_task())
+        run(many, folder, solver, at_once=3)
+        assert len(set(tasks)) == 20
+
+    def test_the_files_are_the_same_however_many_are_in_flight(self, many, tmp_path, solver):
+        found = []
+        for at_once in (1, 16):
+            folder = ResultsFolder(tmp_path / str(at_once), "mbpp", "org/tiny")
+            run(many, folder, solver, at_once=at_once)
+            found.append(
+                {
+                    record.path.relative_to(folder.results_dir): record.result
+                    for record in scan(folder.results_dir)
+                }
+            )
+        concurrency = {result.stats.concurrency for result in found[1].values()}
+        assert concurrency == {16}
+        alone = {
+            path: attrs.evolve(result, stats=attrs.evolve(result.stats, concurrency=1))
+            for path, result in found[1].items()
+        }
+        assert alone == found[0]
+
+    @pytest.mark.parametrize("at_once", [1, 2, 4, 16])
+    def test_stop_when_solved_runs_the_same_units(self, many, folder, solver, at_once):
+        grid = attrs.evolve(many, gammas=[0, 0.5, 1, 3])
+        at_work = []
+
+        async def one_of_a_task_at_a_time(problem, _settings):
+            assert problem.task_id not in at_work
+            at_work.append(problem.task_id)
+            for _ in range(1 + 7 * int(problem.task_id) % 5):
+                await asyncio.sleep(0)
+            at_work.remove(problem.task_id)
+
+        solver.before = one_of_a_task_at_a_time
+        # Task n passes from the n-th gamma on, those above 4 never.
+        solver.passes = lambda problem, settings: (
+            int(problem.task_id) <= [0, 0.5, 1, 3].index(settings.gamma)
+        )
+        summary = run(grid, folder, solver, stop_when_solved=True, at_once=at_once)
+        assert sorted(solver.units) == sorted(
+            (str(task), gamma)
+            for task in range(10)
+            for number, gamma in enumerate([0, 0.5, 1, 3])
+            if number <= task
+        )
+        for task in map(str, range(10)):
+            mine = [gamma for each, gamma in solver.units if each == task]
+            assert mine == sorted(mine)
+        assert (summary.finished, summary.skipped) == (34, 6)
+        assert summary.concurrency == min(at_once, 10)
+
+    def test_a_units_failure_is_its_own(self, many, folder, solver, gate):
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 5)
+            gate.release(*((str(task), gamma) for task in range(10) for gamma in (0, 1)))
+
+        solver.passes = failing(BackendError("busy"), tasks=["1"])
+        summary = self.watched(many, folder, solver, watch, at_once=5)
+        assert [unit.problem.task_id for unit, _ in summary.failures] == ["1", "1"]
+        assert (summary.finished, gate.cancelled) == (18, [])
+        assert self.free(many, folder)
+
+    @pytest.mark.parametrize("error", [SandboxError, CapabilityError, PluginError, KeyError])
+    def test_a_fatal_error_cancels_the_others_and_frees_their_units(
+        self, many, folder, solver, gate, error
+    ):
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 5)
+            gate.release(("0", 0), ("1", 1))
+
+        solver.passes = failing(error("the end"), tasks=["1"])
+        with pytest.raises(error, match="the end"):
+            self.watched(many, folder, solver, watch, at_once=5)
+        # One was done by then, and another had taken its place or not.
+        assert set(gate.begun[:5]) - {("0", 0), ("1", 1)} <= set(gate.cancelled)
+        assert [record.task_id for record in grid_records(many, folder)] == ["0"]
+        assert self.free(many, folder)
+
+    def test_the_last_units_to_finish_are_the_failures_in_a_row(self, many, folder, solver, gate):
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 8)
+            for unit in [("3", 0), ("2", 1), ("0", 0), ("3", 1), ("1", 0), ("1", 1)]:
+                done = len(log.events)
+                gate.release(unit)
+                await settled(lambda done=done: len(log.events) > done)
+
+        log = Log()
+        log.unit_started = log.line_decided = lambda *_: None
+        log.run_started = lambda *_: None
+        solver.passes = failing(BackendError("no route"), tasks=["1", "2", "3"])
+        with pytest.raises(BackendError, match="3 times in a row"):
+            self.watched(many, folder, solver, watch, at_once=8, observer=log)
+        assert [event[:3] for event in log.events[:-1]] == [
+            ("unit_failed", "3", 0.0),
+            ("unit_failed", "2", 1.0),
+            ("unit_finished", "0", 0.0),
+            ("unit_failed", "3", 1.0),
+            ("unit_failed", "1", 0.0),
+            ("unit_failed", "1", 1.0),
+        ]
+        assert self.free(many, folder)
+
+    def test_cancelling_a_run_gives_back_all_its_claims(self, many, folder, solver, gate):
+        async def watch(work):
+            await settled(lambda: len(gate.begun) == 16)
+            assert not self.free(many, folder)
+            work.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            self.watched(many, folder, solver, watch, at_once=16)
+        assert sorted(gate.cancelled) == sorted(gate.begun)
+        assert self.free(many, folder)
+        assert grid_records(many, folder) == []
+
+    def test_at_the_end_of_a_budget_those_in_flight_go_on_to_their_own_end(
+        self, many, folder, solver, gate
+    ):
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 5)
+            gate.release(("1", 0))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gate.release(*gate.begun)
+
+        # Task 1 asks once more, and task 0 has its answers already; nothing else begins.
+        solver.passes = failing(BudgetError("the budget is used up", "--max-cost"), tasks=["1"])
+        summary = self.watched(many, folder, solver, watch, at_once=5)
+        assert summary.budget is not None
+        assert len(gate.begun) == 5
+        assert gate.cancelled == []
+        assert [(r.task_id, r.gamma) for r in grid_records(many, folder)] == [
+            *[("0", 0.0), ("0", 1.0)],
+            ("2", 0.0),
+        ]
+        assert self.free(many, folder)
+
+    def test_an_error_after_the_end_of_a_budget_is_not_hidden_by_it(
+        self, many, folder, solver, gate
+    ):
+        async def watch(_work):
+            await settled(lambda: len(gate.begun) == 5)
+            gate.release(("1", 0))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gate.release(("0", 0))
+
+        def passes(problem, _settings):
+            raise SandboxError("gone") if problem.task_id == "0" else BudgetError("used", "--x")
+
+        solver.passes = passes
+        with pytest.raises(SandboxError, match="gone"):
+            self.watched(many, folder, solver, watch, at_once=5)
+        assert self.free(many, folder)
+
+    def test_the_budget_is_looked_at_before_each_unit_is_claimed(self, many, folder, solver):
+        meter = Meter(Budget(max_requests=3), FolderLedger(folder.spent_path))
+
+        async def spend(*_):
+            meter.add(Usage(requests=1))
+            await asyncio.sleep(0)
+
+        solver.before = spend
+        summary = run(many, folder, solver, at_once=2, meter=meter)
+        assert summary.budget is not None
+        assert summary.finished <= 4  # at most the units in flight beyond the limit
+        assert self.free(many, folder)
+
+    def test_a_model_that_cannot_be_opened_leaves_nothing_behind(self, many, folder, solver):
+        opened = []
+
+        async def open_model():
+            opened.append(None)
+            raise UsageError("no such key")
+
+        with pytest.raises(UsageError, match="no such key"):
+            run(many, folder, solver, open_model=open_model)
+        assert len(opened) == 1
+        assert not folder.results_dir.exists()
+
+    def test_units_of_live_others_open_no_model(self, many, folder, solver):
+        with Claims() as others:
+            for unit in many:
+                others.acquire(
+                    folder.claim_path(str(unit.config), unit.problem.task_id, unit.gamma)
+                )
+            summary = run(many, folder, solver, open_model=nothing_may_be_opened)
+        assert (summary.finished, summary.in_flight_elsewhere) == (0, 20)

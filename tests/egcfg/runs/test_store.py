@@ -22,7 +22,7 @@ CONFIG = "ns2t0.75d2_ln"
 
 
 def test_results_lie_where_published_folders_have_them(folder, make_result, tmp_path):
-    path = folder.write(CONFIG, "395", 1.0, make_result())
+    path = folder.write(CONFIG, "395", 1.0, make_result()).path
     base = tmp_path / "results" / "mbpp" / "org_tiny"
     assert path == base / CONFIG / "task_id=395_gamma=1.0.json"
     assert (base / "solved_tasks" / "395.json").is_file()
@@ -63,7 +63,7 @@ def test_names_of_models_and_data_sets_never_leave_the_results_folder(tmp_path, 
 
 @pytest.mark.parametrize("spelling", ["1", "1.0"])
 def test_both_spellings_of_a_gamma_are_found(folder, make_result, spelling):
-    written = folder.write(CONFIG, "395", 1.0, make_result())
+    written = folder.write(CONFIG, "395", 1.0, make_result()).path
     written.rename(written.with_name(f"task_id=395_gamma={spelling}.json"))
     record = folder.read(CONFIG, "395", 1.0)
     assert record is not None
@@ -73,7 +73,7 @@ def test_both_spellings_of_a_gamma_are_found(folder, make_result, spelling):
 
 
 def test_of_two_files_of_one_unit_the_better_one_counts(folder, make_result):
-    written = folder.write(CONFIG, "395", 1.0, make_result())
+    written = folder.write(CONFIG, "395", 1.0, make_result()).path
     written.rename(written.with_name("task_id=395_gamma=1.json"))
     written.write_bytes(b"")
     record = folder.read(CONFIG, "395", 1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from egcfg_backends_hf.engine.evaluator import (
     PendingScore,
     TreeEvaluator,
     WholePrefixEvaluator,
+    look_up,
 )
+from egcfg_backends_hf.engine.lanes import Lane
+from egcfg_backends_hf.engine.slot_cache import SlotBuffers
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
@@ -38,11 +42,21 @@ def models(tiny_llama: Path) -> dict[type[Evaluator], CausalModel]:
     return {TreeEvaluator: tree, WholePrefixEvaluator: whole}
 
 
-def score(evaluator: Evaluator, ids: Ids, draft: Ids = ()) -> list[Logprobs]:
+def new_lane(model: CausalModel, number: int = 0) -> Lane:
+    return Lane(number, SlotBuffers(model.layers))
+
+
+def score(evaluator: Evaluator, lane: Lane, ids: Ids, draft: Ids = ()) -> list[Logprobs]:
     pending = PendingScore(ScoreRequest(ids, draft))
-    while not evaluator.advance([pending]):
-        pass
+    while pending.missing:
+        evaluator.run_pass({lane: [pending]}, [lane])
     return pending.answer()
+
+
+def evict(lane: Lane, active: Sequence[Ids]) -> None:
+    """Forget everything but `active`."""
+    lane.in_flight = list(active)
+    lane.evict()
 
 
 def assert_same(found: Sequence[Logprobs], naive: Naive, ids: Ids, draft: Ids) -> None:
@@ -53,7 +67,9 @@ def assert_same(found: Sequence[Logprobs], naive: Naive, ids: Ids, draft: Ids) -
 
 tokens = st.lists(st.integers(3, 6), min_size=1, max_size=6).map(tuple)
 calls = st.lists(
-    st.lists(st.tuples(tokens, tokens), min_size=1, max_size=3), min_size=1, max_size=4
+    st.tuples(st.integers(0, 2), st.lists(st.tuples(tokens, tokens), min_size=1, max_size=3)),
+    min_size=1,
+    max_size=5,
 )
 
 
@@ -62,28 +78,41 @@ calls = st.lists(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), calls=calls)
-def test_calls_may_take_turns_and_things_be_evicted_between_their_passes(
+def test_calls_may_share_passes_or_take_turns_and_things_be_evicted_between_them(
     kind: type[Any],
     models: dict[type[Evaluator], CausalModel],
     naive_logprobs: Naive,
     monkeypatch: pytest.MonkeyPatch,
     data: st.DataObject,
-    calls: list[list[tuple[Ids, Ids]]],
+    calls: list[tuple[int, list[tuple[Ids, Ids]]]],
 ) -> None:
     monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 3)
+    monkeypatch.setattr(evaluator_module, "PIECE", 2)
+    monkeypatch.setattr(evaluator_module, "SHARED_PROMPT", 2)
     monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 5 * 384 * 8)
     evaluator: Evaluator = kind(models[kind])
-    open_calls = [[PendingScore(ScoreRequest(*request)) for request in call] for call in calls]
-    everything = [each for call in open_calls for each in call]
-    for _ in range(200):
+    lanes = [new_lane(models[kind], number) for number in range(3)]
+    open_calls: dict[Lane, list[list[PendingScore]]] = {}  # a lane's calls come one by one
+    for number, requests in calls:
+        pending = [PendingScore(ScoreRequest(*request)) for request in requests]
+        open_calls.setdefault(lanes[number], []).append(pending)
+    everything = [each for of_lane in open_calls.values() for call in of_lane for each in call]
+    for _ in range(300):
+        open_calls = {lane: of_lane for lane, of_lane in open_calls.items() if of_lane}
         if not open_calls:
             break
-        number = data.draw(st.integers(0, len(open_calls) - 1))
-        if evaluator.advance(open_calls[number]):
-            open_calls.pop(number)
+        chosen = data.draw(st.sets(st.sampled_from(list(open_calls)), min_size=1))
+        work = {lane: open_calls[lane][0] for lane in lanes if lane in chosen}
+        ran = evaluator.run_pass(work, lanes)
+        assert ran.keys() <= work.keys()
+        assert all(ran.values())
+        for lane, call in work.items():
+            if not any(each.missing for each in call):
+                del open_calls[lane][0]
         if data.draw(st.booleans()):
-            active = [each.ids for call in open_calls for each in call]
-            evaluator.evict(active if data.draw(st.booleans()) else active[:1])
+            lane = data.draw(st.sampled_from(lanes))
+            active = [each.ids for call in open_calls.get(lane, ()) for each in call]
+            evict(lane, active if data.draw(st.booleans()) else active[:1])
     assert not open_calls
     for each in everything:
         assert each.missing == 0
@@ -95,16 +124,17 @@ def test_what_is_remembered_is_looked_up_without_a_pass(
     kind: type[Any], models: dict[type[Evaluator], CausalModel]
 ) -> None:
     evaluator: Evaluator = kind(models[kind])
-    assert evaluator.look_up(ScoreRequest((5, 6), (7,))).missing == 2
-    found = score(evaluator, (5, 6), (7, 8))
-    known = evaluator.look_up(ScoreRequest((5, 6), (7, 8, 9)))
+    lane = new_lane(models[kind])
+    assert look_up(lane, ScoreRequest((5, 6), (7,))).missing == 2
+    found = score(evaluator, lane, (5, 6), (7, 8))
+    known = look_up(lane, ScoreRequest((5, 6), (7, 8, 9)))
     assert known.missing == 1
     assert known.distributions[:3] == found
     passes = models[kind].passes
-    assert score(evaluator, (5, 6, 7), (8,)) == found[1:]
+    assert score(evaluator, lane, (5, 6, 7), (8,)) == found[1:]
     assert models[kind].passes == passes
-    evaluator.evict([(5, 6, 7)])
-    assert evaluator.look_up(ScoreRequest((5, 6), (7, 8))).missing == 1
+    evict(lane, [(5, 6, 7)])
+    assert look_up(lane, ScoreRequest((5, 6), (7, 8))).missing == 1
 
 
 @BOTH
@@ -116,10 +146,11 @@ def test_the_oldest_distributions_go_first_and_no_call_loses_its_own(
 ) -> None:
     monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 3 * 384 * 8)
     evaluator: Evaluator = kind(models[kind])
+    lane = new_lane(models[kind])
     draft = (7, 8, 9, 10)
     for _ in range(2):
-        assert_same(score(evaluator, (5, 6), draft), naive_logprobs, (5, 6), draft)
-        known = evaluator.look_up(ScoreRequest((5, 6), draft)).distributions
+        assert_same(score(evaluator, lane, (5, 6), draft), naive_logprobs, (5, 6), draft)
+        known = look_up(lane, ScoreRequest((5, 6), draft)).distributions
         assert [distribution is not None for distribution in known].count(True) == 3
 
 
@@ -127,26 +158,29 @@ def test_what_is_evicted_gives_its_slots_back(
     models: dict[type[Evaluator], CausalModel],
 ) -> None:
     evaluator = TreeEvaluator(models[TreeEvaluator])
+    lane = new_lane(evaluator.model)
     kept = (5, 6, 7)
-    score(evaluator, kept)
-    score(evaluator, (50,) * 900)
-    large = evaluator.cache_bytes
-    assert evaluator.slots == 903
-    evaluator.evict([(*kept, 8)])
-    score(evaluator, (*kept, 9))
-    assert evaluator.slots == 4
-    assert evaluator.cache_bytes < large / 2
+    score(evaluator, lane, kept)
+    score(evaluator, lane, (50,) * 900)
+    large = lane.buffers.bytes
+    assert large >= 903 * evaluator.model.token_bytes > 0
+    assert lane.tree.used == 903
+    evict(lane, [(*kept, 8)])
+    score(evaluator, lane, (*kept, 9))
+    assert lane.tree.used == 4
+    assert lane.buffers.bytes < large / 2
 
 
 def test_nothing_of_what_was_evicted_is_held(
     models: dict[type[Evaluator], CausalModel],
 ) -> None:
     evaluator = TreeEvaluator(models[TreeEvaluator])
+    lane = new_lane(evaluator.model)
     for number in range(20):
-        score(evaluator, (10 + number, 5, 6, 7), (8, 9))
-        evaluator.evict([])
-        assert not evaluator._remembered
-    assert evaluator.slots == 0
+        score(evaluator, lane, (10 + number, 5, 6, 7), (8, 9))
+        assert len(evaluator._remembered) == 3  # of this call alone
+        evict(lane, [])
+    assert lane.tree.used == 0
 
 
 def test_a_prefill_is_cut_into_passes(
@@ -154,7 +188,91 @@ def test_a_prefill_is_cut_into_passes(
 ) -> None:
     monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 16)
     model = models[TreeEvaluator]
-    evaluator, passes = TreeEvaluator(model), model.passes
+    evaluator, passes, lane = TreeEvaluator(model), model.passes, new_lane(model)
     pending = PendingScore(ScoreRequest(tuple(range(10, 50))))
-    assert [evaluator.advance([pending]) for _ in range(3)] == [False, False, True]
+    ran = []
+    while pending.missing:
+        ran += evaluator.run_pass({lane: [pending]}, [lane]).values()
+    assert ran == [16, 16, 8]
     assert model.passes == passes + 3
+
+
+def test_whoever_was_left_out_of_a_pass_comes_first_in_the_next(
+    models: dict[type[Evaluator], CausalModel],
+    naive_logprobs: Naive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 6)
+    monkeypatch.setattr(evaluator_module, "PIECE", 4)
+    evaluator = TreeEvaluator(models[TreeEvaluator])
+    lanes = [new_lane(evaluator.model, number) for number in range(3)]
+    prompts: list[Ids] = [(20 + n, *range(30, 40)) for n in range(3)]
+    work = {
+        lane: [PendingScore(ScoreRequest(ids))] for lane, ids in zip(lanes, prompts, strict=True)
+    }
+    shares = []
+    while waiting := {lane: each for lane, each in work.items() if each[0].missing}:
+        ran = evaluator.run_pass(waiting, lanes)
+        assert list(ran) == [lane for lane in lanes if lane in ran]  # in their order, whoever waits
+        shares.append([ran.get(lane, 0) for lane in lanes])
+    assert shares == [[4, 2, 0], [2, 0, 4], [2, 4, 0], [2, 0, 4], [1, 4, 1], [0, 1, 2]]
+    for [each], ids in zip(work.values(), prompts, strict=True):
+        assert_same(each.answer(), naive_logprobs, ids, ())
+
+
+def test_of_two_lanes_that_begin_alike_one_computes_and_the_other_copies(
+    models: dict[type[Evaluator], CausalModel],
+    naive_logprobs: Naive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluator_module, "SHARED_PROMPT", 8)
+    evaluator = TreeEvaluator(models[TreeEvaluator])
+    first, second, other = lanes = [new_lane(evaluator.model, number) for number in range(3)]
+    few_shot = tuple(range(10, 40))
+    prompts: list[Ids] = [(*few_shot, 50), (*few_shot, 51), (60, *few_shot)]
+    work = {
+        lane: [PendingScore(ScoreRequest(ids))] for lane, ids in zip(lanes, prompts, strict=True)
+    }
+    assert evaluator.run_pass(work, lanes) == {first: 31, other: 31}
+    assert evaluator.run_pass({second: work[second]}, lanes) == {second: 1}
+    assert second.last_pass == first.last_pass + 1 == evaluator.model.passes
+    for [each], ids in zip(work.values(), prompts, strict=True):
+        assert_same(each.answer(), naive_logprobs, ids, ())
+
+
+@BOTH
+def test_idle_lanes_are_forgotten_before_a_pass_shrinks_and_a_pass_before_a_call_fails(
+    kind: type[Any],
+    models: dict[type[Evaluator], CausalModel],
+    naive_logprobs: Naive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator: Evaluator = kind(models[kind])
+    idle, *lanes = (new_lane(evaluator.model, number) for number in range(3))
+    score(evaluator, idle, (90, 91))
+    idle.idle = True
+    method = "run_tree" if kind is TreeEvaluator else "run_whole"
+    run, most, sizes = getattr(CausalModel, method), 1, []
+
+    def limited(self: CausalModel, rows: Sequence[Any], *more: Any) -> Any:
+        size = sum(len(nodes) for _, nodes in rows) if kind is TreeEvaluator else len(rows)
+        sizes.append(size)
+        if size > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(self, rows, *more)
+
+    monkeypatch.setattr(CausalModel, method, limited)
+    prompts: list[Ids] = [(5, 6), (7, 8)]
+    work = {
+        lane: [PendingScore(ScoreRequest(ids))] for lane, ids in zip(lanes, prompts, strict=True)
+    }
+    while waiting := {lane: each for lane, each in work.items() if each[0].missing}:
+        evaluator.run_pass(waiting, [idle, *lanes])
+    expected = [4, 4, 2, 1, 1, 1, 1] if kind is TreeEvaluator else [2, 1, 1]
+    assert sizes == expected
+    assert idle.buffers.bytes == 0
+    for [each], ids in zip(work.values(), prompts, strict=True):
+        assert_same(each.answer(), naive_logprobs, ids, ())
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        score(evaluator, lanes[0], (50,))
