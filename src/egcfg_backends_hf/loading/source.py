@@ -65,12 +65,13 @@ def model_name(model: str | None) -> str:
     The hub id, or the name of the folder or file without its ending.
 
     Raises:
+        UsageError: there is no such file or folder, and it can be no hub id.
         MissingExtraError: the embedded model is asked for and not installed.
     """
     path = _path(model)
     if path.is_file():
         return path.stem
-    return path.resolve().name if path.is_dir() else str(model)
+    return path.resolve().name if path.is_dir() else _hub_id(str(model))
 
 
 def find_model(model: str | None, revision: str | None = None) -> ModelSource:
@@ -88,12 +89,7 @@ def find_model(model: str | None, revision: str | None = None) -> ModelSource:
     if path.is_dir():
         _check_folder(path)
         return ModelSource(model_name(model), str(path), local=True)
-    hub_id = str(model)
-    if hub_id.endswith(".gguf") or not HUB_ID.fullmatch(hub_id) or hub_id.startswith((".", "~")):
-        raise UsageError(
-            f"no model at {model}: there is no such file or folder; "
-            "check the path, or pass a hub id such as Qwen/Qwen2.5-Coder-0.5B-Instruct"
-        )
+    hub_id = _hub_id(str(model))
     return ModelSource(hub_id, hub_id, local=_must_use_local_copy(hub_id, revision))
 
 
@@ -127,6 +123,16 @@ def models_folder() -> Path:
 
 def _path(model: str | None) -> Path:
     return embedded_model() if model is None else Path(model).expanduser()
+
+
+def _hub_id(model: str) -> str:
+    """Return `model`, which is no path of this machine, if it can be a hub id."""
+    if model.endswith(".gguf") or not HUB_ID.fullmatch(model) or model.startswith((".", "~")):
+        raise UsageError(
+            f"no model at {model}: there is no such file or folder; "
+            "check the path, or pass a hub id such as Qwen/Qwen2.5-Coder-0.5B-Instruct"
+        )
+    return model
 
 
 def _check_folder(path: Path) -> None:
