@@ -133,7 +133,8 @@ class Usage:
     """What the model's work cost: exact counts, and the seconds spent waiting for it.
 
     Attributes:
-        forward_passes: passes through a local model (a batch counts once).
+        forward_passes: passes through a local model that it took part in. Several tasks share a
+            pass, so their sum may exceed the model's own count.
         forward_tokens: tokens run through a local model, cached ones and padding not counted.
         requests: requests sent to an endpoint, retries included.
         input_tokens: prompt tokens that were sent or processed, cached ones included.

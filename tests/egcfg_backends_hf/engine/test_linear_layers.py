@@ -12,6 +12,7 @@ from egcfg.errors import UsageError
 from egcfg.interfaces.backend import ScoreRequest
 from egcfg_backends_hf.engine.causal_model import CausalModel
 from egcfg_backends_hf.engine.evaluator import PendingScore, evaluator_for
+from egcfg_backends_hf.engine.lanes import Lane
 from egcfg_backends_hf.engine.linear_layers import (
     HalfLinear,
     Int8Linear,
@@ -20,6 +21,7 @@ from egcfg_backends_hf.engine.linear_layers import (
     SharingLinear,
     pack_linear_layers,
 )
+from egcfg_backends_hf.engine.slot_cache import SlotBuffers
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
@@ -45,8 +47,9 @@ def load_folder(folder: Path, **options: Any) -> nn.Module:
 
 def logprobs_after(model: nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
     """What the model that backends run says of the token after `ids`."""
-    pending = PendingScore(ScoreRequest(ids))
-    assert evaluator_for(CausalModel(model), "the model").advance([pending])  # type: ignore[arg-type]
+    runs = CausalModel(model)  # type: ignore[arg-type]
+    lane, pending = Lane(0, SlotBuffers(runs.layers)), PendingScore(ScoreRequest(ids))
+    evaluator_for(runs, "the model").run_pass({lane: [pending]}, [lane])
     [found] = pending.answer()
     return torch.from_numpy(found.values)
 
