@@ -24,6 +24,7 @@ from egcfg.decoding.feedback import Feedback
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.loading.gguf import converted_folder
 from egcfg_backends_hf.loading.source import find_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.testing import build_tiny_llama
@@ -113,7 +114,9 @@ async def run(options: Namespace, report: Report) -> None:
 
 async def _peak(options: Namespace, report: Report) -> None:
     settings = HFOptions(**model_options(options))
-    config = AutoConfig.from_pretrained(find_model(settings.model).location).get_text_config()
+    source = find_model(settings.model)
+    folder = converted_folder(Path(source.location)) if source.is_file else source.location
+    config = AutoConfig.from_pretrained(folder).get_text_config()
     before = resident()
     backend = WatchedBackend(settings)
     async with Workbench.opened(options, backend) as bench:
