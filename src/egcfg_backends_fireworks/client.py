@@ -15,8 +15,8 @@ from attrs import define, evolve, field
 from egcfg.errors import BackendError, UsageError
 from egcfg.interfaces.backend import Answer, Usage
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault
+from egcfg_backends_fireworks.limit import AdaptiveLimit
 from egcfg_backends_fireworks.options import EndpointOptions
-from egcfg_backends_fireworks.pacing import Pace, pace_folder
 from egcfg_backends_fireworks.responses import (
     Completion,
     MalformedResponseError,
@@ -49,15 +49,14 @@ async def counted(work: Awaitable[T]) -> Answer[T]:
     Those of tasks that it starts are counted too, and nobody else's: a task inherits the context
     of whoever starts it.
 
-    Raises:
-        BackendError: `work` raised it; `BackendError.usage` says what was spent.
+    Whatever `work` raises, its cancellation included, says as its `usage` what was spent.
     """
     tally, outer = _Tally(), _TALLY.get()
     _TALLY.set(tally)
     try:
         return Answer(await work, tally.usage)
-    except BackendError as error:
-        error.usage = tally.usage
+    except BaseException as error:
+        error.usage = tally.usage  # type: ignore[attr-defined]  # exceptions take any attribute
         raise
     finally:
         _TALLY.set(outer)
@@ -78,19 +77,18 @@ class EndpointClient:
         options: attempts, waits and deadlines.
         sleep: waits between attempts.
         clock: tells the seconds that the deadline counts.
-        pace: how many requests may be in flight, those of other users of this endpoint included.
+        limit: how many requests may be in flight.
     """
 
     transport: SdkTransport
     options: EndpointOptions
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    pace: Pace = field(init=False, repr=False)
+    limit: AdaptiveLimit = field(init=False, repr=False)
     _identified: bool = field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        folder = pace_folder(self.transport.root, self.transport.key)
-        self.pace = Pace(folder, self.options.max_concurrency, self.sleep, self.clock)
+        self.limit = AdaptiveLimit(self.options.max_concurrency, self.sleep, self.clock)
 
     async def complete(
         self,
@@ -186,7 +184,7 @@ class EndpointClient:
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(max(deadline - self.clock(), 0.0)):
-                    await held.enter_async_context(self.pace.slot())
+                    sent = await held.enter_async_context(self.limit.slot())
             except TimeoutError:
                 raise TransientFault("no turn among the requests in flight") from None
             limit = min(self.options.attempt_timeout_s, deadline - self.clock())
@@ -204,17 +202,20 @@ class EndpointClient:
                 raise TransientFault(reason, unidentified=True) from None
             except TransientFault as fault:
                 if fault.overloaded:
-                    await self.pace.pushed_back(self._asked_wait(fault))
+                    self.limit.pushed_back(sent, self._asked_wait(fault))
                 raise
-            await self.pace.answered()
+            self.limit.answered()
             self._identified = True
             return answer
 
     def _most_attempts(self, state: tenacity.RetryCallState, attempts: int | None) -> int:
         fault = state.outcome.exception() if state.outcome is not None else None
         most = min(self.options.max_attempts, attempts or self.options.max_attempts)
-        if isinstance(fault, TransientFault) and fault.unidentified and not self._identified:
-            return min(most, UNIDENTIFIED_ATTEMPTS)
+        if isinstance(fault, TransientFault) and not self._identified:
+            if fault.refused:
+                return 1  # nobody is there
+            if fault.unidentified:
+                return min(most, UNIDENTIFIED_ATTEMPTS)
         return most
 
     def _asked_wait(self, fault: BaseException | None) -> float:

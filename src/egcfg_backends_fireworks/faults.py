@@ -45,6 +45,7 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         retry_after: seconds that the server asked to wait; None if it did not.
         overloaded: whether the server says that it has too much to do.
         unidentified: whether the answer, or its absence, could be that of no endpoint at all.
+        refused: whether there was not even a connection.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         *,
         overloaded: bool = False,
         unidentified: bool = False,
+        refused: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
         self.overloaded = overloaded
         self.unidentified = unidentified
+        self.refused = refused
 
 
 class RejectedRequestError(BackendError):

@@ -44,8 +44,8 @@ class EndpointOptions:
         backoff_s: wait before the second attempt; doubled each time, with jitter.
         max_backoff_s: the longest such wait.
         max_retry_after_s: the longest wait that a server may ask for.
-        max_concurrency: requests in flight at once, those of all processes on this machine that
-            use the same address and key; fewer while the service is overloaded.
+        max_concurrency: requests of this process in flight at once; fewer while the service is
+            overloaded.
         context_length: tokens of prompt and answer together, where the server does not say.
         drafts: how drafted lines are scored.
         speculated_tokens: tokens that a server is let generate at once where there is no draft, so
@@ -69,7 +69,7 @@ class EndpointOptions:
     max_retry_after_s: float = field(
         default=60.0, validator=validators.ge(0), metadata=TEXT_IS_THE_SAME
     )
-    max_concurrency: int = field(default=8, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
+    max_concurrency: int = field(default=16, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
     context_length: int | None = None
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     speculated_tokens: int = field(default=8, validator=validators.ge(1))

@@ -86,7 +86,9 @@ class SdkTransport:
         except self.sdk.APITimeoutError:
             raise TransientFault("the connection timed out", unidentified=True) from None
         except (self.sdk.APIError, self.http.HTTPError) as error:
-            raise TransientFault(self.redact(_describe(error)), unidentified=True) from None
+            refused = any(isinstance(e, self.http.ConnectError) for e in (error, error.__cause__))
+            reason = self.redact(_describe(error))
+            raise TransientFault(reason, unidentified=True, refused=refused) from None
         content: bytes = response.http_response.content
         return content
 

@@ -9,7 +9,6 @@ import math
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -284,15 +283,6 @@ def answer() -> type[Answer]:
 @pytest.fixture
 def tiny_endpoint() -> type[TinyEndpoint]:
     return TinyEndpoint
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Share no rate limit with anybody outside of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("paces")))
-        patch.setattr(tempfile, "tempdir", None)
-        yield
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from attrs import define, field
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
 from egcfg.interfaces.backend import Usage
 from egcfg_backends_fireworks.client import EndpointClient, counted
+from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.faults import RejectedRequestError
 from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
@@ -68,26 +70,35 @@ class Client:
         check: Callable[[Completion], None] = lambda _: None,
         **options: Any,
     ) -> Completion:
+        return self.do(lambda asking: asking.complete(dict(REQUEST), check), address, **options)
+
+    def do(
+        self,
+        work: Callable[[EndpointClient], Awaitable[Completion]],
+        address: str,
+        **options: Any,
+    ) -> Completion:
+        """Return what comes of work with the client."""
+
         async def question() -> Completion:
-            backend: Any
-            if self.vendor == "openai":
-                chosen: Any = OpenAIOptions(model="m", base_url=f"{address}/v1", **options)
-                backend = OpenAIBackend(chosen)
-            else:
-                chosen = FireworksOptions(model="m", base_url=address, **options)
-                backend = FireworksBackend(chosen)
-            transport = backend.connect()
+            backend = self.backend(address, **options)
             self.client = EndpointClient(
-                transport, chosen, sleep=self.clock.sleep, clock=self.clock
+                backend.connect(), backend.options, sleep=self.clock.sleep, clock=self.clock
             )
             try:
-                answer = await counted(self.client.complete(dict(REQUEST), check))
+                answer = await counted(work(self.client))
             finally:
-                await transport.close()
+                await self.client.transport.close()
             self.usage = answer.usage
             return answer.value
 
         return asyncio.run(question())
+
+    def backend(self, address: str, **options: Any) -> EndpointBackend:
+        if self.vendor == "openai":
+            chosen = OpenAIOptions(model="m", base_url=f"{address}/v1", **options)
+            return OpenAIBackend(chosen)
+        return FireworksBackend(FireworksOptions(model="m", base_url=address, **options))
 
 
 @pytest.fixture(params=["openai", "fireworks"])
@@ -95,6 +106,13 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
     return Client(request.param)
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """Return an address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -125,10 +143,32 @@ def test_a_fault_that_passes_costs_another_attempt(
     assert server.paths.total() == 3
 
 
-def test_a_refused_connection_is_tried_again_but_not_for_long(client: Client) -> None:
-    with pytest.raises(BackendError, match=r"in 3 attempts.*[Cc]onnection.*check the server"):
-        client.ask("http://127.0.0.1:9")
-    assert client.clock.now < 10.0
+def test_a_refused_connection_is_told_at_once(client: Client, closed_port: str) -> None:
+    with pytest.raises(BackendError, match=r"in 1 attempt;.*[Cc]onnect.*check the server"):
+        client.ask(closed_port)
+    assert client.clock.waits == []
+
+
+def test_a_server_that_answered_before_may_refuse_for_a_while(
+    client: Client, serve: Any, answer: Any, closed_port: str
+) -> None:
+    server = serve(lambda _: answer(GOOD))
+
+    async def restarted(asking: EndpointClient) -> Completion:
+        await asking.complete(dict(REQUEST))
+        there, asking.transport = asking.transport, client.backend(closed_port).connect()
+
+        async def back_after_two_waits(seconds: float) -> None:
+            await client.clock.sleep(seconds)
+            if len(client.clock.waits) == 2:
+                await asking.transport.close()
+                asking.transport = there
+
+        asking.sleep = back_after_two_waits
+        return await asking.complete(dict(REQUEST))
+
+    client.do(restarted, server.address)
+    assert client.usage.requests == 1 + 3
 
 
 def test_a_server_that_is_no_endpoint_is_told_soon(client: Client, serve: Any, answer: Any) -> None:
@@ -190,7 +230,7 @@ def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer:
             OpenAIOptions(model="m", base_url=f"{server.address}/v1")
         ).connect()
         asking = EndpointClient(transport, options)
-        async with asking.pace.slot():
+        async with asking.limit.slot():
             with pytest.raises(
                 BackendError, match="no turn among the requests in flight"
             ) as raised:

@@ -27,9 +27,12 @@ from egcfg.interfaces.backend import (
     Usage,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.interfaces.solution import Stage
+from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.model import Model
 from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
@@ -837,7 +840,7 @@ def test_each_of_several_calls_at_once_counts_its_own_requests_only(
         assert answer.usage.input_tokens == len(endpoint.model.tokenize(text))
 
 
-def test_a_cancelled_call_leaves_no_request_running(
+def test_a_cancelled_call_leaves_no_request_running_and_pays_for_those_sent(
     tiny_endpoint: Any, serve: Any, opened: Any, run: Any
 ) -> None:
     endpoint = tiny_endpoint("fireworks", batches=False)
@@ -845,10 +848,11 @@ def test_a_cancelled_call_leaves_no_request_running(
     with opened(backend_of(endpoint, server.address, max_concurrency=2)) as backend:
         prefixes = [backend.ids(PROMPT * n) for n in (1, 2, 3)]
         server.latency_s, before = 5.0, server.paths.total()
+        model = Model(OpenComponent(Kind.BACKEND, backend.backend, "the endpoint"), "t/1")
 
         async def cancelled() -> set[Any]:
             requests = [ScoreRequest(ids) for ids in prefixes]
-            call = asyncio.create_task(backend.backend.score(requests))
+            call = asyncio.create_task(model.score(requests, Stage.GUIDED))
             while server.paths.total() < before + 2:  # the third one waits for its turn
                 await asyncio.sleep(0.01)
             call.cancel()
@@ -858,6 +862,7 @@ def test_a_cancelled_call_leaves_no_request_running(
 
         assert run(cancelled()) == set()
         assert server.paths.total() == before + 2
+        assert model.usage[Stage.GUIDED].requests == 2  # they were sent, whatever came of them
         server.latency_s = 0.0
         for text, ids in zip((PROMPT, PROMPT * 2), prefixes, strict=False):  # their turns are free
             [[distribution]] = backend.score([ScoreRequest(ids)])

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from attrs import define, evolve, field
 
-from egcfg.errors import BackendError, PluginError
+from egcfg.errors import PluginError
 from egcfg.interfaces.backend import (
     FREE,
     Answer,
@@ -187,8 +187,9 @@ class Model:
             if not isinstance(answer.usage, Usage):
                 raise self._broken(f"{method} gave {type(answer.usage).__name__} as its usage")
             spent = answer.usage
-        except BackendError as error:
-            spent = error.usage or FREE
+        except BaseException as error:  # also of a call that is cancelled
+            if isinstance(usage := getattr(error, "usage", None), Usage):
+                spent = usage
             raise
         finally:
             if spent != FREE:  # else nobody had to be asked

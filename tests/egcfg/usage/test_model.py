@@ -362,6 +362,15 @@ def test_an_error_says_what_was_spent_on_it(run: Run) -> None:
     assert bare.usage == {}
 
 
+def test_a_call_that_is_cancelled_is_paid_for(run: Run) -> None:
+    error = asyncio.CancelledError()
+    error.usage = SPENT  # type: ignore[attr-defined]
+    model = asking(error)
+    with pytest.raises(asyncio.CancelledError):
+        run(model.score([ScoreRequest(IDS)], Stage.GUIDED))
+    assert model.usage[Stage.GUIDED].requests == 2
+
+
 def test_tasks_in_flight_at_once_are_booked_apart(run: Run) -> None:
     """Each pays for its own requests, in whatever order answers come."""
 
