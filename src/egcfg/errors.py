@@ -94,7 +94,8 @@ class BackendError(EgcfgError):
     """The model could not answer.
 
     Attributes:
-        usage: what was spent on it all the same, such as requests; None: nothing.
+        usage: what was spent on it all the same, such as requests; None: nothing. A backend may
+            set it on any exception that leaves it, cancellation included.
     """
 
     usage: Usage | None = None
