@@ -223,7 +223,8 @@ class Engine:
         """Close what was opened here; closing again does nothing."""
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.wait([self._opening])
+            # Its failure was told to whoever waited for it, if anybody still did.
+            await asyncio.gather(self._opening, return_exceptions=True)
         self._backend = self._sandbox = self._opening = None
         self._components.clear()
         await self._exits.aclose()
