@@ -141,11 +141,12 @@ async def _solved(
     tracer = OpenComponent(Kind.TRACER, create(Kind.TRACER, "minimal"), "tracer minimal")
     model = Model(OpenComponent(Kind.BACKEND, backend, "backend fireworks"), problem.task_id)
     feedback = Feedback(tracer, sandbox, model)
+    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
     settings = DecodingSettings(gamma=gamma, max_tokens=MAX_TOKENS)
     if variant.naive:
-        ids = await reference_decode(model, feedback, problem, prompt, settings)
+        ids = await reference_decode(model, feedback, rule, problem, prompt, settings)
     else:
-        async for step in decode(model, feedback, problem, prompt, settings):
+        async for step in decode(model, feedback, rule, problem, prompt, settings):
             if isinstance(step, Generation):
                 ids = step.ids
     return await model.decode(ids), sum(model.usage.values(), Usage())

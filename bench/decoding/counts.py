@@ -104,7 +104,7 @@ async def reference(
     naive.begin(await bench.model.encode(prompt.unconditional()))
     model = Model(OpenComponent(Kind.BACKEND, naive, "the naive loop"), problem.task_id)
     feedback = Feedback(bench.tracer, bench.sandbox, model)
-    return await bench.run(reference_decode(model, feedback, problem, prompt, settings))
+    return await bench.run(reference_decode(model, feedback, bench.rule, problem, prompt, settings))
 
 
 async def _check(bench: Workbench, options: Namespace, report: Report) -> None:

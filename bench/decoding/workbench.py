@@ -114,6 +114,7 @@ class Workbench:
         model: egcfg's own backend, asked for no task in particular.
         sandbox: where candidates run.
         tracer: watches them.
+        rule: the guidance rule.
         prompts: words the problems.
         problems: what is solved.
         settings: how.
@@ -122,6 +123,7 @@ class Workbench:
     model: Model
     sandbox: Sandbox
     tracer: OpenComponent
+    rule: OpenComponent
     prompts: PromptBuilder
     problems: tuple[Problem, ...]
     settings: DecodingSettings
@@ -157,6 +159,7 @@ class Workbench:
                     model=Model(component, "bench"),
                     sandbox=sandbox,
                     tracer=OpenComponent(Kind.TRACER, tracer, "the tracer"),
+                    rule=OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule"),
                     prompts=create(Kind.PROMPT, options.prompt),
                     problems=tuple(data.problems()[: options.tasks]),
                     settings=settings,
@@ -204,7 +207,7 @@ class Workbench:
         prompt = prompt or self.prompts.build(problem)
         model = Model(self.model.backend, problem.task_id)
         signals = feedback(self.tracer, self.sandbox, model)
-        running = decode(model, signals, problem, prompt, settings)
+        running = decode(model, signals, self.rule, problem, prompt, settings)
         return await self.run(_decoded(prompt, running), cold=cold)
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from egcfg.interfaces.backend import ScoreRequest as ScoreRequest
     from egcfg.interfaces.backend import Usage as Usage
     from egcfg.interfaces.dataset import Dataset as Dataset
+    from egcfg.interfaces.guidance import GuidanceRule as GuidanceRule
+    from egcfg.interfaces.guidance import Guided as Guided
     from egcfg.interfaces.problem import AssertTest as AssertTest
     from egcfg.interfaces.problem import CheckTest as CheckTest
     from egcfg.interfaces.problem import Problem as Problem
@@ -75,7 +77,9 @@ __all__ = [
     "EgcfgError",
     "Engine",
     "Generation",
+    "GuidanceRule",
     "GuidanceUnit",
+    "Guided",
     "Kind",
     "LineStep",
     "LogprobBackend",
@@ -123,6 +127,7 @@ _HOMES = {
         "SampleRequest SamplingParams ScoreRequest Usage"
     ),
     "interfaces.dataset": "Dataset",
+    "interfaces.guidance": "GuidanceRule Guided",
     "interfaces.problem": "AssertTest CheckTest Problem Program StdioTest TestCase",
     "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
     "interfaces.scorer": "Score Scorer TestResult TestStatus",

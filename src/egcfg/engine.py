@@ -23,6 +23,7 @@ from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import BackendError, CapabilityError, ConfigError, did_you_mean
 from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
+from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score
@@ -52,6 +53,7 @@ class Engine:
         config: which components, with which options; None: the defaults.
         backend: a backend to use instead of the configured one; opened and closed here as well.
         tracer: a tracer to use instead of the configured one.
+        guidance: a guidance rule to use instead of the configured one.
         prompt: a prompt builder to use where a call names none; None: the first configured one.
         sandbox: where programs run; None: one that is opened and closed here.
         meter: counts what is spent, and ends it at a budget's limit.
@@ -63,13 +65,19 @@ class Engine:
         *,
         backend: Backend | None = None,
         tracer: Tracer | None = None,
+        guidance: GuidanceRule | None = None,
         prompt: PromptBuilder | None = None,
         sandbox: Sandbox | None = None,
         meter: Meter | None = None,
     ) -> None:
         self.config = config or RunConfig()
         self.meter = meter or Meter()
-        self._given = {Kind.BACKEND: backend, Kind.TRACER: tracer, Kind.PROMPT: prompt}
+        self._given = {
+            Kind.BACKEND: backend,
+            Kind.TRACER: tracer,
+            Kind.GUIDANCE: guidance,
+            Kind.PROMPT: prompt,
+        }
         self._given_sandbox = sandbox
         self._components: dict[tuple[Kind, str], OpenComponent] = {}
         self._exits = AsyncExitStack()
@@ -144,6 +152,7 @@ class Engine:
         scorer.ask("check", problem, task=problem.task_id)
         worded = self.prompt(problem, prompt)
         tracer = self._component(Kind.TRACER, self.config.tracer)
+        rule = self._component(Kind.GUIDANCE, self.config.guidance)
         _check_guided(self._component(Kind.BACKEND, self.config.backend), settings)
         backend = await self._open()
         _check_open(backend.instance, worded, settings)
@@ -151,7 +160,7 @@ class Engine:
         started = datetime.now(UTC)
         model = Model(backend, problem.task_id, self.meter)
         feedback = Feedback(tracer, self._sandbox, model)
-        async with aclosing(decode(model, feedback, problem, worded, settings)) as steps:
+        async with aclosing(decode(model, feedback, rule, problem, worded, settings)) as steps:
             async for step in steps:
                 if isinstance(step, Generation):
                     generation = step
@@ -381,6 +390,7 @@ def solve_steps(
     engine: Engine | None = None,
     backend: Backend | str | None = None,
     tracer: Tracer | str | None = None,
+    guidance: GuidanceRule | str | None = None,
     prompt: PromptBuilder | str | None = None,
     sandbox: Sandbox | None = None,
     options: Options | None = None,
@@ -397,6 +407,7 @@ def solve_steps(
             the arguments below, closed at the end.
         backend: the model: a backend's name (``"hf"`` by default), or an instance.
         tracer: a tracer or its name (``"full"``).
+        guidance: a guidance rule or its name (``"cfg"``).
         prompt: a prompt builder or its name (``"chat"``).
         sandbox: where programs run; None opens one for this call.
         options: per kind of component, options for those given by name, such as
@@ -415,6 +426,7 @@ def solve_steps(
     given: dict[str, Any] = {
         "backend": backend,
         "tracer": tracer,
+        "guidance": guidance,
         "prompt": prompt,
         "sandbox": sandbox,
         "options": options,
@@ -442,6 +454,7 @@ def _new_engine(
     *,
     backend: Backend | str | None,
     tracer: Tracer | str | None,
+    guidance: GuidanceRule | str | None,
     prompt: PromptBuilder | str | None,
     sandbox: Sandbox | None,
     options: Options | None,
@@ -452,7 +465,13 @@ def _new_engine(
     Raises:
         ConfigError: there are options that nothing would read.
     """
-    given = {Kind.BACKEND: backend, Kind.TRACER: tracer, Kind.PROMPT: prompt, Kind.SCORER: None}
+    given = {
+        Kind.BACKEND: backend,
+        Kind.TRACER: tracer,
+        Kind.GUIDANCE: guidance,
+        Kind.PROMPT: prompt,
+        Kind.SCORER: None,
+    }
     values = []
     for name, of_kind in (options or {}).items():
         if name not in list(given):
@@ -477,6 +496,7 @@ def _new_engine(
         RunConfig(**names, options=tuple(values)),
         backend=None if isinstance(backend, str) else backend,
         tracer=None if isinstance(tracer, str) else tracer,
+        guidance=None if isinstance(guidance, str) else guidance,
         prompt=None if isinstance(prompt, str) else prompt,
         sandbox=sandbox,
         meter=None if budget is None else Meter(budget),

@@ -119,7 +119,9 @@ def test_the_tokens_are_those_of_the_reference_loop(
         with closing(Sandbox()) as sandbox:
             tracer = OpenComponent(Kind.TRACER, engine.tracer, "the tracer")
             feedback = Feedback(tracer, sandbox, model)
-            return await reference_decode(model, feedback, task, engine.prompt(task), settings)
+            rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
+            prompt = engine.prompt(task)
+            return await reference_decode(model, feedback, rule, task, prompt, settings)
 
     assert run(engine.solve(task, settings)).generation.ids == run(reference())
 

@@ -22,6 +22,7 @@ from egcfg.interfaces.solution import Generation
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
@@ -71,7 +72,8 @@ async def decoded(backend: LogprobBackend, gamma: float) -> Generation:
     model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
     feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
     settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
-    *_, last = [step async for step in decode(model, feedback, PROBLEM, PROMPT, settings)]
+    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "rule")
+    *_, last = [step async for step in decode(model, feedback, rule, PROBLEM, PROMPT, settings)]
     assert isinstance(last, Generation)
     return last
 

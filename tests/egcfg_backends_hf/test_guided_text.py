@@ -24,6 +24,7 @@ from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import Generation, Signal, SignalEntry
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox.service import Sandbox
 from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
@@ -111,16 +112,16 @@ def problem(number: int) -> tuple[Problem, Prompt]:
     return asked, prompt
 
 
-def model_of(backend: HFBackend, number: int) -> tuple[Model, Feedback]:
+def model_of(backend: HFBackend, number: int) -> tuple[Model, Feedback, OpenComponent]:
     model = Model(OpenComponent(Kind.BACKEND, backend, "the backend"), f"t/{number}")
     tracer = OpenComponent(Kind.TRACER, MinimalTracer(MinimalTracer.Options()), "the tracer")
-    return model, NumberedSignals(tracer, Sandbox(), model)
+    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
+    return model, NumberedSignals(tracer, Sandbox(), model), rule
 
 
 async def fast_decode(backend: HFBackend, number: int, settings: DecodingSettings) -> Generation:
-    model, feedback = model_of(backend, number)
     asked, prompt = problem(number)
-    async for step in decode(model, feedback, asked, prompt, settings):
+    async for step in decode(*model_of(backend, number), asked, prompt, settings):
         last = step
     assert isinstance(last, Generation)
     return last
@@ -152,8 +153,7 @@ def test_drafts_and_token_trees_give_the_naive_loops_tokens(
             settings = DecodingSettings(
                 gamma=gamma, seed=number, max_tokens=6, **SETTINGS[number % len(SETTINGS)]
             )
-            model, feedback = model_of(naive, number)
-            expected = await reference_decode(model, feedback, *problem(number), settings)
+            expected = await reference_decode(*model_of(naive, number), *problem(number), settings)
             found = await fast_decode(fast, number, settings)
             assert found.ids == expected, (number, settings)
             drafted += found.tokens_drafted

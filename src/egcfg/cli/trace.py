@@ -55,7 +55,7 @@ _WALL_SECONDS = 3  # real time for each second of processor time
         Group.PROBLEMS,
         Group.BUDGET,
         *("prompt", "gamma", "temperature", "candidates", "horizon", "signal_interval", "unit"),
-        *("partial", "top_p", "signal_tokens", "rule", "drafts"),
+        *("partial", "top_p", "signal_tokens", "guidance", "drafts"),
         *("guided_temperature", "reuse_candidates"),
         *("results_dir", "concurrency", "stop_when_solved"),
     )

@@ -16,7 +16,6 @@ from attrs import fields
 from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
-from egcfg.guidance import guidance_rule
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import Scorer
 from egcfg.plugins.component import OpenComponent
@@ -52,11 +51,15 @@ def check_names(config: RunConfig, given: Collection[Kind] = ()) -> None:
         given: kinds whose component is there already.
 
     Raises:
-        UnknownNameError: one is not, or there is no such guidance rule.
+        UnknownNameError: one is not.
         PluginError: the plugin that would bring it is broken.
     """
     known = registry()
-    named = [(Kind.BACKEND, config.backend), (Kind.TRACER, config.tracer)]
+    named = [
+        (Kind.BACKEND, config.backend),
+        (Kind.TRACER, config.tracer),
+        (Kind.GUIDANCE, config.guidance),
+    ]
     named += [(Kind.PROMPT, signal.prompt) for signal in signal_configs(config)]
     if config.scorer is not None:
         named.append((Kind.SCORER, config.scorer))
@@ -66,7 +69,6 @@ def check_names(config: RunConfig, given: Collection[Kind] = ()) -> None:
     for option in config.options:
         if option.component:
             known.get(option.kind, option.component)
-    guidance_rule(config.rule)
 
 
 def check_scorers(config: RunConfig, problems: Iterable[Problem]) -> None:

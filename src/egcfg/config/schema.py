@@ -238,7 +238,11 @@ class RunConfig:
         Group.GUIDANCE, "what is recorded while candidates run", "full", metavar="NAME"
     )
     gamma: tuple[float, ...] = _setting(
-        Group.GUIDANCE, "guidance strength; 0 is the unconditional model", (0.0, 1.0), "-g", "X"
+        Group.GUIDANCE,
+        "guidance strength; 0 is the unconditional model, below 0 leads away",
+        (0.0, 1.0),
+        "-g",
+        "X",
     )
     prompt: tuple[str, ...] = _setting(
         Group.GUIDANCE, "how problems are worded", ("chat",), "-p", "NAME"
@@ -278,7 +282,9 @@ class RunConfig:
     signal_tokens: int = _setting(
         Group.GUIDANCE, "token budget of a signal", _DECODING["signal_tokens"], metavar="N"
     )
-    rule: str = _setting(Group.GUIDANCE, "guidance rule", _DECODING["rule"], metavar="NAME")
+    guidance: str = _setting(
+        Group.GUIDANCE, "the rule that combines both distributions", "cfg", metavar="NAME"
+    )
     guided_temperature: float = _setting(
         Group.GUIDANCE,
         "sample guided tokens at this temperature; 0 takes the likeliest",

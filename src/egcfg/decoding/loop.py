@@ -21,7 +21,6 @@ from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError
-from egcfg.guidance import guidance_rule
 from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Problem
@@ -34,6 +33,7 @@ from egcfg.interfaces.solution import (
     Stage,
     TokenChoice,
 )
+from egcfg.plugins.component import OpenComponent
 from egcfg.usage.model import Model
 
 __all__ = ["decode"]
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 async def decode(
     model: Model,
     feedback: Feedback,
+    rule: OpenComponent,
     problem: Problem,
     prompt: Prompt,
     settings: DecodingSettings,
@@ -53,18 +54,18 @@ async def decode(
     Args:
         model: answers for this task.
         feedback: makes the signal.
+        rule: the guidance rule.
         problem: what is asked.
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
 
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
-        UnknownNameError: the settings name a guidance rule that does not exist.
         BackendError: the model did not answer.
         SandboxError: the sandbox failed twice on the same program.
         PluginError: a component answered wrongly.
     """
-    decoding = _Decoding(model, feedback, problem, prompt, settings)
+    decoding = _Decoding(model, feedback, rule, problem, prompt, settings)
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -119,6 +120,7 @@ class _Decoding:
         self,
         model: Model,
         feedback: Feedback,
+        rule: OpenComponent,
         problem: Problem,
         prompt: Prompt,
         settings: DecodingSettings,
@@ -128,7 +130,7 @@ class _Decoding:
         self.problem = problem
         self.prompt = prompt
         self.settings = settings
-        self.rule = guidance_rule(settings.rule)
+        self.rule = rule
         self.sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
         self.response = Response(model, problem, prompt)
         self.unconditional = Branch()
@@ -301,7 +303,11 @@ class _Decoding:
             branch.learn(draft, distributions)
 
     def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
-        return self.rule(unconditional, conditional, self.settings.gamma)
+        gamma, task_id = self.settings.gamma, self.problem.task_id
+        guided = self.rule.ask("mix", unconditional, conditional, gamma, task=task_id)
+        if not isinstance(guided, Guided):
+            raise self.rule.broken(f"mix gave {type(guided).__name__}, not Guided", task_id)
+        return guided
 
     async def _shrink_signal(self, error: ContextOverflowError) -> bool:
         """Halve the signal: the context turned out shorter than its backend could say.

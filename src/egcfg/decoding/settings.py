@@ -18,6 +18,10 @@ class GuidanceUnit(enum.StrEnum):
     PREFIX = "prefix"
 
 
+def _without_minus_zero(value: float) -> float:
+    return float(value) + 0.0
+
+
 def _finite(_: object, attribute: object, value: float) -> None:
     if not math.isfinite(value):
         raise ValueError(f"{getattr(attribute, 'name', 'value')} must be a finite number")
@@ -29,7 +33,7 @@ class DecodingSettings:
 
     Attributes:
         gamma: guidance strength: 0 the unconditional model, 1 the conditional one, above 1
-            amplified.
+            amplified; below 0 away from what the signal shows.
         temperature: of the sampled candidates (t).
         candidates: sampled per signal (s).
         horizon: further lines per candidate (d); None: to the end of the code.
@@ -41,7 +45,6 @@ class DecodingSettings:
         signal_tokens: token budget of the rendered signal: most of what a guided line costs is
             reading it.
         seed: of the sampled candidates.
-        rule: name of the guidance rule (`egcfg.guidance.RULES`).
         guided_temperature: of the guided choice itself: 0 takes the likeliest token, else one is
             sampled.
         reuse_candidates: whether candidates that the response follows live on, instead of all being
@@ -49,7 +52,7 @@ class DecodingSettings:
         drafts: whether candidates serve as drafts for the guided line; never changes the text.
     """
 
-    gamma: float = field(default=1.0, converter=float, validator=[_finite, validators.ge(0)])
+    gamma: float = field(default=1.0, converter=_without_minus_zero, validator=_finite)
     temperature: float = field(default=0.7, converter=float, validator=[_finite, validators.ge(0)])
     candidates: int = field(default=3, validator=validators.ge(1))
     horizon: int | None = field(default=2)
@@ -60,7 +63,6 @@ class DecodingSettings:
     max_tokens: int = field(default=512, validator=validators.ge(1))
     signal_tokens: int = field(default=600, validator=validators.ge(64))
     seed: int = 0
-    rule: str = "cfg"
     guided_temperature: float = field(
         default=0.0, converter=float, validator=[_finite, validators.ge(0)]
     )

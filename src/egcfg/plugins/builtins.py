@@ -1,4 +1,4 @@
-"""Registers the core's own prompt builders, scorers and data sets: data only."""
+"""Registers the core's own components: data only."""
 
 from __future__ import annotations
 
@@ -76,5 +76,41 @@ def egcfg_components() -> list[Component]:
             name="jsonl",
             target="egcfg.datasets.jsonl:JsonlDataset",
             summary="your own problems, one JSON object a line",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="cfg",
+            target="egcfg.guidance.cfg:ClassifierFreeGuidance",
+            summary="classifier-free guidance (the paper's)",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="agree",
+            target="egcfg.guidance.agree:GuideWhereBranchesDisagree",
+            summary="guidance only where the branches prefer different tokens",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="jsd",
+            target="egcfg.guidance.jsd:GuideByDivergence",
+            summary="guidance as strong as the branches differ",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="entropy",
+            target="egcfg.guidance.entropy:GuideWhereUnsure",
+            summary="guidance only where the unconditional model is unsure",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="bounded",
+            target="egcfg.guidance.bounded:GuideAmongPlausibleTokens",
+            summary="guidance among tokens that a branch takes for plausible",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="reversal",
+            target="egcfg.guidance.reversal:ChooseOneBranch",
+            summary="one branch or the other, by the margins of their preferences",
         ),
     ]

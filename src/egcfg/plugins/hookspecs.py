@@ -23,6 +23,7 @@ class Kind(enum.StrEnum):
     PROMPT = "prompt"
     SCORER = "scorer"
     DATASET = "dataset"
+    GUIDANCE = "guidance"
 
 
 @frozen(kw_only=True)

@@ -53,6 +53,7 @@ INTERFACES = {
     Kind.PROMPT: "egcfg.interfaces.prompt:PromptBuilder",
     Kind.SCORER: "egcfg.interfaces.scorer:Scorer",
     Kind.DATASET: "egcfg.interfaces.dataset:Dataset",
+    Kind.GUIDANCE: "egcfg.interfaces.guidance:GuidanceRule",
 }
 
 

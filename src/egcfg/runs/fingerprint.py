@@ -45,7 +45,12 @@ def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
         UsageError: an option is unknown or wrong, or its component cannot be imported.
         DataError: the data set's file, which may hold a prompt's examples, cannot be read.
     """
-    components = {Kind.BACKEND: config.backend, Kind.TRACER: config.tracer, Kind.PROMPT: prompt}
+    components = {
+        Kind.BACKEND: config.backend,
+        Kind.TRACER: config.tracer,
+        Kind.GUIDANCE: config.guidance,
+        Kind.PROMPT: prompt,
+    }
     if config.scorer is not None:
         components[Kind.SCORER] = config.scorer
     return {kind.value: _provenance(config, kind, name) for kind, name in components.items()}

@@ -38,7 +38,7 @@ __all__ = ["FileState", "Record", "ResultsFolder", "scan"]
 
 logger = logging.getLogger(__name__)
 
-RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>[0-9]+(?:\.[0-9]+)?)\.json")
+RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?)\.json")
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"

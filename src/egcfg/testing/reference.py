@@ -13,11 +13,11 @@ from egcfg.decoding.code import distinct_programs, extract_code, find_code
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
-from egcfg.guidance import guidance_rule
 from egcfg.interfaces.backend import Logprobs, ScoreRequest
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import SignalEntry, Stage
+from egcfg.plugins.component import OpenComponent
 from egcfg.usage.model import Model
 
 __all__ = ["reference_decode"]
@@ -26,6 +26,7 @@ __all__ = ["reference_decode"]
 async def reference_decode(
     model: Model,
     feedback: Feedback,
+    rule: OpenComponent,
     problem: Problem,
     prompt: Prompt,
     settings: DecodingSettings,
@@ -40,7 +41,6 @@ async def reference_decode(
         BackendError: the model did not answer.
         SandboxError: the sandbox failed twice on the same program.
     """
-    rule = guidance_rule(settings.rule)
     sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
     undrafted = evolve(settings, drafts=False)
     pool = CandidatePool(model, problem, prompt, undrafted, settings.max_tokens)
@@ -87,7 +87,8 @@ async def reference_decode(
         distribution = await _next(model, unconditional_prompt + ids)
         if guided and conditional_prompt is not None:
             conditional = await _next(model, conditional_prompt + ids)
-            distribution = rule(distribution, conditional, settings.gamma).distribution
+            guided_by = rule.ask("mix", distribution, conditional, settings.gamma)
+            distribution = guided_by.distribution
         token = sampler.choose(distribution, len(ids))
         if token in model.end_ids:
             break

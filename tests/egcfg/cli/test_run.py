@@ -92,7 +92,7 @@ def test_stopping_when_solved_skips_the_rest_of_a_task(egcfg: Callable[..., Any]
         (("--backend", "fireworks", "--model", "m"), "FIREWORKS_API_KEY"),
         (("--concurrency", "0"), "--concurrency: must be at least 1, not 0"),
         (("--gamma", "x"), "--gamma: 'x' is not a number"),
-        (("--rule", "nope"), "no guidance rule named 'nope'"),
+        (("--guidance", "nope"), "no guidance named 'nope'"),
         (("--prompt", "chta"), "no prompt named 'chta'; did you mean 'chat'"),
         (("--config", "none.toml"), "none.toml: cannot be read"),
         (("--session", "none.json"), "none.json"),

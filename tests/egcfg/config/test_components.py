@@ -115,8 +115,8 @@ def test_a_file_of_examples_given_by_hand_wins(mbpp_file: Path) -> None:
 
 def test_a_misspelt_guidance_rule_is_found_before_anything_is_opened() -> None:
     check_names(RunConfig())
-    with pytest.raises(UnknownNameError, match="no guidance rule named 'nope'"):
-        check_names(RunConfig(rule="nope"))
+    with pytest.raises(UnknownNameError, match="no guidance named 'nope'"):
+        check_names(RunConfig(guidance="nope"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from egcfg.decoding.branch import Branch, resolve
-from egcfg.guidance import classifier_free_guidance
+from egcfg.guidance.mixture import mix
 from egcfg.interfaces.backend import Logprobs, ScoreRequest
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.prompt import TextPrompt
@@ -127,7 +127,7 @@ def test_unresolved_tokens_of_all_known_positions_are_asked_for_together(run: Ru
                 model,
                 plain,
                 signalled,
-                lambda a, b: classifier_free_guidance(a, b, 1.5),
+                lambda a, b: mix(a, b, 1.5),
                 lambda mixed, offset: mixed.argmax(),  # noqa: ARG005 - a greedy choice
             )
             assert known is plain.resolved(())

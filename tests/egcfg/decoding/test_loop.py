@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from egcfg.decoding import loop
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
-from egcfg.errors import ContextOverflowError, UnknownNameError
+from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import FREE, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
@@ -25,6 +25,7 @@ from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Stage
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.reference import reference_decode
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
@@ -86,10 +87,13 @@ def backend(**options: object) -> ScriptedBackend:
     return ScriptedBackend(evolve(base, **options))
 
 
-def opened(scripted: ScriptedBackend, tracer: Tracer | None = None) -> tuple[Model, Feedback]:
+def opened(
+    scripted: ScriptedBackend, tracer: Tracer | None = None
+) -> tuple[Model, Feedback, OpenComponent]:
     model = Model(OpenComponent(Kind.BACKEND, scripted, "the backend"), PROBLEM.task_id)
     component = OpenComponent(Kind.TRACER, tracer or ProgramEcho(), "the tracer")
-    return model, Feedback(component, Sandbox(), model)
+    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
+    return model, Feedback(component, Sandbox(), model), rule
 
 
 def steps_of(
@@ -452,13 +456,6 @@ def test_the_solution_so_far_is_shown_on_request(decode: Decode) -> None:
     last = [step.signal for step in steps if step.signal][-1]
     assert last.entries[0].samples == 0
     assert "The code so far" in last.text
-
-
-def test_an_unknown_rule_is_refused_before_the_model_is_asked(decode: Decode) -> None:
-    model = backend()
-    with pytest.raises(UnknownNameError):
-        decode(model, rule="nonsense")
-    assert not model.scored
 
 
 def test_what_is_spent_is_booked_on_the_line_and_the_stage_that_spent_it(decode: Decode) -> None:

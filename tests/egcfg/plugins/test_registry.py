@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 import egcfg
@@ -27,7 +28,7 @@ from egcfg.errors import (
     UnknownNameError,
     UsageError,
 )
-from egcfg.interfaces.backend import LogprobBackend, TextBackend
+from egcfg.interfaces.backend import LogprobBackend, Logprobs, TextBackend
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.interfaces.solution import LineStep, Solution
@@ -412,6 +413,15 @@ def test_a_third_partys_scorer_judges_in_the_sandbox(run: Run) -> None:
 
     statuses = [result.status for result in run(judged()).results]
     assert statuses == [TestStatus.PASSED, TestStatus.ERROR]
+
+
+@pytest.mark.usefixtures("known")
+def test_a_third_partys_guidance_rule_decides_between_the_branches() -> None:
+    rule = create(Kind.GUIDANCE, "surer")
+    sure, unsure = Logprobs(np.log([0.9, 0.1])), Logprobs(np.log([0.4, 0.6]))
+
+    assert rule.mix(unsure, sure, 0.5).distribution is sure
+    assert rule.mix(sure, unsure, 0.5).distribution is sure
 
 
 # --- a kind of test that a plugin brings --------------------------------------------------------

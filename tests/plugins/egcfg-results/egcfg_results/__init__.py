@@ -1,4 +1,4 @@
-"""A good plugin: a tracer and a scorer. Importing it is cheap, the classes come when selected."""
+"""A good plugin: a tracer, a scorer and a guidance rule. Importing it is cheap, the classes come when selected."""
 
 from egcfg import Component, Kind, hookimpl
 
@@ -18,5 +18,11 @@ def egcfg_components():
             name="survives",
             target="egcfg_results.scorer:SurvivesScorer",
             summary="passes what runs without an exception",
+        ),
+        Component(
+            kind=Kind.GUIDANCE,
+            name="surer",
+            target="egcfg_results.guidance:SurerBranch",
+            summary="the branch whose likeliest token is likelier",
         ),
     ]
