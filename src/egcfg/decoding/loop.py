@@ -7,11 +7,13 @@ and awaits nothing but them. `decode` is the method; what it does in each stage 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
+from array_api_compat import array_namespace
 from attrs import evolve, frozen
 
 from egcfg.decoding.branch import Branch, resolve
@@ -307,6 +309,9 @@ class _Decoding:
         guided = self.rule.ask("mix", unconditional, conditional, gamma, task=task_id)
         if not isinstance(guided, Guided):
             raise self.rule.broken(f"mix gave {type(guided).__name__}, not Guided", task_id)
+        values = guided.distribution.values
+        if math.isnan(top := float(array_namespace(values).max(values))):
+            raise self.rule.broken(f"mix gave {top} as a log-probability", task_id)
         return guided
 
     async def _shrink_signal(self, error: ContextOverflowError) -> bool:

@@ -483,6 +483,9 @@ FAULTS = [
     ("tracer", "none", "trace gave NoneType for 1 requests, not one trace each"),
     ("tracer", "raises", "trace raised RuntimeError: out of ideas"),
     ("tracer", "few", "trace gave 0 for 1 requests, not one trace each"),
+    ("guidance", "none", "mix gave NoneType, not Guided"),
+    ("guidance", "raises", "mix raised RuntimeError: out of ideas"),
+    ("guidance", "nan", "mix gave nan as a log-probability"),
     ("prompt", "none", "build gave NoneType"),
     ("prompt", "raises", "build raised RuntimeError: out of ideas"),
     ("prompt", "text", "build gave str"),
@@ -500,7 +503,13 @@ DOUBLE = Problem(
 
 def _solve(gamma: float = 0.5, **options: dict[str, str]) -> Solution:
     return egcfg.solve(
-        DOUBLE, backend=WRONG, tracer=WRONG, prompt=WRONG, options=options, gamma=gamma
+        DOUBLE,
+        backend=WRONG,
+        tracer=WRONG,
+        guidance=WRONG,
+        prompt=WRONG,
+        options=options,
+        gamma=gamma,
     )
 
 
@@ -526,12 +535,12 @@ def test_the_same_components_without_a_fault_work() -> None:
     assert solution.generation.signals > 0
 
 
-@pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[3], FAULTS[6], FAULTS[7], FAULTS[8]])
+@pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[3], FAULTS[6], FAULTS[8], FAULTS[11]])
 def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
     installed: Path, tmp_path: Path, kind: str, fault: str, said: str
 ) -> None:
     command = ["solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5"]
-    for each in ("backend", "tracer", "prompt"):
+    for each in ("backend", "tracer", "guidance", "prompt"):
         command += [f"--{each}", WRONG]
     right = _egcfg(installed, *command, cwd=tmp_path)
     wrong = _egcfg(installed, *command, "-o", f"{kind}.fault={fault}", cwd=tmp_path)

@@ -5,6 +5,7 @@ from egcfg import Component, Kind, hookimpl
 CLASSES = {
     Kind.BACKEND: "backend:WrongBackend",
     Kind.TRACER: "others:WrongTracer",
+    Kind.GUIDANCE: "others:WrongGuidance",
     Kind.PROMPT: "others:WrongPrompt",
     Kind.SCORER: "others:WrongScorer",
 }

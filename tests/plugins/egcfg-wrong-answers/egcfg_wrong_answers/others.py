@@ -1,8 +1,20 @@
-"""A tracer, a prompt builder and a scorer that answer wrongly on request."""
+"""A tracer, a guidance rule, a prompt builder and a scorer that answer wrongly on request."""
 
 from attrs import frozen
 
-from egcfg import Prompt, PromptBuilder, Score, Scorer, TestResult, TestStatus, Trace, Tracer
+from egcfg import (
+    GuidanceRule,
+    Guided,
+    Logprobs,
+    Prompt,
+    PromptBuilder,
+    Score,
+    Scorer,
+    TestResult,
+    TestStatus,
+    Trace,
+    Tracer,
+)
 
 
 @frozen
@@ -10,7 +22,7 @@ class Options:
     """Options of each of them.
 
     Attributes:
-        fault: what is wrong with its answers: none, raises, few or text.
+        fault: what is wrong with its answers: none, raises, few, text or nan.
     """
 
     fault: str = ""
@@ -45,6 +57,16 @@ class WrongTracer(_Wrong, Tracer):
     def render(self, trace, max_chars):
         """Say nothing."""
         return ""
+
+
+class WrongGuidance(_Wrong, GuidanceRule):
+    """Guides nothing."""
+
+    def mix(self, unconditional, conditional, gamma):
+        """Return the unconditional distribution."""
+        if self.fault == "nan":
+            return Guided(Logprobs(unconditional.values * float("nan")))
+        return self.spoilt(Guided(unconditional))
 
 
 class WrongPrompt(_Wrong, PromptBuilder):
