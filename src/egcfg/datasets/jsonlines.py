@@ -68,6 +68,21 @@ class Record:
             raise self.error(field, "is empty; give each problem a name of its own")
         return name
 
+    def limit(self, field: str) -> float | None:
+        """Return a number above zero; None where the field is missing.
+
+        Raises:
+            DataError: it is none.
+        """
+        value = self.values.get(field)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise self.error(
+                field, f"must be a number above zero, not {value!r}; correct it or leave it out"
+            )
+        return float(value)
+
     def items(self, field: str) -> list[Any]:
         """Return a list, empty where the field is missing.
 

@@ -3,20 +3,32 @@
 * MBPP's: ``text`` (or ``prompt``) and ``test_list``;
 * HumanEval's: ``prompt``, ``entry_point`` and ``test`` (a ``check`` function);
 * our own: ``description`` and ``tests``, see `own_problem`.
+
+Records of each shape may limit what one run of a program takes: ``time_limit`` in seconds,
+``memory_limit`` in MiB (`Problem`).
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from egcfg.datasets.assertions import defined_names, fault_in_assert, infer_entry_point
 from egcfg.datasets.docstring_examples import docstring_asserts
 from egcfg.datasets.jsonlines import Record, read_records
-from egcfg.errors import did_you_mean
-from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest, TestCase, find_call
+from egcfg.errors import ConfigError, did_you_mean
+from egcfg.interfaces.problem import (
+    AssertTest,
+    CheckTest,
+    Comparison,
+    Problem,
+    StdioTest,
+    TestCase,
+    find_call,
+)
+from egcfg.plugins.options import make_options
 
 __all__ = [
     "humaneval_problem",
@@ -37,6 +49,10 @@ OWN_FIELDS = (
     "hidden_tests",
     "given_code",
     "setup_code",
+    "comparison",
+    "checker",
+    "time_limit",
+    "memory_limit",
 )
 
 
@@ -99,6 +115,7 @@ def mbpp_problem(record: Record) -> Problem:
         entry_point=_entry_point(record, "test_list", tests, setup_code),
         visible_tests=tests,
         setup_code=setup_code,
+        **_limits(record),
     )
 
 
@@ -128,6 +145,7 @@ def humaneval_problem(record: Record) -> Problem:
         hidden_tests=[CheckTest(check, entry_point)],
         given_code=given_code,
         scorer="check",
+        **_limits(record),
     )
 
 
@@ -137,7 +155,9 @@ def own_problem(record: Record) -> Problem:
     Fields: ``task_id``; ``description`` (or ``prompt``, or ``text``); ``tests`` and
     ``hidden_tests``, each a list of assert statements or of ``{"input": ..., "output": ...}``;
     optional ``entry_point`` (else the function that all asserts call), ``given_code`` and
-    ``setup_code``. Further fields are ignored unless they look like a slip of the pen.
+    ``setup_code``. For inputs and outputs also ``comparison``, an object with the attributes of
+    `Comparison`, or ``checker``, code as in `StdioTest`. Further fields are ignored unless they
+    look like a slip of the pen.
 
     Raises:
         DataError: the record cannot be used.
@@ -157,6 +177,8 @@ def own_problem(record: Record) -> Problem:
     if isinstance(tests[0], StdioTest):
         entry_point, scorer = record.text("entry_point", default="") or None, "stdio"
     else:
+        for key in filter(record.has, ("comparison", "checker")):
+            raise record.error(key, "is for tests of inputs and outputs; leave it out")
         asserts = [test for test in tests if isinstance(test, AssertTest)]
         entry_point = _entry_point(record, "tests", asserts, setup_code)
         scorer = "asserts"
@@ -169,7 +191,12 @@ def own_problem(record: Record) -> Problem:
         setup_code=setup_code,
         given_code=record.text("given_code", default=""),
         scorer=scorer,
+        **_limits(record),
     )
+
+
+def _limits(record: Record) -> dict[str, float | None]:
+    return {name: record.limit(name) for name in ("time_limit", "memory_limit")}
 
 
 def _tests(record: Record, field: str) -> list[TestCase]:
@@ -183,7 +210,33 @@ def _pair(record: Record, field: str, item: dict[str, Any]) -> StdioTest:
     if set(item) != {"input", "output"}:
         raise record.error(field, "must have the keys 'input' and 'output', and no others")
     pair = Record(record.source, record.line, {f"{field}.{key}": item[key] for key in item})
-    return StdioTest(stdin=pair.text(f"{field}.input"), stdout=pair.text(f"{field}.output"))
+    for name in pair.values:
+        pair.text(name)
+    # As they are: a program may see how the lines of its input end.
+    return StdioTest(item["input"], item["output"], _comparison(record), _checker(record))
+
+
+def _comparison(record: Record) -> Comparison | None:
+    if not record.has("comparison"):
+        return None
+    values = record.values["comparison"]
+    if not isinstance(values, Mapping):
+        raise record.error("comparison", 'must be an object, such as {"ignore_case": true}')
+    try:
+        return make_options(Comparison, values, "comparison")
+    except ConfigError as error:
+        raise record.error("comparison", f"{error}; correct it") from error
+
+
+def _checker(record: Record) -> str | None:
+    if not record.has("checker"):
+        return None
+    checker = record.text("checker")
+    if "check" not in _check_python(record, "checker", checker):
+        raise record.error(
+            "checker", "defines no function 'check'; add def check(input, output, expected)"
+        )
+    return checker
 
 
 def _asserts(record: Record, field: str) -> list[AssertTest]:

@@ -8,10 +8,9 @@ import pytest
 
 from egcfg.interfaces.problem import Problem, StdioTest
 from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
-from egcfg.scorers.judged import ScorerOptions
-from egcfg.scorers.stdio import StdioScorer
+from egcfg.scorers.stdio import StdioOptions, StdioScorer
 
-OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0)
+OPTIONS = StdioOptions(cpu_seconds=0.5, wall_seconds=2.0)
 DOUBLE = "n = int(input())\nprint(n * 2)\n"
 
 
