@@ -77,7 +77,8 @@ FORMS = {
     "escapes of bytes": Form("print('a')\nprint('\\\\xff')"),
     "utf-16": Form("import sys\nsys.stdout.buffer.write('a\\nb'.encode('utf-16'))"),
     "mixed layers": Form(
-        "import os, sys\nprint('a', flush=True)\nos.write(1, b'b\\n')\nsys.stdout.buffer.write(b'c\\n')"
+        "import os, sys\nprint('a', flush=True)\nos.write(1, b'b\\n')\n"
+        "sys.stdout.buffer.write(b'c\\n')"
     ),
     "lone surrogate": Form("print('a')\nprint('\\ud800')"),
     "numbers": Form("print(0.1 + 0.2)\nprint(1e16)\nprint(10 ** 20)"),
@@ -133,7 +134,8 @@ FORMS = {
         "import asyncio\nasync def f():\n    print('a')\n    print('b')\nasyncio.run(f())"
     ),
     "dataclass": Form(
-        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nprint(P(1))\nprint(P(2))"
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
+        "print(P(1))\nprint(P(2))"
     ),
     "future import": Form("from __future__ import annotations\nprint('a')\nprint('b')"),
     "name": Form("print(__name__)\nprint('b')"),
