@@ -22,7 +22,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.datasets.jsonlines import Record, read_records
+from egcfg.datasets.records import Record, read_records
 from egcfg.decoding.code import extract_code, parses
 from egcfg.errors import DataError, did_you_mean
 from egcfg.interfaces.problem import Problem
@@ -61,7 +61,11 @@ def read_samples(path: Path, problems: Iterable[Problem]) -> list[Sample]:
             no line has a field for a text.
     """
     tasks = {problem.task_id: problem for problem in problems}
-    records = read_records(path)
+    records = []
+    for record in read_records(path):
+        if isinstance(record, DataError):
+            raise record
+        records.append(record)
     samples = [_sample(record, tasks) for record in records]
     if not any(field in record.values for record in records for field in TEXT_FIELDS):
         raise _without_text(records[0])

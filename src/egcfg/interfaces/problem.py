@@ -107,17 +107,19 @@ class CheckTest(TestCase):
     Attributes:
         source: code that defines ``check``.
         entry_point: name of the function that ``check`` is called with.
+        label: tells it from the problem's other checks.
     """
 
     may_be_visible = False
 
     source: str
     entry_point: str
+    label: str = ""
 
     @property
     def name(self) -> str:
         """The key of this test in a result file."""
-        return f"check({self.entry_point})"
+        return f"{self.label} check({self.entry_point})".lstrip()
 
     def executions(self, program: Program) -> Sequence[TraceRequest]:  # noqa: ARG002 - see above
         """Return nothing: calls and expected values cannot be told apart."""

@@ -4,10 +4,10 @@ import gzip
 from pathlib import Path
 
 import pytest
+from egcfg.datasets.jsonlines import Record, read_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.errors import DataError
 
 

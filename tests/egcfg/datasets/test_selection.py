@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from egcfg.datasets.jsonl import JsonlDataset
+
 from egcfg.datasets.mbpp import MbppDataset
 from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.datasets.selection import dataset_label, open_dataset, select

@@ -1,21 +1,25 @@
-"""Reads JSON-lines files, plain or gzipped, and names file, line and field in every complaint."""
+"""Reads files of records, JSON lines or Parquet; every complaint names file, line and field."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
 from attrs import frozen
 
-from egcfg.errors import DataError, did_you_mean
+from egcfg.errors import DataError, MissingExtraError, did_you_mean
 
-__all__ = ["Record", "read_records"]
+__all__ = ["FILE_ENDINGS", "Record", "load_json", "read_records"]
 
+PARQUET = ".parquet"
+FILE_ENDINGS = (".jsonl", ".jsonl.gz", PARQUET)
 _GZIP_MAGIC = b"\x1f\x8b"
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @frozen
@@ -113,38 +117,85 @@ class Record:
         return value.replace("\r\n", "\n")
 
 
-def read_records(path: Path) -> list[Record]:
-    """Return the objects of a JSON-lines file; blank lines are skipped.
+def read_records(path: Path) -> list[Record | DataError]:
+    """Return the objects of a file, plain or gzipped JSON lines or Parquet; blank lines are skipped.
+
+    What is wrong with a line that holds no object is returned in its place.
 
     Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
+        DataError: the file cannot be read, or is empty.
+        MissingExtraError: it is a Parquet file, and the package that reads these is not installed.
     """
+    if path.name.endswith(PARQUET):
+        return [Record(str(path), number, row) for number, row in enumerate(_rows(path), start=1)]
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"cannot read {path}: {reason}; check the path and the file") from error
-    records = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: no JSON ({error.msg}); write one JSON object per line"
-            ) from error
-        if not isinstance(value, dict):
-            raise DataError(
-                f"{path}, line {number}: {_kind(value)} instead of an object; "
-                "write one JSON object per line"
-            )
-        records.append(Record(str(path), number, value))
+        raise _unreadable(path, error) from error
+    if data.startswith(_LFS_POINTER):
+        raise DataError(
+            f"{path} is a pointer of Git LFS, not the file; run `git lfs pull` where it comes from"
+        )
+    lines = enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1)
+    records = [_record(path, number, line) for number, line in lines if line.strip()]
     if not records:
         raise DataError(f"{path} holds no problem; write one JSON object per line")
     return records
+
+
+def load_json(text: str | bytes) -> Any:
+    """Return what JSON text says, Python's way: with NaN, Infinity and numbers of any length.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a number longer than Python turns into an int
+        return json.loads(text, parse_int=_whole_number)
+
+
+def _record(path: Path, number: int, line: bytes) -> Record | DataError:
+    try:
+        value = load_json(line)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or str(error)
+        return DataError(
+            f"{path}, line {number}: no JSON ({reason}); write one JSON object per line"
+        )
+    if not isinstance(value, dict):
+        return DataError(
+            f"{path}, line {number}: {_kind(value)} instead of an object; "
+            "write one JSON object per line"
+        )
+    return Record(str(path), number, value)
+
+
+def _whole_number(digits: str) -> int:
+    return int(digits) if len(digits) < 4000 else int(Decimal(digits))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"to read {path.name}, run: pip install 'egcfg[datasets]'; or give a .jsonl file"
+        ) from error
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise _unreadable(path, error) from error
+    return rows
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError(f"cannot read {path}: {reason}; check the path and the file")
 
 
 def _kind(value: object) -> str:
