@@ -325,7 +325,7 @@ def find_call(source: str, function: str) -> str | None:
 def uses_when_run(source: str, function: str) -> bool:
     """Return whether `source`, run as a whole program, names `function` where it may be called.
 
-    That is at its top level, or in a function or class that the top level names, or that one of
+    That is at its top level, or in a function or method that the top level names, or that one of
     those names. False where `source` is not Python.
     """
     reached: set[str] = set()
@@ -337,10 +337,11 @@ def uses_when_run(source: str, function: str) -> bool:
     while todo:
         node = todo.pop()
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 todo += node.decorator_list
-                unreached.setdefault(node.name, []).extend(node.body)
-                names = [node.name] if node.name in reached else []
+                unreached.setdefault(name, []).extend(node.body)
+                # Python itself calls special methods, such as __init__.
+                names = [name] if name in reached or name.startswith("__") else []
             case ast.Name(id=name, ctx=ast.Load()):
                 if name == function:
                     return True

@@ -8,7 +8,13 @@ import pytest
 
 from egcfg.datasets.shapes import read_problems
 from egcfg.errors import DataError
-from egcfg.interfaces.problem import AssertTest, CheckTest, StdioTest
+from egcfg.interfaces.problem import (
+    AssertTest,
+    CheckTest,
+    Comparison,
+    IgnoredWhitespace,
+    StdioTest,
+)
 
 Write = Callable[..., Path]
 
@@ -144,3 +150,63 @@ def test_a_fault_in_a_published_shape_is_named(
 def test_two_problems_with_one_task_id_are_refused(write: Write) -> None:
     with pytest.raises(DataError, match="line 3, field 'task_id': '11' is taken by line 1"):
         read_problems(write(MBPP, OWN, OWN | {"task_id": "11"}))
+
+
+def test_inputs_and_outputs_are_kept_as_they_are(write: Write) -> None:
+    (problem,) = read_problems(write(STDIO | {"tests": [{"input": "a\r\nb", "output": "c\r\n"}]}))
+    assert problem.visible_tests == (StdioTest("a\r\nb", "c\r\n"),)
+
+
+def test_a_record_says_when_an_output_counts(write: Write) -> None:
+    rule = {"absolute_tolerance": 1e-6, "ignore_case": True, "ignore_whitespace": "inline"}
+    (problem,) = read_problems(write(STDIO | {"comparison": rule}))
+    (test,) = problem.visible_tests
+    assert isinstance(test, StdioTest)
+    assert test.comparison == Comparison(
+        absolute_tolerance=1e-6, ignore_case=True, ignore_whitespace=IgnoredWhitespace.INLINE
+    )
+    checker = "def check(input, output, expected):\n    return True\n"
+    (problem,) = read_problems(write(STDIO | {"checker": checker, "hidden_tests": STDIO["tests"]}))
+    assert {test.checker for test in problem.scoring_tests if isinstance(test, StdioTest)} == {
+        checker
+    }
+
+
+@pytest.mark.parametrize("shape", [OWN, MBPP, HUMANEVAL, STDIO])
+def test_a_record_of_any_shape_may_limit_time_and_memory(
+    write: Write, shape: dict[str, Any]
+) -> None:
+    (limited,) = read_problems(write(shape | {"time_limit": 2, "memory_limit": 256.5}))
+    assert (limited.time_limit, limited.memory_limit) == (2.0, 256.5)
+    (usual,) = read_problems(write(shape | {"time_limit": None}))
+    assert (usual.time_limit, usual.memory_limit) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (OWN | {"time_limit": 0}, "field 'time_limit': must be a number above zero, not 0; "),
+        (
+            MBPP | {"time_limit": "2 s"},
+            "field 'time_limit': must be a number above zero, not '2 s'",
+        ),
+        (HUMANEVAL | {"memory_limit": True}, "field 'memory_limit': must be a number above zero"),
+        (STDIO | {"memory_limit": [1]}, "field 'memory_limit': must be a number above zero"),
+        (STDIO | {"comparison": "exact"}, "field 'comparison': must be an object, such as"),
+        (STDIO | {"comparison": {"ignore_cases": 1}}, "has no option 'ignore_cases'; did you mean"),
+        (STDIO | {"comparison": {"ignore_whitespace": "some"}}, "'some' is not possible"),
+        (STDIO | {"comparison": {"relative_tolerance": -1}}, "must be >= 0"),
+        (STDIO | {"checker": "x = 1"}, "field 'checker': defines no function 'check'; add"),
+        (STDIO | {"checker": "def check("}, "field 'checker': is no Python"),
+        (STDIO | {"checkers": ""}, "field 'checkers': is not known; did you mean 'checker'"),
+        (OWN | {"checker": "x"}, "field 'checker': is for tests of inputs and outputs; leave it"),
+        (OWN | {"comparison": {}}, "field 'comparison': is for tests of inputs and outputs; leave"),
+    ],
+)
+def test_a_limit_or_a_rule_that_is_none_is_named(
+    write: Write, record: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        read_problems(write(record))
+    assert complaint in str(error.value)
+    assert "line 1, field" in str(error.value)
