@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen, validators
 
-from egcfg.datasets.records import read_records
+from egcfg.datasets.records import Record, read_records
 from egcfg.datasets.shapes.table import problems_from_records
 from egcfg.errors import DataError, MissingExtraError
 from egcfg.interfaces.dataset import Dataset
@@ -40,6 +40,10 @@ class HumanEvalDataset(Dataset):
         """Return the tasks in published order."""
         options = self.options
         records = read_records(options.path or _installed_file())
+        for record in records:
+            if isinstance(record, Record):
+                for name in ("prompt", "entry_point"):
+                    record.text(name)  # complains unless it is of a shape like HumanEval's
         return problems_from_records(records, strict=options.strict, visible=options.visible)
 
 

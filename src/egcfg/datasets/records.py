@@ -118,7 +118,7 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record | DataError]:
-    """Return the objects of a file, plain or gzipped JSON lines or Parquet; blank lines are skipped.
+    """Return the objects of a file: JSON lines, plain or gzipped, or Parquet. Skips blank lines.
 
     What is wrong with a line that holds no object is returned in its place.
 

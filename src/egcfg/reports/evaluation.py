@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import attrs
 import orjson
 from attrs import frozen
 
 from egcfg.evaluation.judging import JudgedSample
 from egcfg.interfaces.scorer import TestStatus
+from egcfg.reports.aggregate import TestCounts
 from egcfg.reports.pass_at_k import mean_pass_at_k
 from egcfg.sandbox import Level, SandboxReport
 
@@ -29,6 +31,7 @@ class Evaluation:
         samples: how many there are.
         extracted: samples whose program was found in a response (`Sample.extracted`).
         empty: samples without a text (`Sample.empty`).
+        tests: how many of a task's tests are visible to a decoder, and how many decide.
         isolation: the layers under which programs ran; where samples differ, the weakest.
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
@@ -41,6 +44,7 @@ class Evaluation:
     samples: int
     extracted: int
     empty: int
+    tests: TestCounts
     isolation: SandboxReport
     statuses: Mapping[TestStatus, int]
     pass_at_k: Mapping[int, float]
@@ -71,6 +75,12 @@ def evaluate(
         samples=len(judged),
         extracted=sum(one.sample.extracted for one in judged),
         empty=sum(one.sample.empty for one in judged),
+        tests=TestCounts.of(
+            ([t.name for t in problem.visible_tests], [t.name for t in problem.scoring_tests])
+            for problem in {
+                one.sample.problem.task_id: one.sample.problem for one in judged
+            }.values()
+        ),
         isolation=max((one.isolation for one in judged), key=_weakness),
         statuses={status: statuses[status] for status in TestStatus},
         pass_at_k={k: mean_pass_at_k(counts, k) for k in wanted if k <= fewest},
@@ -84,6 +94,7 @@ def as_text(evaluation: Evaluation) -> str:
     lines = [
         f"{evaluation.dataset}: {samples} sample{_s(samples)}, "
         f"{evaluation.tasks} of {evaluation.dataset_tasks} tasks",
+        evaluation.tests.words("visible"),
         f"isolation: {_isolation_text(evaluation.isolation)}",
         "",
         f"{'':<14}{'samples':>7}{'share':>10}",
@@ -108,6 +119,7 @@ def as_json(evaluation: Evaluation) -> bytes:
         "samples": evaluation.samples,
         "extracted": evaluation.extracted,
         "empty": evaluation.empty,
+        "tests": attrs.asdict(evaluation.tests),
         "isolation": evaluation.isolation.as_json(),
         "statuses": {status.value: number for status, number in evaluation.statuses.items()},
         "pass_at_k": {str(k): chance for k, chance in evaluation.pass_at_k.items()},

@@ -65,7 +65,8 @@ def is_close(found: Any, wanted: Any, tolerance: float) -> bool:
     if not all(isinstance(item, int | float | complex) for item in (found, wanted)):
         return False
     try:
-        return bool(abs(found - wanted) <= tolerance + RELATIVE_TOLERANCE * abs(wanted))
+        distance = abs(found - wanted)
+        return distance < math.inf and distance <= tolerance + RELATIVE_TOLERANCE * abs(wanted)
     except OverflowError:  # of whole numbers beyond floats
         return False
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
+from egcfg.datasets.assertions import defined_names
 from egcfg.datasets.docstring_examples import completed, docstring_asserts, docstring_of
 from egcfg.datasets.records import Record
 from egcfg.datasets.shapes.parts import asserts_of, limits_of, names_of
@@ -86,6 +87,10 @@ def stub_problem(
         raise record.error(
             "prompt", f"is not the beginning of a Python program: {error}; correct it"
         ) from error
+    if entry_point not in defined_names(code) and _ends_in_definition(code):
+        raise record.error(
+            "entry_point", f"no function {entry_point!r} in 'prompt'; name the one to complete"
+        )
     examples = [AssertTest(test) for test in docstring_asserts(given_code, entry_point)]
     return Problem(
         task_id=record.name("task_id"),
@@ -126,6 +131,14 @@ def _check(record: Record) -> CheckTest:
     for node in calls:
         lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return CheckTest("\n".join(lines) + "\n" if calls else source, record.text("entry_point"))
+
+
+def _ends_in_definition(code: str) -> bool:
+    """Whether code ends in a function or class: that is the one to complete."""
+    body = _parse(code).body
+    return bool(body) and isinstance(
+        body[-1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    )
 
 
 def _is_comparison(source: str) -> bool:

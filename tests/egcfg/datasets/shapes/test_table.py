@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from egcfg.datasets.shapes import read_problems
+from egcfg.datasets.records import Record
+from egcfg.datasets.shapes.table import SHAPES, problem_from_record, read_problems
 from egcfg.errors import DataError
 from egcfg.interfaces.problem import (
     AssertTest,
@@ -123,7 +124,7 @@ def test_a_fault_in_our_own_shape_names_file_line_and_field(
 ) -> None:
     path = write(OWN | {"task_id": "good"}, OWN | change)
     with pytest.raises(DataError, match=complaint) as caught:
-        read_problems(path)
+        read_problems(path, strict=True)
     assert str(caught.value).startswith(f"{path}, line 2, ")
 
 
@@ -135,7 +136,7 @@ def test_a_fault_in_our_own_shape_names_file_line_and_field(
         (MBPP | {"test_setup_code": "x ="}, "'test_setup_code': is no Python"),
         (MBPP | {"text": None}, "'text': is missing"),
         (HUMANEVAL | {"entry_point": "g"}, "'entry_point': no function 'g' in 'prompt'"),
-        (HUMANEVAL | {"prompt": "def f(x):"}, "'prompt': is no Python"),
+        (HUMANEVAL | {"prompt": "def f(x)) -> 3"}, "'prompt': is not the beginning of a Python"),
         (HUMANEVAL | {"test": "assert f(1)"}, "'test': defines no function 'check'"),
         (HUMANEVAL | {"test": 3}, "'test': must be text"),
     ],
@@ -210,3 +211,127 @@ def test_a_limit_or_a_rule_that_is_none_is_named(
         read_problems(write(record))
     assert complaint in str(error.value)
     assert "line 1, field" in str(error.value)
+
+
+# --- derived data sets --------------------------------------------------------------------------
+
+
+def test_humaneval_et_scores_by_its_own_asserts(write: Write) -> None:
+    record = HUMANEVAL | {"test_case_list": ["assert f(5) == 10", "assert f(6) == 12"]}
+    (problem,) = read_problems(write(record))
+    assert problem.visible_tests == (AssertTest("assert f(2) == 4"),)
+    assert [test.name for test in problem.hidden_tests] == record["test_case_list"]
+    assert problem.scorer == "asserts"
+
+
+def test_given_tests_are_visible_and_the_check_is_not_called_twice(write: Write) -> None:
+    record = HUMANEVAL | {
+        "prompt": "def f(xs: List[int]) -> Optional[int]:\n    pass\n",
+        "given_tests": ["assert f([1]) == 1", "f([2]) == 2"],
+        "test": "def check(candidate):\n    assert candidate([3]) == 3\ncheck(f)\n",
+    }
+    (problem,) = read_problems(write(record))
+    assert [t.name for t in problem.visible_tests] == ["assert f([1]) == 1", "assert f([2]) == 2"]
+    (check,) = problem.hidden_tests
+    assert isinstance(check, CheckTest)
+    assert check.source.splitlines()[-1] == ""
+    assert problem.setup_code == "from typing import List, Optional"
+
+
+def test_pairs_of_a_call_and_its_value_are_visible(write: Write) -> None:
+    (problem,) = read_problems(write(HUMANEVAL | {"test_list": [["f(9)", "18"]]}))
+    assert problem.visible_tests == (AssertTest("assert f(9) == 18"),)
+
+
+def test_mbpp_et_shows_the_tests_of_mbpp_and_scores_by_all(write: Write) -> None:
+    record = MBPP | {"test_case_list": ["assert f(0) == 0", "assert f(9) == 18"]}
+    (problem,) = read_problems(write(record))
+    assert len(problem.visible_tests) == 2
+    assert [test.name for test in problem.hidden_tests] == [
+        *(test.name for test in problem.visible_tests),
+        "assert f(9) == 18",
+    ]
+
+
+def test_mbpp_plus_scores_by_its_script(write: Write) -> None:
+    record = MBPP | {"test": "for x in range(9):\n    assert f(x) == 2 * x\n"}
+    (problem,) = read_problems(write(record))
+    (check,) = problem.hidden_tests
+    assert isinstance(check, CheckTest)
+    assert check.name == "plus check(f)"
+    space: dict[str, Any] = {}
+    exec(check.source, space)
+    space["check"](lambda x: 2 * x)
+    with pytest.raises(AssertionError):
+        space["check"](lambda x: 4 if x == 2 else 0)
+
+
+@pytest.mark.parametrize("visible", [0, 1, 2])
+def test_the_first_asserts_are_visible_and_all_score(write: Write, visible: int) -> None:
+    (problem,) = read_problems(write(MBPP), visible=visible)
+    assert len(problem.visible_tests) == visible
+    assert len(problem.scoring_tests) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "description"),
+    [
+        ("# Add one\ndef f(n):\n    # your code\n", "# Add one\ndef f(n):\n    # your code\n"),
+        ("def f(n):\n", "def f(n):\n"),
+        ('def f(n):\n    """Add one."""\n', "Add one."),
+        ('def f(n):\n    """Add one.\n', "Add one."),
+        ('"""Add one."""\nimport math\n', "Add one."),
+        ("class f:\n    '''Adds.'''\n    def g(self):\n        ", "Adds."),
+        ("async def f(n):\n    '''Add one.'''\n", "Add one."),
+        ("x = 1\nif x:\n    def f(n):\n        '''Add one.'''\n", "Add one."),
+    ],
+)
+def test_given_code_may_be_any_beginning_of_a_program(
+    write: Write, prompt: str, description: str
+) -> None:
+    (problem,) = read_problems(write(HUMANEVAL | {"prompt": prompt}))
+    assert problem.given_code == prompt
+    assert problem.description.strip() == description.strip()
+
+
+# --- what is left out is told -------------------------------------------------------------------
+
+
+def test_a_record_that_cannot_be_used_is_named_and_left_out(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(OWN, MBPP | {"test_list": ["assert f("]}, HUMANEVAL)
+    assert [problem.task_id for problem in read_problems(path)] == ["double", "HumanEval/0"]
+    assert "line 2, field 'test_list[0]': syntax error" in caplog.text
+    assert "1 of 3 records left out; --strict-data refuses such a file" in caplog.text
+    with pytest.raises(DataError, match="line 2"):
+        read_problems(path, strict=True)
+
+
+def test_a_line_that_is_no_json_is_left_out_as_well(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(OWN)
+    path.write_bytes(path.read_bytes() + b"{broken\n")
+    assert len(read_problems(path)) == 1
+    assert "line 2: no JSON" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["extra_tests", "test_inputs", "plus_input", "assertion"])
+def test_a_field_of_tests_without_a_place_is_refused(write: Write, field: str) -> None:
+    with pytest.raises(DataError, match=f"field '{field}': seems to hold tests"):
+        read_problems(write(MBPP | {field: ["assert f(8) == 16"]}))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.refused], ids=str)
+def test_a_shape_that_cannot_be_judged_is_told_by_name(shape: Any) -> None:
+    record = Record("a.jsonl", 1, dict.fromkeys(shape.told_by, "x"))
+    with pytest.raises(DataError, match=f"this is {shape.name}, which egcfg cannot judge"):
+        problem_from_record(record)
+
+
+def test_an_unknown_shape_is_told_with_its_fields_and_the_known_ones() -> None:
+    record = Record("a.jsonl", 1, {"id": 1, "body": "x"})
+    with pytest.raises(DataError, match=r"no known shape \(its fields: id, body\).*MBPP") as caught:
+        problem_from_record(record)
+    assert "did you mean" not in str(caught.value)
