@@ -65,6 +65,7 @@ def evaluate(
     samples = Counter(one.sample.problem.task_id for one in judged)
     correct = Counter(one.sample.problem.task_id for one in judged if one.score.passed)
     statuses = Counter(one.status for one in judged)
+    problems = {one.sample.problem.task_id: one.sample.problem for one in judged}
     fewest = min(samples.values())
     wanted = sorted(set(ks)) or [k for k in USUAL_KS if k <= fewest]
     counts = [(number, correct[task]) for task, number in samples.items()]
@@ -77,9 +78,7 @@ def evaluate(
         empty=sum(one.sample.empty for one in judged),
         tests=TestCounts.of(
             ([t.name for t in problem.visible_tests], [t.name for t in problem.scoring_tests])
-            for problem in {
-                one.sample.problem.task_id: one.sample.problem for one in judged
-            }.values()
+            for problem in problems.values()
         ),
         isolation=max((one.isolation for one in judged), key=_weakness),
         statuses={status: statuses[status] for status in TestStatus},

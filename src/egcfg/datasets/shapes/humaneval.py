@@ -135,10 +135,10 @@ def _check(record: Record) -> CheckTest:
 
 def _ends_in_definition(code: str) -> bool:
     """Whether code ends in a function or class: that is the one to complete."""
-    body = _parse(code).body
-    return bool(body) and isinstance(
-        body[-1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    )
+    match _parse(code).body:
+        case [*_, ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef()]:
+            return True
+    return False
 
 
 def _is_comparison(source: str) -> bool:
