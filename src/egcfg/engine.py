@@ -176,6 +176,7 @@ class Engine:
             settings=settings,
             generation=generation,
             score=score,
+            tests_seen=tuple(test.name for test in problem.visible_tests),
             isolation=(await self._sandbox.report()).layers,
             started=started,
             ended=datetime.now(UTC),

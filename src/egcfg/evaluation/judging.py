@@ -9,11 +9,14 @@ from attrs import frozen
 
 from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
-from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.plugins.component import OpenComponent
-from egcfg.sandbox import Sandbox
+from egcfg.sandbox import Execution, Outcome, Sandbox, SandboxReport
 
 __all__ = ["JudgedSample", "judge_samples"]
+
+FAILURES_IN_A_ROW = 10
+"""Samples on which the sandbox failed, one after the other, until a known program has to run."""
 
 
 @frozen(kw_only=True)
@@ -23,49 +26,66 @@ class JudgedSample:
     Attributes:
         sample: what was judged.
         score: the verdicts of its tests.
+        isolation: the layers under which its program ran.
     """
 
     sample: Sample
     score: Score
+    isolation: SandboxReport
 
     @property
     def status(self) -> TestStatus:
-        """Passed if every test passed, else the status of the first test that did not."""
+        """Passed if every test passed, else the status of the first test that did not.
+
+        A test on which the sandbox failed comes before all others: the sample was not judged.
+        """
         if self.score.passed:
             return TestStatus.PASSED
-        return next(
-            (r.status for r in self.score.results if r.status is not TestStatus.PASSED),
-            TestStatus.ERROR,
-        )
+        statuses = [r.status for r in self.score.results if r.status is not TestStatus.PASSED]
+        if TestStatus.SANDBOX_ERROR in statuses:
+            return TestStatus.SANDBOX_ERROR
+        return statuses[0] if statuses else TestStatus.ERROR
 
 
 async def judge_samples(
     samples: Sequence[Sample],
     scorers: Mapping[str, OpenComponent],
     sandbox: Sandbox,
-    judged: Callable[[], object] = lambda: None,
+    judged: Callable[[JudgedSample], object] = lambda _: None,
 ) -> list[JudgedSample]:
     """Return the verdict of every sample, in their order.
+
+    Samples on which the sandbox fails are `TestStatus.SANDBOX_ERROR`, and the others are judged all
+    the same, as long as the sandbox gets a known program done.
 
     Args:
         samples: what to judge.
         scorers: by the name that a problem gives as its `scorer`.
         sandbox: runs the programs, as many at once as it has workers.
-        judged: called after each sample.
+        judged: called with each verdict as soon as it is there.
 
     Raises:
-        SandboxError: the sandbox failed; samples that were not begun are left.
+        SandboxError: the sandbox works for no program; samples that were not begun are left.
         UsageError: a test of the data set is broken, or not one of its scorer's kind.
         PluginError: a scorer answers wrongly.
+        EgcfgError: whatever `judged` raises of these.
     """
+    isolation = await sandbox.report()
     verdicts: dict[int, JudgedSample] = {}
     waiting = iter(enumerate(samples))
+    failures = 0
 
     async def work() -> None:
+        nonlocal failures
         for number, sample in waiting:
             score = await _judge(sample, scorers[sample.problem.scorer], sandbox)
-            verdicts[number] = JudgedSample(sample=sample, score=score)
-            judged()
+            verdicts[number] = JudgedSample(sample=sample, score=score, isolation=isolation)
+            judged(verdicts[number])
+            failed = verdicts[number].status is TestStatus.SANDBOX_ERROR
+            failures = failures + 1 if failed else 0
+            if failures >= FAILURES_IN_A_ROW:
+                await _see_that_it_works(sandbox)
+                failures = 0
 
     workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
     try:
@@ -79,14 +99,36 @@ async def judge_samples(
 
 
 async def _judge(sample: Sample, scorer: OpenComponent, sandbox: Sandbox) -> Score:
-    task = sample.problem.task_id
-    score = await scorer.call("score", sample.problem, sample.program, sandbox, task=task)
+    problem = sample.problem
+    task = problem.task_id
+    try:
+        score = await scorer.call("score", problem, sample.program, sandbox, task=task)
+    except SandboxError as error:
+        return Score(
+            results=[
+                TestResult(
+                    name=test.name,
+                    status=TestStatus.SANDBOX_ERROR,
+                    seconds=0.0,
+                    error=" ".join(str(error).split()),
+                )
+                for test in problem.scoring_tests
+            ]
+        )
     if not isinstance(score, Score):
         raise scorer.broken(f"score gave {type(score).__name__}", task)
-    for test in score.results:
-        if test.status is TestStatus.SANDBOX_ERROR:
-            raise SandboxError(
-                f"task {task}: the sandbox failed: {test.error or 'no cause given'}"
-                "; run `egcfg doctor`"
-            )
     return score
+
+
+async def _see_that_it_works(sandbox: Sandbox) -> None:
+    """Run a known program.
+
+    Raises:
+        SandboxError: it does not get done.
+    """
+    [result] = await sandbox.run([Execution(source="")])
+    if result.outcome is not Outcome.OK:
+        raise SandboxError(
+            f"the sandbox failed on {FAILURES_IN_A_ROW} samples in a row, and does not get a known "
+            f"program done: {result.outcome} {result.detail}; run `egcfg doctor`"
+        )

@@ -179,6 +179,7 @@ class Solution:
         settings: what it was decoded with.
         generation: the text, the code and what they cost.
         score: the verdict.
+        tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: the sandbox's layers under which programs ran: "active", or why not.
         started: when decoding started (UTC).
         ended: when scoring ended (UTC).
@@ -188,6 +189,7 @@ class Solution:
     settings: DecodingSettings
     generation: Generation
     score: Score
+    tests_seen: tuple[str, ...]
     isolation: Mapping[str, str]
     started: datetime
     ended: datetime

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -84,6 +84,59 @@ class Cost:
 
 
 @frozen(kw_only=True)
+class TestCounts:
+    """How many tests a task has, from the task with the fewest to the one with the most.
+
+    Attributes:
+        seen: tests that the decoder saw.
+        scored: tests that decided.
+        both: tests that were seen and decided.
+        unknown: tasks of which nobody wrote down what was seen.
+    """
+
+    __test__ = False  # not a pytest class
+
+    seen: tuple[int, int] = (0, 0)
+    scored: tuple[int, int] = (0, 0)
+    both: tuple[int, int] = (0, 0)
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, tasks: Iterable[tuple[Collection[str] | None, Collection[str]]]) -> TestCounts:
+        """Return the counts of tasks, given the names of what was seen (if known) and scored."""
+        known, unknown = [], 0
+        for seen, scored in tasks:
+            if seen is None:
+                unknown += 1
+            else:
+                known.append((len(set(seen)), len(set(scored)), len({*seen} & {*scored})))
+        if not known:
+            return cls(unknown=unknown)
+        seen_counts, scored_counts, both_counts = zip(*known, strict=True)
+        return cls(
+            seen=(min(seen_counts), max(seen_counts)),
+            scored=(min(scored_counts), max(scored_counts)),
+            both=(min(both_counts), max(both_counts)),
+            unknown=unknown,
+        )
+
+    def words(self, seen: str = "seen") -> str:
+        """Say it in words; `seen` is what the decoder did with them."""
+        if self.scored == (0, 0):
+            return "tests seen: not written down"
+        text = (
+            f"tests per task: {_range(self.seen)} {seen}, {_range(self.scored)} scored, "
+            f"of which {_range(self.both)} {seen}"
+        )
+        return f"{text}; {self.unknown} results do not say" if self.unknown else text
+
+
+def _range(counts: tuple[int, int]) -> str:
+    least, most = counts
+    return str(least) if least == most else f"{least}-{most}"
+
+
+@frozen(kw_only=True)
 class Row:
     """One configuration at one gamma.
 
@@ -139,6 +192,7 @@ class Report:
         union_solved: tasks that any unit solved (an oracle over tests picks).
         union_rsr: relative success rate of the union against the best gamma 0 row, over the tasks
             that this row has; None where there is none.
+        tests: how many tests of a task the decoder saw, and how many decided.
         wall_seconds: time in which at least one of the units was at work, those of several
             processes counted once; None where a file does not say when.
         broken: files that could not be understood, with what is wrong.
@@ -150,6 +204,7 @@ class Report:
     rows: tuple[Row, ...]
     union_solved: int
     union_rsr: float | None
+    tests: TestCounts
     wall_seconds: float | None = None
     broken: Mapping[str, str] = field(factory=dict)
 
@@ -219,6 +274,9 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         _row(config, gamma, groups[config, gamma], len(tasks), prices)
         for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
     ]
+    judged = [
+        r.result for r in records if r.result and not r.result.global_cached and r.result.tests
+    ]
     solved = {r.task_id for r in records if r.result is not None and r.result.passed}
     bases = [row for row in rows if row.gamma == 0 and row.accuracy is not None]
     best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
@@ -229,6 +287,7 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
         union_solved=len(solved),
         union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
+        tests=TestCounts.of((r.tests_seen, r.tests) for r in judged),
         wall_seconds=_wall_seconds(records),
         broken={str(r.path): r.problem for r in records if r.problem is not None},
     )

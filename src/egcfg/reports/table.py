@@ -61,7 +61,7 @@ def report_view(report: Report) -> RenderableType:
         f"{'' if cost.price is None else f' at a cost of {count_text(cost.price)}'}: an oracle "
         "over the tests picks, so this is not the accuracy of any single run"
     )
-    parts.append(Text(union))
+    parts += [Text(union), Text(report.tests.words())]
     if any(row.skipped for row in report.rows):
         note = "rows with skipped tasks were tried on what others had not solved: no accuracy"
         parts.append(Text(note))

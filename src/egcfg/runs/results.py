@@ -120,6 +120,7 @@ class Result:
         response: the model's whole response.
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
+        tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: the isolation layers under which programs ran: "active", or why not.
         extra: fields of other tools, kept as they were.
     """
@@ -135,6 +136,7 @@ class Result:
     response: str | None = None
     finish: str | None = None
     problem_sha256: str | None = None
+    tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
@@ -171,6 +173,7 @@ class Result:
             response=solution.generation.response,
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
+            tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
         )
 
@@ -226,6 +229,8 @@ def dump_result(result: Result) -> bytes:
     for name in ("response", "finish", "problem_sha256"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
+    if result.tests_seen is not None:
+        content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
         content["sandbox"] = dict(result.sandbox)
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
@@ -252,6 +257,7 @@ def load_result(data: bytes) -> Result:
     passed = cached or (bool(tests) and all(t.passed for t in tests.values()))
     passed = _take(rest, "passed", bool, passed and general_error is None)
     stats = _take(rest, "stats", dict, None)
+    seen = _take(rest, "tests_seen", list, None)
     share = sum(t.passed for t in tests.values()) / len(tests) if tests else float(passed)
     return Result(
         code=_take(rest, "code", str, ""),
@@ -265,6 +271,7 @@ def load_result(data: bytes) -> Result:
         response=_take(rest, "response", str, None),
         finish=_take(rest, "finish", str, None),
         problem_sha256=_take(rest, "problem_sha256", str, None),
+        tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         extra=rest,
     )

@@ -58,7 +58,7 @@ class Judgement:
 
     def execution(self) -> Execution:
         """Return the program's side."""
-        return Execution(source=self.source, limits=self.limits)
+        return Execution(source=self.source, limits=self.limits, keep_output=False)
 
     def judge_request(self, pace: Pace) -> dict[str, Any]:
         """Return the request for the judge's process."""
@@ -73,6 +73,7 @@ class Judgement:
             "given": self.given,
             "modules": list(self.modules),
             "stdin": "",
+            "keep_output": False,
             "limits": pack_limits(limits, pace),
             "instrument": None,
         }

@@ -31,6 +31,7 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
         "call": execution.call.source if execution.call is not None else None,
         "stdin": execution.stdin,
         "main": execution.run_as_main,
+        "keep_output": execution.keep_output,
         "limits": pack_limits(execution.limits, pace),
         "instrument": None
         if instrument is None
@@ -62,14 +63,24 @@ def to_result(execution: Execution, answer: Answer) -> ExecutionResult:
             found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
     else:
         found = {"outcome": _OUTCOMES[answer.how], "detail": answer.detail}
+    stdout, undecodable = _decode(answer.stdout)
     return ExecutionResult(
-        stdout=answer.stdout.decode("utf-8", "backslashreplace"),
-        stderr=answer.stderr.decode("utf-8", "backslashreplace"),
+        stdout=stdout,
+        undecodable=undecodable,
+        stderr=_decode(answer.stderr)[0],
         memory=answer.memory,
         seconds=answer.seconds,
         cpu_seconds=answer.cpu_seconds,
         **found,
     )
+
+
+def _decode(output: bytes) -> tuple[str, bool]:
+    """Return output as text, and whether some of it is no UTF-8 and became backslash escapes."""
+    try:
+        return output.decode(), False
+    except UnicodeDecodeError:
+        return output.decode("utf-8", "backslashreplace"), True
 
 
 def _decode_report(data: bytes) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class Limits:
         cpu_seconds: processor time; the limit that decides on a loaded machine.
         wall_seconds: real time, for programs that sleep or wait; keep it well above cpu_seconds.
         memory_bytes: address space of the process.
-        output_bytes: standard output and standard error together.
+        output_bytes: standard output, where it is kept. Of standard error as much is kept; what
+            comes after that is dropped.
         file_bytes: size of any file it writes.
     """
 
@@ -118,6 +119,8 @@ class Execution:
         stdin: what standard input holds.
         run_as_main: whether ``__name__`` is ``"__main__"``, as for a whole program.
         limits: what it may use.
+        keep_output: whether what it prints is read. Else it may print any amount: what comes after
+            ``output_bytes`` is dropped.
         instrument: what watches it.
     """
 
@@ -126,6 +129,7 @@ class Execution:
     stdin: str = ""
     run_as_main: bool = False
     limits: Limits = field(factory=Limits)
+    keep_output: bool = True
     instrument: Instrument | None = None
 
 
@@ -157,6 +161,7 @@ class ExecutionResult:
         unsupported: why the value could not be carried over; None when it could.
         raised: the exception that ended the program.
         stdout: standard output, decoded as UTF-8 with backslash escapes for what is not.
+        undecodable: whether some of it is not.
         stderr: the same for standard error.
         memory: the instrument's shared memory without its trailing zeros; empty without an
             instrument.
@@ -171,6 +176,7 @@ class ExecutionResult:
     unsupported: str | None = None
     raised: Raised | None = None
     stdout: str = ""
+    undecodable: bool = False
     stderr: str = ""
     memory: bytes = field(default=b"", repr=False)
     seconds: float = 0.0

@@ -87,6 +87,7 @@ class Watch:
         self._process = process
         self._request = request
         self._limits: dict[str, Any] = request["limits"]
+        self._keeps_output: bool = request["keep_output"]
         self._ends_at_once = ends_at_once
         self._lasts = lasts
         self._loop = asyncio.get_running_loop()
@@ -98,10 +99,9 @@ class Watch:
         self._status = 0
         self._ended: str | None = None
         self._detail = ""
-        self._output = 0
         self._report = bytearray()
-        self._stdout: list[bytes] = []
-        self._stderr: list[bytes] = []
+        self._output: dict[int, list[bytes]] = {process.stdout: [], process.stderr: []}
+        self._output_bytes = dict.fromkeys(self._output, 0)
         self._pipes = {process.stdout, process.stderr, process.report}
         self._leash = process.leash.fileno()
         self._watched: set[int] = set()  # the descriptors that the loop calls back for
@@ -150,8 +150,8 @@ class Watch:
         elif self._complete or self._process.report not in self._pipes:
             # Without a report to write to, it has nothing left to say.
             self._end()
-        elif self._output > self._limits["output_bytes"]:
-            self._force("output", "it wrote too much output")
+        elif self._too_much_output:
+            self._force("output", self._limit_of_output)
         elif len(self._report) > LONGEST_REPORT:
             self._force("killed", "its report is too long")
 
@@ -180,6 +180,16 @@ class Watch:
             return False
         return len(self._report) >= self._report_end()
 
+    @property
+    def _too_much_output(self) -> bool:
+        """Whether it printed more than it may. Only standard output counts, and only if read."""
+        printed = self._output_bytes[self._process.stdout]
+        return self._keeps_output and printed > self._limits["output_bytes"]
+
+    @property
+    def _limit_of_output(self) -> str:
+        return f"it printed more than {self._limits['output_bytes']} bytes"
+
     def _report_end(self) -> int:
         (length,) = frames.HEADER.unpack_from(self._report, len(READY))
         return REPORT_START + int(length)
@@ -199,11 +209,12 @@ class Watch:
                 if len(self._report) > LONGEST_REPORT or self._complete:
                     return
             else:
-                self._output += len(piece)
-                is_stdout = descriptor == self._process.stdout
-                (self._stdout if is_stdout else self._stderr).append(piece)
-                if self._output > self._limits["output_bytes"]:
-                    return
+                rest = self._limits["output_bytes"] - self._output_bytes[descriptor]
+                self._output_bytes[descriptor] += len(piece)
+                if rest > 0:
+                    self._output[descriptor].append(piece[:rest])
+                if len(piece) > rest:
+                    return  # what a program goes on to print must not hold the loop
 
     def _force(self, how: str, detail: str) -> None:
         self._ended, self._detail = how, detail
@@ -240,7 +251,7 @@ class Watch:
         for descriptor in list(self._pipes):
             self._read(descriptor)
         how, detail = self._verdict()
-        stderr = b"".join(self._stderr)[: self._limits["output_bytes"]]
+        stderr = b"".join(self._output[self._process.stderr])
         if how == "sandbox_error":
             detail = f"{detail}: {stderr.decode('utf-8', 'replace')[-2000:]}"
         self._finish(
@@ -252,7 +263,7 @@ class Watch:
                 report=bytes(self._report[REPORT_START : self._report_end()])
                 if how == "reported"
                 else b"",
-                stdout=b"".join(self._stdout)[: self._limits["output_bytes"]],
+                stdout=b"".join(self._output[self._process.stdout]),
                 stderr=stderr,
                 memory=self._process.used_memory(),
             )
@@ -286,8 +297,8 @@ class Watch:
         """Return (how, detail): a forced end first, then the report, then the kernel's account."""
         if not self._report.startswith(READY):
             return "sandbox_error", self._detail or _status_text(self._status)
-        if self._output > self._limits["output_bytes"]:
-            return "output", "it wrote too much output"
+        if self._too_much_output:
+            return "output", self._limit_of_output
         if self._ended is not None:
             return self._ended, self._detail
         if self._complete:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -49,7 +49,10 @@ def scorers(scorer: Scorer) -> Mapping[str, OpenComponent]:
 
 
 def judge(
-    programs: list[str], scorer: Scorer, workers: int, judged: Callable[[], object] = lambda: None
+    programs: list[str],
+    scorer: Scorer,
+    workers: int,
+    judged: Callable[[JudgedSample], object] = lambda _: None,
 ) -> list[JudgedSample]:
     async def judged_here() -> list[JudgedSample]:
         samples = [sample(program, line) for line, program in enumerate(programs)]
@@ -67,8 +70,8 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
         "def f(x:\n",
         "",
     ]
-    done = []
-    judged = judge(programs, AssertsScorer(ScorerOptions()), 3, lambda: done.append(None))
+    done: list[JudgedSample] = []
+    judged = judge(programs, AssertsScorer(ScorerOptions()), 3, done.append)
 
     assert [one.sample.line for one in judged] == list(range(len(programs)))
     assert [one.status.value for one in judged] == [
@@ -80,7 +83,8 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
     ]
     # The one that is right for the first test only.
     assert [r.status.value for r in judged[9].score.results] == ["passed", "failed"]
-    assert len(done) == len(programs)
+    assert sorted(done, key=lambda one: one.sample.line) == judged
+    assert all(one.isolation.layers for one in judged)
 
 
 def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
@@ -101,14 +105,39 @@ def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
     assert most == 3
 
 
-def test_a_failing_sandbox_stops_the_work_with_its_cause() -> None:
+def test_a_program_on_which_the_sandbox_fails_costs_no_other_sample_its_verdict() -> None:
     async def answer(code: str) -> TestStatus:
-        return TestStatus.SANDBOX_ERROR if code == "2" else TestStatus.PASSED
+        if int(code) % 5 == 2:
+            raise SandboxError("it failed 2 times\non the same program")
+        return TestStatus.SANDBOX_ERROR if int(code) >= 50 else TestStatus.PASSED
+
+    judged = judge([str(n) for n in range(80)], Answers(answer), 2)
+
+    failed = [n for n, one in enumerate(judged) if one.status is TestStatus.SANDBOX_ERROR]
+    assert failed == [*range(2, 50, 5), *range(50, 80)]
+    assert sum(one.score.passed for one in judged) == 40
+    assert [(r.name, r.error) for r in judged[2].score.results] == [
+        ("assert f(3) == 9", "it failed 2 times on the same program"),
+        ("assert f(-2) == 4", "it failed 2 times on the same program"),
+    ]
+
+
+def test_a_sandbox_that_works_for_no_program_stops_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: object) -> NoReturn:
+        raise SandboxError("no process to be had")
+
+    async def answer(code: str) -> TestStatus:
+        if code == "30":
+            monkeypatch.setattr(Sandbox, "run", fail)
+        return TestStatus.SANDBOX_ERROR if int(code) >= 30 else TestStatus.PASSED
 
     scorer = Answers(answer)
-    with pytest.raises(SandboxError, match="task square: the sandbox failed: why; run"):
-        judge([str(n) for n in range(500)], scorer, 1)
-    assert scorer.asked == ["0", "1", "2"]
+    done: list[JudgedSample] = []
+    with pytest.raises(SandboxError, match="no process to be had"):
+        judge([str(n) for n in range(500)], scorer, 1, done.append)
+    assert len(done) == len(scorer.asked) == 40
 
 
 def test_a_scorer_that_answers_wrongly_is_named() -> None:
@@ -137,9 +166,10 @@ def test_nothing_is_begun_or_goes_on_after_a_cancellation() -> None:
     async def cancelled() -> None:
         nonlocal work
         samples = [sample(str(n)) for n in range(100)]
-        work = asyncio.ensure_future(judge_samples(samples, scorers(scorer), Sandbox(workers=1)))
-        with pytest.raises(asyncio.CancelledError):
-            await work
+        async with Sandbox(workers=1) as sandbox:
+            work = asyncio.ensure_future(judge_samples(samples, scorers(scorer), sandbox))
+            with pytest.raises(asyncio.CancelledError):
+                await work
 
     work: asyncio.Future[Any]
     asyncio.run(cancelled())

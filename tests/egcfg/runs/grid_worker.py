@@ -54,6 +54,7 @@ class SlowSolver:
                 response="", code="x = 1\n" * 2000, ids=(), finish=FinishReason.CODE_END
             ),
             score=Score(results=[test]),
+            tests_seen=(),
             isolation={},
             started=started,
             ended=datetime.now(UTC),

@@ -142,8 +142,9 @@ def _run_setup(setup: str, module: types.ModuleType) -> bool:
 
 def open_streams() -> None:
     """Give this process text streams over its own descriptors 0, 1 and 2."""
+    # Outside of Windows, Python's own standard input keeps a carriage return before a line end.
     stdin = io.TextIOWrapper(
-        io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"
+        io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape", newline="\n"
     )
     stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
     stderr = io.TextIOWrapper(
@@ -164,7 +165,7 @@ def _finish(error: BaseException | None) -> BaseException | None:
         atexit._run_exitfuncs()
     if isinstance(error, SystemExit):
         code = SystemExit.__dict__["code"].__get__(error)
-        return None if code is None or (type(code) is int and code == 0) else error
+        return None if code is None or (type(code) in (int, bool) and code == 0) else error
     return error
 
 
