@@ -115,7 +115,8 @@ def mbpp_problem(record: Record) -> Problem:
         entry_point=_entry_point(record, "test_list", tests, setup_code),
         visible_tests=tests,
         setup_code=setup_code,
-        **_limits(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 
@@ -145,7 +146,8 @@ def humaneval_problem(record: Record) -> Problem:
         hidden_tests=[CheckTest(check, entry_point)],
         given_code=given_code,
         scorer="check",
-        **_limits(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 
@@ -191,12 +193,9 @@ def own_problem(record: Record) -> Problem:
         setup_code=setup_code,
         given_code=record.text("given_code", default=""),
         scorer=scorer,
-        **_limits(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
-
-
-def _limits(record: Record) -> dict[str, float | None]:
-    return {name: record.limit(name) for name in ("time_limit", "memory_limit")}
 
 
 def _tests(record: Record, field: str) -> list[TestCase]:
