@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 from attrs import frozen
 
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.pass_at_k import mean_pass_at_k
-from egcfg.sandbox import Level, SandboxReport
+from egcfg.sandbox import Level
 
 __all__ = ["Evaluation", "as_json", "as_text", "evaluate"]
 
@@ -29,7 +29,7 @@ class Evaluation:
         samples: how many there are.
         extracted: samples whose program was found in a response (`Sample.extracted`).
         empty: samples without a text (`Sample.empty`).
-        isolation: the layers under which programs ran; where samples differ, the weakest.
+        isolation: under which programs ran; where samples differ, the weakest.
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
         short_tasks: of each k that cannot be computed, the tasks with fewer samples.
@@ -41,7 +41,7 @@ class Evaluation:
     samples: int
     extracted: int
     empty: int
-    isolation: SandboxReport
+    isolation: Isolation
     statuses: Mapping[TestStatus, int]
     pass_at_k: Mapping[int, float]
     short_tasks: Mapping[int, int]
@@ -132,11 +132,11 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         yield "note: unsupported results have no plain value to compare; they count as not passed"
 
 
-def _weakness(isolation: SandboxReport) -> tuple[int, int]:
+def _weakness(isolation: Isolation) -> tuple[int, int]:
     return list(Level).index(isolation.level), len(isolation.missing)
 
 
-def _isolation_text(isolation: SandboxReport) -> str:
+def _isolation_text(isolation: Isolation) -> str:
     missing = f", without {', '.join(isolation.missing)}" if isolation.missing else ""
     return isolation.level.value + missing
 
