@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from egcfg.datasets.shapes import read_problems
+from egcfg.datasets.shapes import OWN_FIELDS, read_problems
 from egcfg.errors import DataError
 from egcfg.interfaces.problem import (
     AssertTest,
@@ -210,3 +211,17 @@ def test_a_limit_or_a_rule_that_is_none_is_named(
         read_problems(write(record))
     assert complaint in str(error.value)
     assert "line 1, field" in str(error.value)
+
+
+def test_the_documented_records_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "problems.md").read_text(encoding="utf-8")
+    records = re.findall(r"```json\n(.+?)```", page, re.DOTALL)
+    file = tmp_path / "documented.jsonl"
+    file.write_text("".join(records), encoding="utf-8")
+
+    half, factors = read_problems(file)
+
+    assert (half.time_limit, half.memory_limit) == (2, 256)
+    assert all(isinstance(test, StdioTest) and test.comparison for test in half.scoring_tests)
+    assert all(isinstance(test, StdioTest) and test.checker for test in factors.scoring_tests)
+    assert all(f"| `{field}` |" in page for field in OWN_FIELDS if field not in ("prompt", "text"))
