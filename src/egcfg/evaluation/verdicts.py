@@ -22,12 +22,12 @@ import attrs
 import orjson
 
 from egcfg.errors import RunError, UsageError
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.runs.files import write_atomically
-from egcfg.sandbox import SandboxReport
+from egcfg.sandbox import Level
 
 __all__ = ["VerdictFile"]
 
@@ -196,7 +196,9 @@ class VerdictFile:
                 ],
                 general_error=row["general_error"],
             )
-            isolation = SandboxReport(row["isolation"]["layers"])
+            isolation = Isolation(
+                level=Level(row["isolation"]["level"]), layers=row["isolation"]["layers"]
+            )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"--out: {self._shown}, line {number}, holds no verdict; name another file"
