@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from egcfg.interfaces.guidance import Guided as Guided
     from egcfg.interfaces.problem import AssertTest as AssertTest
     from egcfg.interfaces.problem import CheckTest as CheckTest
+    from egcfg.interfaces.problem import Comparison as Comparison
     from egcfg.interfaces.problem import Problem as Problem
     from egcfg.interfaces.problem import Program as Program
     from egcfg.interfaces.problem import StdioTest as StdioTest
@@ -70,6 +71,7 @@ __all__ = [
     "ChatMessage",
     "ChatPrompt",
     "CheckTest",
+    "Comparison",
     "Component",
     "Continuation",
     "Dataset",
@@ -129,6 +131,7 @@ _HOMES = {
     "interfaces.dataset": "Dataset",
     "interfaces.guidance": "GuidanceRule Guided",
     "interfaces.problem": "AssertTest CheckTest Problem Program StdioTest TestCase",
+    "interfaces.problem": "AssertTest CheckTest Comparison Problem Program StdioTest TestCase",
     "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
     "interfaces.scorer": "Score Scorer TestResult TestStatus",
     "interfaces.solution": "Generation LineStep Solution",

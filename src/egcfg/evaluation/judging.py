@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 from attrs import frozen
 
@@ -11,12 +12,44 @@ from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.plugins.component import OpenComponent
-from egcfg.sandbox import Execution, Outcome, Sandbox, SandboxReport
+from egcfg.sandbox import Execution, Level, Outcome, Sandbox
 
-__all__ = ["JudgedSample", "judge_samples"]
+__all__ = ["Isolation", "JudgedSample", "judge_samples"]
 
 FAILURES_IN_A_ROW = 10
 """Samples on which the sandbox failed, one after the other, until a known program has to run."""
+
+
+@frozen(kw_only=True)
+class Isolation:
+    """What protected this machine from a program, as in `egcfg.sandbox.SandboxReport`.
+
+    Attributes:
+        level: how much held in all.
+        layers: layer -> "active", or why it was not.
+    """
+
+    level: Level
+    layers: Mapping[str, str]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The layers that were not active."""
+        return tuple(name for name, state in self.layers.items() if state != "active")
+
+    @classmethod
+    async def of(cls, sandbox: Sandbox) -> Self:
+        """Return what a sandbox has.
+
+        Raises:
+            SandboxError: it does not start.
+        """
+        report = await sandbox.report()
+        return cls(level=report.level, layers=report.layers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"level": self.level.value, "layers": dict(self.layers)}
 
 
 @frozen(kw_only=True)
@@ -26,12 +59,12 @@ class JudgedSample:
     Attributes:
         sample: what was judged.
         score: the verdicts of its tests.
-        isolation: the layers under which its program ran.
+        isolation: under which its program ran.
     """
 
     sample: Sample
     score: Score
-    isolation: SandboxReport
+    isolation: Isolation
 
     @property
     def status(self) -> TestStatus:
@@ -70,7 +103,7 @@ async def judge_samples(
         PluginError: a scorer answers wrongly.
         EgcfgError: whatever `judged` raises of these.
     """
-    isolation = await sandbox.report()
+    isolation = await Isolation.of(sandbox)
     verdicts: dict[int, JudgedSample] = {}
     waiting = iter(enumerate(samples))
     failures = 0

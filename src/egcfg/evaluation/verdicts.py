@@ -22,16 +22,17 @@ import attrs
 import orjson
 
 from egcfg.errors import RunError, UsageError
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.runs.files import write_atomically
-from egcfg.sandbox import SandboxReport
+from egcfg.sandbox import Level
 
 __all__ = ["VerdictFile"]
 
 LINE_START = b'{"task_id":'
+SCORE_FIELDS = [field.name for field in attrs.fields(Score) if field.name != "results"]
 
 
 class VerdictFile:
@@ -184,19 +185,14 @@ class VerdictFile:
         try:
             row = orjson.loads(line)
             sample, fingerprint = self._samples.get(row["line"]), row["fingerprint"]
+            tests = [test | {"status": TestStatus(test["status"])} for test in row["tests"]]
             score = Score(
-                results=[
-                    TestResult(
-                        name=test["name"],
-                        status=TestStatus(test["status"]),
-                        seconds=test["seconds"],
-                        error=test["error"],
-                    )
-                    for test in row["tests"]
-                ],
-                general_error=row["general_error"],
+                results=[TestResult(**test) for test in tests],
+                **{name: row[name] for name in SCORE_FIELDS},
             )
-            isolation = SandboxReport(row["isolation"]["layers"])
+            isolation = Isolation(
+                level=Level(row["isolation"]["level"]), layers=row["isolation"]["layers"]
+            )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"--out: {self._shown}, line {number}, holds no verdict; name another file"
@@ -211,6 +207,7 @@ class VerdictFile:
     def _line(self, judged: JudgedSample) -> bytes:
         """Return a verdict as a line of the file."""
         sample = judged.sample
+        score = attrs.asdict(judged.score, value_serializer=_storable)
         row = {
             "task_id": sample.problem.task_id,
             "line": sample.line,
@@ -218,16 +215,8 @@ class VerdictFile:
             "status": judged.status.value,
             "extracted": sample.extracted,
             "empty": sample.empty,
-            "general_error": _storable(judged.score.general_error),
-            "tests": [
-                {
-                    "name": _storable(test.name),
-                    "status": test.status.value,
-                    "seconds": round(test.seconds, 6),
-                    "error": _storable(test.error),
-                }
-                for test in judged.score.results
-            ],
+            **{name: score[name] for name in SCORE_FIELDS},
+            "tests": score["results"],
             "isolation": judged.isolation.as_json(),
             "fingerprint": self._fingerprints[sample.line],
         }
@@ -274,6 +263,10 @@ def _content(value: Any) -> str:
     return repr(value)
 
 
-def _storable(text: str | None) -> str | None:
-    """Spell out lone surrogates, which judged programs may print and JSON cannot hold."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+def _storable(_score: object, _field: object, value: Any) -> Any:
+    """Return a value of a score as JSON can hold it: without lone surrogates, times in short."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, str) and not isinstance(value, TestStatus):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

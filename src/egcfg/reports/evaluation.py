@@ -9,11 +9,11 @@ import attrs
 import orjson
 from attrs import frozen
 
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import TestCounts
 from egcfg.reports.pass_at_k import mean_pass_at_k
-from egcfg.sandbox import Level, SandboxReport
+from egcfg.sandbox import Level
 
 __all__ = ["Evaluation", "as_json", "as_text", "evaluate"]
 
@@ -32,7 +32,7 @@ class Evaluation:
         extracted: samples whose program was found in a response (`Sample.extracted`).
         empty: samples without a text (`Sample.empty`).
         tests: how many of a task's tests are visible to a decoder, and how many decide.
-        isolation: the layers under which programs ran; where samples differ, the weakest.
+        isolation: under which programs ran; where samples differ, the weakest.
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
         short_tasks: of each k that cannot be computed, the tasks with fewer samples.
@@ -45,7 +45,7 @@ class Evaluation:
     extracted: int
     empty: int
     tests: TestCounts
-    isolation: SandboxReport
+    isolation: Isolation
     statuses: Mapping[TestStatus, int]
     pass_at_k: Mapping[int, float]
     short_tasks: Mapping[int, int]
@@ -143,11 +143,11 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         yield "note: unsupported results have no plain value to compare; they count as not passed"
 
 
-def _weakness(isolation: SandboxReport) -> tuple[int, int]:
+def _weakness(isolation: Isolation) -> tuple[int, int]:
     return list(Level).index(isolation.level), len(isolation.missing)
 
 
-def _isolation_text(isolation: SandboxReport) -> str:
+def _isolation_text(isolation: Isolation) -> str:
     missing = f", without {', '.join(isolation.missing)}" if isolation.missing else ""
     return isolation.level.value + missing
 

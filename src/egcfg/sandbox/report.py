@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import frozen
 
@@ -55,10 +54,6 @@ class SandboxReport:
         network = self._has("network namespace") or self._has("seccomp")
         processes = self._has("pid namespace") or self._has("seccomp")
         return Level.STRONG if files and network and processes else Level.BASIC
-
-    def as_json(self) -> dict[str, Any]:
-        """Return level and layers as JSON values."""
-        return {"level": self.level.value, "layers": dict(self.layers)}
 
     def _has(self, name: str) -> bool:
         return self.layers.get(name) == WORKS

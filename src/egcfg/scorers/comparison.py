@@ -16,7 +16,8 @@ __all__ = ["first_difference"]
 BLANKS = " \t\v\f\r"
 _BLANKS = re.compile(f"([{BLANKS}]+)")
 _TOKEN = re.compile(f"[^{BLANKS}\n]+")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# In time that grows with the length, whatever a program prints.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 SHOWN = 80
 
 

@@ -114,19 +114,22 @@ class StdioScorer(Scorer):
         if not code.strip():
             return no_code(test.name for test in tests)
         runs = await self._run(problem, code, tests, sandbox)
-        # In a thread: long outputs take a while, and other programs are watched meanwhile.
-        verdicts = await asyncio.to_thread(lambda: list(map(self._verdict, tests, runs)))
-        unchecked = [at for at, verdict in enumerate(verdicts) if verdict is None]
-        if unchecked:
-            answers = await sandbox.run([self._checking(tests[at], runs[at]) for at in unchecked])
-            for at, answer in zip(unchecked, answers, strict=True):
-                verdicts[at] = _checked(answer)
-        return Score(
-            results=[
-                TestResult(name=test.name, status=status, seconds=run.seconds, error=error)
-                for test, run, (status, error) in zip(tests, runs, verdicts, strict=True)
+        checked = [
+            at
+            for at, (test, run) in enumerate(zip(tests, runs, strict=True))
+            if self._has_checker(test) and _ended_with_text(run)
+        ]
+        checks = await sandbox.run([self._checking(tests[at], runs[at]) for at in checked])
+        answers = dict(zip(checked, checks, strict=True))
+
+        def results() -> list[TestResult]:
+            return [
+                self._result(test, run, answers.get(at))
+                for at, (test, run) in enumerate(zip(tests, runs, strict=True))
             ]
-        )
+
+        # In a thread: long outputs take a while, and other programs are watched meanwhile.
+        return Score(results=await asyncio.to_thread(results))
 
     async def _run(
         self, problem: Problem, code: str, tests: Sequence[StdioTest], sandbox: Sandbox
@@ -165,19 +168,26 @@ class StdioScorer(Scorer):
         output_bytes = max(self.options.output_bytes, 2 * expected)
         return evolve(problem.limits(self.options.limits), output_bytes=output_bytes)
 
-    def _verdict(
-        self, test: StdioTest, result: ExecutionResult
-    ) -> tuple[TestStatus, str | None] | None:
-        """Return what a run says about a test; None where a checker is to say it."""
-        if result.outcome is not Outcome.OK:
-            return ended(result)
-        if result.undecodable:
-            return TestStatus.FAILED, "its output is no UTF-8 text"
-        if test.checker is not None or (test.comparison is None and self._checker is not None):
-            return None
-        rule = test.comparison or self.options.comparison
-        difference = first_difference(result.stdout, test.stdout, rule)
-        return (TestStatus.FAILED, difference) if difference else (TestStatus.PASSED, None)
+    def _result(
+        self, test: StdioTest, run: ExecutionResult, check: ExecutionResult | None
+    ) -> TestResult:
+        """Return what a run, and the checker's if there was one, say about a test."""
+        status, error = TestStatus.PASSED, None
+        if run.outcome is not Outcome.OK:
+            status, error = ended(run)
+        elif run.undecodable:
+            status, error = TestStatus.FAILED, "its output is no UTF-8 text"
+        elif check is not None:
+            status, error = _checked(check)
+        else:
+            rule = test.comparison or self.options.comparison
+            if (error := first_difference(run.stdout, test.stdout, rule)) is not None:
+                status = TestStatus.FAILED
+        return TestResult(name=test.name, status=status, seconds=run.seconds, error=error)
+
+    def _has_checker(self, test: StdioTest) -> bool:
+        # A rule of the test's own comes before the checker of the options.
+        return test.checker is not None or (test.comparison is None and self._checker is not None)
 
     def _checking(self, test: StdioTest, result: ExecutionResult) -> Execution:
         """Return the run of a checker on what a program printed."""
@@ -206,6 +216,10 @@ def fault_in_checker(source: str) -> str | None:
     if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in body):
         return None
     return "defines no function 'check'; add def check(input, output, expected)"
+
+
+def _ended_with_text(run: ExecutionResult) -> bool:
+    return run.outcome is Outcome.OK and not run.undecodable
 
 
 def _checked(answer: ExecutionResult) -> tuple[TestStatus, str | None]:

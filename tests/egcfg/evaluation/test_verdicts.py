@@ -14,12 +14,12 @@ import pytest
 from attrs import evolve
 
 from egcfg.errors import RunError, UsageError
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.evaluation.samples import Sample
 from egcfg.evaluation.verdicts import VerdictFile
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
-from egcfg.sandbox import LAYERS, SandboxReport
+from egcfg.sandbox import LAYERS, Level
 from egcfg.scorers.stdio import StdioOptions
 
 PROBLEM = Problem(
@@ -27,7 +27,7 @@ PROBLEM = Problem(
 )
 SAMPLES = [Sample(problem=PROBLEM, program=f"x = {n}", line=n + 1) for n in range(5)]
 OPTIONS = StdioOptions()
-ISOLATION = SandboxReport(dict.fromkeys(LAYERS, "active"))
+ISOLATION = Isolation(level=Level.FULL, layers=dict.fromkeys(LAYERS, "active"))
 
 
 def verdict(sample: Sample, status: str = "passed", error: str | None = None) -> JudgedSample:

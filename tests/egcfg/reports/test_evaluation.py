@@ -3,15 +3,18 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.reports.evaluation import as_json, as_text, evaluate
-from egcfg.sandbox import LAYERS, SandboxReport
+from egcfg.sandbox import LAYERS, Level
 
-FULL = SandboxReport(dict.fromkeys(LAYERS, "active"))
-WEAKER = SandboxReport({**FULL.layers, "pid namespace": "not permitted", "landlock": "no kernel"})
+FULL = Isolation(level=Level.FULL, layers=dict.fromkeys(LAYERS, "active"))
+WEAKER = Isolation(
+    level=Level.STRONG,
+    layers={**FULL.layers, "pid namespace": "not permitted", "landlock": "no kernel"},
+)
 
 
 def judged(task, *statuses, line=1, extracted=False, empty=False, isolation=FULL):

@@ -143,3 +143,24 @@ def test_the_first_difference_is_told(
 def test_a_rule_that_is_none_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be >= 0|is not a valid"):
         Comparison(**rule)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "1" * 500_000 + "x",
+        "1" * 500_000 + ".",
+        "1" * 500_000,
+        "." + "1" * 500_000 + "e" + "1" * 500_000,
+        "1e" * 500_000,
+        " " * 500_000 + "1",
+        "1 " * 300_000,
+        ("1" + " " * 99) * 5_000,
+        "\r" * 500_000 + "1",
+        "\r\n" * 300_000 + "1",
+    ],
+)
+def test_no_output_takes_time_that_grows_with_its_square(printed: str) -> None:
+    for whitespace in IgnoredWhitespace:
+        tolerant = Comparison(relative_tolerance=0.5, ignore_whitespace=whitespace)
+        assert first_difference(printed, "500", tolerant) is not None

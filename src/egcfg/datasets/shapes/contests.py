@@ -127,7 +127,8 @@ def _problem(
     public: int,
     visible: int | None,
     function: str | None,
-    **limits: float | None,
+    time_limit: float | None = None,
+    memory_limit: float | None = None,
 ) -> Problem:
     """Return a contest task.
 
@@ -139,7 +140,8 @@ def _problem(
         public: how many are public.
         visible: how many are visible; None: the public ones.
         function: the function or method that the tests call, if any.
-        limits: of time (s) and memory (MiB).
+        time_limit: in seconds.
+        memory_limit: in MiB.
     """
     if not tests:
         raise record.error("tests", "has none; leave the task out")
@@ -155,7 +157,8 @@ def _problem(
         hidden_tests=tests,
         setup_code=PRELUDE if calls else "",
         scorer="asserts" if calls else "stdio",
-        **limits,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
     )
 
 
@@ -252,9 +255,10 @@ def _json_list(record: Record, field: str, text: str) -> list[Any]:
 def _seconds(limit: object) -> float | None:
     """Return a time limit in seconds, written as ``{"seconds": ..}``, a number or in words."""
     match limit:
-        case {"seconds": int(seconds)}:
-            nanos = limit.get("nanos") or 0
+        case {"seconds": int(seconds), "nanos": int(nanos)}:
             return seconds + nanos / 1e9 or None
+        case {"seconds": int(seconds)}:
+            return seconds or None
         case int() | float():
             return float(limit) or None
         case str() if found := re.match(r"\s*([\d.]+)\s*sec", limit):

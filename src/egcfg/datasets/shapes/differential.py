@@ -65,8 +65,9 @@ def is_close(found: Any, wanted: Any, tolerance: float) -> bool:
     if not all(isinstance(item, int | float | complex) for item in (found, wanted)):
         return False
     try:
-        distance = abs(found - wanted)
-        return distance < math.inf and distance <= tolerance + RELATIVE_TOLERANCE * abs(wanted)
+        distance: float = abs(found - wanted)
+        near: float = tolerance + RELATIVE_TOLERANCE * abs(wanted)
+        return distance < math.inf and distance <= near
     except OverflowError:  # of whole numbers beyond floats
         return False
 

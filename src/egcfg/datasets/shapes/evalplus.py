@@ -13,7 +13,7 @@ from typing import Any
 from egcfg.datasets.records import Record
 from egcfg.datasets.shapes import differential
 from egcfg.datasets.shapes.humaneval import stub_problem
-from egcfg.datasets.shapes.parts import limits_of, python_text
+from egcfg.datasets.shapes.parts import python_text
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem
 
 __all__ = ["humaneval_plus_problem", "mbpp_plus_release_problem", "typed"]
@@ -86,7 +86,8 @@ def mbpp_plus_release_problem(record: Record, visible: int | None) -> Problem:
         hidden_tests=_checks(record, record.text("canonical_solution"), base, plus, how),
         setup_code=setup,
         scorer="check",
-        **limits_of(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 

@@ -6,14 +6,13 @@ import ast
 import typing
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import evolve
 
 from egcfg.datasets.assertions import defined_names
 from egcfg.datasets.docstring_examples import completed, docstring_asserts, docstring_of
 from egcfg.datasets.records import Record
-from egcfg.datasets.shapes.parts import asserts_of, limits_of, names_of
+from egcfg.datasets.shapes.parts import asserts_of, names_of
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, TestCase
 
 __all__ = ["given_tests_problem", "humaneval_et_problem", "humaneval_problem", "stub_problem"]
@@ -101,7 +100,8 @@ def stub_problem(
         given_code=given_code,
         setup_code=_typing_imports(code),
         scorer=scorer,
-        **limits_of(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 
@@ -126,11 +126,12 @@ def _check(record: Record) -> CheckTest:
     source = record.text("test")
     if "check" not in names_of(record, "test", source):
         raise record.error("test", "defines no function 'check'; add def check(candidate)")
-    calls = [node for node in _parse(source).body if _is_call_of_check(node)]
-    lines: list[Any] = source.splitlines()
-    for node in calls:
-        lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    return CheckTest("\n".join(lines) + "\n" if calls else source, record.text("entry_point"))
+    tree = _parse(source)
+    kept = [node for node in tree.body if not _is_call_of_check(node)]
+    if len(kept) < len(tree.body):
+        tree.body = kept
+        source = ast.unparse(tree)
+    return CheckTest(source, record.text("entry_point"))
 
 
 def _ends_in_definition(code: str) -> bool:
@@ -148,7 +149,7 @@ def _is_comparison(source: str) -> bool:
         return False
 
 
-def _is_call_of_check(node: Any) -> bool:
+def _is_call_of_check(node: ast.stmt) -> bool:
     match node:
         case ast.Expr(value=ast.Call(func=ast.Name(id="check"))):
             return True
@@ -158,7 +159,8 @@ def _is_call_of_check(node: Any) -> bool:
 def _typing_imports(code: str) -> str:
     """Return the import of those names of `typing` that code uses and does not define."""
     tree = _parse(code)
-    bound = {node.id for node in ast.walk(tree) if _binds(node)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
     bound |= {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -167,13 +169,8 @@ def _typing_imports(code: str) -> str:
     }
     if "*" in bound:
         return ""
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - bound
-    lacking = sorted(used & set(typing.__all__))
+    lacking = sorted(({node.id for node in names} - bound) & set(typing.__all__))
     return f"from typing import {', '.join(lacking)}" if lacking else ""
-
-
-def _binds(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def _parse(source: str) -> ast.Module:

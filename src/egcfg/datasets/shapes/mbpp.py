@@ -5,14 +5,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from egcfg.datasets.records import Record
-from egcfg.datasets.shapes.parts import (
-    asserts_of,
-    entry_point_of,
-    limits_of,
-    names_of,
-    visible_part,
-)
-from egcfg.interfaces.problem import AssertTest, CheckTest, Problem
+from egcfg.datasets.shapes.parts import asserts_of, entry_point_of, names_of
+from egcfg.interfaces.problem import CheckTest, Problem
 
 __all__ = ["mbpp_et_problem", "mbpp_plus_problem", "mbpp_problem"]
 
@@ -47,8 +41,10 @@ def mbpp_problem(record: Record, visible: int | None) -> Problem:
         description=record.text("text", "prompt"),
         entry_point=entry_point_of(record, "test_list", tests, setup_code),
         setup_code=setup_code,
-        **visible_part(tests, visible),
-        **limits_of(record),
+        visible_tests=tests[:visible],
+        hidden_tests=() if visible is None else tests,
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 
@@ -61,7 +57,7 @@ def mbpp_et_problem(record: Record, visible: int | None) -> Problem:
     problem = mbpp_problem(record, visible)
     seen = problem.visible_tests
     further = [test for test in asserts_of(record, "test_case_list") if test not in seen]
-    return _with_hidden(problem, [*problem.scoring_tests, *further], "asserts")
+    return evolve(problem, hidden_tests=[*problem.scoring_tests, *further])
 
 
 def mbpp_plus_problem(record: Record, visible: int | None) -> Problem:
@@ -79,8 +75,4 @@ def mbpp_plus_problem(record: Record, visible: int | None) -> Problem:
     check = CheckTest(
         SCRIPT.format(script=script, name=problem.entry_point), problem.entry_point, "plus"
     )
-    return _with_hidden(problem, [check], "check")
-
-
-def _with_hidden(problem: Problem, hidden: list[AssertTest | CheckTest], scorer: str) -> Problem:
-    return evolve(problem, hidden_tests=hidden, scorer=scorer)
+    return evolve(problem, hidden_tests=[check], scorer="check")

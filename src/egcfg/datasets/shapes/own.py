@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from egcfg.datasets.records import Record
-from egcfg.datasets.shapes.parts import asserts_of, entry_point_of, limits_of, names_of
+from egcfg.datasets.shapes.parts import asserts_of, entry_point_of, names_of
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.interfaces.problem import AssertTest, Comparison, Problem, StdioTest, TestCase
 from egcfg.plugins.options import make_options
@@ -76,7 +76,8 @@ def own_problem(record: Record, visible: int | None = None) -> Problem:
         setup_code=setup_code,
         given_code=record.text("given_code", default=""),
         scorer=scorer,
-        **limits_of(record),
+        time_limit=record.limit("time_limit"),
+        memory_limit=record.limit("memory_limit"),
     )
 
 

@@ -8,7 +8,7 @@ from egcfg.datasets.assertions import defined_names, fault_in_assert, infer_entr
 from egcfg.datasets.records import Record
 from egcfg.interfaces.problem import AssertTest, find_call
 
-__all__ = ["asserts_of", "entry_point_of", "limits_of", "names_of", "python_text", "visible_part"]
+__all__ = ["asserts_of", "entry_point_of", "names_of", "python_text"]
 
 UNPRINTABLE = 10**4000
 """Python neither prints nor reads much longer numbers in decimal."""
@@ -64,25 +64,6 @@ def names_of(record: Record, field: str, code: str) -> set[str]:
         raise record.error(field, f"is no Python: {error}; correct it") from error
 
 
-def limits_of(record: Record) -> dict[str, float | None]:
-    """Return the record's ``time_limit`` (seconds) and ``memory_limit`` (MiB) for `Problem`.
-
-    Raises:
-        DataError: one is no number above zero.
-    """
-    return {name: record.limit(name) for name in ("time_limit", "memory_limit")}
-
-
-def visible_part(tests: list[Any], visible: int | None) -> dict[str, list[Any]]:
-    """Return `Problem`'s two lists of tests where the first `visible` are seen and all score.
-
-    None: all are seen and score, as MBPP's results are published.
-    """
-    if visible is None:
-        return {"visible_tests": tests}
-    return {"visible_tests": tests[:visible], "hidden_tests": tests}
-
-
 def python_text(value: Any) -> str:
     """Return Python source of a value of JSON's and Python's plain types.
 
@@ -105,6 +86,6 @@ def python_text(value: Any) -> str:
             items = ", ".join(sorted(map(python_text, value)))
             return f"{type(value).__name__}([{items}])"
         case dict():
-            items = (f"{python_text(k)}: {python_text(v)}" for k, v in value.items())
-            return f"{{{', '.join(items)}}}"
+            pairs = (f"{python_text(k)}: {python_text(v)}" for k, v in value.items())
+            return f"{{{', '.join(pairs)}}}"
     raise TypeError(f"{type(value).__name__} has no source text")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 
 from egcfg.datasets.records import Record, read_records
 from egcfg.datasets.shapes.contests import (
@@ -49,7 +49,7 @@ class Shape:
     name: str
     told_by: tuple[str, ...]
     make: MakeProblem | None = None
-    tests: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    tests: tuple[str, ...] = ()
     refused: str | None = None
 
 
@@ -169,10 +169,10 @@ def problems_from_records(
             if isinstance(record, DataError):
                 raise record
             problem = problem_from_record(record, visible)
-        except DataError as fault:
+        except DataError as error:
             if strict:
                 raise
-            faults.append(fault)
+            faults.append(error)
             continue
         first = lines.setdefault(problem.task_id, record.line)
         if first != record.line:

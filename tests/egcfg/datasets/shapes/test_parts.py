@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.datasets.shapes.parts import python_text, visible_part
+from egcfg.datasets.shapes.parts import python_text
 
 scalars = (
     st.none()
@@ -45,9 +45,3 @@ def test_numbers_that_have_no_literal_have_a_text() -> None:
 def test_what_is_no_plain_value_has_none() -> None:
     with pytest.raises(TypeError, match="object has no source text"):
         python_text([object()])
-
-
-def test_the_first_tests_are_visible_and_all_score() -> None:
-    assert visible_part([1, 2, 3], None) == {"visible_tests": [1, 2, 3]}
-    assert visible_part([1, 2, 3], 1) == {"visible_tests": [1], "hidden_tests": [1, 2, 3]}
-    assert visible_part([1, 2, 3], 0) == {"visible_tests": [], "hidden_tests": [1, 2, 3]}
