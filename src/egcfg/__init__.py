@@ -32,12 +32,18 @@ if TYPE_CHECKING:
     from egcfg.interfaces.dataset import Dataset as Dataset
     from egcfg.interfaces.guidance import GuidanceRule as GuidanceRule
     from egcfg.interfaces.guidance import Guided as Guided
+    from egcfg.interfaces.method import Attempt as Attempt
+    from egcfg.interfaces.method import Bench as Bench
+    from egcfg.interfaces.method import Method as Method
+    from egcfg.interfaces.method import ProgramRun as ProgramRun
+    from egcfg.interfaces.method import Reply as Reply
     from egcfg.interfaces.problem import AssertTest as AssertTest
     from egcfg.interfaces.problem import CheckTest as CheckTest
     from egcfg.interfaces.problem import Comparison as Comparison
     from egcfg.interfaces.problem import Problem as Problem
     from egcfg.interfaces.problem import Program as Program
     from egcfg.interfaces.problem import StdioTest as StdioTest
+    from egcfg.interfaces.problem import Task as Task
     from egcfg.interfaces.problem import TestCase as TestCase
     from egcfg.interfaces.prompt import ChatMessage as ChatMessage
     from egcfg.interfaces.prompt import ChatPrompt as ChatPrompt
@@ -66,6 +72,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AssertTest",
+    "Attempt",
+    "Bench",
     "Budget",
     "Capabilities",
     "ChatMessage",
@@ -87,11 +95,14 @@ __all__ = [
     "LogprobBackend",
     "LogprobRequest",
     "Logprobs",
+    "Method",
     "Prices",
     "Problem",
     "Program",
+    "ProgramRun",
     "Prompt",
     "PromptBuilder",
+    "Reply",
     "RunConfig",
     "SampleRequest",
     "SamplingParams",
@@ -101,6 +112,7 @@ __all__ = [
     "Scorer",
     "Solution",
     "StdioTest",
+    "Task",
     "Template",
     "TestCase",
     "TestResult",
@@ -130,8 +142,8 @@ _HOMES = {
     ),
     "interfaces.dataset": "Dataset",
     "interfaces.guidance": "GuidanceRule Guided",
-    "interfaces.problem": "AssertTest CheckTest Problem Program StdioTest TestCase",
-    "interfaces.problem": "AssertTest CheckTest Comparison Problem Program StdioTest TestCase",
+    "interfaces.method": "Attempt Bench Method ProgramRun Reply",
+    "interfaces.problem": "AssertTest CheckTest Comparison Problem Program StdioTest Task TestCase",
     "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
     "interfaces.scorer": "Score Scorer TestResult TestStatus",
     "interfaces.solution": "Generation LineStep Solution",

@@ -8,26 +8,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, closing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from attrs import evolve
+
+from egcfg.bench import MadeAttempt, TaskBench
 from egcfg.blocking import LoopThread
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.config.schema import OptionValue
 from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BackendError, CapabilityError, ConfigError, did_you_mean
+from egcfg.errors import (
+    BackendError,
+    CapabilityError,
+    ConfigError,
+    TaskBudgetError,
+    did_you_mean,
+)
 from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
 from egcfg.interfaces.guidance import GuidanceRule
+from egcfg.interfaces.method import Attempt, Configuration, Method, Need
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score
-from egcfg.interfaces.solution import Generation, LineStep, Solution
+from egcfg.interfaces.solution import (
+    FinishReason,
+    Generation,
+    JudgedAttempt,
+    LineStep,
+    Solution,
+)
 from egcfg.interfaces.tracer import Tracer
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
@@ -54,6 +70,7 @@ class Engine:
         backend: a backend to use instead of the configured one; opened and closed here as well.
         tracer: a tracer to use instead of the configured one.
         guidance: a guidance rule to use instead of the configured one.
+        method: a method to use instead of the configured one.
         prompt: a prompt builder to use where a call names none; None: the first configured one.
         sandbox: where programs run; None: one that is opened and closed here.
         meter: counts what is spent, and ends it at a budget's limit.
@@ -66,6 +83,7 @@ class Engine:
         backend: Backend | None = None,
         tracer: Tracer | None = None,
         guidance: GuidanceRule | None = None,
+        method: Method | None = None,
         prompt: PromptBuilder | None = None,
         sandbox: Sandbox | None = None,
         meter: Meter | None = None,
@@ -76,6 +94,7 @@ class Engine:
             Kind.BACKEND: backend,
             Kind.TRACER: tracer,
             Kind.GUIDANCE: guidance,
+            Kind.METHOD: method,
             Kind.PROMPT: prompt,
         }
         self._given_sandbox = sandbox
@@ -131,13 +150,18 @@ class Engine:
         settings: DecodingSettings | None = None,
         *,
         prompt: str | None = None,
+        configurations: Sequence[Configuration] = (),
     ) -> AsyncGenerator[LineStep | Solution, None]:
-        """Decode and judge `problem`: yield each line as it is decided, and last the solution.
+        """Solve and judge `problem` by the configured method.
+
+        Yields each line that is decided, and last the solution.
 
         Args:
             problem: what is asked.
             settings: how to decode; None: the defaults.
             prompt: name of the prompt builder; None: the engine's own.
+            configurations: what a method that tries several has to choose from, in place of the
+                two above.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -146,41 +170,98 @@ class Engine:
             BudgetError: a limit is reached.
             SandboxError: the sandbox failed twice on the same program.
         """
-        settings = settings or DecodingSettings()
+        configurations = configurations or [
+            Configuration(settings=settings or DecodingSettings(), prompt=prompt)
+        ]
         # Before the model works for minutes, see that a verdict can be had at all.
         scorer = self._component(Kind.SCORER, problem.scorer)
         scorer.ask("check", problem, task=problem.task_id)
-        worded = self.prompt(problem, prompt)
+        method = self._component(Kind.METHOD, self.config.method)
+        prompts = {each.prompt: self.prompt(problem, each.prompt) for each in configurations}
         tracer = self._component(Kind.TRACER, self.config.tracer)
         rule = self._component(Kind.GUIDANCE, self.config.guidance)
-        _check_guided(self._component(Kind.BACKEND, self.config.backend), settings)
+        guided = _needs_logprobs(method, configurations)
+        _check_guided(self._component(Kind.BACKEND, self.config.backend), guided)
         backend = await self._open()
-        _check_open(backend.instance, worded, settings)
+        for each in prompts.values():
+            _check_open(backend.instance, each, guided)
         assert self._sandbox is not None  # opened before the model
         started = datetime.now(UTC)
-        model = Model(backend, problem.task_id, self.meter)
-        feedback = Feedback(tracer, self._sandbox, model)
-        async with aclosing(decode(model, feedback, rule, problem, worded, settings)) as steps:
-            async for step in steps:
-                if isinstance(step, Generation):
-                    generation = step
-                else:
-                    yield step
-        score = await scorer.call(
-            "score", problem, generation.code, self._sandbox, task=problem.task_id
+        model = Model(backend, problem.task_id, self.meter, self.config.tokens_per_task)
+        bench = TaskBench(
+            task=evolve(problem, hidden_tests=()),
+            prompt=prompts[configurations[0].prompt],
+            configurations=configurations,
+            model=model,
+            feedback=Feedback(tracer, self._sandbox, model),
+            rule=rule,
+            sandbox=self._sandbox,
+            wording=prompts.__getitem__,
+            scorer_of=partial(self._component, Kind.SCORER),
         )
-        if not isinstance(score, Score):
-            raise scorer.broken(f"score gave {type(score).__name__}", problem.task_id)
-        yield Solution(
+        made: list[MadeAttempt] = []
+        with suppress(TaskBudgetError):
+            async with aclosing(method.iterate("solve", bench, task=problem.task_id)) as items:
+                async for item in items:
+                    match item:
+                        case LineStep():
+                            yield item
+                        case Attempt(program=str()):
+                            made.append(bench.made(item))
+                        case _:
+                            raise method.broken(
+                                f"solve gave {type(item).__name__}, neither a LineStep nor an "
+                                "Attempt with a program",
+                                problem.task_id,
+                            )
+        yield await self._judged(problem, configurations[0], bench, made, started)
+
+    async def _judged(
+        self,
+        problem: Problem,
+        configuration: Configuration,
+        bench: TaskBench,
+        made: Sequence[MadeAttempt],
+        started: datetime,
+    ) -> Solution:
+        """Return the solution: every attempt judged by the tests that decide."""
+        programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
+        scores = {program: await self._score(problem, program) for program in programs}
+        last = made[-1].attempt if made else Attempt(program="", stage="")
+        score = scores[last.program]
+        if not made:
+            score = evolve(score, general_error="the budget ended before the first answer")
+        generation = last.generation or Generation(
+            response=last.program, code=last.program, ids=(), finish=FinishReason.ANSWERED
+        )
+        return Solution(
             task_id=problem.task_id,
-            settings=settings,
-            generation=generation,
+            settings=configuration.settings,
+            # What came after the last attempt was spent as well.
+            generation=evolve(generation, usage=dict(bench.model.usage)),
             score=score,
+            attempts=tuple(
+                JudgedAttempt(
+                    program=each.attempt.program,
+                    stage=each.attempt.stage,
+                    passed=scores[each.attempt.program].passed,
+                    tokens=each.tokens,
+                )
+                for each in made
+            ),
             tests_seen=tuple(test.name for test in problem.visible_tests),
-            isolation=(await self._sandbox.report()).layers,
+            isolation=(await bench.sandbox.report()).layers,
             started=started,
             ended=datetime.now(UTC),
+            events=dict(bench.events),
         )
+
+    async def _score(self, problem: Problem, program: str) -> Score:
+        scorer = self._component(Kind.SCORER, problem.scorer)
+        score = await scorer.call("score", problem, program, self._sandbox, task=problem.task_id)
+        if not isinstance(score, Score):
+            raise scorer.broken(f"score gave {type(score).__name__}", problem.task_id)
+        return score
 
     async def solve(
         self,
@@ -188,14 +269,16 @@ class Engine:
         settings: DecodingSettings | None = None,
         *,
         prompt: str | None = None,
+        configurations: Sequence[Configuration] = (),
         on_step: Callable[[LineStep], None] | None = None,
     ) -> Solution:
-        """Decode and judge `problem`; `on_step` sees each line as it is decided.
+        """Solve and judge `problem`; `on_step` sees each line as it is decided.
 
         Raises:
             EgcfgError: as `solve_steps`.
         """
-        async with aclosing(self.solve_steps(problem, settings, prompt=prompt)) as steps:
+        steps_of = self.solve_steps(problem, settings, prompt=prompt, configurations=configurations)
+        async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
                     return step
@@ -326,27 +409,35 @@ class Engine:
         return self._components[key]
 
 
-def _check_guided(backend: OpenComponent, settings: DecodingSettings) -> None:
-    """See, before it is opened, that a backend can decode as the settings say.
+def _needs_logprobs(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:
+    """Whether a method needs log-probabilities for what it is asked to do."""
+    needs = method.read("needs", frozenset)
+    # Such a one decodes at the gamma that it is given.
+    guided = method.read("over_grid", bool) and configurations[0].settings.gamma != 0.0
+    return guided or Need.LOGPROBS in needs
+
+
+def _check_guided(backend: OpenComponent, guided: bool) -> None:
+    """See, before it is opened, that a backend tells what the method needs.
 
     Raises:
         CapabilityError: it cannot.
     """
-    if settings.gamma != 0.0 and not isinstance(backend.instance, LogprobBackend):
+    if guided and not isinstance(backend.instance, LogprobBackend):
         raise CapabilityError(
             f"{backend.title} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0, or choose another --backend"
+            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
         )
 
 
-def _check_open(backend: Backend, prompt: Prompt, settings: DecodingSettings) -> None:
-    """See that an open backend takes such a prompt and can decode as the settings say.
+def _check_open(backend: Backend, prompt: Prompt, guided: bool) -> None:
+    """See that an open backend takes such a prompt and tells what the method needs.
 
     Raises:
         CapabilityError: it cannot.
     """
     capabilities = backend.capabilities
-    if settings.gamma != 0.0 and not capabilities.logprobs:
+    if guided and not capabilities.logprobs:
         raise CapabilityError(
             f"{backend.model_name} tells no log-probabilities, which guidance needs; "
             "use --gamma 0, or choose another --backend or model"
@@ -392,6 +483,7 @@ def solve_steps(
     backend: Backend | str | None = None,
     tracer: Tracer | str | None = None,
     guidance: GuidanceRule | str | None = None,
+    method: Method | str | None = None,
     prompt: PromptBuilder | str | None = None,
     sandbox: Sandbox | None = None,
     options: Options | None = None,
@@ -409,6 +501,7 @@ def solve_steps(
         backend: the model: a backend's name (``"hf"`` by default), or an instance.
         tracer: a tracer or its name (``"full"``).
         guidance: a guidance rule or its name (``"cfg"``).
+        method: a method or its name (``"egcfg"``).
         prompt: a prompt builder or its name (``"chat"``).
         sandbox: where programs run; None opens one for this call.
         options: per kind of component, options for those given by name, such as
@@ -428,6 +521,7 @@ def solve_steps(
         "backend": backend,
         "tracer": tracer,
         "guidance": guidance,
+        "method": method,
         "prompt": prompt,
         "sandbox": sandbox,
         "options": options,
@@ -456,6 +550,7 @@ def _new_engine(
     backend: Backend | str | None,
     tracer: Tracer | str | None,
     guidance: GuidanceRule | str | None,
+    method: Method | str | None,
     prompt: PromptBuilder | str | None,
     sandbox: Sandbox | None,
     options: Options | None,
@@ -470,6 +565,7 @@ def _new_engine(
         Kind.BACKEND: backend,
         Kind.TRACER: tracer,
         Kind.GUIDANCE: guidance,
+        Kind.METHOD: method,
         Kind.PROMPT: prompt,
         Kind.SCORER: None,
     }
@@ -498,6 +594,7 @@ def _new_engine(
         backend=None if isinstance(backend, str) else backend,
         tracer=None if isinstance(tracer, str) else tracer,
         guidance=None if isinstance(guidance, str) else guidance,
+        method=None if isinstance(method, str) else method,
         prompt=None if isinstance(prompt, str) else prompt,
         sandbox=sandbox,
         meter=None if budget is None else Meter(budget),

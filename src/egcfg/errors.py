@@ -12,6 +12,7 @@ EgcfgError
 │   ├── CapabilityError       the backend lacks what was asked of it
 │   └── ContextOverflowError  the prompt does not fit the model's context
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
+│   └── TaskBudgetError       one task did: its last attempt stands
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
 └── RunError                  a results folder that cannot be used as asked
 ```
@@ -41,6 +42,7 @@ __all__ = [
     "PluginError",
     "RunError",
     "SandboxError",
+    "TaskBudgetError",
     "UnknownNameError",
     "UsageError",
     "did_you_mean",
@@ -132,6 +134,10 @@ class BudgetError(EgcfgError):
     def __init__(self, reached: str, flag: str) -> None:
         self.flag = flag
         super().__init__(f"{reached}; run again with a larger {flag} to go on")
+
+
+class TaskBudgetError(BudgetError):
+    """A task's own budget is used up: the method's last attempt stands."""
 
 
 class SandboxError(EgcfgError):

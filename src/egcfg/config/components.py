@@ -59,6 +59,7 @@ def check_names(config: RunConfig, given: Collection[Kind] = ()) -> None:
         (Kind.BACKEND, config.backend),
         (Kind.TRACER, config.tracer),
         (Kind.GUIDANCE, config.guidance),
+        (Kind.METHOD, config.method),
     ]
     named += [(Kind.PROMPT, signal.prompt) for signal in signal_configs(config)]
     if config.scorer is not None:

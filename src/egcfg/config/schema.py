@@ -290,6 +290,17 @@ class RunConfig:
     signal_tokens: int = _setting(
         Group.GUIDANCE, "token budget of a signal", _DECODING["signal_tokens"], metavar="N"
     )
+    method: str = _setting(
+        Group.GUIDANCE, "how a task is turned into a program", "egcfg", metavar="NAME"
+    )
+    tokens_per_task: int | None = _setting(
+        Group.GUIDANCE,
+        "tokens that a method may spend on a task, prompt tokens and generated ones; its last "
+        "answer up to then stands",
+        None,
+        metavar="N",
+        check=_at_least(1),
+    )
     guidance: str = _setting(
         Group.GUIDANCE, "the rule that combines both distributions", "cfg", metavar="NAME"
     )

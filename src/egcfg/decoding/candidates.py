@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Continuation, SampleRequest, SamplingParams
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.interfaces.solution import Stage
 from egcfg.usage.model import Model
@@ -78,7 +78,7 @@ class CandidatePool:
     def __init__(
         self,
         model: Model,
-        problem: Problem,
+        problem: Task,
         prompt: Prompt,
         settings: DecodingSettings,
         limit: int,

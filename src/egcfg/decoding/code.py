@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field, frozen
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.usage.model import Model
 
@@ -391,7 +391,7 @@ class Response:
     """
 
     model: Model
-    problem: Problem
+    problem: Task
     prompt: Prompt
     ids: tuple[int, ...] = ()
     text: str = field(init=False)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from attrs import evolve, frozen
 
 from egcfg.decoding.code import CandidateProgram
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.solution import Signal, SignalEntry
 from egcfg.interfaces.tracer import Trace
 from egcfg.plugins.component import OpenComponent
@@ -44,7 +44,7 @@ class Feedback:
 
     async def signal(
         self,
-        problem: Problem,
+        problem: Task,
         programs: Sequence[CandidateProgram],
         budget: int,
         known: Sequence[SignalEntry] = (),
@@ -70,7 +70,7 @@ class Feedback:
         places = {source: place for place, source in enumerate(traces)}
         programs = sorted(programs, key=lambda p: places.get(p.source, len(places)))
         new = [program.source for program in programs if program.source not in traces]
-        traces |= zip(new, await self._traces(problem, new), strict=True)
+        traces |= zip(new, await self.traces(problem, new), strict=True)
         entries = [
             SignalEntry(program=p.source, samples=p.samples, traces=traces[p.source])
             for p in programs
@@ -96,7 +96,7 @@ class Feedback:
                 return evolve(fitted, entries=dropped + fitted.entries, cut=True)
         return signal
 
-    async def _traces(self, problem: Problem, sources: Sequence[str]) -> list[tuple[Trace, ...]]:
+    async def traces(self, problem: Task, sources: Sequence[str]) -> list[tuple[Trace, ...]]:
         """Return the traces of each program."""
         requests = [problem.executions(source) for source in sources]
         flat = [request for group in requests for request in group]

@@ -25,7 +25,7 @@ from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
 from egcfg.interfaces.guidance import Guided
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import (
     FinishReason,
@@ -47,7 +47,7 @@ async def decode(
     model: Model,
     feedback: Feedback,
     rule: OpenComponent,
-    problem: Problem,
+    problem: Task,
     prompt: Prompt,
     settings: DecodingSettings,
 ) -> AsyncGenerator[LineStep | Generation, None]:
@@ -123,7 +123,7 @@ class _Decoding:
         model: Model,
         feedback: Feedback,
         rule: OpenComponent,
-        problem: Problem,
+        problem: Task,
         prompt: Prompt,
         settings: DecodingSettings,
     ) -> None:

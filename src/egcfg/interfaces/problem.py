@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from attrs import Attribute, evolve, field, frozen, validators
+from attrs import Attribute, evolve, field, fields, frozen, validators
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.tracer import TraceRequest
@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "Program",
     "StdioTest",
+    "Task",
     "TestCase",
     "find_call",
     "uses_when_run",
@@ -216,8 +217,8 @@ def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
 
 
 @frozen(kw_only=True)
-class Problem:
-    """One programming task.
+class Task:
+    """One programming task, as whoever solves it may know it: without the tests that decide.
 
     Attributes:
         task_id: identifier that is unique in its data set, as the data set prints it.
@@ -225,12 +226,9 @@ class Problem:
         entry_point: name of the function that solves it; ``None`` for a whole program that reads
             standard input.
         visible_tests: tests that prompts and traces may use (`TestCase.may_be_visible`).
-        hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
-            how MBPP results are published.
         setup_code: code that the tests (not the prompt) rely on, run before the solution.
         given_code: code that the model is to continue, such as HumanEval's signature and
             docstring; part of the prompt and of every executed program.
-        scorer: name of the scorer that decides about a solution.
         time_limit: seconds of processor time that one run of a program may take, for a trace or a
             test; the limit of real time grows with it. None: as the settings say.
         memory_limit: MiB of address space that it may take, the interpreter included. None: as the
@@ -245,10 +243,8 @@ class Problem:
     description: str
     entry_point: str | None
     visible_tests: tuple[TestCase, ...] = field(converter=_as_tuple)
-    hidden_tests: tuple[TestCase, ...] = field(default=(), converter=_as_tuple, repr=False)
     setup_code: str = ""
     given_code: str = ""
-    scorer: str = "asserts"
     time_limit: float | None = field(default=None)
     memory_limit: float | None = field(default=None)
 
@@ -275,11 +271,6 @@ class Problem:
                 f"task {self.task_id}: no visible test calls {name}; correct the name or the tests"
             )
 
-    @property
-    def scoring_tests(self) -> tuple[TestCase, ...]:
-        """The tests that decide: the hidden ones, or the visible ones where none are hidden."""
-        return self.hidden_tests or self.visible_tests
-
     def limits(self, usual: Limits) -> Limits:
         """Return `usual` with the problem's own limits in place of those of time and memory."""
         if self.time_limit is not None:
@@ -303,6 +294,30 @@ class Problem:
             for test in self.visible_tests
             for request in test.executions(program)
         ]
+
+
+@frozen(kw_only=True)
+class Problem(Task):
+    """A task with the tests that decide about a solution.
+
+    Attributes:
+        hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
+            how MBPP results are published.
+        scorer: name of the scorer that decides about a solution.
+    """
+
+    hidden_tests: tuple[TestCase, ...] = field(default=(), converter=_as_tuple, repr=False)
+    scorer: str = "asserts"
+
+    @property
+    def scoring_tests(self) -> tuple[TestCase, ...]:
+        """The tests that decide: the hidden ones, or the visible ones where none are hidden."""
+        return self.hidden_tests or self.visible_tests
+
+    @property
+    def task(self) -> Task:
+        """The problem without the tests that decide."""
+        return Task(**{a.name: getattr(self, a.name) for a in fields(Task)})
 
 
 def find_call(source: str, function: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 
 __all__ = [
     "ChatMessage",
@@ -150,5 +150,5 @@ class PromptBuilder(ABC):
     """The attrs class of this builder's options."""
 
     @abstractmethod
-    def build(self, problem: Problem) -> Prompt:
+    def build(self, problem: Task) -> Prompt:
         """Return the prompt for `problem`."""

@@ -16,6 +16,7 @@ from egcfg.interfaces.tracer import Trace
 __all__ = [
     "FinishReason",
     "Generation",
+    "JudgedAttempt",
     "LineStep",
     "Signal",
     "SignalEntry",
@@ -39,9 +40,10 @@ class Stage(enum.StrEnum):
 
 
 class FinishReason(enum.StrEnum):
-    """Why decoding stopped."""
+    """Why decoding stopped; ``ANSWERED``: the program was not decoded line by line."""
 
     CODE_END = "code_end"
+    ANSWERED = "answered"
     END_OF_SEQUENCE = "end_of_sequence"
     MAX_TOKENS = "max_tokens"
 
@@ -129,7 +131,7 @@ class LineStep:
     tokens: tuple[TokenChoice, ...]
     signal: Signal | None = None
     fresh: bool = False
-    usage: Mapping[Stage, Usage] = field(factory=dict)
+    usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
 
 
@@ -156,7 +158,7 @@ class Generation:
     code: str
     ids: tuple[int, ...]
     finish: FinishReason
-    usage: Mapping[Stage, Usage] = field(factory=dict)
+    usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
     signals: int = 0
     signals_cut: int = 0
@@ -171,14 +173,33 @@ class Generation:
 
 
 @frozen(kw_only=True)
+class JudgedAttempt:
+    """An answer on the way to a solution, judged after the method had ended.
+
+    Attributes:
+        program: the whole program.
+        stage: which part of the method made it.
+        passed: whether every scoring test passed.
+        tokens: prompt tokens and generated ones that the task had cost by then.
+    """
+
+    program: str
+    stage: str
+    passed: bool
+    tokens: int
+
+
+@frozen(kw_only=True)
 class Solution:
-    """A generation and its verdict.
+    """The answer of a method and its verdict.
 
     Attributes:
         task_id: the problem's.
         settings: what it was decoded with.
         generation: the text, the code and what they cost.
         score: the verdict.
+        attempts: every answer of the method, in their order; the last one is `code`.
+        events: how often the method noted what, such as answers that could not be read.
         tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: the sandbox's layers under which programs ran: "active", or why not.
         started: when decoding started (UTC).
@@ -189,10 +210,12 @@ class Solution:
     settings: DecodingSettings
     generation: Generation
     score: Score
+    attempts: tuple[JudgedAttempt, ...]
     tests_seen: tuple[str, ...]
     isolation: Mapping[str, str]
     started: datetime
     ended: datetime
+    events: Mapping[str, int] = field(factory=dict)
 
     @property
     def code(self) -> str:

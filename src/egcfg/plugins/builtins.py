@@ -134,4 +134,34 @@ def egcfg_components() -> list[Component]:
             target="egcfg.guidance.reversal:ChooseOneBranch",
             summary="one branch or the other, by the margins of their preferences",
         ),
+        Component(
+            kind=Kind.METHOD,
+            name="egcfg",
+            target="egcfg.methods.egcfg:ExecutionGuidedDecoding",
+            summary="one guided decoding per configuration and gamma (the paper)",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="egcfg_grid",
+            target="egcfg.methods.egcfg_grid:GridOfDecodings",
+            summary="every configuration and gamma until the visible tests pass",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="greedy",
+            target="egcfg.methods.greedy:Greedy",
+            summary="the likeliest answer",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="best_of_n",
+            target="egcfg.methods.best_of_n:BestOfN",
+            summary="samples behind the visible tests, until one passes",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="warming",
+            target="egcfg.methods.warming:Warming",
+            summary="greedy, then retries at rising temperature",
+        ),
     ]

@@ -15,8 +15,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, suppress
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -76,6 +76,19 @@ class OpenComponent:
             raise self.broken(f"{method} raised {summarize(error)}", task) from error
         else:
             return answer
+
+    async def iterate(
+        self, method: str, *arguments: Any, task: str = ""
+    ) -> AsyncGenerator[Any, None]:
+        """Yield what an asynchronous generator of the component yields; otherwise as `call`."""
+        try:
+            async with aclosing(getattr(self.instance, method)(*arguments)) as items:
+                async for item in items:
+                    yield item
+        except EgcfgError:
+            raise
+        except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+            raise self.broken(f"{method} raised {summarize(error)}", task) from error
 
     def ask(self, method: str, *arguments: Any, task: str = "") -> Any:
         """Call a method that only computes, right here; otherwise as `call`."""

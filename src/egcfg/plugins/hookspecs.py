@@ -24,6 +24,7 @@ class Kind(enum.StrEnum):
     SCORER = "scorer"
     DATASET = "dataset"
     GUIDANCE = "guidance"
+    METHOD = "method"
 
 
 @frozen(kw_only=True)

@@ -54,6 +54,7 @@ INTERFACES = {
     Kind.SCORER: "egcfg.interfaces.scorer:Scorer",
     Kind.DATASET: "egcfg.interfaces.dataset:Dataset",
     Kind.GUIDANCE: "egcfg.interfaces.guidance:GuidanceRule",
+    Kind.METHOD: "egcfg.interfaces.method:Method",
 }
 
 

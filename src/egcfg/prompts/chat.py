@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import CodeLayout, Prompt, PromptBuilder
 from egcfg.prompts.wording import answer_start, preamble, request, task_text
 
@@ -32,7 +32,7 @@ class ChatPromptBuilder(PromptBuilder):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def build(self, problem: Problem) -> Prompt:
+    def build(self, problem: Task) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
         return Prompt(
             before=task_text(problem),

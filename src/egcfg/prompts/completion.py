@@ -8,7 +8,7 @@ from string import ascii_lowercase
 
 from attrs import frozen
 
-from egcfg.interfaces.problem import AssertTest, Problem, StdioTest, TestCase
+from egcfg.interfaces.problem import AssertTest, StdioTest, Task, TestCase
 from egcfg.interfaces.prompt import CodeLayout, Prompt, PromptBuilder
 from egcfg.prompts.wording import description_is_given, unseen_tests
 
@@ -32,7 +32,7 @@ class CompletionPrompt(PromptBuilder):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def build(self, problem: Problem) -> Prompt:
+    def build(self, problem: Task) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
         before = ""
         given_code = problem.given_code
@@ -55,7 +55,7 @@ class CompletionPrompt(PromptBuilder):
         )
 
 
-def _docstring(problem: Problem, indent: str) -> str:
+def _docstring(problem: Task, indent: str) -> str:
     examples = [line for test in problem.visible_tests for line in _example(test)]
     text = "\n".join([problem.description.strip(), "", *examples]).rstrip()
     text = text.replace('"""', "'''")
@@ -75,7 +75,7 @@ def _example(test: TestCase) -> list[str]:
             return [f">>> {line}" for line in test.name.splitlines()]
 
 
-def _signature(problem: Problem) -> str:
+def _signature(problem: Task) -> str:
     """The ``def`` line that fits every visible call.
 
     Names are the keywords of the calls, or those in the description where it spells the signature
@@ -88,7 +88,7 @@ def _signature(problem: Problem) -> str:
     return f"def {problem.entry_point}({', '.join(parameters)}):\n"
 
 
-def _arity(problem: Problem) -> tuple[int, int, list[str]]:
+def _arity(problem: Task) -> tuple[int, int, list[str]]:
     """Most and fewest positional arguments of the visible calls, and the keywords in them."""
     counts = []
     keywords: dict[str, None] = {}
@@ -100,7 +100,7 @@ def _arity(problem: Problem) -> tuple[int, int, list[str]]:
     return max(counts, default=1), min(counts, default=1), list(keywords)
 
 
-def _names_in_description(problem: Problem, number: int) -> list[str]:
+def _names_in_description(problem: Task, number: int) -> list[str]:
     pattern = rf"\b{re.escape(problem.entry_point or '')}\(([\w\s,]*)\)"
     for match in re.finditer(pattern, problem.description):
         names = [name.strip() for name in match[1].split(",")]

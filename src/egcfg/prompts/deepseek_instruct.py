@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.prompts.instruction_format import instruction_prompt
 from egcfg.prompts.wording import code_block, request, task_text, tests_text
@@ -41,7 +41,7 @@ class DeepseekInstructPrompt(PromptBuilder):
         mbpp = path is not None or options.examples_from_hub
         self.examples = mbpp_examples(path) if mbpp else OWN_EXAMPLES
 
-    def build(self, problem: Problem) -> Prompt:
+    def build(self, problem: Task) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
         # An example that is the problem itself would give its solution away.
         others = [e for e in self.examples if e.description != problem.description]

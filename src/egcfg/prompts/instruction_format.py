@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.prompts.wording import answer_start, preamble
 
@@ -17,7 +17,7 @@ happened in them. They may be right or wrong; use them as hints about how the co
 """
 
 
-def instruction_prompt(problem: Problem, instruction: str, prefill: bool) -> Prompt:
+def instruction_prompt(problem: Task, instruction: str, prefill: bool) -> Prompt:
     """Return a prompt with the signal slot between the instruction and the response.
 
     Args:

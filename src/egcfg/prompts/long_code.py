@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.prompts.instruction_format import instruction_prompt
 from egcfg.prompts.wording import request, task_text
@@ -32,7 +32,7 @@ class LongCodePrompt(PromptBuilder):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def build(self, problem: Problem) -> Prompt:
+    def build(self, problem: Task) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
         instruction = (
             f"{task_text(problem)}\n\n"

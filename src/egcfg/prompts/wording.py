@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from egcfg.interfaces.problem import AssertTest, Problem, StdioTest, TestCase, find_call
+from egcfg.interfaces.problem import AssertTest, StdioTest, Task, TestCase, find_call
 
 __all__ = [
     "answer_start",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-def task_text(problem: Problem) -> str:
+def task_text(problem: Task) -> str:
     """Return the task in words, its given code and its visible tests."""
     parts = []
     if not description_is_given(problem):
@@ -33,7 +33,7 @@ def task_text(problem: Problem) -> str:
     return "\n\n".join(parts)
 
 
-def request(problem: Problem) -> str:
+def request(problem: Task) -> str:
     """Return what is asked for, as a noun phrase."""
     if problem.entry_point is None:
         return "a Python program that reads standard input and prints its result"
@@ -55,7 +55,7 @@ def code_block(code: str, language: str = "python") -> str:
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
-def answer_start(problem: Problem) -> str:
+def answer_start(problem: Task) -> str:
     """Return what a fenced answer is made to start with: the fence, and the given code.
 
     With the given code there already, the model need not spend tokens on repeating it.
@@ -64,12 +64,12 @@ def answer_start(problem: Problem) -> str:
     return f"{_fence(given_code)}python\n{given_code}"
 
 
-def description_is_given(problem: Problem) -> bool:
+def description_is_given(problem: Task) -> bool:
     """Whether the given code already contains the description, as its docstring."""
     return " ".join(problem.description.split()) in " ".join(problem.given_code.split())
 
 
-def unseen_tests(problem: Problem) -> list[TestCase]:
+def unseen_tests(problem: Task) -> list[TestCase]:
     """Return the visible tests whose call the given code does not already contain."""
     given = _bare(problem.given_code)
     tests = []
@@ -82,7 +82,7 @@ def unseen_tests(problem: Problem) -> list[TestCase]:
     return tests
 
 
-def preamble(problem: Problem) -> str:
+def preamble(problem: Task) -> str:
     """Return the part of the given code that a full answer does not repeat: imports and helpers.
 
     That is everything before the definition of the entry point, or all of it if it has none.

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from attrs import define, evolve, field
 
-from egcfg.errors import PluginError
+from egcfg.errors import PluginError, TaskBudgetError
 from egcfg.interfaces.backend import (
     FREE,
     Answer,
@@ -46,13 +46,15 @@ class Model:
         backend: the component that answers.
         task_id: the task, for messages.
         meter: counts what is spent and ends it at a budget's limit.
+        limit: tokens, prompt tokens and generated ones, that the task may spend; None: any number.
         usage: what this task spent so far, by stage.
     """
 
     backend: OpenComponent
     task_id: str
     meter: Meter = field(factory=Meter)
-    usage: dict[Stage, Usage] = field(factory=dict, init=False)
+    limit: int | None = None
+    usage: dict[str, Usage] = field(factory=dict, init=False)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -66,8 +68,22 @@ class Model:
         end_ids: frozenset[int] = self.backend.instance.end_ids
         return end_ids
 
+    @property
+    def tokens(self) -> int:
+        """What this task spent so far: prompt tokens, cached ones included, and generated ones."""
+        return sum(usage.input_tokens + usage.output_tokens for usage in self.usage.values())
+
+    @property
+    def left(self) -> float:
+        """Share of the task's limit that is left; 1 where there is none."""
+        return 1.0 if self.limit is None else max(0.0, 1.0 - self.tokens / self.limit)
+
+    def at_most(self, tokens: int) -> int:
+        """Return how many of so many tokens an answer may have, within the task's limit."""
+        return tokens if self.limit is None else max(1, min(tokens, self.limit - self.tokens))
+
     async def encode(
-        self, prompt: TextPrompt | ChatPrompt, stage: Stage = Stage.PREFIX
+        self, prompt: TextPrompt | ChatPrompt, stage: str = Stage.PREFIX
     ) -> tuple[int, ...]:
         """Return the token ids of a prompt; see `LogprobBackend.encode`."""
         ids = await self._ask("encode", stage, prompt)
@@ -76,34 +92,39 @@ class Model:
         except TypeError:
             raise self._broken(f"encode gave {type(ids).__name__}, not token ids") from None
 
-    async def decode(self, ids: Sequence[int], stage: Stage = Stage.PREFIX) -> str:
+    async def decode(self, ids: Sequence[int], stage: str = Stage.PREFIX) -> str:
         """Return the text of generated tokens; see `LogprobBackend.decode`."""
         text = await self._ask("decode", stage, ids)
         if not isinstance(text, str):
             raise self._broken(f"decode gave {type(text).__name__}, not text")
         return text
 
-    async def count_tokens(self, text: str, stage: Stage = Stage.SIGNAL) -> int:
+    async def count_tokens(self, text: str, stage: str = Stage.SIGNAL) -> int:
         """Return how many tokens `text` takes in a prompt; see `LogprobBackend.count_tokens`."""
         count = await self._ask("count_tokens", stage, text)
         if not isinstance(count, int):
             raise self._broken(f"count_tokens gave {type(count).__name__}, not a number")
         return count
 
-    async def complete(self, prompt: TextPrompt | ChatPrompt, params: SamplingParams) -> Completion:
+    async def complete(
+        self,
+        prompt: TextPrompt | ChatPrompt,
+        params: SamplingParams,
+        stage: str = Stage.PREFIX,
+    ) -> Completion:
         """Return the answer of a model that knows text only; see `TextBackend.complete`.
 
         Raises:
             BudgetError: a limit is reached; nothing was asked.
             BackendError: the model did not answer.
         """
-        self.meter.check()
-        completion = await self._ask("complete", Stage.PREFIX, prompt, params)
+        self._check()
+        completion = await self._ask("complete", stage, prompt, params)
         if not isinstance(completion, Completion):
             raise self._broken(f"complete gave {type(completion).__name__}, not a Completion")
         return completion
 
-    async def score(self, requests: Sequence[ScoreRequest], stage: Stage) -> list[list[Logprobs]]:
+    async def score(self, requests: Sequence[ScoreRequest], stage: str) -> list[list[Logprobs]]:
         """Return the distributions of each request; see `LogprobBackend.score`.
 
         Raises:
@@ -124,7 +145,7 @@ class Model:
         return answers
 
     async def sample(
-        self, requests: Sequence[SampleRequest], stage: Stage = Stage.SAMPLING
+        self, requests: Sequence[SampleRequest], stage: str = Stage.SAMPLING
     ) -> list[list[Continuation]]:
         """Return the continuations of each request; see `LogprobBackend.sample`.
 
@@ -148,7 +169,7 @@ class Model:
                 raise self._broken("sample gave something else than a Continuation")
         return answers
 
-    async def logprobs(self, requests: Sequence[LogprobRequest], stage: Stage) -> list[list[float]]:
+    async def logprobs(self, requests: Sequence[LogprobRequest], stage: str) -> list[list[float]]:
         """Return exact log-probabilities; see `LogprobBackend.logprobs`.
 
         Raises:
@@ -167,16 +188,30 @@ class Model:
                     raise self._broken(f"logprobs gave {value!r}, which is no log-probability")
         return answers
 
-    async def _ask_each(self, method: str, requests: Sequence[Any], stage: Stage) -> Any:
+    async def _ask_each(self, method: str, requests: Sequence[Any], stage: str) -> Any:
         """Ask for an answer to each request, within the budget."""
-        self.meter.check()
+        self._check()
         answers = await self._ask(method, stage, requests)
         if not isinstance(answers, Sequence) or len(answers) != len(requests):
             given = _count(answers, "answer")
             raise self._broken(f"{method} gave {given} to {len(requests)} requests")
         return answers
 
-    async def _ask(self, method: str, stage: Stage, *arguments: Any) -> Any:
+    def _check(self) -> None:
+        """See that another question may be asked.
+
+        Raises:
+            TaskBudgetError: the task's limit is reached.
+            BudgetError: the run's is.
+        """
+        if self.limit is not None and self.tokens >= self.limit:
+            raise TaskBudgetError(
+                f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens",
+                "--tokens-per-task",
+            )
+        self.meter.check()
+
+    async def _ask(self, method: str, stage: str, *arguments: Any) -> Any:
         """Ask a question, check the form of its answer, and book what it cost."""
         started = time.perf_counter()
         spent = FREE
@@ -196,7 +231,7 @@ class Model:
                 self._book(stage, evolve(spent, seconds=time.perf_counter() - started))
         return answer.value
 
-    def _book(self, stage: Stage, spent: Usage) -> None:
+    def _book(self, stage: str, spent: Usage) -> None:
         self.usage[stage] = self.usage.get(stage, Usage()) + spent
         self.meter.add(spent)
 

@@ -1,0 +1,204 @@
+"""The seam to methods: a task in, programs out, and a bench at which everything is done.
+
+A method turns a task into a program by asking the model, running programs and decoding. It yields
+an `Attempt` whenever its answer improves; the last one is its answer. Whatever costs something goes
+through the `Bench`, which counts it by stage, and ends the method where the task's budget ends: the
+last attempt then stands. A method never sees a hidden test.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+from attrs import frozen
+
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.interfaces.problem import Task
+from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
+from egcfg.interfaces.scorer import TestResult, TestStatus
+from egcfg.interfaces.solution import Generation, LineStep
+from egcfg.interfaces.tracer import Trace
+
+__all__ = ["Attempt", "Bench", "Configuration", "Method", "Need", "ProgramRun", "Reply"]
+
+
+class Need(enum.StrEnum):
+    """What a method needs of a model besides text."""
+
+    CHAT = "chat"
+    LOGPROBS = "log-probabilities"
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """An answer of a method.
+
+    Attributes:
+        program: the whole program, given code included; empty where the model answered none.
+        stage: which part of the method made it, such as ``"repair"``.
+        generation: the decoding that it comes from, if it was decoded line by line.
+    """
+
+    program: str
+    stage: str
+    generation: Generation | None = None
+
+
+@frozen(kw_only=True)
+class Reply:
+    """What a model answered.
+
+    Attributes:
+        text: the answer, without the prompt's prefix.
+        finished: whether the model ended it, rather than a limit.
+    """
+
+    text: str
+    finished: bool
+
+
+@frozen(kw_only=True)
+class ProgramRun:
+    """A program on the visible tests; the verdicts were reached outside its process.
+
+    Attributes:
+        program: what ran.
+        results: one verdict per visible test.
+        outcomes: what each visible call or input led to, as text: a value, an exception, or the
+            output. Programs with equal outcomes do the same there.
+        traces: one per visible call or input, where they were asked for.
+    """
+
+    program: str
+    results: tuple[TestResult, ...]
+    outcomes: tuple[str, ...]
+    traces: tuple[Trace, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is a visible test, and every one passed."""
+        return bool(self.results) and self.share == 1.0
+
+    @property
+    def share(self) -> float:
+        """Share of the visible tests that passed; 0 where there are none."""
+        passed = sum(result.status is TestStatus.PASSED for result in self.results)
+        return passed / len(self.results) if self.results else 0.0
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """One way of guided decoding.
+
+    Attributes:
+        settings: how to decode.
+        prompt: name of the prompt builder; None: the engine's own.
+    """
+
+    settings: DecodingSettings
+    prompt: str | None = None
+
+
+class Bench(Protocol):
+    """Where a method works on one task.
+
+    Attributes:
+        task: what is asked.
+        prompt: the task as the configured prompt builder words it.
+        configurations: what the run's configurations and gammas come to, in their order; the first
+            one is what `decode` does by default.
+    """
+
+    task: Task
+    prompt: Prompt
+    configurations: Sequence[Configuration]
+
+    @property
+    def left(self) -> float:
+        """Share of the task's token budget that is left; 1 where there is none."""
+
+    async def ask(
+        self,
+        prompt: TextPrompt | ChatPrompt,
+        *,
+        stage: str,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float = 0.95,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[Reply]:
+        """Ask the model for `n` answers.
+
+        Args:
+            prompt: what to ask.
+            stage: what the cost is booked under.
+            n: how many answers; at temperature 0 one is asked for, since all are the same.
+            temperature: of the sampling; 0 takes the likeliest tokens.
+            top_p: nucleus mass.
+            max_tokens: tokens per answer at most; None: as configured.
+            stop: texts that end an answer.
+
+        Raises:
+            TaskBudgetError: the task's budget is used up. Let it pass: the last attempt stands.
+            BudgetError: the run's is.
+            BackendError: the model did not answer.
+        """
+
+    async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
+        """Return the programs of `n` answers to the task's own prompt.
+
+        Raises:
+            BudgetError, BackendError: as `ask`.
+        """
+
+    def program(self, reply: str) -> str:
+        """Return the program in an answer; empty if there is none."""
+
+    async def run(self, programs: Sequence[str], *, traces: bool = False) -> list[ProgramRun]:
+        """Run programs on the visible tests, all side by side.
+
+        Args:
+            programs: whole programs.
+            traces: whether to trace them as well.
+
+        Raises:
+            SandboxError: the sandbox failed twice on the same program.
+        """
+
+    def decode(
+        self, configuration: Configuration | None = None
+    ) -> AsyncIterator[LineStep | Generation]:
+        """Decode line by line; the generation comes last.
+
+        Raises:
+            BudgetError, BackendError, SandboxError: as `ask` and `run`.
+        """
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Count an event, such as an answer that could not be read; it is kept in the result."""
+
+
+class Method(ABC):
+    """Turns tasks into programs. Subclasses take one argument, an instance of their options."""
+
+    Options: ClassVar[type]
+    """The attrs class of this method's options."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What it needs of a model besides text."""
+
+    over_grid: ClassVar[bool] = False
+    """Whether each configuration and gamma is a run of its own, rather than all one run's."""
+
+    @abstractmethod
+    def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
+        """Work on the bench's task; an asynchronous generator.
+
+        Yields:
+            Each line as it is decided, for whoever watches, and an attempt whenever the answer
+            improves. The last attempt is the answer.
+        """

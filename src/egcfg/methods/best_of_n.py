@@ -1,0 +1,57 @@
+"""Best of n samples behind the visible tests: the bar that every other method must pass."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from attrs import field, frozen, validators
+
+from egcfg.interfaces.method import Attempt, Bench, Method, ProgramRun
+from egcfg.interfaces.solution import LineStep
+from egcfg.methods.choice import best_run
+
+__all__ = ["BestOfN"]
+
+
+class BestOfN(Method):
+    """Draws answers one by one until one passes the visible tests, n at most.
+
+    Else the answer is the one that passes most of them; ties go to the largest cluster of programs
+    that do the same on the visible calls. Without visible tests there is nothing to choose by, and
+    the first answer stands.
+    """
+
+    @frozen(kw_only=True)
+    class Options:
+        """How many answers.
+
+        Attributes:
+            n: answers at most.
+            temperature: they are drawn at.
+            greedy_first: whether the first answer is the greedy one.
+        """
+
+        n: int = field(default=10, validator=validators.ge(1))
+        temperature: float = field(default=0.8, converter=float, validator=validators.gt(0))
+        greedy_first: bool = False
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
+        """Yield the best program so far, whenever that is another one."""
+        runs: list[ProgramRun] = []
+        answer: str | None = None
+        for number in range(self.options.n):
+            greedy = self.options.greedy_first and number == 0
+            [program] = await bench.draw(
+                stage="greedy" if greedy else "sample",
+                temperature=0.0 if greedy else self.options.temperature,
+            )
+            runs += await bench.run([program])
+            best = best_run(runs)
+            if best.program != answer:
+                answer = best.program
+                yield Attempt(program=answer, stage="greedy" if greedy else "sample")
+            if best.passed or not bench.task.visible_tests:
+                return

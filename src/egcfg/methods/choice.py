@@ -1,0 +1,29 @@
+"""The choice among programs by what they do on the visible tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from egcfg.interfaces.method import ProgramRun
+
+__all__ = ["best_run"]
+
+
+def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
+    """Return the run that passes most visible tests.
+
+    Of several, one of the largest cluster: programs whose outcomes are equal are counted together
+    (MBR-exec; Shi et al. 2022), and a cluster of crashes is no cluster. Then the earliest.
+
+    Args:
+        runs: at least one, in the order in which they were made.
+    """
+    sizes = Counter(run.outcomes for run in runs)
+
+    def worth(place: int) -> tuple[float, int, int]:
+        run = runs[place]
+        works = any(not outcome.startswith("raised ") for outcome in run.outcomes)
+        return run.share, sizes[run.outcomes] if works else 0, -place
+
+    return runs[max(range(len(runs)), key=worth)]
