@@ -100,7 +100,7 @@ def _is_done(unit: Unit, plan: RunPlan) -> bool:
 def _estimate(unit: Unit, prompt: Prompt, plan: RunPlan) -> Usage:
     from egcfg.usage.estimate import estimate_tokens, estimate_unit
 
-    settings = unit.config.settings(plan.settings, gamma=unit.gamma)
+    settings = unit.configurations(plan.settings)[0].settings
     tokens = estimate_tokens(prompt.unconditional().text)
     return estimate_unit(tokens, len(unit.problem.visible_tests), settings)
 

@@ -8,11 +8,12 @@ every unit tried. The *cost* is what all that took.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -142,7 +143,7 @@ class Row:
 
     Attributes:
         config: its config string.
-        gamma: guidance strength.
+        gamma: guidance strength; None where a whole method is the row.
         tasks: tasks that any row of the same model and data set has.
         verdicts: whether each task solved in this very row passed.
         skipped: tasks skipped because another unit had solved them.
@@ -153,7 +154,7 @@ class Row:
     """
 
     config: str
-    gamma: float
+    gamma: float | None
     tasks: int
     verdicts: Mapping[str, bool] = field(repr=False)
     skipped: int = 0
@@ -267,12 +268,12 @@ def natural_order(text: str) -> tuple[tuple[int, str], ...]:
 
 def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices | None) -> Report:
     tasks = {record.task_id for record in records}
-    groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, float | None], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config, record.gamma].append(record)
     rows = [
         _row(config, gamma, groups[config, gamma], len(tasks), prices)
-        for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
+        for config, gamma in sorted(groups, key=_order_of_rows)
     ]
     judged = [
         r.result for r in records if r.result and not r.result.global_cached and r.result.tests
@@ -293,8 +294,13 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
     )
 
 
+def _order_of_rows(key: tuple[str, float | None]) -> tuple[Any, float]:
+    config, gamma = key
+    return natural_order(config), -math.inf if gamma is None else gamma
+
+
 def _row(
-    config: str, gamma: float, records: Sequence[Record], tasks: int, prices: Prices | None
+    config: str, gamma: float | None, records: Sequence[Record], tasks: int, prices: Prices | None
 ) -> Row:
     verdicts: dict[str, bool] = {}
     skipped = unreadable = 0

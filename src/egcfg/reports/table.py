@@ -135,7 +135,7 @@ def _cells(row: Row) -> dict[str, str]:
     missing = "" if row.done == row.tasks else f" of {row.tasks}"
     cost = row.cost
     return {
-        "gamma": f"{row.gamma:g}",
+        "gamma": _gamma(row.gamma),
         "solved": f"{row.solved}/{row.done}{missing}",
         "skipped": str(row.skipped),
         "unreadable": str(row.unreadable),
@@ -154,7 +154,7 @@ def _cells(row: Row) -> dict[str, str]:
 def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Table:
     """Return one line per unit, task by task; the cost where prices are known, the seconds where
     units did not share them."""
-    ordered = sorted(records, key=lambda r: (natural_order(r.task_id), r.config, r.gamma))
+    ordered = sorted(records, key=lambda r: (natural_order(r.task_id), r.config, r.gamma or 0.0))
     configs = len({record.config for record in ordered}) > 1
     table = _table()
     table.add_column("task", overflow="fold")
@@ -173,7 +173,7 @@ def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Ta
         table.add_row(
             Text(record.task_id),
             *([Text(record.config)] if configs else []),
-            f"{record.gamma:g}",
+            _gamma(record.gamma),
             _verdict(record),
             UNKNOWN if stats is None else str(stats.output_tokens),
             *([UNKNOWN if stats is None else _seconds(stats.seconds)] if timed else []),
@@ -211,6 +211,10 @@ def _verdict(record: Record) -> Text:
     if record.result.global_cached:
         return Text("skipped")
     return Text("yes", style="green") if record.result.passed else Text("no")
+
+
+def _gamma(gamma: float | None) -> str:
+    return "-" if gamma is None else f"{gamma:g}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -18,6 +18,8 @@ from egcfg.config import RunConfig
 from egcfg.config.components import EXAMPLE_OPTIONS, make_component_options
 from egcfg.errors import ConfigError
 from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import component_class
+from egcfg.runs.config_string import signal_configs
 
 __all__ = ["component_provenance", "model_fingerprint"]
 
@@ -49,11 +51,19 @@ def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
         Kind.BACKEND: config.backend,
         Kind.TRACER: config.tracer,
         Kind.GUIDANCE: config.guidance,
+        Kind.METHOD: config.method,
         Kind.PROMPT: prompt,
     }
     if config.scorer is not None:
         components[Kind.SCORER] = config.scorer
-    return {kind.value: _provenance(config, kind, name) for kind, name in components.items()}
+    provenance = {kind.value: _provenance(config, kind, name) for kind, name in components.items()}
+    if not component_class(Kind.METHOD, config.method).over_grid:
+        # What the name of a configuration's folder says, that of a method's does not.
+        provenance["configurations"] = [str(each) for each in signal_configs(config)]
+        provenance["gammas"] = list(config.gamma)
+    if config.tokens_per_task is not None:
+        provenance["tokens_per_task"] = config.tokens_per_task
+    return provenance
 
 
 def model_fingerprint(model: str) -> str | None:

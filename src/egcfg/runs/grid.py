@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 from attrs import field, frozen
 
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
+from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.runs.config_string import SignalConfig
 
-__all__ = ["Grid", "Unit", "problem_sha256"]
+__all__ = ["Grid", "MethodConfig", "Unit", "problem_sha256"]
 
 
 def _all_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -29,21 +31,64 @@ def _distinct_numbers(numbers: Iterable[float]) -> tuple[float, ...]:
 
 
 @frozen(kw_only=True)
+class MethodConfig:
+    """A method that is a unit's whole work, with what it may choose from.
+
+    Attributes:
+        name: the method's.
+        options: those that are not at their defaults, as they are written.
+        configs: the configurations, in their order.
+        gammas: guidance strengths, in their order.
+    """
+
+    name: str
+    options: Mapping[str, str] = field(factory=dict, hash=False)
+    configs: tuple[SignalConfig, ...]
+    gammas: tuple[float, ...]
+
+    @property
+    def prompt(self) -> str:
+        """Name of the first configuration's prompt builder."""
+        return self.configs[0].prompt
+
+    def configurations(self, base: DecodingSettings) -> tuple[Configuration, ...]:
+        """Return every configuration at every gamma, given what they do not say."""
+        return tuple(
+            Configuration(settings=config.settings(base, gamma=gamma), prompt=config.prompt)
+            for config in self.configs
+            for gamma in self.gammas
+        )
+
+    def __str__(self) -> str:
+        options = "".join(f",{name}={value}" for name, value in sorted(self.options.items()))
+        return f"method={self.name}{options}".replace("/", "_")
+
+
+@frozen(kw_only=True)
 class Unit:
-    """One problem in one configuration at one gamma: what is claimed, solved and written as one.
+    """One problem in one configuration at one gamma, or by one method: what is claimed, solved and
+    written as one.
 
     Attributes:
         problem: what to solve.
-        config: how signals are made.
-        gamma: guidance strength.
+        config: how signals are made, or the method.
+        gamma: guidance strength; None for a method.
     """
 
     problem: Problem
-    config: SignalConfig
-    gamma: float
+    config: SignalConfig | MethodConfig
+    gamma: float | None
+
+    def configurations(self, base: DecodingSettings) -> tuple[Configuration, ...]:
+        """Return what the unit is solved with, given what the grid does not say."""
+        if isinstance(self.config, MethodConfig):
+            return self.config.configurations(base)
+        settings = self.config.settings(base, gamma=self.gamma)
+        return (Configuration(settings=settings, prompt=self.config.prompt),)
 
     def __str__(self) -> str:
-        return f"task {self.problem.task_id}, {self.config}, gamma {self.gamma:g}"
+        gamma = "" if self.gamma is None else f", gamma {self.gamma:g}"
+        return f"task {self.problem.task_id}, {self.config}{gamma}"
 
 
 @frozen(kw_only=True)
@@ -57,11 +102,15 @@ class Grid:
         problems: in the order in which to solve them; task ids without repeats.
         configs: the configurations; repeats are dropped.
         gammas: guidance strengths, in the order in which to try them; repeats are dropped.
+        method: a method whose work on a problem is one unit; None: each configuration and gamma is.
+        method_options: its options that are not at their defaults.
     """
 
     problems: tuple[Problem, ...] = field(converter=_all_problems)
     configs: tuple[SignalConfig, ...] = field(converter=_distinct_configs)
     gammas: tuple[float, ...] = field(converter=_distinct_numbers)
+    method: str | None = None
+    method_options: Mapping[str, str] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         for name in ("problems", "configs", "gammas"):
@@ -84,7 +133,20 @@ class Grid:
     def __len__(self) -> int:
         return len(self.problems) * len(self._choices())
 
-    def _choices(self) -> list[tuple[SignalConfig, float]]:
+    @property
+    def rows(self) -> tuple[SignalConfig | MethodConfig, ...]:
+        """What has a results folder of its own each."""
+        return tuple(dict.fromkeys(config for config, _ in self._choices()))
+
+    def _choices(self) -> list[tuple[SignalConfig | MethodConfig, float | None]]:
+        if self.method is not None:
+            whole = MethodConfig(
+                name=self.method,
+                options=self.method_options,
+                configs=self.configs,
+                gammas=self.gammas,
+            )
+            return [(whole, None)]
         first_of_prompt: dict[str, SignalConfig] = {}
         for config in self.configs:
             first_of_prompt.setdefault(config.prompt, config)

@@ -14,6 +14,8 @@ from egcfg.datasets.selection import dataset_label
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.problem import Problem
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import component_class
 from egcfg.runs.config_string import SETTINGS_IN_STRING, signal_configs
 from egcfg.runs.fingerprint import component_provenance
 from egcfg.runs.grid import Grid
@@ -55,8 +57,11 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         ConfigError: the grid is empty, a prompt's name cannot be part of a config string, or there
             is a limit on the cost without prices.
     """
+    method = component_class(Kind.METHOD, config.method)
+    options = {o.name: str(o.value) for o in config.options_for(Kind.METHOD, config.method).values()}
+    whole = {} if method.over_grid else {"method": config.method, "method_options": options}
     return RunPlan(
-        grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma),
+        grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma, **whole),
         folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
         settings=base_settings(config),
         # Once per prompt: a fingerprint reads the model's files.

@@ -9,6 +9,7 @@ what only tells about a verdict is read as well as it can be, and no reason to l
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -120,6 +121,9 @@ class Result:
         response: the model's whole response.
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
+        attempts: every answer of the method, in their order: the program's fingerprint, its stage,
+            whether it passed, and what the task had cost by then (``tokens``).
+        events: how often the method noted what.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: the isolation layers under which programs ran: "active", or why not.
         extra: fields of other tools, kept as they were.
@@ -136,6 +140,8 @@ class Result:
     response: str | None = None
     finish: str | None = None
     problem_sha256: str | None = None
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    events: Mapping[str, int] = field(factory=dict)
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
@@ -173,6 +179,16 @@ class Result:
             response=solution.generation.response,
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
+            attempts=tuple(
+                {
+                    "sha256": hashlib.sha256(each.program.encode("utf-8", "surrogatepass")).hexdigest(),
+                    "stage": each.stage,
+                    "passed": each.passed,
+                    "tokens": each.tokens,
+                }
+                for each in solution.attempts
+            ),
+            events=dict(solution.events),
             tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
         )
@@ -229,6 +245,10 @@ def dump_result(result: Result) -> bytes:
     for name in ("response", "finish", "problem_sha256"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
+    if result.attempts:
+        content["attempts"] = list(result.attempts)
+    if result.events:
+        content["events"] = dict(result.events)
     if result.tests_seen is not None:
         content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
@@ -271,6 +291,8 @@ def load_result(data: bytes) -> Result:
         response=_take(rest, "response", str, None),
         finish=_take(rest, "finish", str, None),
         problem_sha256=_take(rest, "problem_sha256", str, None),
+        attempts=tuple(_take(rest, "attempts", list, [])),
+        events=_take(rest, "events", dict, {}),
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         extra=rest,
@@ -286,7 +308,7 @@ def _stats(generation: Generation, started: datetime, ended: datetime) -> Result
         output_tokens=total.output_tokens,
         seconds=(ended - started).total_seconds(),
         execution_seconds=generation.execution_seconds,
-        usage={stage.value: usage for stage, usage in generation.usage.items()},
+        usage={str(stage): usage for stage, usage in generation.usage.items()},
         **{name: getattr(generation, name) for name in COUNTERS},
     )
 

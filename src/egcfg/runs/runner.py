@@ -39,6 +39,7 @@ from egcfg.errors import (
     RunError,
     SandboxError,
 )
+from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution
@@ -69,12 +70,11 @@ class Solve(Protocol):
     async def __call__(
         self,
         problem: Problem,
-        settings: DecodingSettings,
         *,
-        prompt: str,
+        configurations: Sequence[Configuration],
         on_step: Callable[[LineStep], None],
     ) -> Solution:
-        """Return the judged solution; `prompt` names a prompt builder."""
+        """Return the judged solution."""
 
 
 async def _nothing_to_open() -> int:
@@ -197,7 +197,7 @@ async def run(
     )
     provenances = {
         str(config): {"decoding": decoding, **provenance_of(config.prompt)}
-        for config in grid.configs
+        for config in grid.rows
     }
     for config, provenance in provenances.items():
         # That of a folder without results is fixed together with its first one.
@@ -400,8 +400,7 @@ class _Job:
         try:
             solution = await self.solve(
                 unit.problem,
-                unit.config.settings(self.settings, gamma=unit.gamma),
-                prompt=unit.config.prompt,
+                configurations=unit.configurations(self.settings),
                 on_step=lambda step: self.observer.line_decided(unit, step),
             )
         except ContextOverflowError as error:
@@ -477,6 +476,6 @@ class _Job:
 
 def _places(grid: Grid) -> list[_Place]:
     """Return the grid's units, in its order; what is the same for many is worked out once."""
-    configs = {config: str(config) for config in grid.configs}
+    configs = {config: str(config) for config in grid.rows}
     fingerprints = {p.task_id: problem_sha256(p) for p in grid.problems}
     return [_Place(unit, configs[unit.config], fingerprints[unit.problem.task_id]) for unit in grid]

@@ -1,6 +1,7 @@
 """Where results are kept, one file per unit.
 
     <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.json
+    <results_dir>/<dataset>/<model>/method=<name>,<options>/task_id=395.json
     <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
@@ -38,7 +39,9 @@ __all__ = ["FileState", "Record", "ResultsFolder", "scan"]
 
 logger = logging.getLogger(__name__)
 
-RESULT_NAME = re.compile(r"task_id=(?P<task>.+)_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?)\.json")
+RESULT_NAME = re.compile(
+    r"task_id=(?P<task>.+?)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json"
+)
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
@@ -64,7 +67,7 @@ class Record:
         model: name of the folder of the model.
         config: name of the configuration's folder, its config string.
         task_id: the task's id.
-        gamma: guidance strength.
+        gamma: guidance strength; None where a whole method is the unit.
         state: what the file is good for.
         result: its content where `state` is done.
         problem: what is wrong with a broken one.
@@ -75,7 +78,7 @@ class Record:
     model: str
     config: str
     task_id: str
-    gamma: float
+    gamma: float | None
     state: FileState
     result: Result | None = None
     problem: str | None = None
@@ -105,7 +108,7 @@ class ResultsFolder:
         """The folder of what was spent on this model's results; see `egcfg.usage.ledger`."""
         return self.path / SPENT_NAME
 
-    def result_path(self, config: str, task_id: str, gamma: float) -> Path:
+    def result_path(self, config: str, task_id: str, gamma: float | None) -> Path:
         """Return the file of one unit.
 
         Raises:
@@ -113,11 +116,11 @@ class ResultsFolder:
         """
         return self.path / config / f"{unit_name(task_id, gamma)}.json"
 
-    def claim_path(self, config: str, task_id: str, gamma: float) -> Path:
+    def claim_path(self, config: str, task_id: str, gamma: float | None) -> Path:
         """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
         return self.path / config / CLAIMS_NAME / unit_name(task_id, gamma)
 
-    def read(self, config: str, task_id: str, gamma: float) -> Record | None:
+    def read(self, config: str, task_id: str, gamma: float | None) -> Record | None:
         """Return the result file of a unit, under any spelling of its gamma; None: there is none.
 
         Raises:
@@ -126,13 +129,13 @@ class ResultsFolder:
         # As text: a run looks for thousands of files.
         path = f"{self.path}/{config}/{unit_name(task_id, gamma)}.json"
         spellings = [path]
-        if gamma.is_integer():
+        if gamma is not None and gamma.is_integer():
             spellings.append(path.removesuffix(".0.json") + ".json")
         found = [Path(each) for each in spellings if os.path.exists(each)]
         records = [_load_record(each, task_id, gamma) for each in found]
         return min(records, key=_usefulness) if records else None
 
-    def write(self, config: str, task_id: str, gamma: float, result: Result) -> Record:
+    def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> Record:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
 
         Raises:
@@ -178,7 +181,7 @@ class ResultsFolder:
         self,
         config: str,
         task_id: str,
-        gamma: float,
+        gamma: float | None,
         result: Result,
         provenance: Mapping[str, Any],
     ) -> Record:
@@ -267,16 +270,16 @@ def scan(folder: Path) -> list[Record]:
     """
     if not folder.is_dir():
         raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
-    best: dict[tuple[Path, str, float], Record] = {}
+    best: dict[tuple[Path, str, float | None], Record] = {}
     # Absolute, so that the folders' names are known even for the path ".".
-    for path in sorted(Path(os.path.abspath(folder)).rglob("task_id=*_gamma=*.json")):
+    for path in sorted(Path(os.path.abspath(folder)).rglob("task_id=*.json")):
         if not RESULT_NAME.fullmatch(path.name):
             continue
         record = read_record(path)
         key = (path.parent, record.task_id, record.gamma)
         best[key] = min(best.get(key, record), record, key=_usefulness)
     if not best:
-        raise RunError(f"{folder} holds no result files (task_id=..._gamma=....json)")
+        raise RunError(f"{folder} holds no result files (task_id=....json)")
     return list(best.values())
 
 
@@ -289,7 +292,7 @@ def read_record(path: Path) -> Record:
     return _load_record(path, *parse_unit_name(path.name))
 
 
-def _load_record(path: Path, task_id: str, gamma: float) -> Record:
+def _load_record(path: Path, task_id: str, gamma: float | None) -> Record:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -303,7 +306,7 @@ def _load_record(path: Path, task_id: str, gamma: float) -> Record:
     return _record(path, task_id, gamma, state, result=result, problem=problem)
 
 
-def _record(path: Path, task_id: str, gamma: float, state: FileState, **content: Any) -> Record:
+def _record(path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any) -> Record:
     """Return the record of a file, with what the names of its folders say."""
     config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
     return Record(
@@ -318,25 +321,27 @@ def _record(path: Path, task_id: str, gamma: float, state: FileState, **content:
     )
 
 
-def unit_name(task_id: str, gamma: float) -> str:
+def unit_name(task_id: str, gamma: float | None) -> str:
     """Return the name of a unit within its configuration.
 
     Raises:
         RunError: the task id is too long for a file name.
     """
-    return f"task_id={file_name(task_id)}_gamma={decimal_text(gamma)}"
+    name = f"task_id={file_name(task_id)}"
+    return name if gamma is None else f"{name}_gamma={decimal_text(gamma)}"
 
 
-def parse_unit_name(name: str) -> tuple[str, float]:
-    """Return the task id and gamma that a result file's name says.
+def parse_unit_name(name: str) -> tuple[str, float | None]:
+    """Return the task id and gamma (None: it has none) that a result file's name says.
 
     Raises:
         RunError: it is no result file's name.
     """
     match = RESULT_NAME.fullmatch(name)
     if match is None:
-        raise RunError(f"{name!r} is not named as a result file: task_id=..._gamma=....json")
-    return unquote(match["task"], errors="surrogatepass"), float(match["gamma"])
+        raise RunError(f"{name!r} is not named as a result file: task_id=....json")
+    gamma = None if match["gamma"] is None else float(match["gamma"])
+    return unquote(match["task"], errors="surrogatepass"), gamma
 
 
 def file_name(task_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,9 +11,17 @@ from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
-from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Solution, Stage
+from egcfg.interfaces.solution import (
+    FinishReason,
+    Generation,
+    JudgedAttempt,
+    LineStep,
+    Solution,
+    Stage,
+)
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
 
@@ -34,16 +42,16 @@ class FakeSolver:
 
     passes: Callable[[Problem, DecodingSettings], bool] = always
     before: Callable[[Problem, DecodingSettings], object] = always
-    solved: list[tuple[str, float, str]] = field(factory=list)
+    solved: list[tuple[str, float, str | None]] = field(factory=list)
 
     async def __call__(
         self,
         problem: Problem,
-        settings: DecodingSettings,
         *,
-        prompt: str,
+        configurations: Sequence[Configuration],
         on_step: Callable[[LineStep], None],
     ) -> Solution:
+        settings, prompt = configurations[0].settings, configurations[0].prompt
         waits = self.before(problem, settings)
         if inspect.isawaitable(waits):
             await waits
@@ -87,6 +95,7 @@ def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestSt
             tokens_drafted=4,
         ),
         score=Score(results=results),
+        attempts=(JudgedAttempt(program=code, stage="decode", passed=True, tokens=100),),
         tests_seen=tuple(test.name for test in problem.visible_tests),
         isolation={"rlimits": "active", "seccomp": "not on this kernel"},
         started=START,

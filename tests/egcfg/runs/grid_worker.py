@@ -34,7 +34,8 @@ class SlowSolver:
         os.write(handle, f"{event} {unit} {os.getpid()}\n".encode())
         os.close(handle)
 
-    async def __call__(self, problem, settings, *, prompt, on_step):  # noqa: ARG002 - the seam's
+    async def __call__(self, problem, *, configurations, on_step):  # noqa: ARG002 - the seam's
+        settings = configurations[0].settings
         started = datetime.now(UTC)
         unit = f"{problem.task_id}@{settings.gamma:g}"
         with self.log.with_name(f"lock-{unit}").open("w") as lock:
@@ -54,6 +55,7 @@ class SlowSolver:
                 response="", code="x = 1\n" * 2000, ids=(), finish=FinishReason.CODE_END
             ),
             score=Score(results=[test]),
+            attempts=(),
             tests_seen=(),
             isolation={},
             started=started,
