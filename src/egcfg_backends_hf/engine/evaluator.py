@@ -245,13 +245,13 @@ class TreeEvaluator(Evaluator):
         self._remember([nodes[index] for index in rows], found)
 
     def _waits_for_prompt(self, lane: Lane, work: Work, lanes: Sequence[Lane]) -> bool:
-        """Begin an empty lane with what another knows of its prompt.
+        """Begin an empty lane with what another knows of its prompt, and of an answer to it.
 
         Returns:
             Whether another lane is about to compute more of it, so that it is worth waiting for.
         """
-        ids = min((each.ids for each in work[lane]), key=len)
-        source = max(lanes, key=lambda other: other.computed(ids))
+        ids = min((each.request.ids for each in work[lane]), key=len)
+        source = max(lanes, key=lambda other: (other.computed(ids), len(other.answer_to(ids))))
         known = source.computed(ids)
         for other in takewhile(lambda other: other is not lane, work):  # the first one computes
             if any(shared_length(each.ids, ids) >= known + SHARED_PROMPT for each in work[other]):

@@ -3,8 +3,9 @@
 A task decodes one response: it works on two prefixes that grow (the unconditional and the
 conditional branch), and on the continuations that it sampled last. Its lane has the token tree of
 these, with the keys and values. A new lane begins with a copy of what another one knows of its
-prompt, so that a few-shot prompt is computed once. When its task is done a lane is idle, and stays
-for later tasks until memory is short: the least recently used goes first.
+prompt, and of the answer to the same prompt: a few-shot prompt is computed once, and so is what a
+task's answers at several guidance strengths begin with alike. When its task is done a lane is idle,
+and stays for later tasks until memory is short: the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Lane:
         tree: what is in them, and the distributions after it.
         branches: the prefixes of the task's last scores.
         continuations: what it sampled last, each after its prefix.
+        inherited: another task's answer that this one may yet give, after its prompt.
         samples: where the tokens of `continuations` came before.
         in_flight: the sequences of the call that it waits for.
         eviction_is_due: whether a branch changed otherwise than by growing.
@@ -71,6 +73,7 @@ class Lane:
     tree: TokenTree = field(factory=TokenTree)
     branches: list[Branch] = field(factory=list)
     continuations: list[tuple[int, ...]] = field(factory=list)
+    inherited: tuple[int, ...] = ()
     samples: TokenIndex = field(factory=TokenIndex)
     in_flight: list[tuple[int, ...]] = field(factory=list)
     eviction_is_due: bool = False
@@ -119,26 +122,44 @@ class Lane:
         """Return for how many of the first tokens of `ids` there are keys and values."""
         return sum(1 for _ in takewhile(lambda n: n.slot != NO_SLOT, self.tree.find(ids)))
 
-    def begin_as(self, source: Lane, ids: Sequence[int]) -> list[Node]:
-        """Copy what another lane knows of a prefix into this one, which is empty.
+    def answer_to(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what of `ids` is computed, with the longest branch after it if that is all of it.
+
+        Another thread may do so while the task goes on: what it finds was there a moment ago.
+        """
+        branches = [branch.ids for branch in self.branches]
+        after = [known for known in branches if known[: len(ids)] == ids]
+        longest = max(after, key=len, default=ids)
+        return longest[: self.computed(longest)]
+
+    def begin_as(self, source: Lane, ids: tuple[int, ...]) -> list[Node]:
+        """Copy what another lane knows of a prefix and its answer into this one, which is empty.
 
         Returns:
             The tokens that are known now.
         """
-        found = source.tree.find(ids[: source.computed(ids)])
+        known = source.answer_to(ids)
+        found = source.tree.find(known)
         # First what may run out of memory.
         self.buffers.copy(source.buffers, [node.slot for node in found])
-        path = self.tree.path([node.token for node in found])
+        path = self.tree.path(known)
         self.tree.take_slots(path)
         for node, other in zip(path, found, strict=True):
             node.scores = other.scores
+        self.inherited = known
         return path
 
     def evict(self) -> None:
         """Forget what the task needs no more."""
         self.eviction_is_due = False
+        followed = (self.inherited[: len(b.ids)] == b.ids for b in self.branches)
+        if not any(followed):
+            self.inherited = ()
         needed: Iterator[tuple[int, ...]] = chain(
-            (branch.ids for branch in self.branches), self.continuations, self.in_flight
+            (branch.ids for branch in self.branches),
+            self.continuations,
+            self.in_flight,
+            (self.inherited,),
         )
         self.tree.evict(needed)
         self.buffers.trim(self.tree.used)
@@ -260,7 +281,7 @@ class Lanes:
 
     def _task_is_done(self, task: asyncio.Task[object]) -> None:
         lane = self._live.pop(task)
-        lane.continuations, lane.in_flight = [], []
+        lane.continuations, lane.in_flight, lane.inherited = [], [], ()
         lane.idle = lane.eviction_is_due = True
         self._idle.append(lane)
         self._ended.set()

@@ -122,6 +122,31 @@ def test_a_lane_begins_with_a_copy_that_is_its_own() -> None:
     assert kept(lane, FIRST[:3]) == [*FIRST[:3]]
 
 
+def test_a_lane_begins_with_the_answer_to_its_prompt_for_as_long_as_its_task_follows_it() -> None:
+    source, lane = new_lane(), new_lane()
+    answer = (*FIRST, 5, 6, 7)
+    source.touch([FIRST, SECOND])
+    source.touch([answer, (*SECOND, 5)])
+    for ids in (answer, (*SECOND, 5)):
+        fill(source, ids)
+    lane.touch([FIRST])
+    assert [node.token for node in lane.begin_as(source, FIRST)] == [*answer]
+    lane.touch([(*FIRST, 5)])
+    lane.evict()  # as it does when it samples
+    assert lane.computed(answer) == len(answer)
+    assert kept(lane, answer) == [*answer]
+    lane.touch([(*FIRST, 5, 9)])
+    lane.evict()
+    assert lane.computed(answer) == len((*FIRST, 5))
+
+
+def test_a_lane_does_not_begin_with_the_answer_to_another_prompt() -> None:
+    source, lane = new_lane(), new_lane()
+    source.touch([(*FIRST, 5, 6)])
+    fill(source, (*FIRST, 5, 6))
+    assert [node.token for node in lane.begin_as(source, (*FIRST[:3], 8))] == [*FIRST[:3]]
+
+
 async def hold(lanes: Lanes, ids: Sequence[int], finish: asyncio.Event, tokens: int = 1) -> Lane:
     lane = await lanes.current(tokens)
     if ids:
