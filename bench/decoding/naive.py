@@ -10,6 +10,7 @@ prefills once per candidate). What was only noted can be timed later, some calls
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -175,7 +176,7 @@ class NaiveBackend:
             unconditional = ids[: len(self._prompt)] == self._prompt and ids != self._last
             self.published_tokens += 1 if unconditional and self._prefilled else len(ids)
             self._prefilled, self._last = True, ids
-            distribution = self._run(NaiveCall(ids))
+            distribution = await self._run(NaiveCall(ids))
             if distribution is None:
                 found += await self._answer("score", [request])
             else:
@@ -188,7 +189,7 @@ class NaiveBackend:
         for request, continuations in zip(requests, found, strict=True):
             # The last token that is sampled is not run; an end token is sampled, but not told.
             rows = tuple(c.ids if c.finished else c.ids[:-1] for c in continuations)
-            self._run(NaiveCall(request.ids, rows))
+            await self._run(NaiveCall(request.ids, rows))
             self.published_tokens += self.calls[-1].tokens
         return Answer(found)
 
@@ -198,12 +199,12 @@ class NaiveBackend:
         self.answering_seconds += time.perf_counter() - started
         return list(answer.value)
 
-    def _run(self, call: NaiveCall) -> Logprobs | None:
+    async def _run(self, call: NaiveCall) -> Logprobs | None:
         """Note a call, and do its work if that is wanted."""
         self.calls.append(call)
         if self._bare is None:
             return None
-        distribution, seconds = self._bare.run(call)
+        distribution, seconds = await asyncio.to_thread(self._bare.run, call)
         self.seconds.append(seconds)
         return distribution
 

@@ -10,6 +10,8 @@ which the whole loop runs.
 
 from __future__ import annotations
 
+import math
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -37,6 +39,9 @@ LOOKUP = 10
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("--lines", type=int, default=30, help="guided lines to reach")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="after which no further task begins"
+    )
     parser.add_argument(
         "--baseline-weights",
         nargs="+",
@@ -110,6 +115,7 @@ async def run(options: Namespace, report: Report) -> None:
         lines = tokens = 0
         references: list[Reference] = []
         await warm_up(bench, models)
+        over = time.monotonic() + 60 * options.minutes
         for problem in bench.problems:
             guided = await bench.decode(problem)
             await _generate_peers(bench, models, problem, guided, ratios, notes)
@@ -127,7 +133,7 @@ async def run(options: Namespace, report: Report) -> None:
             lines += guided.guided_lines
             tokens += guided.guided_tokens
             report.progress(f"task {problem.task_id}: {lines} of {options.lines} guided lines")
-            if lines >= options.lines:
+            if lines >= options.lines or time.monotonic() >= over:
                 break
         report.say(f"{lines} guided lines, {tokens} guided tokens")
         report.table(
