@@ -643,6 +643,7 @@ def test_distributions_are_forgotten_above_their_budget_but_never_wrong(
     ask: Asker, naive_logprobs: Naive, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluator, "REMEMBERED_BYTES", 4 * 384 * 8)
+    monkeypatch.setattr(evaluator, "REMEMBERED_FOR", 1)
 
     async def check() -> None:
         draft = (40, 41, 42, 43, 44, 45)

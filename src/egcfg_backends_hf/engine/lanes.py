@@ -17,6 +17,7 @@ from itertools import chain, takewhile
 
 from attrs import define, field
 
+from egcfg_backends_hf.engine.backoff import Backoff
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex
 from egcfg_backends_hf.engine.slot_cache import SlotBuffers
 from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node, TokenTree
@@ -197,13 +198,14 @@ class Lanes:
     def __init__(self, layers: int, token_bytes: int, capacity: int) -> None:
         self._layers = layers
         self._token_bytes = token_bytes
-        self._capacity = capacity
+        self._capacity = self._most = capacity
+        self._backoff = Backoff()
         self._live: dict[asyncio.Task[object], Lane] = {}
         self._idle: list[Lane] = []
         self._count = 0
         self._largest = 0
         self.on_end: Callable[[], None] = lambda: None
-        self._ended = asyncio.Event()
+        self._room = asyncio.Event()
         self._waiting_is_told = False
 
     async def current(self, tokens: int) -> Lane:
@@ -224,8 +226,8 @@ class Lanes:
                 self._count += 1
                 task.add_done_callback(self._task_is_done)
             else:
-                self._ended.clear()
-                await self._ended.wait()
+                self._room.clear()
+                await self._room.wait()
         return self._live[task]
 
     @property
@@ -244,7 +246,10 @@ class Lanes:
         return sum(lane.buffers.bytes for lane in self.all)
 
     def tidy(self) -> None:
-        """Note how large live lanes are, and forget idle ones until all fit; between passes."""
+        """Note how large live lanes are, and forget idle ones until all fit; before each pass."""
+        if self._capacity < self._most and self._backoff.succeeded():
+            self._capacity = min(self._most, self._capacity + max(self._capacity, self._largest))
+            self._room.set()
         self._largest = max([self._largest, *(lane.buffers.bytes for lane in self.live)])
         for lane in [lane for lane in self._idle if not lane.buffers.bytes]:  # of no use to others
             self._idle.remove(lane)
@@ -261,7 +266,8 @@ class Lanes:
             self._idle.pop(0).clear()
 
     def limit(self) -> None:
-        """Take what live lanes hold for all that fits: memory has run out with one more."""
+        """Take what live lanes hold for all that fits for now: memory ran out with one more."""
+        self._backoff.failed()
         self._capacity = min(self._capacity, sum(lane.buffers.bytes for lane in self.live))
 
     def _has_room(self, expected: int) -> bool:
@@ -284,7 +290,7 @@ class Lanes:
         lane.continuations, lane.in_flight, lane.inherited = [], [], ()
         lane.idle = lane.eviction_is_due = True
         self._idle.append(lane)
-        self._ended.set()
+        self._room.set()
         self.on_end()
 
 

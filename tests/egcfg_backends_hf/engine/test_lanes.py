@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from egcfg.interfaces.backend import Logprobs
+from egcfg_backends_hf.engine import backoff
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
 from egcfg_backends_hf.engine.prompt_lookup import speculate
 from egcfg_backends_hf.engine.slot_cache import GROWTH, SlotBuffers
@@ -263,5 +264,43 @@ def test_the_first_task_runs_however_large_it_is_and_memory_that_ran_out_is_not_
         await asyncio.sleep(0.01)
         assert len(lanes.live) == 1
         second.cancel()
+
+    asyncio.run(check())
+
+
+def test_room_that_memory_did_not_allow_is_tried_again_after_many_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "PASSES", 3)
+
+    async def check() -> None:
+        lanes, finish = Lanes(1, SLOT, 10 * GROWTH * SLOT), asyncio.Event()
+        fill(await lanes.current(1), FIRST)
+        lanes.tidy()
+        lanes.limit()
+        second = asyncio.create_task(hold(lanes, SECOND, finish))
+        for _ in range(2):
+            lanes.tidy()
+            await asyncio.sleep(0)
+            assert len(lanes.live) == 1
+        lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 2
+        third = asyncio.create_task(hold(lanes, FIRST, finish))
+        for _ in range(3):  # as after each attempt that does not fail
+            lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 3
+        lanes.limit()  # this one did
+        fourth = asyncio.create_task(hold(lanes, FIRST, finish))
+        for _ in range(5):
+            lanes.tidy()
+            await asyncio.sleep(0)
+            assert len(lanes.live) == 3
+        lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 4
+        finish.set()
+        await asyncio.wait([second, third, fourth])
 
     asyncio.run(check())
