@@ -45,9 +45,43 @@ def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path:
     tables = run(tmp_path, "time", "--model", str(tiny_llama), "--dtype", "float32", *options)
     ratios = {row["what"]: row["median"] for row in tables["ratios of times, per task"]}
     assert ratios["egcfg guided : generate (plain), same text"] > 0
-    assert ratios["reference loop : egcfg"] > 0
+    assert ratios["egcfg gamma 0 : generate, prompt look-up (plain)"] > 0
+    assert ratios["reference loop (estimate) : egcfg"] > 0
+    [whole] = tables["the reference loop as estimated and as it ran, whole"]
+    assert whole["whole loop, s"] > 0 < whole["estimate from its own calls : whole loop"]
     stages = {row["stage"] for row in tables["where the time of guided decoding goes"]}
     assert {"sampling", "guided", "execution", "the rest"} <= stages
+
+
+def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    naive = importlib.import_module("naive")
+    timed: list[Any] = []
+
+    def time(call: Any) -> Any:
+        """7 ms a token of a prefill, and more the longer it is; 30 ms a step, however many rows."""
+        timed.append(call)
+        length = len(call.ids)
+        return naive.CallSeconds(0.007 * length + 1e-6 * length**2, 0.03 * call.steps)
+
+    scores = [naive.NaiveCall((1,) * length) for length in range(130, 700, 3)]
+    samples = [
+        naive.NaiveCall((1,) * length, ((2,) * (20 + length % 7), (3,) * 9))
+        for length in range(130, 700, 60)
+    ]
+    calls = [*scores[:50], *samples, *scores[50:]]
+    truth = sum(seconds.prefill + seconds.steps for seconds in map(time, calls))
+    timed.clear()
+    assert naive.estimated_seconds(calls, time, len(calls)) == pytest.approx(truth)
+    assert sorted(timed, key=calls.index) == calls
+    timed.clear()
+    assert naive.estimated_seconds(calls, time, 3) == pytest.approx(truth, rel=0.01)
+    assert [call.rows is None for call in timed] == [True] * 3 + [False] * 3
+    # Spread over all lengths, not the first ones.
+    assert [len(call.ids) // 190 for call in timed if call.rows is None] == [1, 2, 3]
+    assert naive.estimated_seconds([], time, 3) == 0
 
 
 def test_a_small_model_in_a_large_frame_computes_the_same(

@@ -29,6 +29,7 @@ def generate(
     length: int,
     *,
     forced: Sequence[int] | None = None,
+    lookup: int | None = None,
     guidance: tuple[float, Sequence[int]] | None = None,
 ) -> tuple[tuple[int, ...], float]:
     """Run transformers' ``generate``, greedily.
@@ -38,6 +39,7 @@ def generate(
         prompt: token ids.
         length: of the answer, in tokens.
         forced: the answer's tokens, whatever the model prefers.
+        lookup: tokens that prompt look-up drafts at most; None: it drafts nothing.
         guidance: a strength and the unconditional prompt: turns on transformers' classifier-free
             guidance, with `prompt` as the conditional one.
 
@@ -57,6 +59,8 @@ def generate(
     }
     if forced is not None:
         settings["logits_processor"] = LogitsProcessorList([_Forced(forced)])
+    if lookup is not None:
+        settings["prompt_lookup_num_tokens"] = lookup
     if guidance is not None:
         strength, negative = guidance
         settings["guidance_scale"] = strength

@@ -614,10 +614,36 @@ def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
     assert costs == [20, 21, 21, 21, 20, 22]
 
 
+def test_a_task_takes_over_the_answer_of_an_earlier_one_to_the_same_prompt(
+    ask: Asker, naive_logprobs: Naive, run: Run
+) -> None:
+    async def follow(ids: Ids, answer: Ids) -> list[int]:
+        """Ask for one token after another, and sample half-way; return what each token cost."""
+        costs = []
+        for place in range(len(answer) + 1):
+            [scores] = await ask.score(ids + answer[:place])
+            assert_same(scores, naive_logprobs, ids + answer[:place])
+            costs.append(ask.spent.forward_tokens)
+            if place == len(answer) // 2:
+                await ask.sample(ids + answer[:place], 2, greedy(2))
+        return costs
+
+    async def check() -> None:
+        answer, other = (60, 70, 80, 90, 100, 110), (60, 70, 80, 90, 120, 130)
+        first = await asyncio.create_task(follow(DISTINCT, answer))
+        assert (first[0], first[1]) == (20, 1)
+        assert sum(await asyncio.create_task(follow(DISTINCT, answer))) == 0
+        again = await asyncio.create_task(follow(DISTINCT, other))
+        assert (sum(again[:5]), sum(again) > 0) == (0, True)
+
+    run(check())
+
+
 def test_distributions_are_forgotten_above_their_budget_but_never_wrong(
     ask: Asker, naive_logprobs: Naive, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluator, "REMEMBERED_BYTES", 4 * 384 * 8)
+    monkeypatch.setattr(evaluator, "REMEMBERED_FOR", 1)
 
     async def check() -> None:
         draft = (40, 41, 42, 43, 44, 45)

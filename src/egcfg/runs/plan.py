@@ -58,7 +58,9 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
             is a limit on the cost without prices.
     """
     method = component_class(Kind.METHOD, config.method)
-    options = {o.name: str(o.value) for o in config.options_for(Kind.METHOD, config.method).values()}
+    options = {
+        o.name: str(o.value) for o in config.options_for(Kind.METHOD, config.method).values()
+    }
     whole = {} if method.over_grid else {"method": config.method, "method_options": options}
     return RunPlan(
         grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma, **whole),

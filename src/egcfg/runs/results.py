@@ -181,7 +181,9 @@ class Result:
             problem_sha256=problem_sha256,
             attempts=tuple(
                 {
-                    "sha256": hashlib.sha256(each.program.encode("utf-8", "surrogatepass")).hexdigest(),
+                    "sha256": hashlib.sha256(
+                        each.program.encode("utf-8", "surrogatepass")
+                    ).hexdigest(),
                     "stage": each.stage,
                     "passed": each.passed,
                     "tokens": each.tokens,

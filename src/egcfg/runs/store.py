@@ -5,6 +5,7 @@
     <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
+    <results_dir>/<dataset>/<model>/.claims/    of whole tasks
     <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.usage.ledger`
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
@@ -39,9 +40,7 @@ __all__ = ["FileState", "Record", "ResultsFolder", "scan"]
 
 logger = logging.getLogger(__name__)
 
-RESULT_NAME = re.compile(
-    r"task_id=(?P<task>.+?)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json"
-)
+RESULT_NAME = re.compile(r"task_id=(?P<task>.+?)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json")
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
@@ -119,6 +118,10 @@ class ResultsFolder:
     def claim_path(self, config: str, task_id: str, gamma: float | None) -> Path:
         """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
         return self.path / config / CLAIMS_NAME / unit_name(task_id, gamma)
+
+    def task_claim_path(self, task_id: str) -> Path:
+        """Return the stem of the claim files of a task, in all configurations."""
+        return self.path / CLAIMS_NAME / f"task_id={file_name(task_id)}"
 
     def read(self, config: str, task_id: str, gamma: float | None) -> Record | None:
         """Return the result file of a unit, under any spelling of its gamma; None: there is none.
@@ -306,7 +309,9 @@ def _load_record(path: Path, task_id: str, gamma: float | None) -> Record:
     return _record(path, task_id, gamma, state, result=result, problem=problem)
 
 
-def _record(path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any) -> Record:
+def _record(
+    path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any
+) -> Record:
     """Return the record of a file, with what the names of its folders say."""
     config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
     return Record(
