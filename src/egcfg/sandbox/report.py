@@ -34,9 +34,12 @@ class SandboxReport:
 
     Attributes:
         layers: layer -> "active", or why it is not.
+        reaches_others: whether a program could send a signal to another process of this user when
+            it was tried.
     """
 
     layers: Mapping[str, str]
+    reaches_others: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -46,13 +49,14 @@ class SandboxReport:
     @property
     def level(self) -> Level:
         """How much holds in all."""
-        if not self.missing:
+        if not self.missing and not self.reaches_others:
             return Level.FULL
         if not (self._has("rlimits") and self._has("memory limit")):
             return Level.NONE
         files = self._has("mount namespace") or (self._has("landlock") and self._has("seccomp"))
         network = self._has("network namespace") or self._has("seccomp")
         processes = self._has("pid namespace") or self._has("seccomp")
+        processes = processes and not self.reaches_others
         return Level.STRONG if files and network and processes else Level.BASIC
 
     def _has(self, name: str) -> bool:
