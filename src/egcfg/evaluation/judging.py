@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Sandbox
+from egcfg.sandbox.failures import Failures
 
 __all__ = ["JudgedSample", "judge_samples"]
 
@@ -54,16 +54,19 @@ async def judge_samples(
         judged: called after each sample.
 
     Raises:
-        SandboxError: the sandbox failed; samples that were not begun are left.
+        SandboxError: the sandbox runs no program any more, or failed on too many samples in a row;
+            those that were not begun are left.
         UsageError: a test of the data set is broken, or not one of its scorer's kind.
         PluginError: a scorer answers wrongly.
     """
     verdicts: dict[int, JudgedSample] = {}
     waiting = iter(enumerate(samples))
+    failures = Failures()
 
     async def work() -> None:
         for number, sample in waiting:
             score = await _judge(sample, scorers[sample.problem.scorer], sandbox)
+            failures.note(f"a sample of task {sample.problem.task_id}", score.sandbox_error)
             verdicts[number] = JudgedSample(sample=sample, score=score)
             judged()
 
@@ -83,10 +86,4 @@ async def _judge(sample: Sample, scorer: OpenComponent, sandbox: Sandbox) -> Sco
     score = await scorer.call("score", sample.problem, sample.program, sandbox, task=task)
     if not isinstance(score, Score):
         raise scorer.broken(f"score gave {type(score).__name__}", task)
-    for test in score.results:
-        if test.status is TestStatus.SANDBOX_ERROR:
-            raise SandboxError(
-                f"task {task}: the sandbox failed: {test.error or 'no cause given'}"
-                "; run `egcfg doctor`"
-            )
     return score

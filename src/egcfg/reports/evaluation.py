@@ -141,6 +141,11 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         yield f"note: {number} sample{_s(number)} read as a response: no Python as it stands"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
         yield "note: unsupported results have no plain value to compare; they count as not passed"
+    if evaluation.statuses[TestStatus.SANDBOX_ERROR]:
+        yield (
+            "note: sandbox_error says nothing about a sample, which counts as not passed; "
+            "`egcfg doctor` checks the sandbox"
+        )
 
 
 def _s(number: int) -> str:

@@ -11,7 +11,11 @@ import sys
 import time
 from typing import NamedTuple
 
-__all__ = ["Waiting", "cpu_seconds", "waiting"]
+__all__ = ["STRETCH", "Waiting", "cpu_seconds", "waiting"]
+
+STRETCH = 4
+"""The most that an execution takes, in multiples of its limit of real time: however long it waits
+for a core, and anywhere where the system does not tell how long it does."""
 
 
 class Waiting(NamedTuple):

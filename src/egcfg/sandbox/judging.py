@@ -8,10 +8,11 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from egcfg.sandbox.clocks import STRETCH
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.translate import pack_limits
 from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome
-from egcfg.sandbox.watch import STRETCH, Answer
+from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
 
 from attrs import frozen
 
+from egcfg.sandbox.clocks import STRETCH, waiting
 from egcfg.sandbox.confined.layers import LINUX_ONLY, WORKS
 
 __all__ = ["LAYERS", "Level", "SandboxReport"]
@@ -40,6 +42,20 @@ class SandboxReport:
 
     layers: Mapping[str, str]
     reaches_others: bool = False
+
+    @property
+    def limits_of_time(self) -> str:
+        """How limits of real time are meant here, for people."""
+        if waiting(os.getpid()) is not None:
+            return "waits for a core do not count"
+        return f"real time is stretched {STRETCH} times: waits for a core are not told here"
+
+    @property
+    def findings(self) -> dict[str, str]:
+        """All of it as text, for results: the layers, and what else was found."""
+        others = "within reach of programs" if self.reaches_others else "out of reach"
+        more = {"other processes": others, "limits of time": self.limits_of_time}
+        return {**self.layers, **more}
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -14,16 +14,13 @@ from typing import Any
 
 from attrs import frozen
 
-from egcfg.sandbox.clocks import cpu_seconds, waiting
+from egcfg.sandbox.clocks import STRETCH, cpu_seconds, waiting
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.confined.program import READY
 from egcfg.sandbox.processes import ProgramProcess
 
-__all__ = ["STRETCH", "Answer", "Watch"]
+__all__ = ["Answer", "Watch"]
 
-STRETCH = 4
-"""The most that an execution takes, in multiples of its limit of real time: however long it waits
-for a core, and anywhere where the system does not tell how long it does."""
 PIPE_CHUNK = 1 << 16
 LONGEST_REPORT = 16 << 20
 REPORT_START = len(READY) + frames.HEADER.size

@@ -39,7 +39,7 @@ class StdioScorer(Scorer):
         """Judge `code` by each pair of input and output.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         tests = self._tests(problem)

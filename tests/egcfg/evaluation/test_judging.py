@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -101,14 +102,27 @@ def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
     assert most == 3
 
 
-def test_a_failing_sandbox_stops_the_work_with_its_cause() -> None:
+def test_samples_that_the_sandbox_fails_on_are_verdicts_of_their_own() -> None:
     async def answer(code: str) -> TestStatus:
-        return TestStatus.SANDBOX_ERROR if code == "2" else TestStatus.PASSED
+        # Often, but never five in a row.
+        return TestStatus.PASSED if int(code) % 5 == 4 else TestStatus.SANDBOX_ERROR
+
+    judged = judge([str(n) for n in range(50)], Answers(answer), 1)
+    assert Counter(one.status for one in judged) == {
+        TestStatus.PASSED: 10,
+        TestStatus.SANDBOX_ERROR: 40,
+    }
+
+
+def test_a_sandbox_that_fails_on_five_in_a_row_stops_the_work_with_its_cause() -> None:
+    async def answer(code: str) -> TestStatus:
+        return TestStatus.SANDBOX_ERROR if int(code) > 1 else TestStatus.PASSED
 
     scorer = Answers(answer)
-    with pytest.raises(SandboxError, match="task square: the sandbox failed: why; run"):
+    message = "5 programs in a row, last on a sample of task square: why; see `egcfg doctor`"
+    with pytest.raises(SandboxError, match=message):
         judge([str(n) for n in range(500)], scorer, 1)
-    assert scorer.asked == ["0", "1", "2"]
+    assert scorer.asked == [str(n) for n in range(7)]
 
 
 def test_a_scorer_that_answers_wrongly_is_named() -> None:
