@@ -56,7 +56,7 @@ def waiting(pid: int) -> Waiting | None:
                 is_runnable = is_runnable or state == b"R"
         finally:
             os.close(tasks)
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return None
     # Kernels that do not count show zeros.
     return Waiting(nanoseconds / 1e9, is_runnable) if turns else None

@@ -28,7 +28,9 @@ FAILURES = ("lost", "sandbox_error")
 # What an execution, or a judge, is asked for to do nothing.
 NOTHING = {
     **dict.fromkeys(("source", "setup", "given", "test"), ""),
-    **{"call": None, "modules": [], "call_check": False},
+    "call": None,
+    "modules": [],
+    "call_check": False,
 }
 
 

@@ -17,6 +17,7 @@ from egcfg.sandbox.server_process import ServerProcess, Shapes
 
 __all__ = ["Pool"]
 
+
 class Pool:
     """The processes of one server that have no program yet.
 

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import json
 import os
-import resource
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any, Self
 
-from egcfg.errors import SandboxError
+from egcfg.errors import SandboxError, limit_reached
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.processes import (
     MOST_DESCRIPTORS,
@@ -91,24 +91,31 @@ class ServerProcess:
         Raises:
             SandboxError: it does not start.
         """
-        for attempt in range(START_ATTEMPTS):
-            server = cls()
+        failures = 0
+        while True:
             try:
-                server._launch()
-                await server._greet(disabled)
-            except (OSError, frames.FrameError) as error:
-                cause = server.log_tail() or str(error)
-                server.close()
-                if attempt == START_ATTEMPTS - 1:
-                    raise SandboxError(
-                        f"the sandbox's server does not start: {cause}; "
-                        "`egcfg doctor` checks the sandbox"
-                    ) from error
-            except BaseException:
-                server.close()
-                raise
-            else:
-                break
+                return await cls._begin(disabled)
+            except SandboxError:
+                failures += 1
+                if failures == START_ATTEMPTS:
+                    raise
+
+    @classmethod
+    async def _begin(cls, disabled: Collection[str]) -> Self:
+        try:
+            server = cls()
+        except OSError as error:
+            raise _not_started(error) from error
+        try:
+            server._launch()
+            await server._greet(disabled)
+        except (OSError, frames.FrameError) as error:
+            log = server.log_tail()
+            server.close()
+            raise _not_started(error, log) from error
+        except BaseException:
+            server.close()
+            raise
         return server
 
     def _launch(self) -> None:
@@ -280,16 +287,18 @@ def _end_own(owner: int, *server: Any) -> None:
         _end(*server)
 
 
+def _not_started(error: Exception, log: str = "") -> SandboxError:
+    """Return the error for a server that ended before it was ready, or could not be made."""
+    last = log.splitlines()[-1] if log else str(error)
+    # Its own traceback ends in such an error where it was short of something.
+    its = re.search(r"\[Errno (\d+)\]", last)
+    cause = limit_reached(OSError(int(its[1]), last) if its else error) or last
+    return SandboxError(
+        f"the sandbox's server does not start: {cause}; `egcfg doctor` checks the sandbox"
+    )
+
+
 def _no_room(number: int) -> OSError:
     """Return the error for a process that cannot be made, with the limit that is reached."""
-    limits = {
-        errno.EMFILE: ("open files", "ulimit -n", resource.RLIMIT_NOFILE),
-        errno.EAGAIN: ("processes", "ulimit -u", resource.RLIMIT_NPROC),
-    }
-    if number not in limits:
-        return OSError(number, f"there is no room for another process: {os.strerror(number)}")
-    what, command, limit = limits[number]
-    return OSError(
-        number,
-        f"the limit of {what} is reached ({command}, now {resource.getrlimit(limit)[0]}): raise it",
-    )
+    error = OSError(number, os.strerror(number))
+    return OSError(number, limit_reached(error) or f"there is no room for another process: {error}")

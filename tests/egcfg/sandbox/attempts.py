@@ -65,9 +65,7 @@ ATTEMPTS = {
     "is told of changes in a folder": Attempt(
         "fcntl.fcntl(os.open('.', 0), fcntl.F_NOTIFY, fcntl.DN_CREATE) == 0", ("seccomp",)
     ),
-    "reads shared memory": Attempt(
-        "call('shmget', KEY, 0, 0) >= 0", ("ipc namespace", "seccomp")
-    ),
+    "reads shared memory": Attempt("call('shmget', KEY, 0, 0) >= 0", ("ipc namespace", "seccomp")),
     "reads the name of the machine": Attempt("os.uname().nodename == HOST", ("uts namespace",)),
     "starts a process": Attempt("fork()", ("seccomp",)),
     "makes a file in memory": Attempt("os.memfd_create('x') >= 0", ("seccomp",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -10,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +18,10 @@ import pytest
 from egcfg.errors import SandboxError
 from egcfg.sandbox import LAYERS, Call, Execution, Level, Limits, Outcome, Sandbox
 from egcfg.sandbox.confined import linux
-from egcfg.sandbox.confined.seccomp import LIBRARY
 from egcfg.sandbox.confined.layers import LINUX_ONLY
+from egcfg.sandbox.confined.seccomp import LIBRARY
 
-from .attempts import ATTEMPTS, SOURCE, getting_through
+from .attempts import SOURCE, getting_through
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -103,8 +103,12 @@ def test_every_layer_that_the_kernel_has_is_active(run: Run, sandbox: Sandbox) -
     expected = {"clean environment", *LIMITS, "no_new_privs"}
     if landlock_version() > 0:
         expected.add("landlock")
-    if subprocess.run([sys.executable, "-c", f"import ctypes; ctypes.CDLL({LIBRARY!r})"]).returncode == 0:
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(LIBRARY)
         expected.add("seccomp")
+    new_user = [sys.executable, "-c", "import ctypes; exit(ctypes.CDLL(None).unshare(0x10000000))"]
+    if subprocess.run(new_user, check=False).returncode == 0:
+        expected.add("user namespace")
     assert expected <= {name for name, status in report.layers.items() if status == "active"}
 
 

@@ -145,9 +145,7 @@ class Seccomp:
             self._add(ACT_ERRNO | errno.EPERM, name)
         self._add_conditional()
         self._code = self._compile()
-        self._program = _Program(
-            len(self._code), ctypes.cast(self._code, ctypes.c_void_p).value
-        )
+        self._program = _Program(len(self._code), ctypes.cast(self._code, ctypes.c_void_p).value)
         self._own = [one for one in self._code if one.operand == OWN_PROCESS]
 
     def apply(self) -> None:

@@ -1,9 +1,10 @@
 """A program's process, forked ahead of its request: confined, it waits.
 
 What takes longest (the fork, the namespaces, the scratch mount, the other layers) needs no program,
-so it is done before one comes; one that does not come for a second is not waited for. The parent holds the other ends of all that the process reads from
-and writes to: it sends the request directly, and receives the report directly. The server, from
-which the process was forked, never sees a byte of either.
+so it is done before one comes; a process ends by itself when none comes for a second. The parent
+holds the other ends of all that the process reads from and writes to: it sends the request
+directly, and receives the report directly. The server, from which the process was forked, never
+sees a byte of either.
 """
 
 from __future__ import annotations
