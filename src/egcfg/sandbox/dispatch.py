@@ -26,7 +26,7 @@ REPLACEMENTS = 20
 # Answers that say nothing about the program.
 FAILURES = ("lost", "sandbox_error")
 # What an execution, or a judge, is asked for to do nothing.
-NOTHING = {
+NOTHING: dict[str, Any] = {
     **dict.fromkeys(("source", "setup", "given", "test"), ""),
     "call": None,
     "modules": [],

@@ -33,6 +33,12 @@ from . import frames
 from .layers import Layers
 from .staging import PROCESS_ID, Shape, Staged
 
+# It looks functions up that other systems lack.
+if sys.platform == "linux":
+    from .linux_layers import LinuxLayers as SystemLayers
+else:
+    SystemLayers = Layers
+
 __all__ = ["serve"]
 
 # What solutions usually import: imported once here, so that no execution pays for it.
@@ -182,7 +188,7 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    layers = _system_layers()
+    layers = SystemLayers()
     layers.enter(settings["disabled"])
     root = None
     if layers.scratch is None:
@@ -196,11 +202,3 @@ def serve(control: int) -> None:
         server.loop()
     finally:
         server.close()
-
-
-def _system_layers() -> Layers:
-    if sys.platform == "linux":  # it looks functions up that other systems lack
-        from .linux_layers import LinuxLayers
-
-        return LinuxLayers()
-    return Layers()
