@@ -61,16 +61,15 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def make_scratch(layers: Layers, root: str | None) -> Scratch:
+def make_scratch(layers: Layers) -> Scratch:
     """Return a program's scratch folder; it is made here where it is no mount.
 
     Args:
         layers: what works here.
-        root: where scratch folders are made without a mount namespace.
     """
     if layers.scratch is not None:
         return Scratch(layers.scratch, temporary=False)
-    return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
+    return Scratch(tempfile.mkdtemp(prefix="run-", dir=layers.scratch_root), temporary=True)
 
 
 def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) -> None:

@@ -40,31 +40,39 @@ class Layers:
         status: layer -> "active", or why it is not.
         scratch: the folder that is an empty mount of its own for each program; None where a
             temporary folder must be made for it.
+        scratch_root: the folder in which such folders are made; None where none are.
     """
 
     def __init__(self) -> None:
         self.status: dict[str, str] = {}
         self.scratch: str | None = None
+        self.scratch_root: str | None = None
 
     def has(self, name: str) -> bool:
         """Return whether a layer is active."""
         return self.status.get(name) == WORKS
 
-    def enter(self, disabled: Collection[str]) -> None:
+    def enter(self, temporary_folder: str, disabled: Collection[str]) -> None:
         """Find out what works, and enter the layers that hold for the server itself.
 
         Args:
+            temporary_folder: where `scratch_root` is made, if there must be one.
             disabled: layers to leave out.
         """
         self._disabled = disabled
         self.status["clean environment"] = WORKS
         self.attempt("rlimits", _probe_rlimits)
         self.attempt("memory limit", _probe_memory_limit)
-        self.enter_more()
+        self.enter_more(temporary_folder)
 
-    def enter_more(self) -> None:
+    def enter_more(self, temporary_folder: str) -> None:
         """Do the same for the layers that only some systems have."""
         self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
+        self.make_root(temporary_folder)
+
+    def make_root(self, temporary_folder: str) -> None:
+        """Make the folder in which programs' folders are made."""
+        self.scratch_root = tempfile.mkdtemp(prefix="egcfg-sandbox-", dir=temporary_folder)
 
     def fork_apart(self) -> int:
         """Fork a process that is apart from all others, as far as the system can do that."""

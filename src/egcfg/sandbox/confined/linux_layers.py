@@ -34,11 +34,13 @@ class LinuxLayers(Layers):
         self._own_pids: int | None = None
         self._adopts = False
 
-    def enter_more(self) -> None:
+    def enter_more(self, temporary_folder: str) -> None:
         """Enter the namespaces, and prepare what each program's process applies to itself."""
         self._enter_namespaces()
         if self.has("mount namespace"):
             self.scratch = namespaces.SCRATCH
+        else:
+            self.make_root(temporary_folder)
         self.attempt("no_new_privs", linux.forbid_new_privileges)
         if self.has("no_new_privs"):
             self._prepare_landlock()
@@ -118,15 +120,13 @@ class LinuxLayers(Layers):
     def _prepare_landlock(self) -> None:
         def use() -> None:
             linux.forbid_new_privileges()
-            rules.apply(probe_folder)
+            rules.apply(self.scratch or self.scratch_root or "")
             try:
                 os.listdir("/")
             except PermissionError:
                 return
             raise OSError("it lets programs read other folders")
 
-        # Folders that exist, and beneath which there is nothing to read.
-        probe_folder = self.scratch if self.scratch is not None else "/proc"
         try:
             rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
         except OSError as error:

@@ -24,7 +24,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import traceback
 import types
 from typing import Any
@@ -56,14 +55,12 @@ class Server:
         control: the parent has its other end.
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
-        scratch_root: the folder in which scratch folders are made; None where each is a mount.
     """
 
-    def __init__(self, control: socket.socket, layers: Layers, scratch_root: str | None) -> None:
+    def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.instruments: dict[str, types.ModuleType] = {}
-        self.layers = layers
-        self.scratch_root = scratch_root
+        self.layers = SystemLayers()
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._staged: dict[int, Staged] = {}  # by leash
@@ -75,12 +72,12 @@ class Server:
         of how many processes may wait ahead, and whether killing a program's process ends
         everything that it started and leaves no file: with seccomp it started nothing but threads.
         """
-        mounted = self.scratch_root is None
+        mounted = self.layers.scratch_root is None
         # One that waits is out of everybody's reach, and holds no folder that others see.
         apart = mounted and self.layers.has("pid namespace")
         hello = {
             "layers": self.layers.status,
-            "scratch_root": self.scratch_root,
+            "scratch_root": self.layers.scratch_root,
             "spares": len(os.sched_getaffinity(0)) if apart else 0,
             "ends_at_once": mounted and self.layers.has("seccomp"),
         }
@@ -103,8 +100,8 @@ class Server:
         """End whatever is at work, and leave no file."""
         for leash in tuple(self._staged):
             self._end(leash, listened=False)
-        if self.scratch_root is not None:
-            shutil.rmtree(self.scratch_root, ignore_errors=True)
+        if self.layers.scratch_root is not None:
+            shutil.rmtree(self.layers.scratch_root, ignore_errors=True)
 
     def end_orphans(self) -> None:
         """End what programs that are gone have left running."""
@@ -188,13 +185,9 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    layers = SystemLayers()
-    layers.enter(settings["disabled"])
-    root = None
-    if layers.scratch is None:
-        root = tempfile.mkdtemp(prefix="egcfg-sandbox-", dir=settings["temporary_folder"])
-    server = Server(stream, layers, root)
+    server = Server(stream)
     try:
+        server.layers.enter(settings["temporary_folder"], settings["disabled"])
         server.greet()
         # What exists now is never garbage: collecting it would only copy shared pages.
         gc.collect()

@@ -92,7 +92,7 @@ class Staged:
         theirs, self.leash = socket.socketpair()
         try:
             self._open(theirs.detach())
-            self._scratch = confinement.make_scratch(server.layers, server.scratch_root)
+            self._scratch = confinement.make_scratch(server.layers)
         except OSError:
             self.close()
             raise
