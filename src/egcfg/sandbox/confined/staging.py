@@ -1,7 +1,7 @@
 """A program's process, forked ahead of its request: confined, it waits.
 
 What takes longest (the fork, the namespaces, the scratch mount, the other layers) needs no program,
-so it is done before one comes; a process ends by itself when none comes for a second. The parent
+so it is done before one comes; a process ends by itself when none comes for a while. The parent
 holds the other ends of all that the process reads from and writes to: it sends the request
 directly, and receives the report directly. The server, from which the process was forked, never
 sees a byte of either.
@@ -29,8 +29,10 @@ __all__ = ["PROCESS_ID", "Shape", "Staged"]
 
 PROCESS_ID = struct.Struct(">I")
 """The first thing that a process says on its socket: its number, as it sees it itself."""
-# How long a process waits for a request that may never come.
+# How long a process waits for a request that may never come; and one that somebody waits for, who
+# may be gone.
 IDLE_MILLISECONDS = 1000
+WANTED_MILLISECONDS = 5000
 
 
 @dataclass(kw_only=True)
@@ -185,7 +187,7 @@ class Staged:
         poll = select.poll()
         poll.register(orders, select.POLLIN)
         confinement.confine(self._server.layers, self._scratch, self._shape, kept)
-        if not poll.poll(IDLE_MILLISECONDS):
+        if not poll.poll(IDLE_MILLISECONDS if ahead else WANTED_MILLISECONDS):
             self.leash.shutdown(socket.SHUT_RDWR)
             return
         self.leash.close()
