@@ -71,19 +71,19 @@ ATTEMPTS = {
     "makes a file in memory": Attempt("os.memfd_create('x') >= 0", ("seccomp",)),
     "may gain privileges": Attempt("call('prctl', 39, 0, 0, 0, 0) == 0", ("no_new_privs",)),
     "has capabilities": Attempt("capabilities() != 0", ("user namespace",), root=True),
-    "fills the disk with files": Attempt("files(1200)", ("mount namespace",)),
+    "fills the disk with files": Attempt("files(1100)", ("mount namespace",)),
     "fills the disk": Attempt("megabytes(6)", ("mount namespace",)),
     "writes a large file": Attempt(
         "open('large', 'wb').write(bytes(3 << 20))", ("rlimits", "mount namespace")
     ),
     "opens many files": Attempt("[os.open('.', 0) for _ in range(100)]", ("rlimits",)),
-    "takes much memory": Attempt("bytearray(400 << 20)", ("memory limit",)),
+    "takes much memory": Attempt("mmap.mmap(-1, 400 << 20)", ("memory limit",)),
 }
 """The limits of the execution are meant to be 1 MiB for a file and 300 MiB for memory."""
 
 # Last, for what they leave: no descriptors for others.
 SOURCE = f"""
-import ctypes, fcntl, os, signal, socket
+import ctypes, fcntl, mmap, os, signal, socket
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 libc = ctypes.CDLL(None, use_errno=True)
 PIPE = os.pipe()[0]
