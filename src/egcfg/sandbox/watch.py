@@ -30,6 +30,8 @@ END_BYTES = 1 << 12
 SHORT_SECONDS = 0.02
 # How often a longer one is looked at: a wait for a core that is not over is known that exactly.
 LOOK_SECONDS = 0.1
+# And how soon again, where what is left of a limit does not get less for want of a core.
+SOON_SECONDS = 0.005
 # What a program may still take to report when its judge has said all there is to say.
 LAST_SECONDS = 0.25
 # How long a process may take to end once it is told to.
@@ -183,7 +185,8 @@ class Watch:
         elif cpu <= 0:
             self._force("timeout", "it took too much processor time")
         else:
-            self._timer = self._loop.call_later(min(wall, cpu, LOOK_SECONDS), self._check_time)
+            seconds = max(SOON_SECONDS, min(wall, cpu, LOOK_SECONDS))
+            self._timer = self._loop.call_later(seconds, self._check_time)
 
     def _wall_used(self) -> float:
         """Return the real time that counts: without the waits for a core, as far as it is told."""

@@ -93,7 +93,7 @@ class Staged:
         self._kept: list[int] = []
         theirs, self.leash = socket.socketpair()
         try:
-            self._open(theirs.detach())
+            self._open(theirs)
             self._scratch = confinement.make_scratch(server.layers)
         except OSError:
             self.close()
@@ -132,13 +132,13 @@ class Staged:
         self.handed, self._kept = [], []
         self.leash.close()
 
-    def _open(self, leash: int) -> None:
+    def _open(self, leash: socket.socket) -> None:
         """Open both ends of every socket, pipe and file of the process."""
         ours, theirs = socket.socketpair()
         if sys.platform == "linux":
             # Process ids are told as the receiver sees them.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.handed = [ours.detach(), leash]
+        self.handed = [ours.detach(), leash.detach()]
         self._kept = [theirs.detach()]
         for _ in range(3):
             reader, writer = os.pipe()
