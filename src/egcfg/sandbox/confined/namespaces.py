@@ -162,7 +162,7 @@ def _build_tree(root: str) -> None:
     linux.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     for path in readable_paths():
         _show(path, root)
-    for device in DEVICES:
+    for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
     os.mkdir(root + SCRATCH, 0o700)
     linux.make_read_only(root)
