@@ -61,7 +61,7 @@ async def decode(
         ContextOverflowError: the bare prompt does not fit the model's context.
         UnknownNameError: the settings name a guidance rule that does not exist.
         BackendError: the model did not answer.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
     decoding = _Decoding(model, feedback, problem, prompt, settings)

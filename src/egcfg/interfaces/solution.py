@@ -180,7 +180,8 @@ class Solution:
         generation: the text, the code and what they cost.
         score: the verdict.
         tests_seen: names of the visible tests: what prompts and traces were made of.
-        isolation: the sandbox's layers under which programs ran: "active", or why not.
+        isolation: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
         started: when decoding started (UTC).
         ended: when scoring ended (UTC).
     """

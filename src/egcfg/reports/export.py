@@ -32,6 +32,7 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "rsr": row.rsr,
                 "skipped": row.skipped,
                 "unreadable": row.unreadable,
+                "sandbox_errors": row.sandbox_errors,
                 **attrs.asdict(row.cost),
             }
             for row in report.rows

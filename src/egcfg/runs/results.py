@@ -121,7 +121,8 @@ class Result:
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
-        sandbox: the isolation layers under which programs ran: "active", or why not.
+        sandbox: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
         extra: fields of other tools, kept as they were.
     """
 
@@ -198,6 +199,11 @@ class Result:
             ),
             problem_sha256=problem_sha256,
         )
+
+    @property
+    def has_sandbox_error(self) -> bool:
+        """Whether the sandbox failed on a test, which says nothing about the solution."""
+        return any(t.status == TestStatus.SANDBOX_ERROR for t in self.tests.values())
 
     def as_cached(self) -> Result:
         """Return the entry of a unit that is skipped because this result solved its task."""

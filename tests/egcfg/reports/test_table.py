@@ -7,6 +7,7 @@ from rich.console import Console
 from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.table import report_view, run_view, task_table
+from egcfg.runs.results import TestVerdict
 from egcfg.usage.prices import Prices
 
 
@@ -53,6 +54,18 @@ def test_the_final_table_of_a_run(make_record, render, golden):
         for gamma in (0.0, 1.0)
     ]
     assert render(run_view(records)) == golden("run.txt")
+
+
+def test_what_the_sandbox_failed_on_is_counted_and_shown(make_record, render):
+    verdict = TestVerdict(passed=False, error="why", status="sandbox_error")
+    failed = make_record("1", passed=False)
+    failed = attrs.evolve(failed, result=attrs.evolve(failed.result, tests={"a": verdict}))
+    shown = render(run_view([failed, make_record("2")]), width=100)
+    (task,) = [line for line in shown.splitlines() if line.startswith("1 ")]
+    assert task.split()[:4] == ["1", "1", "sandbox", "error"]
+    (row,) = aggregate([failed, make_record("2")])[0].rows
+    assert (row.done, row.solved, row.sandbox_errors) == (2, 1, 1)
+    assert "the sandbox failed on some programs, which count as not passed" in shown
 
 
 def test_an_endpoints_table_shows_requests(make_record, render):
