@@ -32,6 +32,7 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "rsr": row.rsr,
                 "skipped": row.skipped,
                 "unreadable": row.unreadable,
+                "near_ties": row.near_ties,
                 **attrs.asdict(row.cost),
             }
             for row in report.rows

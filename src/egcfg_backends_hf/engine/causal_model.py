@@ -28,6 +28,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 COARSE = 0.25
 """The same for 16-bit numbers and quantised weights."""
 
+ROUNDING = {torch.float64: 0.0, torch.float32: 1e-4}
+COARSE_ROUNDING = 0.25
+
 TRUNK, BRANCHES = (1, 2), ((3, 4, 5), (4, 3, 6))
 """The token ids that `CausalModel.enable_tree_attention` tries out."""
 
@@ -41,6 +44,7 @@ class CausalModel:
     Attributes:
         context_length: positions that the model was made for; None: its config does not say.
         layers: how many caches of keys and values it needs.
+        rounding: how far a likely token's log-probability may move with what else runs in its pass.
         token_bytes: memory of one token's keys and values, in all layers; 0: none are kept.
         passes: forward passes so far.
         tokens: tokens that ran through them, of all rows.
@@ -51,6 +55,7 @@ class CausalModel:
         config = model.config.get_text_config()
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.layers: int = config.num_hidden_layers
+        self.rounding = ROUNDING.get(model.dtype, COARSE_ROUNDING)
         self.token_bytes = 0
         self._cache = PassCache(self.layers)
         self.passes = 0
