@@ -49,6 +49,7 @@ async def run(options: Namespace, report: Report) -> None:
     model = find_model(options.model)
     folder = converted_folder(Path(model.location)) if model.is_file else Path(model.location)
     fewer = {"tasks": options.latency_tasks, "max_tokens": options.latency_tokens}
+    most = max(options.latency_in_flight)
     with _far_away(model_options(options), options.latency) as server:
 
         async def way(in_flight: int) -> Flight:
@@ -56,7 +57,7 @@ async def run(options: Namespace, report: Report) -> None:
                 model=model.name,
                 base_url=server.address,
                 tokenizer=str(folder),
-                max_concurrency=in_flight,
+                max_concurrency=most,
             )
             recorded = server.recorded()
             backend = FireworksBackend(settings)  # anew: one remembers what it was told
@@ -64,7 +65,6 @@ async def run(options: Namespace, report: Report) -> None:
                 flight = await requested(bench, bench.problems, in_flight)
             return flight.counting(**{"answered by the model": server.recorded() - recorded})
 
-        most = max(options.latency_in_flight)
         found = await way(most)
         report.progress(f"{found.counts['answered by the model']} answers are recorded")
         ways = {f"{n} in flight": partial(way, n) for n in options.latency_in_flight}

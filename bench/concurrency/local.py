@@ -35,37 +35,22 @@ Ids = tuple[int, ...]
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this part's options."""
     local = parser.add_argument_group("local")
+    local.add_argument("--guided-rounds", type=int, default=1, help="they take minutes each")
     local.add_argument("--in-flight", type=int, nargs="+", default=[1, 4, 8, 16])
     local.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="of generate")
     local.add_argument("--larger-model", help="a second model: hub id, folder or .gguf file")
     local.add_argument("--larger-tasks", type=int, default=8)
+    local.add_argument("--larger-tokens", type=int, default=40, help="of each response")
     local.add_argument("--larger-in-flight", type=int, nargs="+", default=[1, 8])
 
 
 async def run(options: Namespace, report: Report) -> None:
-    """Measure the model, then the larger one."""
-    await _measure(options, report)
-    if options.larger_model:
-        larger = {
-            "model": options.larger_model,
-            "tasks": options.larger_tasks,
-            "in_flight": options.larger_in_flight,
-        }
-        await _measure(Namespace(**vars(options) | larger), report)
-
-
-async def _measure(options: Namespace, report: Report) -> None:
+    """Measure all three kinds with the model, and guided decoding with the larger one."""
     settings = HFOptions(**model_options(options))
     of_model = f"{settings.model_name}, {options.tasks} tasks"
+    some = [n for n in options.in_flight if n in (min(options.in_flight), 8)]
     async with Workbench.opened(options) as bench:
-        # Kernels, working memory and the sandbox's server are made on first use.
-        await bench.decode(bench.problems[0], max_tokens=24)
-        local = _Local(bench)
-
-        guided = {f"{n} in flight": partial(local.decoded, n) for n in options.in_flight}
-        await compare(report, f"guided, {of_model}", guided, options.rounds)
-
-        some = [n for n in options.in_flight if n in (min(options.in_flight), 8)]
+        local = await _guided(bench, of_model, options, report)
         sampled = {f"{n} in flight": partial(local.sampled, n) for n in some}
         await compare(report, f"sampling alone, {of_model}", sampled, options.rounds)
 
@@ -78,6 +63,28 @@ async def _measure(options: Namespace, report: Report) -> None:
         for size in options.batches:
             unguided[f"generate, batch {size}"] = partial(local.generated, bare, size, expected)
         await compare(report, f"unguided, {of_model}", unguided, options.rounds)
+        del bare, unguided
+    if options.larger_model:
+        larger = {
+            "model": options.larger_model,
+            "tasks": options.larger_tasks,
+            "max_tokens": options.larger_tokens,
+            "in_flight": options.larger_in_flight,
+        }
+        options = Namespace(**vars(options) | larger)
+        settings = HFOptions(**model_options(options))
+        of_model = f"{settings.model_name}, {options.tasks} tasks, {options.max_tokens} tokens"
+        async with Workbench.opened(options) as bench:
+            await _guided(bench, of_model, options, report)
+
+
+async def _guided(bench: Workbench, of_model: str, options: Namespace, report: Report) -> _Local:
+    # Kernels, working memory and the sandbox's server are made on first use.
+    await bench.decode(bench.problems[0], max_tokens=24)
+    local = _Local(bench)
+    guided = {f"{n} in flight": partial(local.decoded, n) for n in options.in_flight}
+    await compare(report, f"guided, {of_model}", guided, options.guided_rounds)
+    return local
 
 
 class _Local:

@@ -25,7 +25,8 @@ def free_memory(device: torch.device) -> int:
     machine's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return max(0, min(psutil.virtual_memory().available, *_left_by_control_groups(Path("/"))))
+    left = [psutil.virtual_memory().available, *_left_by_control_groups(Path("/"))]
+    return max(0, min(left))
 
 
 def tasks_that_fit(cache_bytes: int, token_bytes: int, context_length: int | None) -> int:

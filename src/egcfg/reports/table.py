@@ -73,8 +73,8 @@ def report_view(report: Report) -> RenderableType:
         parts.append(Text(note))
     if near_ties := sum(row.near_ties for row in report.rows):
         note = (
-            f"{near_ties} near-{'tie' if near_ties == 1 else 'ties'}: rounding might have turned so "
-            "many choices of tokens, and does where other units are in flight"
+            f"{near_ties} near-tie{'' if near_ties == 1 else 's'}: tokens chosen by so little that "
+            "rounding may turn the choice where other units are in flight"
         )
         parts.append(Text(note))
     for path, problem in report.broken.items():
