@@ -269,9 +269,9 @@ class Capabilities:
             sends no drafts.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends do not need it.
         context_length: tokens of prompt and answer together; None: not known.
-        rounding: how far the log-probability of a token may move by rounding alone, in nats: with
-            what else the model works on in the same pass. Choices that it might have turned are
-            counted (`Generation.near_ties`); 0: none are.
+        rounding: how far the log-probability of a token may move with what else the model works on
+            at the moment, in nats. Choices that this might turn are counted
+            (`Generation.near_ties`); 0: none are.
     """
 
     logprobs: bool = True

@@ -150,8 +150,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
-        near_ties: choices so close that `Capabilities.rounding` might have turned them: with other
-            tasks in flight the text might be another one.
+        near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
+            in flight the text might be another one. Candidates' tokens are not looked at.
     """
 
     response: str
