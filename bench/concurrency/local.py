@@ -10,7 +10,8 @@ the model is loaded and has worked.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -35,6 +36,7 @@ Ids = tuple[int, ...]
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this part's options."""
     local = parser.add_argument_group("local")
+    local.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     local.add_argument("--guided-rounds", type=int, default=1, help="they take minutes each")
     local.add_argument("--in-flight", type=int, nargs="+", default=[1, 4, 8, 16])
     local.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="of generate")
@@ -45,26 +47,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 async def run(options: Namespace, report: Report) -> None:
-    """Measure all three kinds with the model, and guided decoding with the larger one."""
-    settings = HFOptions(**model_options(options))
-    of_model = f"{settings.model_name}, {options.tasks} tasks"
-    some = [n for n in options.in_flight if n in (min(options.in_flight), 8)]
-    async with Workbench.opened(options) as bench:
-        local = await _guided(bench, of_model, options, report)
-        sampled = {f"{n} in flight": partial(local.sampled, n) for n in some}
-        await compare(report, f"sampling alone, {of_model}", sampled, options.rounds)
-
-        bare = load_model(settings).model
-        local.rest()
-        expected = (await local.decoded(8, gamma=0.0)).answers
-        unguided: dict[str, Way] = {
-            f"{n} in flight": partial(local.decoded, n, gamma=0.0) for n in some
-        }
-        for size in options.batches:
-            unguided[f"generate, batch {size}"] = partial(local.generated, bare, size, expected)
-        await compare(report, f"unguided, {of_model}", unguided, options.rounds)
-        del bare, unguided
-    if options.larger_model:
+    """Measure all kinds of work with the model, and guided decoding with the larger one."""
+    async with _opened(options) as local:
+        for kind in options.kinds:
+            await KINDS[kind](local, options, report)
+    if options.larger_model and "guided" in options.kinds:
         larger = {
             "model": options.larger_model,
             "tasks": options.larger_tasks,
@@ -72,19 +59,51 @@ async def run(options: Namespace, report: Report) -> None:
             "in_flight": options.larger_in_flight,
         }
         options = Namespace(**vars(options) | larger)
-        settings = HFOptions(**model_options(options))
-        of_model = f"{settings.model_name}, {options.tasks} tasks, {options.max_tokens} tokens"
-        async with Workbench.opened(options) as bench:
-            await _guided(bench, of_model, options, report)
+        async with _opened(options) as local:
+            await _guided(local, options, report)
 
 
-async def _guided(bench: Workbench, of_model: str, options: Namespace, report: Report) -> _Local:
-    # Kernels, working memory and the sandbox's server are made on first use.
-    await bench.decode(bench.problems[0], max_tokens=24)
-    local = _Local(bench)
-    guided = {f"{n} in flight": partial(local.decoded, n) for n in options.in_flight}
-    await compare(report, f"guided, {of_model}", guided, options.guided_rounds)
-    return local
+@asynccontextmanager
+async def _opened(options: Namespace) -> AsyncIterator[_Local]:
+    async with Workbench.opened(options) as bench:
+        # Kernels, working memory and the sandbox's server are made on first use.
+        await bench.decode(bench.problems[0], max_tokens=24)
+        yield _Local(bench)
+
+
+async def _guided(local: _Local, options: Namespace, report: Report) -> None:
+    ways = {f"{n} in flight": partial(local.decoded, n) for n in options.in_flight}
+    await compare(report, _title("guided", options), ways, options.guided_rounds)
+
+
+async def _sampling(local: _Local, options: Namespace, report: Report) -> None:
+    ways = {f"{n} in flight": partial(local.sampled, n) for n in _some(options)}
+    await compare(report, _title("sampling alone", options), ways, options.rounds)
+
+
+async def _unguided(local: _Local, options: Namespace, report: Report) -> None:
+    model = load_model(HFOptions(**model_options(options))).model
+    local.rest()
+    expected = (await local.decoded(max(options.in_flight), gamma=0.0)).answers
+    ways: dict[str, Way] = {
+        f"{n} in flight": partial(local.decoded, n, gamma=0.0) for n in _some(options)
+    }
+    for size in options.batches:
+        ways[f"generate, batch {size}"] = partial(local.generated, model, size, expected)
+    await compare(report, _title("unguided", options), ways, options.rounds)
+
+
+KINDS = {"guided": _guided, "sampling": _sampling, "unguided": _unguided}
+
+
+def _title(kind: str, options: Namespace) -> str:
+    name = HFOptions(**model_options(options)).model_name
+    return f"{kind}, {name}, {options.tasks} tasks of {options.max_tokens} tokens"
+
+
+def _some(options: Namespace) -> list[int]:
+    """Return the numbers in flight that `generate` has counterparts of."""
+    return [n for n in options.in_flight if n in (min(options.in_flight), 8)]
 
 
 class _Local:
