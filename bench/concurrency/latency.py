@@ -34,6 +34,9 @@ from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]
 
+PATIENCE_S = 3600.0
+"""For an answer: while they are recorded, the model gives one after another."""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this part's options."""
@@ -58,6 +61,8 @@ async def run(options: Namespace, report: Report) -> None:
                 base_url=server.address,
                 tokenizer=str(folder),
                 max_concurrency=most,
+                timeout_s=PATIENCE_S,
+                attempt_timeout_s=PATIENCE_S,
             )
             recorded = server.recorded()
             backend = FireworksBackend(settings)  # anew: one remembers what it was told
@@ -65,7 +70,7 @@ async def run(options: Namespace, report: Report) -> None:
                 flight = await requested(bench, bench.problems, in_flight)
             return flight.counting(**{"answered by the model": server.recorded() - recorded})
 
-        found = await way(most)
+        found = await way(2)
         report.progress(f"{found.counts['answered by the model']} answers are recorded")
         ways = {f"{n} in flight": partial(way, n) for n in options.latency_in_flight}
         title = f"{options.latency * 1e3:g} ms away, {options.latency_tasks} tasks"
