@@ -74,9 +74,10 @@ async def compare(report: Report, title: str, ways: Mapping[str, Way], rounds: i
     for number in range(rounds):
         for name in list(ways)[:: -1 if number % 2 else 1]:
             flights[name].append(found := await ways[name]())
+            counts = ", ".join(f"{column} {count:.4g}" for column, count in found.counts.items())
             report.progress(
-                f"{title}, round {number + 1}: {name}: {len(found.answers)} tasks in "
-                f"{found.seconds:.1f} s"
+                f"{title}, round {number + 1}, {name}: {len(found.answers)} tasks in "
+                f"{found.seconds:.1f} s, {counts}"
             )
     [first, *_] = flights.values()
     expected = first[0].answers

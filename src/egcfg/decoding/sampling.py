@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -95,8 +96,10 @@ class Sampler:
         # The mass of a set of tokens, F, moves by F (1 - F) times the change of its odds at most.
         number, most = self._random_number(position), rounding / (2.0 * self.temperature)
         ends = max(number - most, 0.0), min(number + most, 1.0)
-        chosen = {sample_token(distribution, self.temperature, 1.0, lambda n=n: n) for n in ends}
-        return len(chosen) > 1
+        low, high = (
+            sample_token(distribution, self.temperature, 1.0, partial(float, end)) for end in ends
+        )
+        return low != high
 
     def _random_number(self, position: int) -> float:
         """The random number, in [0, 1), of the token at `position`."""
