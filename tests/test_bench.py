@@ -72,7 +72,7 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
 def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
     tiny_llama: Path, tmp_path: Path
 ) -> None:
-    options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--rounds", "2")
+    options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--rounds", "1")
     local = ("--in-flight", "1", "8", "--batches", "1", "2")
     far = ("--latency", "0.02", "--latency-tasks", "3", "--latency-tokens", "8")
     far += ("--latency-in-flight", "1", "3")

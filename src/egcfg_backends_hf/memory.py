@@ -25,7 +25,7 @@ def free_memory(device: torch.device) -> int:
     machine's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    left = [psutil.virtual_memory().available, *_left_by_control_groups(Path("/"))]
+    left: list[int] = [psutil.virtual_memory().available, *_left_by_control_groups(Path("/"))]
     return max(0, min(left))
 
 
