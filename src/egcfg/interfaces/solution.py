@@ -150,6 +150,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
+            in flight the text might be another one. Candidates' tokens are not looked at.
     """
 
     response: str
@@ -163,6 +165,7 @@ class Generation:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
 
     @property
     def total_usage(self) -> Usage:

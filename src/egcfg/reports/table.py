@@ -77,6 +77,12 @@ def report_view(report: Report) -> RenderableType:
             "passes, requests and tokens"
         )
         parts.append(Text(note))
+    if near_ties := sum(row.near_ties for row in report.rows):
+        note = (
+            f"{near_ties} near-tie{'' if near_ties == 1 else 's'}: tokens chosen by so little that "
+            "rounding may turn the choice where other units are in flight"
+        )
+        parts.append(Text(note))
     for path, problem in report.broken.items():
         parts.append(Text(f"broken: {path}: {problem}", style="red"))
     return Group(*parts)

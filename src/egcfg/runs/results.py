@@ -36,7 +36,10 @@ __all__ = [
 
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-COUNTERS = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+COUNTERS = (
+    *("signals", "signals_cut", "tokens_changed", "tokens_drafted"),
+    *("uncertain_choices", "near_ties"),
+)
 
 
 class MalformedResultError(ValueError):
@@ -79,6 +82,7 @@ class ResultStats:
         tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that rounding might have turned them.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -95,6 +99,7 @@ class ResultStats:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
     concurrency: int = 1
 
     @property

@@ -166,3 +166,14 @@ def test_shared_time_is_shown_on_the_clock_only(make_record, render):
     assert "in 10.0 s:" in render(report_view(report), width=200)
     (unknown,) = aggregate([*records, make_record("9")])
     assert unknown.wall_seconds is None
+
+
+def test_near_ties_are_told_where_there_are_any(make_record, render):
+    def counting(task, near_ties):
+        record = make_record(task)
+        stats = attrs.evolve(record.result.stats, near_ties=near_ties)
+        return attrs.evolve(record, result=attrs.evolve(record.result, stats=stats))
+
+    assert "near-tie" not in render(run_view([counting("1", 0)]))
+    assert "1 near-tie: " in render(run_view([counting("1", 1), counting("2", 0)]))
+    assert "3 near-ties: " in render(run_view([counting("1", 1), counting("2", 2)]))
