@@ -177,7 +177,11 @@ class HFBackend(LogprobBackend):
     def capabilities(self) -> Capabilities:
         """Dense distributions and drafts; the context is the one that the model was made for."""
         opened = self._open_model
-        return Capabilities(chat=opened.text.has_chat, context_length=opened.model.context_length)
+        return Capabilities(
+            chat=opened.text.has_chat,
+            context_length=opened.model.context_length,
+            reasons=opened.text.reasons,
+        )
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -13,6 +13,7 @@ import jinja2
 
 from egcfg.errors import BackendError, CapabilityError
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg.interfaces.reasoning import opens_reasoning
 
 __all__ = ["TextCodec"]
 
@@ -30,6 +31,9 @@ class TextCodec:
     Args:
         tokenizer: the transformers tokenizer.
         name: of the model, for messages.
+
+    Attributes:
+        reasons: whether the chat template leaves a reasoning block open for the answer.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -46,6 +50,7 @@ class TextCodec:
         # Some decoders drop a leading space: it survives after other text, which is cut off again.
         self._anchor = list(tokenizer.encode("a", add_special_tokens=False))
         self._anchor_text = self._plain_decode(self._anchor)
+        self.reasons = self._opens_reasoning()
 
     @property
     def has_chat(self) -> bool:
@@ -64,7 +69,8 @@ class TextCodec:
             BackendError: the template refuses the messages.
         """
         if isinstance(prompt, ChatPrompt):
-            parts = (*self._chat_parts(prompt.messages), prompt.assistant_prefix)
+            chat = self._chat_parts(prompt.messages)
+            parts = (*chat, *prompt.after("".join(chat)))
         else:
             parts = prompt.parts
         ids = self._encode_parts(parts)
@@ -111,6 +117,15 @@ class TextCodec:
         vocabulary = self._tokenizer.get_vocab()
         names = {byte: f"<0x{byte:02X}>" for byte in range(256)}
         return {vocabulary[name]: byte for byte, name in names.items() if name in vocabulary}
+
+    def _opens_reasoning(self) -> bool:
+        if not self.has_chat:
+            return False
+        try:
+            question = (ChatMessage("user", "question"),)
+            return opens_reasoning(self._render(question, add_generation_prompt=True))
+        except jinja2.TemplateError:
+            return False
 
     def _chat_end(self) -> int | None:
         if not self.has_chat:

@@ -7,9 +7,9 @@ One JSON object per line, any number per task: ``task_id`` and one of
 
 A completion's program is the given code followed by the completion, nothing cut off or put between.
 One that starts afresh, with imports and a definition of its own, is right as well: the later
-definition wins. Only text that is no Python that way is read as a model's response: the code of a
-fenced block, or the function up to the first line that is no longer part of it. Where that is no
-Python either, the text is judged as it stands (and is an error).
+definition wins. Only text that is no program that way is read as a model's answer (see
+`egcfg.decoding.extraction`): which of its blocks is the program, and what that needs of the given
+code. Where nothing in it is one, the text is judged as it stands (and is an error).
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from pathlib import Path
 from attrs import frozen
 
 from egcfg.datasets.jsonlines import Record, read_records
-from egcfg.decoding.code import extract_code, parses
+from egcfg.decoding.definitions import (
+    Strength,
+    bound_names,
+    missing_names,
+    parse,
+    preamble,
+    strength,
+)
+from egcfg.decoding.extraction import extract_code
 from egcfg.errors import did_you_mean
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout
@@ -63,17 +71,27 @@ def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
 
 def whole_program(problem: Problem, text: str) -> tuple[str, bool]:
     """Return the program of a text that needs no given code, and whether it was extracted."""
-    return _program(problem, text, CodeLayout.FENCED, "")
+    program, extracted = _program(problem, text, CodeLayout.FENCED, "")
+    given = preamble(problem.given_code, problem.entry_point)
+    if given and missing_names(program) & bound_names(given):
+        # It relies on imports or helpers that only the prompt spelt out.
+        return _program(problem, text, CodeLayout.FENCED, given)
+    return program, extracted
 
 
 def _program(problem: Problem, text: str, layout: CodeLayout, given_code: str) -> tuple[str, bool]:
     as_it_stands = given_code + text
-    if parses(as_it_stands):
+    if _defines(as_it_stands, problem.entry_point):
         return as_it_stands, False
     extracted = extract_code(text, layout, problem.entry_point, given_code)
-    if extracted.strip() and parses(extracted):
+    if _defines(extracted, problem.entry_point):
         return extracted, True
     return as_it_stands, False
+
+
+def _defines(program: str, entry_point: str | None) -> bool:
+    tree = parse(program)
+    return tree is not None and strength(tree, entry_point) > Strength.NONE
 
 
 def _sample(record: Record, tasks: dict[str, Problem]) -> Sample:

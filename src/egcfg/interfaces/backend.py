@@ -269,6 +269,8 @@ class Capabilities:
             sends no drafts.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends do not need it.
         context_length: tokens of prompt and answer together; None: not known.
+        reasons: whether its chat template leaves a reasoning block open
+            (`egcfg.interfaces.reasoning.opens_reasoning`), which then is the answer's beginning.
     """
 
     logprobs: bool = True
@@ -278,6 +280,7 @@ class Capabilities:
     scores_drafts: bool = True
     exact_logprobs: bool = False
     context_length: int | None = None
+    reasons: bool = False
 
 
 class Backend(ABC):

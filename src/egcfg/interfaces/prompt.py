@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, TypeAlias
 from attrs import field, frozen
 
 from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.reasoning import closing_text
 
 __all__ = [
     "ChatMessage",
@@ -73,6 +74,16 @@ class ChatPrompt:
         """The chat in a neutral notation, for people."""
         said = "".join(f"<{m.role}>\n{m.content}\n" for m in self.messages)
         return f"{said}<assistant>\n{self.assistant_prefix}"
+
+    def after(self, rendered: str) -> tuple[str, ...]:
+        """Return what follows the rendered template: `assistant_prefix`, outside of any reasoning.
+
+        A template may leave a reasoning block open. Before an answer whose beginning is given, it
+        is closed; otherwise the model reasons, and its answer comes after.
+        """
+        if not self.assistant_prefix:
+            return ()
+        return (Template(closing_text(rendered)), self.assistant_prefix)
 
 
 class CodeLayout(enum.StrEnum):
