@@ -194,12 +194,12 @@ class AnswerReader:
         A fragment that defines the entry point itself comes after the given imports and helpers,
         another one continues the given code.
         """
-        code = textwrap.dedent(cleaned(fragment))
+        code = _dedented(cleaned(fragment))
         if not code.strip():
             return ""
         if self.layout is CodeLayout.FENCED:
             return _joined(self.given_code, code)
-        if self.entry_point is None or self.strength(code) > Strength.NONE:
+        if self.entry_point is None or self.stands_alone(fragment):
             return _joined(preamble(self.given_code, self.entry_point), code)
         forms = (
             self.given_code + cleaned(fragment),
@@ -208,6 +208,10 @@ class AnswerReader:
             _joined(self.given_code, textwrap.indent(code, "    ")),
         )
         return max(forms, key=self.strength)
+
+    def stands_alone(self, fragment: str) -> bool:
+        """Whether code of the answer defines the entry point itself."""
+        return self.strength(_dedented(cleaned(fragment))) > Strength.NONE
 
     def strength(self, source: str) -> Strength:
         """Return how much of an answer a program is."""
@@ -297,10 +301,12 @@ class AnswerReader:
                 self._mode, self._fence, self._code = "reasoning", None, None
                 return start + after
         for tag in closing_tags(line):
-            rest = line[tag.end() :].strip()
-            decided = whole or tag.end() < len(line)
-            alone = tag.start() == first or not rest or rest.startswith("```")
-            if decided and alone and not self._is_quoted(line, tag.start()):
+            rest = line[tag.end() :]
+            decided = whole or bool(rest)
+            # Somewhere in a sentence it is spoken of.
+            alone = tag.start() == first or not rest.strip() or rest.lstrip().startswith("```")
+            glued = not rest[:1].isspace() and not line[tag.start() - 1].isspace()
+            if decided and (alone or glued) and not self._is_quoted(line, tag.start()):
                 # Nobody opened it here, so the chat template did: all of this was reasoning.
                 self._passages.clear()
                 self._begin(start + tag.end())
@@ -447,7 +453,7 @@ class AnswerReader:
                 span = CodeSpan(code.start, None, start + opening.end())
             elif opening and top and words.startswith(("def", "async", "class")):
                 before = start if code.decorated is None else code.decorated
-                so_far = textwrap.dedent(cleaned(self.text[code.start : before]))
+                so_far = _dedented(cleaned(self.text[code.start : before]))
                 if self.is_answer(so_far):
                     span = evolve(span, end=before, over=True)
             if whole and top:
@@ -458,6 +464,13 @@ class AnswerReader:
         if whole:
             code.lexer.feed(line)
         return span
+
+
+def _dedented(code: str) -> str:
+    """Return code without the indent of its first line."""
+    first = code.lstrip("\n")
+    indent = first[: len(first) - len(first.lstrip())]
+    return re.sub(rf"^{re.escape(indent)}", "", code, flags=re.MULTILINE) if indent else code
 
 
 def _joined(before: str, code: str) -> str:

@@ -28,10 +28,13 @@ from egcfg.interfaces.reasoning import opening_tag
 
 __all__ = ["code_so_far", "extract_code"]
 
-_LEADING_TOKEN = re.compile(r"\s*(?:\ufeff|<s>|<bos>|\[/INST\]|<[|｜][^\s|｜<>]+[|｜]>)")
+_LEADING_TAG = re.compile(
+    r"\s*(?:\ufeff|<s>|<bos>|\[/?[A-Z]+\]|<[|｜][^\s|｜<>]+[|｜]>|<(?:answer|solution|code|python)>)"
+)
 _CODE_START = re.compile(
     r"(?:import|from|class|def|async|for|while|if|try|with)\b|@\w|[^\W\d][\w.]*\(|[^\n=]*[^=!<>\n]=",
 )
+_GIVES_BACK = re.compile(r"^\s+return\b|^return\b|\byield\b|\braise\b", re.MULTILINE)
 _HALF_A_FENCE = re.compile(r"^(?:`{1,2}|~{1,2})\Z", re.MULTILINE)
 
 
@@ -66,7 +69,7 @@ def extract_code(
         The program; where none is one, the code as it stands, for its syntax error.
     """
     reader = AnswerReader(layout, entry_point, given_code, drafts=True)
-    reader.read(_without_leading_tokens(response))
+    reader.read(_without_leading_tags(response))
     fragments = list(_fragments(reader))
     candidates = [c for n in range(len(fragments)) if (c := _candidate(reader, fragments, n))]
     if candidates:
@@ -129,6 +132,14 @@ def _candidate(
     strength = reader.strength(program)
     if strength is Strength.NONE:
         return None
+    if (
+        reader.layout is CodeLayout.COMPLETION
+        and reader.entry_point is not None
+        and code != reader.continuation
+        and not reader.stands_alone(code)
+        and not _GIVES_BACK.search(code)
+    ):
+        strength = Strength.WEAK  # hardly the function's body; a call of it, maybe
     lacks = missing_names(program)
     if lacks:
         others = [other for n, (other, _) in enumerate(fragments) if n != number]
@@ -138,9 +149,9 @@ def _candidate(
     return _Candidate(strength, not lacks, language, number, program)
 
 
-def _without_leading_tokens(text: str) -> str:
+def _without_leading_tags(text: str) -> str:
     position = 0
-    while (match := _LEADING_TOKEN.match(text, position)) and (
+    while (match := _LEADING_TAG.match(text, position)) and (
         opening_tag(text, match.end() - len(match[0].lstrip())) is None
     ):
         position = match.end()

@@ -113,9 +113,10 @@ _END_MARK = re.compile(
 def cleaned(code: str) -> str:
     """Return `code` without what is no Python at all, strings and comments left as they are.
 
-    Blanks of other kinds become plain ones, characters without width are dropped, and the code
+    Lines end as Python reads them. Blanks of other kinds become plain ones, characters without width are dropped, and the code
     ends where a special token, a closing tag or a fence is stuck to its last line.
     """
+    code = code.replace("\r\n", "\n").replace("\r", "\n")
     marks = [match.start() for match in _END_MARK.finditer(code)]
     if code.isascii() and not marks:
         return code

@@ -64,29 +64,29 @@ def read_samples(path: Path, problems: Iterable[Problem]) -> list[Sample]:
     return [_sample(record, tasks) for record in read_records(path)]
 
 
-def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
-    """Return the program of a completion, and whether it had to be extracted."""
-    return _program(problem, completion, CodeLayout.COMPLETION, problem.given_code)
-
-
 def whole_program(problem: Problem, text: str) -> tuple[str, bool]:
     """Return the program of a text that needs no given code, and whether it was extracted."""
-    program, extracted = _program(problem, text, CodeLayout.FENCED, "")
     given = preamble(problem.given_code, problem.entry_point)
-    if given and missing_names(program) & bound_names(given):
-        # It relies on imports or helpers that only the prompt spelt out.
-        return _program(problem, text, CodeLayout.FENCED, given)
-    return program, extracted
+    # Imports and helpers that only the prompt spelt out are not to be relied on, but often are.
+    if _defines(text, problem.entry_point) and not missing_names(text) & bound_names(given):
+        return text, False
+    return _extracted(problem, text, CodeLayout.FENCED, given) or (text, False)
 
 
-def _program(problem: Problem, text: str, layout: CodeLayout, given_code: str) -> tuple[str, bool]:
-    as_it_stands = given_code + text
+def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
+    """Return the program of a completion, and whether it had to be extracted."""
+    as_it_stands = problem.given_code + completion
     if _defines(as_it_stands, problem.entry_point):
         return as_it_stands, False
-    extracted = extract_code(text, layout, problem.entry_point, given_code)
-    if _defines(extracted, problem.entry_point):
-        return extracted, True
-    return as_it_stands, False
+    layout = CodeLayout.COMPLETION
+    return _extracted(problem, completion, layout, problem.given_code) or (as_it_stands, False)
+
+
+def _extracted(
+    problem: Problem, text: str, layout: CodeLayout, given_code: str
+) -> tuple[str, bool] | None:
+    program = extract_code(text, layout, problem.entry_point, given_code)
+    return (program, True) if _defines(program, problem.entry_point) else None
 
 
 def _defines(program: str, entry_point: str | None) -> bool:
