@@ -50,7 +50,11 @@ class _Candidate:
 
 
 def extract_code(
-    response: str, layout: CodeLayout, entry_point: str | None, given_code: str = ""
+    response: str,
+    layout: CodeLayout,
+    entry_point: str | None,
+    given_code: str = "",
+    known: str = "",
 ) -> str:
     """Return the whole program of an answer: given code, then its code; empty if it holds none.
 
@@ -64,6 +68,7 @@ def extract_code(
         entry_point: name of the function asked for; None for a whole program, of which one that
             reads and prints is preferred.
         given_code: code that the response continues or that comes before it.
+        known: code of which the program gets the definitions that it lacks, and no more.
 
     Returns:
         The program; where none is one, the code as it stands, for its syntax error.
@@ -71,7 +76,8 @@ def extract_code(
     reader = AnswerReader(layout, entry_point, given_code, drafts=True)
     reader.read(_without_leading_tags(response))
     fragments = list(_fragments(reader))
-    candidates = [c for n in range(len(fragments)) if (c := _candidate(reader, fragments, n))]
+    numbers = range(len(fragments))
+    candidates = [c for n in numbers if (c := _candidate(reader, fragments, n, known))]
     if candidates:
         return max(candidates).program
     joined = reader.program("\n".join(code for code, _ in fragments))
@@ -125,7 +131,7 @@ def _fragments(reader: AnswerReader) -> Iterator[_Fragment]:
 
 
 def _candidate(
-    reader: AnswerReader, fragments: list[_Fragment], number: int
+    reader: AnswerReader, fragments: list[_Fragment], number: int, known: str
 ) -> _Candidate | None:
     code, language = fragments[number]
     program = reader.program(code)
@@ -143,7 +149,7 @@ def _candidate(
     lacks = missing_names(program)
     if lacks:
         others = [other for n, (other, _) in enumerate(fragments) if n != number]
-        program = supplied(program, others, reader.entry_point)
+        program = supplied(program, [known, *others], reader.entry_point)
         lacks = missing_names(program)
     language = language if reader.entry_point is None else Language.NOT_SAID
     return _Candidate(strength, not lacks, language, number, program)

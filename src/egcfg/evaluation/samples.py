@@ -66,32 +66,32 @@ def read_samples(path: Path, problems: Iterable[Problem]) -> list[Sample]:
 
 def whole_program(problem: Problem, text: str) -> tuple[str, bool]:
     """Return the program of a text that needs no given code, and whether it was extracted."""
+    # Imports and helpers that only the prompt spelt out should be in it, but often are not.
     given = preamble(problem.given_code, problem.entry_point)
-    # Imports and helpers that only the prompt spelt out are not to be relied on, but often are.
-    if _defines(text, problem.entry_point) and not missing_names(text) & bound_names(given):
+    stands = _strength(text, problem)
+    lacks = stands > Strength.NONE and bool(missing_names(text) & bound_names(given))
+    if stands >= Strength.FULL and not lacks:
         return text, False
-    return _extracted(problem, text, CodeLayout.FENCED, given) or (text, False)
+    program = extract_code(text, CodeLayout.FENCED, problem.entry_point, known=given)
+    found = _strength(program, problem)
+    return (program, True) if found > stands or (lacks and found == stands) else (text, False)
 
 
 def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
     """Return the program of a completion, and whether it had to be extracted."""
-    as_it_stands = problem.given_code + completion
-    if _defines(as_it_stands, problem.entry_point):
+    given = problem.given_code
+    as_it_stands = given + completion
+    stands = _strength(as_it_stands, problem)
+    if stands >= Strength.FULL:
         return as_it_stands, False
-    layout = CodeLayout.COMPLETION
-    return _extracted(problem, completion, layout, problem.given_code) or (as_it_stands, False)
+    program = extract_code(completion, CodeLayout.COMPLETION, problem.entry_point, given)
+    found = _strength(program, problem)
+    return (program, True) if found > stands else (as_it_stands, False)
 
 
-def _extracted(
-    problem: Problem, text: str, layout: CodeLayout, given_code: str
-) -> tuple[str, bool] | None:
-    program = extract_code(text, layout, problem.entry_point, given_code)
-    return (program, True) if _defines(program, problem.entry_point) else None
-
-
-def _defines(program: str, entry_point: str | None) -> bool:
+def _strength(program: str, problem: Problem) -> Strength:
     tree = parse(program)
-    return tree is not None and strength(tree, entry_point) > Strength.NONE
+    return Strength.NONE if tree is None else strength(tree, problem.entry_point)
 
 
 def _sample(record: Record, tasks: dict[str, Problem]) -> Sample:
