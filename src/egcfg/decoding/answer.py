@@ -304,7 +304,8 @@ class AnswerReader:
             rest = line[tag.end() :]
             decided = whole or bool(rest)
             # Somewhere in a sentence it is spoken of.
-            alone = tag.start() == first or not rest.strip() or rest.lstrip().startswith("```")
+            ends = (whole and not rest.strip()) or rest.lstrip().startswith("```")
+            alone = tag.start() == first or ends
             glued = not rest[:1].isspace() and not line[tag.start() - 1].isspace()
             if decided and (alone or glued) and not self._is_quoted(line, tag.start()):
                 # Nobody opened it here, so the chat template did: all of this was reasoning.
@@ -390,7 +391,8 @@ class AnswerReader:
         language = _language(info)
         if not _LIST_MARK.fullmatch(before):
             # After words on the same line, it is a fence only if it says so.
-            if language is not Language.PYTHON or len(info.split()) > 1 or "~" in match["ticks"]:
+            says_so = language is Language.PYTHON and len(info.split()) == 1
+            if not says_so or "~" in match["ticks"] or self._code is not None:
                 return None
             before = ""
         if info.lower() in _MARKDOWN:  # around the whole answer
