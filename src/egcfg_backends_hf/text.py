@@ -5,14 +5,20 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import jinja2
 
 from egcfg.errors import BackendError, CapabilityError
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg.interfaces.prompt import (
+    ChatMessage,
+    ChatPrompt,
+    Template,
+    TextPrompt,
+    literal_stretches,
+)
 from egcfg.interfaces.reasoning import opens_reasoning
 
 __all__ = ["TextCodec"]
@@ -146,30 +152,12 @@ class TextCodec:
         text = "".join(parts)
         ids: list[int] = []
         start = 0
-        for begin, end in self._literal_stretches(parts, text):
+        for begin, end in literal_stretches(parts, self._spelt_out):
             ids += self._tokenizer.encode(text[start:begin], add_special_tokens=False)
             ids += self._encode_literally(text[begin:end])
             start = end
         ids += self._tokenizer.encode(text[start:], add_special_tokens=False)
         return ids
-
-    def _literal_stretches(self, parts: Sequence[str], text: str) -> Iterator[tuple[int, int]]:
-        """Yield where literal text spells out special tokens: up to the next real ones.
-
-        A tokenizer splits text at its special tokens before all else, so that cutting it there
-        changes nothing (where a special token takes whitespace around it along, it keeps that).
-        """
-        template = b"".join(bytes([isinstance(part, Template)]) * len(part) for part in parts)
-        begin, spells = 0, False
-        for match in self._spelt_out.finditer(text):
-            if not all(template[match.start() : match.end()]):
-                spells = True
-                continue
-            if spells:
-                yield begin, match.start()
-            begin, spells = match.end(), False
-        if spells:
-            yield begin, len(text)
 
     def _encode_literally(self, text: str) -> list[int]:
         if self._literal is None:
