@@ -39,7 +39,7 @@ REMEMBERED_ANSWERS = 64
 REMEMBERED_CHATS = 64
 """Chats kept by what comes before their last message's content: one for each prompt builder."""
 SPELT_OUT = re.compile(
-    r"<[|｜][^\s|｜<>]+[|｜]>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>|\[/?INST\]"
+    r"<[|\uff5c][^\s|\uff5c<>]+[|\uff5c]>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>|\[/?INST\]"
 )
 """How special tokens look, where nobody tells which ones the model has."""
 

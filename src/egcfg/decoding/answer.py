@@ -61,9 +61,7 @@ class Passage:
     language: Language | None
 
 
-_FENCE = re.compile(
-    r"(?P<before>[^`~\n]*)(?P<ticks>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE
-)
+_FENCE = re.compile(r"(?P<before>[^`~\n]*)(?P<ticks>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 _LIST_MARK = re.compile(r"\s*(?:[-*+]|\d+[.)])?\s*")
 _MARKDOWN = ("markdown", "md")
 _BODY_LINE = re.compile(r"[^\S\n]+[^\s#]")
@@ -75,7 +73,7 @@ _CODE_LINE = re.compile(r"(?:import \w|from [\w.]+ import|@\w|class \w|(?:async 
 _PROSE_LINE = re.compile(
     r"(?!(?:import|from|class|def|async|if|for|while|try|with|return|raise|assert|del|global|not"
     r"|lambda|await|yield|match|type|pass|break|continue|else|elif|except|finally|case)\b)"
-    r"[^\W\d][\w'’-]*(?:,?[ ]+\w|[:.!,][ ]*$)"
+    r"[^\W\d][\w'\u2019-]*(?:,?[ ]+\w|[:.!,][ ]*$)"
     r"|[-*+] [A-Z`]|\d+[.)] [A-Z`]",
     re.MULTILINE,
 )
@@ -368,9 +366,9 @@ class AnswerReader:
         if whole and not in_string and (fence := self._opened_fence(line)):
             self._passages.append(self._passage(start))
             self._passage_start, self._code = start + len(line), None
-            if code is not None and fence.language is Language.NOT_SAID:
-                if self.is_answer(self.program(self.text[code.start : start])):
-                    return self._closed(code.start, start)  # the fence that opened it was forgotten
+            unlabelled = fence.language is Language.NOT_SAID
+            if code and unlabelled and self.is_answer(self.program(self.text[code.start : start])):
+                return self._closed(code.start, start)  # the fence that opened it was forgotten
             return self._opened(fence, start + len(line), span)
         if code is None:
             if not _CODE_LINE.match(line) and not (self._opening and self._opening.match(line)):

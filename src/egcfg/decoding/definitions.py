@@ -205,7 +205,8 @@ def missing_names(source: str) -> frozenset[str]:
             if symbol.is_referenced():
                 used.add(symbol.get_name())
     stars = any(
-        isinstance(s, ast.ImportFrom) and s.names[0].name == "*" for s in ast.walk(ast.parse(source))
+        isinstance(s, ast.ImportFrom) and s.names[0].name == "*"
+        for s in ast.walk(ast.parse(source))
     )
     return frozenset() if stars else frozenset(used - bound)
 

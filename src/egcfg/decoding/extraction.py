@@ -1,4 +1,4 @@
-"""Takes the program out of a whole answer: every candidate is weighed, and the last best one counts.
+"""Takes the program out of a whole answer: of all candidates in it, the last of the best counts.
 
 A candidate is the code of one fence, code without a fence, or what continues the given code; each
 with what it needs of the given code and of the other parts of the answer.
@@ -29,7 +29,8 @@ from egcfg.interfaces.reasoning import opening_tag
 __all__ = ["code_so_far", "extract_code"]
 
 _LEADING_TAG = re.compile(
-    r"\s*(?:\ufeff|<s>|<bos>|\[/?[A-Z]+\]|<[|｜][^\s|｜<>]+[|｜]>|<(?:answer|solution|code|python)>)"
+    r"\s*(?:\ufeff|<s>|<bos>|\[/?[A-Z]+\]|<[|\uff5c][^\s|\uff5c<>]+[|\uff5c]>"
+    r"|<(?:answer|solution|code|python)>)"
 )
 _CODE_START = re.compile(
     r"(?:import|from|class|def|async|for|while|if|try|with)\b|@\w|[^\W\d][\w.]*\(|[^\n=]*[^=!<>\n]=",

@@ -104,7 +104,7 @@ _LEFT_OVER = re.compile(f"([{_BLANKS}])|[{_INVISIBLE}]|([{_NEWLINES}])")
 
 # None of these is Python outside of strings and comments, the last group at a line's end at least.
 _END_MARK = re.compile(
-    r"```|<[|｜][^\s|｜<>]{1,40}[|｜]>|</[A-Za-z][\w:-]*>|\[/[A-Z]+\]"
+    r"```|<[|\uff5c][^\s|\uff5c<>]{1,40}[|\uff5c]>|</[A-Za-z][\w:-]*>|\[/[A-Z]+\]"
     r"|(?:<(?:s|eos|bos|pad|unk|eot|EOT|end_of_turn|start_of_turn|end_of_utterance|file_sep)>)\s*$",
     re.MULTILINE,
 )
@@ -113,8 +113,9 @@ _END_MARK = re.compile(
 def cleaned(code: str) -> str:
     """Return `code` without what is no Python at all, strings and comments left as they are.
 
-    Lines end as Python reads them. Blanks of other kinds become plain ones, characters without width are dropped, and the code
-    ends where a special token, a closing tag or a fence is stuck to its last line.
+    Lines end as Python reads them, blanks of other kinds become plain ones, characters without
+    width are dropped, and the code ends where a special token, a closing tag or a fence is stuck to
+    its last line.
     """
     code = code.replace("\r\n", "\n").replace("\r", "\n")
     marks = [match.start() for match in _END_MARK.finditer(code)]

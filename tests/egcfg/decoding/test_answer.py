@@ -27,7 +27,9 @@ def fenced(response: str, entry_point: str | None = "f", **values: object) -> Co
     return read(response, entry_point, **values).span
 
 
-def continued(response: str, entry_point: str | None = "f", given_code: str = SIGNATURE) -> CodeSpan:
+def continued(
+    response: str, entry_point: str | None = "f", given_code: str = SIGNATURE
+) -> CodeSpan:
     reader = AnswerReader(COMPLETION, entry_point, given_code)
     reader.read(response)
     return reader.span
@@ -64,7 +66,11 @@ class TestFenced:
         assert fenced("Sure: ```python\n").start == 16
 
     def test_a_block_without_the_entry_point_is_no_answer(self) -> None:
-        for block in ("```bash\npip install x\n```", "```\npip install x\n```", "```python\nf(1)\n```"):
+        for block in (
+            "```bash\npip install x\n```",
+            "```\npip install x\n```",
+            "```python\nf(1)\n```",
+        ):
             response = f"{block}\nThen:\n```python\n{DEFINITION}```"
             assert not fenced(block).over
             assert code_of(response, fenced(response)) == DEFINITION
@@ -91,7 +97,9 @@ class TestFenced:
 
     @pytest.mark.parametrize("indent", ["", "    "])
     def test_fences_inside_strings_end_nothing(self, indent: str) -> None:
-        code = f'def f(x):\n    """Use:\n{indent}```\nf(1)\n{indent}```\n    """\n    return "```"\n'
+        code = (
+            f'def f(x):\n    """Use:\n{indent}```\nf(1)\n{indent}```\n    """\n    return "```"\n'
+        )
         response = f"```python\n{code}```"
         assert code_of(response, fenced(response)) == code
 
@@ -183,7 +191,9 @@ TAGS = [
 
 class TestReasoning:
     @pytest.mark.parametrize("tags", TAGS, ids=str)
-    @pytest.mark.parametrize("draft", [DRAFT, "def f(x):\n    return x\n", "```python\ndef f(x):\n"])
+    @pytest.mark.parametrize(
+        "draft", [DRAFT, "def f(x):\n    return x\n", "```python\ndef f(x):\n"]
+    )
     def test_what_is_reasoned_is_no_answer(self, tags: tuple[str, str], draft: str) -> None:
         opening, closing = tags
         reasoning = f"{opening}\nTry:\n{draft}no.\n"
@@ -205,7 +215,9 @@ class TestReasoning:
 
     def test_a_tag_that_is_spoken_of_closes_nothing(self) -> None:
         code = "def f(s):\n    return s.split('</think>')[-1]\n"
-        response = f"```python\n{code}```\nIt cuts at `</think>`, and the </think> tag is left out.\n"
+        response = (
+            f"```python\n{code}```\nIt cuts at `</think>`, and the </think> tag is left out.\n"
+        )
         assert fenced("<think>It ends in '</think>'.\n" + response) == CodeSpan()
         assert code_of(response, fenced(response, drafts=True)) == code
 

@@ -50,7 +50,10 @@ def area(radius):
         ("f, g = abs, max", "f, g = (abs, max)"),
         ("from math import gcd as f", "from math import gcd as f"),
         ("if True:\n    f = abs", "if True:\n    f = abs"),
-        ("try:\n    from x import f\nexcept ImportError:\n    f = abs", "try:\n    from x import f\nexcept ImportError:\n    f = abs"),
+        (
+            "try:\n    from x import f\nexcept ImportError:\n    f = abs",
+            "try:\n    from x import f\nexcept ImportError:\n    f = abs",
+        ),
         ("class A:\n    def f(self):\n        pass", None),
         ("def f(x):\n    for i in x:\n", "def f(x):\n    for i in x:\n        pass"),
         (

@@ -8,6 +8,7 @@ import pytest
 
 from egcfg.decoding.definitions import Strength, missing_names, preamble, strength, supplied
 
+
 @pytest.mark.parametrize("entry_point", ["f", None])
 def test_preamble_of_nothing_is_nothing(entry_point: str | None) -> None:
     assert preamble("", entry_point) == ""
@@ -102,7 +103,10 @@ def test_names_that_a_program_lacks(code: str, expected: set[str]) -> None:
 
 
 def test_what_is_supplied_brings_what_it_needs_itself_along() -> None:
-    others = ["import os\nimport math\nPI = math.pi\nN = input()\nprint(PI)\n", "def g(): return PI"]
+    others = [
+        "import os\nimport math\nPI = math.pi\nN = input()\nprint(PI)\n",
+        "def g(): return PI",
+    ]
     source = "def f(): return g() + N\n"
     assert supplied(source, others, "f") == (
         "import math\nPI = math.pi\ndef g():\n    return PI\n" + source

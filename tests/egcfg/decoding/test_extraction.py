@@ -16,7 +16,7 @@ GIVEN = 'import math\n\ndef half(x):\n    return x / 2\n\n\ndef f(x):\n    """Ha
 
 PROGRAMS = [
     "def f(x):\n    return 2 * x\n",
-    "import math\n\n\ndef g(x):\n    return math.floor(x)\n\n\ndef f(x):\n    # a note\n    return g(x)\n",
+    "import math\n\n\ndef g(x):\n    return math.floor(x)\n\n\ndef f(x):\n    return g(x)  # a\n",
     "class f:\n    def __init__(self, x):\n        self.x = x\n",
     "f = lambda x: 2 * x\n",
     "f: object = abs\n",
@@ -25,7 +25,7 @@ PROGRAMS = [
     "async def f(x):\n    return x\n",
     "try:\n    from nowhere import f\nexcept ImportError:\n    def f(x):\n        return x\n",
     "if True:\n    def f(x):\n        return x\n",
-    'def f(x):\n    """Use:\n\n```\nf(1)\n```\n    """\n    return "</think>", \'<|im_end|>\', "#"\n',
+    'def f(x):\n    """Use:\n\n```\nf(1)\n```\n    """\n    return "</think>", "<|im_end|>"\n',
     "def f(x):\n    return '```', '~~~', '\u00a0\u200b', '<think>'\n",
     "def f(x):\r\n\r\n\tif x:\r\n\t\treturn 1\r\n\treturn 2\r\n",
     "def f(x):\n    return f(x - 1) if x else 0\n\n\nassert f(1) == 0\n",
@@ -149,7 +149,10 @@ class TestSeveralBlocks:
 
     def test_imports_of_another_block_are_taken_along(self) -> None:
         main = "def f(n):\n    return math.sqrt(n)\n"
-        assert extract_code(block("import math\nimport os\n") + block(main), FENCED, "f") == "import math\n" + main
+        assert (
+            extract_code(block("import math\nimport os\n") + block(main), FENCED, "f")
+            == "import math\n" + main
+        )
 
     def test_a_function_over_two_blocks(self) -> None:
         found = extract_code(

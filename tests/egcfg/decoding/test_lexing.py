@@ -17,7 +17,8 @@ CODE = "def f(n):\n    return n + 1"
 
 @pytest.mark.parametrize(
     "left_over",
-    ["<|im_end|>", "</s>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "<eos>", "<end_of_turn>\n",
+    ["<|im_end|>", "</s>", "<|endoftext|>", "<\uff5cend▁of▁sentence\uff5c>", "<eos>",
+     "<end_of_turn>\n",
      "[/INST]", "</code>", "```", "\n```\nprose", "<|eot_id|><|start_header_id|>user", "\u200b"],
 )  # fmt: skip
 def test_what_is_stuck_to_the_last_line_is_cut_off(left_over: str) -> None:
