@@ -22,7 +22,7 @@ from egcfg.decoding.definitions import (
     preamble,
     supplied,
 )
-from egcfg.decoding.lexing import cleaned
+from egcfg.decoding.lexing import Lexer, cleaned
 from egcfg.interfaces.prompt import CodeLayout
 from egcfg.interfaces.reasoning import opening_tag
 
@@ -174,12 +174,28 @@ def _bare_code(text: str) -> Iterator[str]:
     number = 0
     while number < len(lines):
         length = 0
-        if _CODE_START.match(lines[number]):
+        if _CODE_START.match(lines[number]) and _may_begin(cleaned(lines[number])):
             code = cleaned("".join(lines[number:]))
             length = _length(code.splitlines(keepends=True))
             if length:
                 yield "".join(code.splitlines(keepends=True)[:length])
         number += max(length, 1)
+
+
+def _may_begin(line: str) -> bool:
+    """Whether a line may begin a statement: cheap, for texts of many lines that may not."""
+    lexer = Lexer()
+    lexer.feed(line)
+    if not lexer.at_statement:
+        return True  # it goes on after this line
+    ends = (
+        "",
+        "    pass",
+        "    pass\nfinally:\n    pass",
+        "    case _:\n        pass",
+        "def f(): pass",
+    )
+    return any(parse(f"{line.rstrip()}\n{end}") is not None for end in ends)
 
 
 def _length(lines: list[str]) -> int:

@@ -362,7 +362,8 @@ class LogprobBackend(Backend):
         """Return the token ids of a prompt, up to where generation starts.
 
         A beginning-of-sequence token is added where the model expects one and the prompt does not
-        start with it. See `egcfg.interfaces.prompt` for which text may become special tokens.
+        start with it. See `egcfg.interfaces.prompt` for which text may become special tokens. A
+        rendered chat goes on with `ChatPrompt.after`.
 
         Raises:
             CapabilityError: the model has no chat template, and `prompt` is a chat.

@@ -25,7 +25,7 @@ class ChatPromptBuilder(PromptBuilder):
 
         Attributes:
             prefill: whether the answer is made to start with the code fence and the given code;
-                small models ramble otherwise.
+                small models ramble otherwise, while others reason and draft.
         """
 
         prefill: bool = True
