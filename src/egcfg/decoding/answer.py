@@ -467,10 +467,11 @@ class AnswerReader:
 
 
 def _dedented(code: str) -> str:
-    """Return code without the indent of its first line."""
-    first = code.lstrip("\n")
-    indent = first[: len(first) - len(first.lstrip())]
-    return re.sub(rf"^{re.escape(indent)}", "", code, flags=re.MULTILINE) if indent else code
+    """Return code without the indent of its first line that is not blank."""
+    first = re.search(r"^([^\S\n]+)\S", code, re.MULTILINE)
+    if first is None or code[: first.start()].strip():
+        return code
+    return re.sub(rf"^{first[1]}", "", code, flags=re.MULTILINE)
 
 
 def _joined(before: str, code: str) -> str:

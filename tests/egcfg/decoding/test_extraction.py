@@ -105,7 +105,13 @@ def test_a_fresh_start_gets_the_given_imports_and_helpers(form: str, fresh: str)
 
 
 @pytest.mark.parametrize(
-    "body", ["return half(x)\n", " return half(x)\n", "y = x\n    return half(y)\n"]
+    "body",
+    [
+        "return half(x)\n",
+        " return half(x)\n",
+        "y = x\n    return half(y)\n",
+        "    \n        y = x\n        return half(y)\n",
+    ],
 )
 @pytest.mark.parametrize("form", [block, str])
 def test_a_body_may_have_lost_its_indent(form: object, body: str) -> None:
