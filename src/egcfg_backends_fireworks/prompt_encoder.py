@@ -112,8 +112,10 @@ class PromptEncoder:
         parts = prompt.parts if isinstance(prompt, TextPrompt) else await self._chat_parts(prompt)
         text = "".join(parts)
         special = SPELT_OUT if self.tokenizer is None else self.tokenizer.special
-        if stretches := tuple(literal_stretches(parts, special)):
+        stretches = tuple(literal_stretches(parts, special))
+        if stretches != self._literal.get(text, ()):
             self._literal[text] = stretches
+            self._known.pop(text, None)  # of the same text, meant otherwise
         return text
 
     async def _chat_parts(self, prompt: ChatPrompt) -> list[str]:
@@ -181,7 +183,7 @@ class PromptEncoder:
         the answer after the prompt.
         """
         text, answer = self.vocabulary.split_prompt(ids)
-        if not self.defers or not text or text in self._literal:
+        if not self.defers or not text or self._literal.get(text):
             return None
         if any(answer[: len(other)] == other for other in self._read_otherwise):
             return None

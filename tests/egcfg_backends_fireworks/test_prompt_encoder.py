@@ -111,3 +111,4 @@ def test_special_tokens_in_literal_text_are_text_where_the_server_can_do_that() 
     literal = asyncio.run(ids(Template("a<s>"), "b<s>", Template("<s>c")))
     assert literal == [0, 97, 1, *map(ord, "b<s>"), 1, 99]
     assert asyncio.run(ids("<s>")) == [0, *map(ord, "<s>")]
+    assert asyncio.run(ids(Template("<s>"))) == [0, 1]

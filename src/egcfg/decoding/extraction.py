@@ -44,7 +44,6 @@ class _Candidate:
     """A program that an answer may mean; the greatest one is meant."""
 
     strength: Strength
-    complete: bool
     language: Language
     place: int
     program: str
@@ -60,7 +59,7 @@ def extract_code(
     """Return the whole program of an answer: given code, then its code; empty if it holds none.
 
     The program is the last one in the answer that parses, defines the entry point (rather than
-    importing it or leaving its body out) and lacks no name. Reasoning, in tags or before a tag
+    importing it or leaving its body out). Reasoning, in tags or before a tag
     that only closes, holds no candidate.
 
     Args:
@@ -147,13 +146,11 @@ def _candidate(
         and not _GIVES_BACK.search(code)
     ):
         strength = Strength.WEAK  # hardly the function's body; a call of it, maybe
-    lacks = missing_names(program)
-    if lacks:
+    if missing_names(program):
         others = [other for n, (other, _) in enumerate(fragments) if n != number]
         program = supplied(program, [known, *others], reader.entry_point)
-        lacks = missing_names(program)
     language = language if reader.entry_point is None else Language.NOT_SAID
-    return _Candidate(strength, not lacks, language, number, program)
+    return _Candidate(strength, language, number, program)
 
 
 def _without_leading_tags(text: str) -> str:
