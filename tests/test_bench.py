@@ -1,4 +1,4 @@
-"""The benchmarks of decoding run, and count what really happens."""
+"""The benchmarks of decoding and of many tasks at once run, and count what really happens."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-BENCH = Path(__file__).parent.parent / "bench" / "decoding"
+BENCH = Path(__file__).parent.parent / "bench"
 
 
-def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+def run(tmp_path: Path, *arguments: str, bench: str = "decoding") -> dict[str, Any]:
     """Run one command; return its tables."""
     found = tmp_path / "found.json"
-    command = [sys.executable, str(BENCH), *arguments, "--json", str(found)]
+    command = [sys.executable, str(BENCH / bench), *arguments, "--json", str(found)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     tables: dict[str, Any] = json.loads(found.read_text())["tables"]
@@ -87,7 +87,8 @@ def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
 def test_a_small_model_in_a_large_frame_computes_the_same(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCH))
+    for folder in ("measuring", "decoding"):
+        monkeypatch.syspath_prepend(str(BENCH / folder))
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -100,3 +101,25 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
     ids = torch.arange(3, 60)[None]
     with torch.inference_mode():
         torch.testing.assert_close(large(ids).logits, small(ids).logits, atol=1e-5, rtol=0)
+
+
+def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--rounds", "1")
+    local = ("--in-flight", "1", "8", "--batches", "1", "2")
+    far = ("--latency", "0.02", "--latency-tasks", "3", "--latency-tokens", "8")
+    far += ("--latency-in-flight", "1", "3")
+    command = ("local", "latency", "--model", str(tiny_llama), *options, *local, *far)
+    guided, sampled, unguided, latency = run(tmp_path, *command, bench="concurrency").values()
+    for table in (guided, sampled, unguided, latency):
+        assert {row["same answers"] for row in table} == {"3 of 3"}
+        assert all(row["slowest"] <= row["tasks/min"] <= row["fastest"] for row in table)
+    for alone, together in (guided, sampled, unguided[:2]):
+        assert alone["ratio"] == 1
+        assert together["passes"] < alone["passes"]
+        assert together["tokens/pass"] > alone["tokens/pass"]
+    assert [row["way"] for row in unguided[2:]] == ["generate, batch 1", "generate, batch 2"]
+    for row in latency:
+        assert row["requests"] > 0
+        assert row["answered by the model"] == 0

@@ -10,7 +10,8 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from egcfg.decoding.code import extract_code
+from egcfg.decoding.definitions import preamble
+from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
 from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
@@ -116,7 +117,9 @@ class TaskBench:
 
     def program(self, reply: str) -> str:
         """Return the program in an answer; empty if there is none."""
-        return extract_code(reply, CodeLayout.FENCED, self.task.entry_point, self.task.given_code)
+        task = self.task
+        known = preamble(task.given_code, task.entry_point)
+        return extract_code(reply, CodeLayout.FENCED, task.entry_point, known=known)
 
     def _program(self, response: str) -> str:
         return extract_code(

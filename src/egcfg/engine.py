@@ -168,7 +168,7 @@ class Engine:
             ContextOverflowError: the bare prompt does not fit the model's context.
             BackendError: the model did not answer.
             BudgetError: a limit is reached.
-            SandboxError: the sandbox failed twice on the same program.
+            SandboxError: the sandbox runs no program, not even an empty one.
         """
         configurations = configurations or [
             Configuration(settings=settings or DecodingSettings(), prompt=prompt)
@@ -250,7 +250,7 @@ class Engine:
                 for each in made
             ),
             tests_seen=tuple(test.name for test in problem.visible_tests),
-            isolation=(await bench.sandbox.report()).layers,
+            isolation=(await bench.sandbox.report()).findings,
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
@@ -514,7 +514,7 @@ def solve_steps(
         UsageError: an unknown name, option or setting, or a broken test.
         BackendError: the model did not answer.
         BudgetError: the budget was used up first.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     decoding = make_options(DecodingSettings, settings, "solve")
     given: dict[str, Any] = {

@@ -728,6 +728,31 @@ def test_calls_of_several_tasks_interleave_and_stay_right(
     run(check())
 
 
+def test_what_runs_in_the_same_pass_moves_log_probabilities_by_the_told_rounding_at_most(
+    open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
+) -> None:
+    prompts = [(*DISTINCT, *range(40 + number, 50 + 7 * number)) for number in range(6)]
+
+    async def scored(backend: HFBackend, ids: Ids) -> NDArray[Any]:
+        [[found]] = (await backend.score([ScoreRequest(ids)])).value
+        return np.asarray(found.values)
+
+    async def alone() -> list[NDArray[Any]]:
+        return [await asyncio.create_task(scored(coarse, ids)) for ids in prompts]
+
+    async def together() -> list[NDArray[Any]]:
+        return list(await asyncio.gather(*(scored(again, ids) for ids in prompts)))
+
+    coarse, again = (open_folder(tiny_llama, dtype="float32") for _ in range(2))
+    apart, shared = run(alone()), run(together())
+    most = max(np.abs(a - b).max() for a, b in zip(apart, shared, strict=True))
+    assert most <= coarse.capabilities.rounding < 1e-3
+    assert open_folder(tiny_llama, dtype="bfloat16").capabilities.rounding > 0.1
+    exact = open_folder(tiny_llama)
+    assert exact.capabilities.rounding == 0.0
+    assert exact.tasks_in_flight == 8
+
+
 def test_a_cancelled_call_stops_after_its_pass_and_spoils_nothing(
     ask: Asker, naive_logprobs: Naive, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

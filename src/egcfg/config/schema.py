@@ -324,8 +324,8 @@ class RunConfig:
     )
     concurrency: int | None = _setting(
         Group.EXECUTION,
-        "tasks to work on at once; no text depends on it  [as the backend says: 16 of an endpoint, "
-        "8 of others]",
+        "tasks to work on at once; no text depends on it, near-ties apart  [as the backend says: "
+        "16 of an endpoint, by memory on a GPU, 8 of others]",
         None,
         metavar="N",
         check=_at_least(1),

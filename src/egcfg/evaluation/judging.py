@@ -8,16 +8,13 @@ from typing import Any, Self
 
 from attrs import frozen
 
-from egcfg.errors import SandboxError
 from egcfg.evaluation.samples import Sample
-from egcfg.interfaces.scorer import Score, TestResult, TestStatus
+from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.plugins.component import OpenComponent
-from egcfg.sandbox import Execution, Level, Outcome, Sandbox
+from egcfg.sandbox import Level, Sandbox
+from egcfg.sandbox.failures import Failures
 
 __all__ = ["Isolation", "JudgedSample", "judge_samples"]
-
-FAILURES_IN_A_ROW = 10
-"""Samples on which the sandbox failed, one after the other, until a known program has to run."""
 
 
 @frozen(kw_only=True)
@@ -89,7 +86,7 @@ async def judge_samples(
     """Return the verdict of every sample, in their order.
 
     Samples on which the sandbox fails are `TestStatus.SANDBOX_ERROR`, and the others are judged all
-    the same, as long as the sandbox gets a known program done.
+    the same.
 
     Args:
         samples: what to judge.
@@ -98,7 +95,8 @@ async def judge_samples(
         judged: called with each verdict as soon as it is there.
 
     Raises:
-        SandboxError: the sandbox works for no program; samples that were not begun are left.
+        SandboxError: the sandbox runs no program any more, or failed on too many samples in a row;
+            those that were not begun are left.
         UsageError: a test of the data set is broken, or not one of its scorer's kind.
         PluginError: a scorer answers wrongly.
         EgcfgError: whatever `judged` raises of these.
@@ -106,19 +104,14 @@ async def judge_samples(
     isolation = await Isolation.of(sandbox)
     verdicts: dict[int, JudgedSample] = {}
     waiting = iter(enumerate(samples))
-    failures = 0
+    failures = Failures()
 
     async def work() -> None:
-        nonlocal failures
         for number, sample in waiting:
             score = await _judge(sample, scorers[sample.problem.scorer], sandbox)
             verdicts[number] = JudgedSample(sample=sample, score=score, isolation=isolation)
             judged(verdicts[number])
-            failed = verdicts[number].status is TestStatus.SANDBOX_ERROR
-            failures = failures + 1 if failed else 0
-            if failures >= FAILURES_IN_A_ROW:
-                await _see_that_it_works(sandbox)
-                failures = 0
+            failures.note(f"a sample of task {sample.problem.task_id}", score.sandbox_error)
 
     workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
     try:
@@ -132,36 +125,8 @@ async def judge_samples(
 
 
 async def _judge(sample: Sample, scorer: OpenComponent, sandbox: Sandbox) -> Score:
-    problem = sample.problem
-    task = problem.task_id
-    try:
-        score = await scorer.call("score", problem, sample.program, sandbox, task=task)
-    except SandboxError as error:
-        return Score(
-            results=[
-                TestResult(
-                    name=test.name,
-                    status=TestStatus.SANDBOX_ERROR,
-                    seconds=0.0,
-                    error=" ".join(str(error).split()),
-                )
-                for test in problem.scoring_tests
-            ]
-        )
+    task = sample.problem.task_id
+    score = await scorer.call("score", sample.problem, sample.program, sandbox, task=task)
     if not isinstance(score, Score):
         raise scorer.broken(f"score gave {type(score).__name__}", task)
     return score
-
-
-async def _see_that_it_works(sandbox: Sandbox) -> None:
-    """Run a known program.
-
-    Raises:
-        SandboxError: it does not get done.
-    """
-    [result] = await sandbox.run([Execution(source="")])
-    if result.outcome is not Outcome.OK:
-        raise SandboxError(
-            f"the sandbox failed on {FAILURES_IN_A_ROW} samples in a row, and does not get a known "
-            f"program done: {result.outcome} {result.detail}; run `egcfg doctor`"
-        )

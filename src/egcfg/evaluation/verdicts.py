@@ -2,8 +2,8 @@
 
 Each line is appended as soon as its sample is judged, and says by a fingerprint what was judged and
 how. So what a stopped process left is gone on with: samples that have a verdict are not judged
-again, but for those on which the sandbox failed. Once all are judged the lines are in the samples'
-order; until then in the order in which they came.
+again, not even those on which the sandbox failed: it would fail again. Once all are judged, the
+lines are in the samples' order; until then in the order in which they came.
 """
 
 from __future__ import annotations
@@ -74,14 +74,8 @@ class VerdictFile:
 
     @property
     def waiting(self) -> list[Sample]:
-        """The samples that are still to be judged; those on which the sandbox failed come last."""
-        new = [sample for line, sample in self._samples.items() if line not in self.verdicts]
-        failed = [
-            judged.sample
-            for judged in self.verdicts.values()
-            if judged.status is TestStatus.SANDBOX_ERROR
-        ]
-        return new + failed
+        """The samples that are still to be judged."""
+        return [sample for line, sample in self._samples.items() if line not in self.verdicts]
 
     def add(self, judged: JudgedSample) -> None:
         """Append a verdict.

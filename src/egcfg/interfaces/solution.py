@@ -152,6 +152,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
+            in flight the text might be another one. Candidates' tokens are not looked at.
     """
 
     response: str
@@ -165,6 +167,7 @@ class Generation:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
 
     @property
     def total_usage(self) -> Usage:
@@ -201,7 +204,8 @@ class Solution:
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
         tests_seen: names of the visible tests: what prompts and traces were made of.
-        isolation: the sandbox's layers under which programs ran: "active", or why not.
+        isolation: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
         started: when decoding started (UTC).
         ended: when scoring ended (UTC).
     """

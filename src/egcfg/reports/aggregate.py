@@ -148,6 +148,8 @@ class Row:
         verdicts: whether each task solved in this very row passed.
         skipped: tasks skipped because another unit had solved them.
         unreadable: files that are empty (left by a crash) or broken.
+        sandbox_errors: tasks on which the sandbox failed; they are judged, and not passed.
+        near_ties: choices of the judged units so close that rounding might have turned them.
         cost: what the judged units took.
         rsr: relative success rate against the gamma 0 row of the same prompt, over the tasks that
             both have; None where there is no such row, or either one skipped tasks.
@@ -159,6 +161,8 @@ class Row:
     verdicts: Mapping[str, bool] = field(repr=False)
     skipped: int = 0
     unreadable: int = 0
+    sandbox_errors: int = 0
+    near_ties: int = 0
     cost: Cost = field(factory=Cost)
     rsr: float | None = None
 
@@ -303,7 +307,7 @@ def _row(
     config: str, gamma: float | None, records: Sequence[Record], tasks: int, prices: Prices | None
 ) -> Row:
     verdicts: dict[str, bool] = {}
-    skipped = unreadable = 0
+    skipped = unreadable = sandbox_errors = near_ties = 0
     cost = Cost()
     for record in sorted(records, key=lambda record: natural_order(record.task_id)):
         if record.state is not FileState.DONE or record.result is None:
@@ -312,7 +316,9 @@ def _row(
             skipped += 1
         else:
             verdicts[record.task_id] = record.result.passed
+            sandbox_errors += record.result.has_sandbox_error
             cost += _cost(record, prices)
+            near_ties += record.result.stats.near_ties if record.result.stats is not None else 0
     return Row(
         config=config,
         gamma=gamma,
@@ -320,6 +326,8 @@ def _row(
         verdicts=verdicts,
         skipped=skipped,
         unreadable=unreadable,
+        sandbox_errors=sandbox_errors,
+        near_ties=near_ties,
         cost=cost,
     )
 

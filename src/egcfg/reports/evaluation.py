@@ -137,10 +137,13 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.empty:
         number = evaluation.empty
         yield f"note: {number} sample{_s(number)} without a completion, judged as empty"
-    if number := evaluation.statuses[TestStatus.SANDBOX_ERROR]:
-        yield f"note: the sandbox failed on {number} sample{_s(number)}, counted as not passed"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
         yield "note: unsupported results have no plain value to compare; they count as not passed"
+    if evaluation.statuses[TestStatus.SANDBOX_ERROR]:
+        yield (
+            "note: sandbox_error says nothing about a sample, which counts as not passed; "
+            "`egcfg doctor` checks the sandbox"
+        )
 
 
 def _weakness(isolation: Isolation) -> tuple[int, int]:

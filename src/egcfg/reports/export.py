@@ -32,6 +32,8 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "rsr": row.rsr,
                 "skipped": row.skipped,
                 "unreadable": row.unreadable,
+                "sandbox_errors": row.sandbox_errors,
+                "near_ties": row.near_ties,
                 **attrs.asdict(row.cost),
             }
             for row in report.rows

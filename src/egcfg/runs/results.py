@@ -37,7 +37,10 @@ __all__ = [
 
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-COUNTERS = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+COUNTERS = (
+    *("signals", "signals_cut", "tokens_changed", "tokens_drafted"),
+    *("uncertain_choices", "near_ties"),
+)
 
 
 class MalformedResultError(ValueError):
@@ -80,6 +83,7 @@ class ResultStats:
         tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that rounding might have turned them.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -96,6 +100,7 @@ class ResultStats:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
     concurrency: int = 1
 
     @property
@@ -125,7 +130,8 @@ class Result:
             whether it passed, and what the task had cost by then (``tokens``).
         events: how often the method noted what.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
-        sandbox: the isolation layers under which programs ran: "active", or why not.
+        sandbox: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
         extra: fields of other tools, kept as they were.
     """
 
@@ -216,6 +222,11 @@ class Result:
             ),
             problem_sha256=problem_sha256,
         )
+
+    @property
+    def has_sandbox_error(self) -> bool:
+        """Whether the sandbox failed on a test, which says nothing about the solution."""
+        return any(t.status == TestStatus.SANDBOX_ERROR for t in self.tests.values())
 
     def as_cached(self) -> Result:
         """Return the entry of a unit that is skipped because this result solved its task."""

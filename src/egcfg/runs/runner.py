@@ -9,6 +9,8 @@ What a unit's failure means is decided here:
   again would give the same;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
   in a row (of the last units to finish) stop the run; a `CapabilityError` stops it at once;
+* a solution that the sandbox fails on is a result, too, which says so; several in a row (of the
+  last units to finish) stop the run;
 * a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
   whatever the model says when it is opened. The other units in flight are cancelled and stay
   undone;
@@ -37,17 +39,16 @@ from egcfg.errors import (
     CapabilityError,
     ContextOverflowError,
     RunError,
-    SandboxError,
 )
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution
 from egcfg.runs.claims import Claim, Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
+from egcfg.sandbox.failures import Failures
 from egcfg.usage.budget import Meter, Spending
 
 __all__ = ["RunObserver", "RunSummary", "Solve", "run"]
@@ -250,6 +251,7 @@ class _Job:
     startable: int = 0
     model_is_open: bool = False
     failures_in_a_row: int = 0
+    sandbox_failures: Failures = field(factory=Failures)
     ended_by: Exception | None = None
     """What stops the run: an error that is not its unit's own, or the end of a budget."""
 
@@ -420,11 +422,7 @@ class _Job:
             return Result.of_overflow(
                 error, started, datetime.now(UTC), place.sha256, concurrency=concurrency
             )
-        for test in solution.score.results:
-            if test.status is TestStatus.SANDBOX_ERROR:
-                raise SandboxError(
-                    f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
-                )
+        self.sandbox_failures.note(str(unit), solution.score.sandbox_error)
         return Result.of_solution(solution, place.sha256, concurrency=concurrency)
 
     def _write(self, place: _Place, result: Result) -> None:

@@ -11,7 +11,6 @@ from egcfg.sandbox.types import (
     Instrument,
     Limits,
     Outcome,
-    Pace,
     Raised,
 )
 
@@ -24,7 +23,6 @@ __all__ = [
     "Level",
     "Limits",
     "Outcome",
-    "Pace",
     "Raised",
     "Sandbox",
     "SandboxReport",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Raised
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["pack_limits", "to_request", "to_result"]
@@ -19,10 +21,11 @@ _OUTCOMES = {
     "memory": Outcome.MEMORY,
     "output": Outcome.OUTPUT,
     "killed": Outcome.KILLED,
+    "sandbox_error": Outcome.SANDBOX_ERROR,
 }
 
 
-def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
+def to_request(execution: Execution) -> dict[str, Any]:
     """Return the request for the program's process."""
     instrument = execution.instrument
     return {
@@ -32,7 +35,7 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
         "stdin": execution.stdin,
         "main": execution.run_as_main,
         "keep_output": execution.keep_output,
-        "limits": pack_limits(execution.limits, pace),
+        "limits": pack_limits(execution.limits),
         "instrument": None
         if instrument is None
         else {
@@ -43,15 +46,9 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
     }
 
 
-def pack_limits(limits: Limits, pace: Pace) -> dict[str, Any]:
-    """Return limits as plain data, those of time as this machine needs them."""
-    return {
-        "cpu_seconds": limits.cpu_seconds * pace.cpu,
-        "wall_seconds": limits.wall_seconds * pace.wall,
-        "memory_bytes": limits.memory_bytes,
-        "output_bytes": limits.output_bytes,
-        "file_bytes": limits.file_bytes,
-    }
+def pack_limits(limits: Limits) -> dict[str, Any]:
+    """Return limits as plain data."""
+    return attrs.asdict(limits)
 
 
 def to_result(execution: Execution, answer: Answer) -> ExecutionResult:

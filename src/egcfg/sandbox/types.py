@@ -15,13 +15,15 @@ __all__ = [
     "Instrument",
     "Limits",
     "Outcome",
-    "Pace",
     "Raised",
 ]
 
 
 class Outcome(enum.StrEnum):
-    """How an execution ended, decided by the parent and the kernel, not by the program."""
+    """How an execution ended, decided by the parent and the kernel, not by the program.
+
+    ``SANDBOX_ERROR`` says nothing about the program: the sandbox failed on it twice.
+    """
 
     OK = "ok"
     EXCEPTION = "exception"
@@ -34,11 +36,13 @@ class Outcome(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Limits:
-    """What one execution may use. Times are those of a usual machine, stretched on slower ones.
+    """What one execution may use.
 
     Attributes:
         cpu_seconds: processor time; the limit that decides on a loaded machine.
         wall_seconds: real time, for programs that sleep or wait; keep it well above cpu_seconds.
+            Waits for a core do not count, up to four times as much in all. Where the system does
+            not tell them (it is not Linux, or hides it), that is the limit of all programs.
         memory_bytes: address space of the process.
         output_bytes: standard output, where it is kept. Of standard error as much is kept; what
             comes after that is dropped.
@@ -50,19 +54,6 @@ class Limits:
     memory_bytes: int = 1 << 30
     output_bytes: int = 1 << 20
     file_bytes: int = 16 << 20
-
-
-@frozen(kw_only=True)
-class Pace:
-    """How much slower than a usual machine this one is, in whole multiples; never below 1.
-
-    Attributes:
-        cpu: in processor time.
-        wall: in real time, with every core at work and whatever else runs here.
-    """
-
-    cpu: int = 1
-    wall: int = 1
 
 
 @frozen

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
 
+from egcfg.sandbox.clocks import STRETCH, cpu_seconds, waiting
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.confined.program import READY
 from egcfg.sandbox.processes import ProgramProcess
@@ -29,6 +28,12 @@ END_BYTES = 1 << 12
 # Most programs have ended by then. Until then no output is read: it waits in the pipes, and the
 # program for a reader if they are full.
 SHORT_SECONDS = 0.02
+# How often a longer one is looked at: a wait for a core that is not over is known that exactly.
+LOOK_SECONDS = 0.1
+# And how soon again, where what is left of a limit does not get less for want of a core.
+SOON_SECONDS = 0.005
+# What a program may still take to report when its judge has said all there is to say.
+LAST_SECONDS = 0.25
 # How long a process may take to end once it is told to.
 GRACE_SECONDS = 30.0
 
@@ -39,9 +44,8 @@ class Answer:
 
     Attributes:
         how: how it ended, in one word: "reported", "timeout", "memory", "output" or "killed"; or,
-            with no statement about the program, "sandbox_error" (the sandbox failed), "lost" (so
-            did the process that was to tell its end) or "dismissed" (its process had waited too
-            long, and was ended as its request came).
+            with no statement about the program, "sandbox_error" (the sandbox failed) or "lost" (so
+            did the process that was to tell its end).
         detail: more about it, for people.
         seconds: wall time.
         cpu_seconds: processor time.
@@ -74,7 +78,6 @@ class Watch:
         request: dict[str, Any],
         *,
         ends_at_once: bool,
-        lasts: Callable[[], None],
     ) -> None:
         """Own a process that waits; nothing is sent before `start`.
 
@@ -82,18 +85,20 @@ class Watch:
             process: the process; `close` closes it.
             request: what it is to run.
             ends_at_once: whether killing it ends everything that it started, and leaves no file.
-            lasts: called once if the execution is no short one.
         """
         self._process = process
         self._request = request
         self._limits: dict[str, Any] = request["limits"]
         self._keeps_output: bool = request["keep_output"]
+        self._wall_seconds: float = self._limits["wall_seconds"]
         self._ends_at_once = ends_at_once
-        self._lasts = lasts
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Answer] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._started = 0.0
+        self._seen = (0.0, 0.0, 0.0)  # when looked at last; processor time and waits by then
+        self._waits_now = 0.0  # for how long it has waited for a core that it has not got yet
+        self._ending = False
         self._seconds = 0.0
         self._cpu_seconds = 0.0
         self._status = 0
@@ -114,9 +119,19 @@ class Watch:
         """
         await self._process.start(self._request)
         self._started = time.monotonic()
+        self._seen = (self._started, 0.0, 0.0)
         self._watch(self._process.report)
-        seconds = min(SHORT_SECONDS, self._limits["wall_seconds"], self._limits["cpu_seconds"])
+        seconds = min(SHORT_SECONDS, self._wall_seconds, self._limits["cpu_seconds"])
         self._timer = self._loop.call_later(seconds, self._go_on)
+
+    def hurry(self) -> None:
+        """Give the program a moment to report: nobody asks it anything any more."""
+        if self.answer.done() or self._ending:
+            return
+        self._wall_seconds = min(self._wall_seconds, self._wall_used() + LAST_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LAST_SECONDS, self._go_on)
 
     def close(self) -> None:
         """End the process, if it is not over, and close its descriptors."""
@@ -144,7 +159,7 @@ class Watch:
         self._read(descriptor)
         if self._complete and self._ends_at_once:
             self._seconds = time.monotonic() - self._started
-            self._cpu_seconds = _cpu_seconds(self._process.pid)
+            self._cpu_seconds = cpu_seconds(self._process.pid)
             self._process.kill()
             self._conclude()
         elif self._complete or self._process.report not in self._pipes:
@@ -157,21 +172,37 @@ class Watch:
 
     def _go_on(self) -> None:
         """Watch a program that is not over at once: its output and its time, too."""
-        self._lasts()
         for descriptor in self._pipes - self._watched:
             self._watch(descriptor)
         self._check_time()
 
     def _check_time(self) -> None:
         """End the process if it has taken too long; look again when it may have."""
-        wall = self._started + self._limits["wall_seconds"] - time.monotonic()
-        cpu = self._limits["cpu_seconds"] - _cpu_seconds(self._process.pid)
+        wall = self._wall_seconds - self._wall_used()
+        cpu = self._limits["cpu_seconds"] - cpu_seconds(self._process.pid)
         if wall <= 0:
             self._force("timeout", "it took too much wall time")
         elif cpu <= 0:
             self._force("timeout", "it took too much processor time")
         else:
-            self._timer = self._loop.call_later(min(wall, cpu), self._check_time)
+            seconds = max(SOON_SECONDS, min(wall, cpu, LOOK_SECONDS))
+            self._timer = self._loop.call_later(seconds, self._check_time)
+
+    def _wall_used(self) -> float:
+        """Return the real time that counts: without the waits for a core, as far as it is told."""
+        now = time.monotonic()
+        elapsed = now - self._started
+        waits = waiting(self._process.pid)
+        if waits is None:
+            return elapsed / STRETCH
+        last, last_cpu, last_waits = self._seen
+        self._seen = (now, cpu_seconds(self._process.pid), waits.seconds)
+        progress = self._seen[1] - last_cpu + waits.seconds - last_waits
+        # The kernel counts a wait when it is over. One that is not began after the last progress.
+        self._waits_now = max(0.0, now - last - progress) + (0.0 if progress else self._waits_now)
+        if not waits.is_runnable:
+            self._waits_now = 0.0
+        return max(elapsed - waits.seconds - self._waits_now, elapsed / STRETCH)
 
     @property
     def _complete(self) -> bool:
@@ -222,6 +253,7 @@ class Watch:
 
     def _end(self) -> None:
         """Have the process ended; what is over once all of it is gone."""
+        self._ending = True
         self._seconds = time.monotonic() - self._started
         self._process.end()
         self._stop()
@@ -239,12 +271,7 @@ class Watch:
             return
         end = json.loads(body)
         self._status, self._cpu_seconds = end["status"], end["cpu_seconds"]
-        if end["reason"] == "memory":
-            self._ended, self._detail = "memory", "it took too much memory"
-        if end["reason"] == "dismissed":
-            self._finish(Answer(how="dismissed"))
-        else:
-            self._conclude()
+        self._conclude()
 
     def _conclude(self) -> None:
         """Make the answer of all that has come."""
@@ -310,17 +337,6 @@ class Watch:
         if len(self._report) == len(READY):
             return "killed", f"it left by itself, {_status_text(self._status)}"
         return "killed", "its report is cut off"
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the processor time of another process, 0 where the system does not tell."""
-    if sys.platform != "linux" or not pid:
-        return 0.0  # RLIMIT_CPU is left to count whole seconds
-    try:
-        # The kernel's number of a process's clock: inverted id, then 2 for "scheduler".
-        return float(time.clock_gettime((~pid << 3) | 2))
-    except OSError:
-        return 0.0
 
 
 def _status_text(status: int) -> str:

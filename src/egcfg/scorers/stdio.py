@@ -106,7 +106,7 @@ class StdioScorer(Scorer):
         """Judge `code` by each pair of input and output.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         self.check(problem)

@@ -315,3 +315,10 @@ def test_runs_that_look_alike_only_because_they_are_cut_are_not_called_alike() -
     text = SignalText(entries(runs), cut, 2000).text(2, 60)
     assert "as candidate 1\n" not in text
     assert text.count("result 11") == 2
+
+
+def test_the_fence_around_a_program_is_longer_than_any_in_it() -> None:
+    [entry] = entries([[["result 1"]]])
+    program = "def f():\n    return '```\\n````'"
+    text = SignalText([evolve(entry, program=program)], whole, 2000).text(1, 2000)
+    assert f"`````python\n{program}\n`````\n" in text

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -105,39 +106,27 @@ def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
     assert most == 3
 
 
-def test_a_program_on_which_the_sandbox_fails_costs_no_other_sample_its_verdict() -> None:
+def test_samples_that_the_sandbox_fails_on_are_verdicts_of_their_own() -> None:
     async def answer(code: str) -> TestStatus:
-        if int(code) % 5 == 2:
-            raise SandboxError("it failed 2 times\non the same program")
-        return TestStatus.SANDBOX_ERROR if int(code) >= 50 else TestStatus.PASSED
+        # Often, but never five in a row.
+        return TestStatus.PASSED if int(code) % 5 == 4 else TestStatus.SANDBOX_ERROR
 
-    judged = judge([str(n) for n in range(80)], Answers(answer), 2)
-
-    failed = [n for n, one in enumerate(judged) if one.status is TestStatus.SANDBOX_ERROR]
-    assert failed == [*range(2, 50, 5), *range(50, 80)]
-    assert sum(one.score.passed for one in judged) == 40
-    assert [(r.name, r.error) for r in judged[2].score.results] == [
-        ("assert f(3) == 9", "it failed 2 times on the same program"),
-        ("assert f(-2) == 4", "it failed 2 times on the same program"),
-    ]
+    judged = judge([str(n) for n in range(50)], Answers(answer), 1)
+    assert Counter(one.status for one in judged) == {
+        TestStatus.PASSED: 10,
+        TestStatus.SANDBOX_ERROR: 40,
+    }
 
 
-def test_a_sandbox_that_works_for_no_program_stops_the_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def fail(*_: object) -> NoReturn:
-        raise SandboxError("no process to be had")
-
+def test_a_sandbox_that_fails_on_five_in_a_row_stops_the_work_with_its_cause() -> None:
     async def answer(code: str) -> TestStatus:
-        if code == "30":
-            monkeypatch.setattr(Sandbox, "run", fail)
-        return TestStatus.SANDBOX_ERROR if int(code) >= 30 else TestStatus.PASSED
+        return TestStatus.SANDBOX_ERROR if int(code) > 1 else TestStatus.PASSED
 
     scorer = Answers(answer)
-    done: list[JudgedSample] = []
-    with pytest.raises(SandboxError, match="no process to be had"):
-        judge([str(n) for n in range(500)], scorer, 1, done.append)
-    assert len(done) == len(scorer.asked) == 40
+    message = "5 programs in a row, last on a sample of task square: why; see `egcfg doctor`"
+    with pytest.raises(SandboxError, match=message):
+        judge([str(n) for n in range(500)], scorer, 1)
+    assert scorer.asked == [str(n) for n in range(7)]
 
 
 def test_a_scorer_that_answers_wrongly_is_named() -> None:

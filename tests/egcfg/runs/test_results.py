@@ -55,6 +55,7 @@ results = st.builds(
         tokens_changed=counts,
         tokens_drafted=counts,
         uncertain_choices=counts,
+        near_ties=counts,
     ),
     global_cached=st.booleans(),
     response=st.none() | text,

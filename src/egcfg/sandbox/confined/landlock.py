@@ -68,7 +68,11 @@ class Landlock:
                 (os.open(path, os.O_PATH), READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
                 for path in readable
             ),
-            *((os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices),
+            *(
+                (os.open(path, os.O_PATH), READ_FILE | WRITE_FILE)
+                for path in devices
+                if os.path.exists(path)
+            ),
         ]
 
     def apply(self, scratch: str) -> None:

@@ -24,6 +24,9 @@ __all__ = [
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 SCRATCH = "/tmp"
+SCRATCH_INODES = 1000
+# Where the new tree is built: a folder that exists, and that nothing in the tree comes from.
+BUILDING_SITE = "/proc"
 
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -71,12 +74,11 @@ def enter_user() -> None:
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
-def enter(name: str, folder: str) -> None:
+def enter(name: str) -> None:
     """Enter a namespace of another kind, and make use of it.
 
     Args:
         name: "network", "ipc", "uts" or "mount".
-        folder: an empty folder to build the new tree in.
 
     Raises:
         OSError: the system does not give it.
@@ -91,7 +93,7 @@ def enter(name: str, folder: str) -> None:
         linux.check(linux.libc.sethostname(name_bytes, len(name_bytes)), "sethostname")
     else:
         linux.unshare(linux.CLONE_NEWNS)
-        _build_tree(folder)
+        _build_tree(BUILDING_SITE)
 
 
 def become_first(proc: int) -> int:
@@ -150,9 +152,8 @@ def enter_execution(scratch_bytes: int | None) -> None:
     """
     if scratch_bytes is not None:
         linux.unshare(linux.CLONE_NEWNS)
-        linux.mount(
-            "tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},mode=0700"
-        )
+        options = f"size={scratch_bytes},nr_inodes={SCRATCH_INODES},mode=0700"
+        linux.mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options)
     linux.unshare(linux.CLONE_NEWUSER)
 
 
@@ -161,7 +162,7 @@ def _build_tree(root: str) -> None:
     linux.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     for path in readable_paths():
         _show(path, root)
-    for device in DEVICES:
+    for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
     os.mkdir(root + SCRATCH, 0o700)
     linux.make_read_only(root)
