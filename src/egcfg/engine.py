@@ -289,7 +289,7 @@ class Engine:
     async def solve_in_turn(
         self,
         problem: Problem,
-        attempts: Iterable[tuple[DecodingSettings, str]],
+        attempts: Iterable[Sequence[Configuration]],
         *,
         on_step: Callable[[LineStep], None] | None = None,
     ) -> AsyncGenerator[Solution, None]:
@@ -299,15 +299,14 @@ class Engine:
 
         Args:
             problem: what is asked.
-            attempts: settings, each with the name of a prompt builder; one is taken when its turn
-                comes.
+            attempts: the configurations of each call of `solve`; one is taken when its turn comes.
             on_step: sees each line as it is decided.
 
         Raises:
             EgcfgError: as `solve_steps`.
         """
-        for settings, prompt in attempts:
-            solution = await self.solve(problem, settings, prompt=prompt, on_step=on_step)
+        for configurations in attempts:
+            solution = await self.solve(problem, configurations=configurations, on_step=on_step)
             yield solution
             if solution.passed:
                 return

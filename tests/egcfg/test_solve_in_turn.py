@@ -10,6 +10,7 @@ import pytest
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import BudgetError
+from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.solution import LineStep, Solution
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
@@ -42,10 +43,10 @@ def try_in_turn(
     taken: list[str] = []
     steps: list[LineStep] = []
 
-    def attempts() -> Iterator[tuple[DecodingSettings, str]]:
+    def attempts() -> Iterator[list[Configuration]]:
         for prompt in prompts:
             taken.append(prompt)
-            yield SETTINGS, prompt
+            yield [Configuration(settings=SETTINGS, prompt=prompt)]
 
     async def work() -> None:
         backend = ScriptedBackend(ScriptedOptions(script=script, noise=0.05))

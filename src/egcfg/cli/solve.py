@@ -19,7 +19,7 @@ from egcfg.config.schema import Group
 from egcfg.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from egcfg.decoding.settings import DecodingSettings
+    from egcfg.interfaces.method import Configuration
     from egcfg.interfaces.problem import Problem
     from egcfg.interfaces.solution import LineStep, Solution
 
@@ -106,29 +106,28 @@ async def _solve(
     from egcfg.cli.explain import Explainer
     from egcfg.config.components import check_names, check_scorers
     from egcfg.engine import Engine
-    from egcfg.runs.config_string import signal_configs
-    from egcfg.runs.grid import Grid
-    from egcfg.runs.plan import base_settings, model_budget
+    from egcfg.runs.plan import base_settings, model_budget, planned_grid
     from egcfg.usage.budget import Meter
 
     check_names(config)
     check_scorers(config, [problem])
-    grid = Grid(problems=(problem,), configs=signal_configs(config), gammas=config.gamma)
+    grid = planned_grid(config, [problem])
     tried: list[Solution] = []
     ended_by = None
     async with Engine(config) as engine:
         meter = use_meter(engine, Meter(model_budget(config, await model_name(engine))))
         explainer: Explainer | None = None
 
-        def attempts() -> Iterator[tuple[DecodingSettings, str]]:
+        def attempts() -> Iterator[Sequence[Configuration]]:
             nonlocal explainer
             base = base_settings(config)
             for unit in grid:
                 if explain:
-                    click.echo(f"=== {unit.config}, gamma {unit.gamma:g}", err=True)
+                    gamma = "" if unit.gamma is None else f", gamma {unit.gamma:g}"
+                    click.echo(f"=== {unit.config}{gamma}", err=True)
                     prompt = engine.prompt(problem, unit.config.prompt)
                     explainer = Explainer(engine.tracer, prompt.response_prefix)
-                yield unit.config.settings(base, gamma=unit.gamma), unit.config.prompt
+                yield unit.configurations(base)
 
         def show(step: LineStep) -> None:
             if explainer is not None:

@@ -56,7 +56,9 @@ def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
     }
     if config.scorer is not None:
         components[Kind.SCORER] = config.scorer
-    provenance = {kind.value: _provenance(config, kind, name) for kind, name in components.items()}
+    provenance: dict[str, Any] = {
+        kind.value: _provenance(config, kind, name) for kind, name in components.items()
+    }
     if not component_class(Kind.METHOD, config.method).over_grid:
         # What the name of a configuration's folder says, that of a method's does not.
         provenance["configurations"] = [str(each) for each in signal_configs(config)]

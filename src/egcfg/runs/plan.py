@@ -22,7 +22,7 @@ from egcfg.runs.grid import Grid
 from egcfg.runs.store import ResultsFolder
 from egcfg.usage.budget import Budget
 
-__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run"]
+__all__ = ["RunPlan", "base_settings", "model_budget", "plan_run", "planned_grid"]
 
 
 @frozen(kw_only=True)
@@ -57,18 +57,31 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
         ConfigError: the grid is empty, a prompt's name cannot be part of a config string, or there
             is a limit on the cost without prices.
     """
-    method = component_class(Kind.METHOD, config.method)
-    options = {
-        o.name: str(o.value) for o in config.options_for(Kind.METHOD, config.method).values()
-    }
-    whole = {} if method.over_grid else {"method": config.method, "method_options": options}
     return RunPlan(
-        grid=Grid(problems=problems, configs=signal_configs(config), gammas=config.gamma, **whole),
+        grid=planned_grid(config, problems),
         folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
         settings=base_settings(config),
         # Once per prompt: a fingerprint reads the model's files.
         provenance_of=cache(partial(component_provenance, config)),
         budget=model_budget(config, model),
+    )
+
+
+def planned_grid(config: RunConfig, problems: Sequence[Problem]) -> Grid:
+    """Return the units that a configuration asks for.
+
+    Raises:
+        ConfigError: the grid is empty, or a prompt's name cannot be part of a config string.
+        UsageError: the method cannot be imported.
+    """
+    options = config.options_for(Kind.METHOD, config.method)
+    whole = not component_class(Kind.METHOD, config.method).over_grid
+    return Grid(
+        problems=problems,
+        configs=signal_configs(config),
+        gammas=config.gamma,
+        method=config.method if whole else None,
+        method_options={option.name: str(option.value) for option in options.values()},
     )
 
 

@@ -380,7 +380,8 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, settings, *, prompt, on_step):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, on_step):  # noqa: ARG001 - the seam's
+            settings = configurations[0].settings
             asked.append(problem.task_id)
             failed = problem.task_id == "HumanEval/0"
             last = TestStatus.SANDBOX_ERROR if failed else TestStatus.PASSED
@@ -398,7 +399,8 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, settings, *, prompt, on_step):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, on_step):  # noqa: ARG001 - the seam's
+            settings = configurations[0].settings
             asked.append(problem.task_id)
             return make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
 

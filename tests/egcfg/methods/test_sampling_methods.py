@@ -1,0 +1,128 @@
+"""greedy, best_of_n and warming: answers drawn, and chosen by the visible tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from egcfg.interfaces.method import ProgramRun
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.scorer import TestResult, TestStatus
+from egcfg.methods.choice import best_run
+
+Solve = Callable[..., Any]
+Programs = Any
+
+
+def test_greedy_is_one_answer_at_temperature_0(solve: Solve, programs: Programs) -> None:
+    solution, model = solve("greedy", [programs.right, programs.same])
+    assert solution.passed
+    assert [params.temperature for _, params in model.asked] == [0.0]
+    assert [(each.stage, each.passed, each.tokens) for each in solution.attempts] == [
+        ("greedy", True, 100)
+    ]
+
+
+def test_best_of_n_stops_at_the_first_that_passes_the_visible_tests(
+    solve: Solve, programs: Programs
+) -> None:
+    solution, model = solve(
+        "best_of_n",
+        [
+            programs.same,
+            programs.right,
+            programs.broken,
+        ],
+        n=5,
+    )
+    assert solution.passed
+    assert len(model.asked) == 2
+    assert [each.passed for each in solution.attempts] == [False, True]
+    assert [each.tokens for each in solution.attempts] == [100, 200]
+    assert len({params.seed for _, params in model.asked}) == 2
+
+
+def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
+    solve: Solve, programs: Programs
+) -> None:
+    solution, model = solve("best_of_n", [programs.square, programs.right])
+    assert len(model.asked) == 1
+    assert not solution.passed
+
+
+def test_best_of_n_ends_after_n(solve: Solve, programs: Programs) -> None:
+    solution, model = solve(
+        "best_of_n",
+        [
+            programs.broken,
+            programs.same,
+            programs.broken,
+        ],
+        n=3,
+    )
+    assert len(model.asked) == 3
+    assert solution.code == programs.same  # passes one of two
+    assert [each.program for each in solution.attempts] == [programs.broken, programs.same]
+
+
+def test_without_visible_tests_the_first_answer_stands(
+    solve: Solve, programs: Programs, double: Problem
+) -> None:
+    for method in ("best_of_n", "warming"):
+        blind = evolve(double, visible_tests=[])
+        solution, model = solve(method, [programs.same, programs.right], problem=blind)
+        assert len(model.asked) == 1
+        assert solution.code == programs.same
+
+
+def test_warming_rises_from_0_to_the_hottest(solve: Solve, programs: Programs) -> None:
+    solution, model = solve("warming", [programs.same], n=5, hottest=0.8)
+    assert [params.temperature for _, params in model.asked] == pytest.approx(
+        [0, 0.2, 0.4, 0.6, 0.8]
+    )
+    assert not solution.passed
+
+
+def test_a_budget_ends_a_method_and_its_last_attempt_stands(
+    solve: Solve, programs: Programs
+) -> None:
+    solution, model = solve("best_of_n", [programs.same], n=50, tokens=250)
+    assert len(model.asked) == 3  # the third begins within the budget
+    assert solution.code == programs.same
+    assert solution.generation.total_usage.requests == 3
+
+
+def test_a_budget_caps_what_an_answer_may_take(solve: Solve, programs: Programs) -> None:
+    _, model = solve("best_of_n", [programs.same], n=2, tokens=120)
+    assert [params.max_tokens for _, params in model.asked] == [120, 20]
+
+
+def _run(program: str, share: float, *outcomes: str) -> ProgramRun:
+    results = tuple(
+        TestResult(
+            name=str(n),
+            status=TestStatus.PASSED if n < share * 4 else TestStatus.FAILED,
+            seconds=0.0,
+        )
+        for n in range(4)
+    )
+    return ProgramRun(program=program, results=results, outcomes=outcomes)
+
+
+def test_the_best_run_passes_most_then_agrees_with_most_then_came_first() -> None:
+    one = _run("one", 0.5, "gave 1")
+    other = _run("other", 0.5, "gave 2")
+    same = _run("same", 0.5, "gave 2")
+    more = _run("more", 0.75, "gave 3")
+    assert best_run([one, other]) is one
+    assert best_run([one, other, same]) is other
+    assert best_run([one, other, same, more]) is more
+
+
+def test_programs_that_crash_alike_are_no_cluster() -> None:
+    crash = [_run(f"crash {n}", 0.0, "raised ZeroDivisionError: division") for n in range(3)]
+    wrong = _run("wrong", 0.0, "gave 1")
+    assert best_run([*crash, wrong]) is wrong
