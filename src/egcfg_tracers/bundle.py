@@ -12,8 +12,12 @@ __all__ = ["engine_file"]
 _MODULES = (
     "values",
     "journal",
+    "forms",
+    "differences",
     "variables",
+    "comprehensions",
     "codes",
+    "iterations",
     "engine",
     "rehearsal",
 )

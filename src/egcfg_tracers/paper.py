@@ -4,7 +4,10 @@ One *phase* per stop: ``=`` once per frame (five at most), the frame's variables
 dicts, and below it the event with its source line. ``LINE`` shows the state before the line,
 ``RETURN`` the caller's frame and the returned value, ``YIELD`` the entry and each resumption of a
 generator, ``EXCEPTION`` one frame that an exception leaves. Beyond that tool, ``END`` shows what a
-function's last line changed before it returned: there, that was never to be seen.
+function's last line changed before it returned: there, that was never to be seen; ``ITERATION`` is
+one of a comprehension, and ``Changed`` names what the dicts do not show: changes in the part of a
+value that is cut, and of globals. The functions that the call expression runs before it has its own
+value return at their own lines.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ from attrs import define, field
 
 from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg.sandbox.types import Outcome
-from egcfg_tracers.final import final_state, variables_of
+from egcfg_tracers.comprehensions import NAMES
+from egcfg_tracers.final import final_state, variables_of, when_seen
 from egcfg_tracers.fitting import Block, fit
-from egcfg_tracers.steps import CLOSED, ending
+from egcfg_tracers.program_text import ProgramText
+from egcfg_tracers.steps import CALL, CLOSED, assignments, ending
 from egcfg_tracers.values import clean
 
 __all__ = ["render_paper", "render_paper_final"]
@@ -44,10 +49,13 @@ def render_paper(trace: Trace, max_chars: int) -> str:
 
 def render_paper_final(trace: Trace, max_chars: int) -> str:
     """Return the variables and types of the last phase with exactly two frames, else with one."""
-    state = final_state(trace)
-    blocks = [Block(_state(variables_of(state)), pinned=True)] if state is not None else []
-    if trace.outcome not in (Outcome.OK, Outcome.EXCEPTION) or state is None:
-        blocks += [Block(line, pinned=True) for line in ending(trace)]
+    state = final_state(trace, 2) or final_state(trace, 1)
+    lines = [_state(variables_of(state))] if state is not None else []
+    if state is not None and (when := when_seen(trace, state)):
+        lines.append(f"(as it was {when})")
+    if trace.outcome is not Outcome.OK or state is None:
+        lines += ending(trace)
+    blocks = [Block(line, pinned=True) for line in lines]
     return _framed(fit(blocks, max_chars - 4), max_chars)
 
 
@@ -77,9 +85,11 @@ class _Frame:
 class _Phases:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._lines = trace.source.splitlines()
+        self._text = ProgramText(trace.source)
         self._frames: dict[int, _Frame] = {}
         self._stack: dict[int, int] = {}  # by depth: the latest activation
+        self._raised: dict[int, TraceEvent] = {}  # by activation: the latest exception in it
+        self._class_bodies: set[int] = set()
         self._generators = {
             event.activation
             for event in trace.events
@@ -89,66 +99,113 @@ class _Phases:
         self._last_entered = 0  # activation, if the last phase is its entry
 
     def build(self) -> list[str]:
-        for event in self._trace.events:
+        expected = 0
+        for number, event in enumerate(self._trace.events):
+            if event.index > expected:
+                self._phases.append(f"... {event.index - expected} events not recorded")
+            expected = event.index + 1
             frame = self._frames.setdefault(event.activation, _Frame(event.line))
             self._stack[event.depth] = event.activation
             frame.update(event)
             if event.depth == 1 and self._trace.call is not None:
-                if event.kind is EventKind.RETURN:
-                    self._add(1, frame, "LINE", self._call)
-            else:
+                self._add_event_of_call(event, frame)
+            elif not self._is_end_of_call(number):
                 self._add_event(event, frame)
         raised = self._trace.raised
         if self._trace.call is not None and raised is not None and self._phases:
-            module = self._frames.get(self._stack.get(1, 0), _Frame(0))
             triple = _triple(RaisedValue(type=raised.type, message=raised.message), 0)
-            self._add(1, module, "EXCEPTION", self._call, triple)
+            self._add(1, self._module, "EXCEPTION", self._call, triple)
         return self._phases
 
     @property
     def _call(self) -> str:
         return clean(self._trace.call or "", _MAX_SOURCE)
 
+    @property
+    def _module(self) -> _Frame:
+        events = self._trace.events
+        found = (event.activation for event in events if event.function == "<module>")
+        return self._frames.get(next(found, 0), _Frame(0))
+
+    def _add_event_of_call(self, event: TraceEvent, frame: _Frame) -> None:
+        if event.function == CALL and event.value is not None:
+            self._add(1, self._module, "RETURN", self._call, _returned(event.value))
+        elif event.kind is EventKind.RETURN:
+            self._add(1, frame, "LINE", self._call)
+
+    def _is_end_of_call(self, number: int) -> bool:
+        """Whether the next event tells the same end, as that of the whole call."""
+        event, *following = self._trace.events[number : number + 2]
+        return (
+            bool(following)
+            and following[0].function == CALL
+            and event.kind is EventKind.RETURN
+            and event.depth == 2
+            and not event.delta
+            and event.value == following[0].value
+        )
+
     def _add_event(self, event: TraceEvent, frame: _Frame) -> None:
-        source = self._source(event.line)
+        source = self._text.indented(event.line, _MAX_SOURCE)
         entered, self._last_entered = self._last_entered, 0
+        changed = _changed(event)
         match event.kind:
+            case EventKind.LINE | EventKind.YIELD if event.function in NAMES:
+                more = "" if event.value is None else _returned(event.value, "Element")
+                self._add(event.depth, frame, "ITERATION", source, more)
             case EventKind.CALL | EventKind.RESUME if event.depth > 1:
-                self._last_entered = event.activation
-                generator = event.activation in self._generators
-                self._add(event.depth, frame, "YIELD" if generator else "CALL", source)
+                if (event.line, event.function) in self._text.classes:
+                    self._class_bodies.add(event.activation)
+                if event.function not in NAMES:
+                    self._last_entered = event.activation
+                    generator = event.activation in self._generators
+                    self._add(event.depth, frame, "YIELD" if generator else "CALL", source, changed)
             case EventKind.LINE:
-                self._add(event.depth, frame, "LINE", source)
-            case EventKind.RETURN | EventKind.YIELD:
-                if event.delta:
-                    self._add(event.depth, frame, "END", source)
+                self._add(event.depth, frame, "LINE", source, changed)
+            case EventKind.RETURN | EventKind.YIELD if event.function not in NAMES:
+                if event.delta or changed:
+                    self._add(event.depth, frame, "END", source, changed)
                 if event.depth > 1 and event.value is not None:
-                    self._add_return(event.depth - 1, event.value)
-            case EventKind.EXCEPTION if event.raised is not None and event.raised.type == CLOSED:
-                if entered and entered == event.activation:  # only resumed to be closed
+                    self._add_return(event, event.value)
+            case EventKind.EXCEPTION:
+                self._raised[event.activation] = event
+                closed = event.raised is not None and event.raised.type == CLOSED
+                if closed and entered == event.activation:  # only resumed to be closed
                     self._phases.pop()
             case EventKind.UNWIND if event.raised is not None and event.raised.type != CLOSED:
-                triple = _triple(event.raised, event.line)
+                line = self._raised.get(event.activation, event).line
+                source = self._text.indented(line, _MAX_SOURCE)
+                triple = _triple(event.raised, line)
                 self._add(event.depth, frame, "EXCEPTION", source, triple)
             case _:
                 pass
 
-    def _add_return(self, depth: int, value: Value) -> None:
-        caller = self._frames.get(self._stack.get(depth, 0), _Frame(0))
-        at_call = depth == 1 and self._trace.call is not None
-        source = self._call if at_call else self._source(caller.line)
-        shown = f"Return Value: {clean(value.text, _MAX_RETURN)}"
-        self._add(depth, caller, "RETURN", source, shown)
+    def _add_return(self, event: TraceEvent, value: Value) -> None:
+        if event.activation in self._class_bodies:
+            return
+        caller = self._frames.get(self._stack.get(event.depth - 1, 0))
+        if caller is None or (event.depth == 2 and self._trace.call is not None):
+            source = self._text.indented(event.line, _MAX_SOURCE)
+            self._add(event.depth, self._frames[event.activation], "RETURN", source, _returned(value))
+        else:
+            source = self._text.indented(caller.line, _MAX_SOURCE)
+            self._add(event.depth - 1, caller, "RETURN", source, _returned(value))
 
     def _add(self, depth: int, frame: _Frame, event: str, source: str, more: str = "") -> None:
         bars = "=" * min(_MAX_FRAMES, max(depth, 1))
         phase = f"{bars} {_state(frame.variables)}\n{event}: {source}"
         self._phases.append(f"{phase}\n{more}" if more else phase)
 
-    def _source(self, number: int) -> str:
-        if not 0 < number <= len(self._lines):
-            return ""
-        return clean(self._lines[number - 1].expandtabs(4).rstrip(), _MAX_SOURCE)
+
+def _returned(value: Value, name: str = "Return Value") -> str:
+    return f"{name}: {clean(value.text, _MAX_RETURN)}"
+
+
+def _changed(event: TraceEvent) -> str:
+    """Return what an event tells that the dicts of its frame do not show."""
+    places = [place for held in event.delta.values() for place in held.changes]
+    told = [*places, *assignments(event.globals)]
+    return f"Changed: {', '.join(told)}" if told else ""
 
 
 def _triple(raised: RaisedValue, line: int) -> str:

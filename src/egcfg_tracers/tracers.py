@@ -15,7 +15,8 @@ from egcfg_tracers.compact import render_compact
 from egcfg_tracers.decoding import Recording, decode
 from egcfg_tracers.final import render_final
 from egcfg_tracers.paper import render_paper, render_paper_final
-from egcfg_tracers.values import FIELD, clean, describe
+from egcfg_tracers.steps import CALL
+from egcfg_tracers.values import clean
 
 __all__ = [
     "BytecodeOptions",
@@ -194,25 +195,23 @@ def _assemble(request: TraceRequest, result: ExecutionResult, recording: Recordi
         events=events,
         outcome=result.outcome,
         raised=raised,
-        result=_result(request, result, recording),
+        result=_result(recording, result),
         stdout=_bounded(result.stdout),
         stderr=_bounded(result.stderr),
         events_seen=recording.events_seen,
         cut=recording.cut,
+        coarse=recording.coarse,
         lost=recording.lost and result.outcome is not Outcome.SANDBOX_ERROR,
         detail=result.detail,
     )
 
 
-def _result(request: TraceRequest, result: ExecutionResult, recording: Recording) -> Value | None:
-    """Return the call's value; as the engine saw it, where the sandbox cannot carry it over."""
-    if request.call is None or result.outcome is not Outcome.OK:
+def _result(recording: Recording, result: ExecutionResult) -> Value | None:
+    """Return the call's value as the engine noted it; the sandbox may not carry it over."""
+    if result.outcome is not Outcome.OK:
         return None
-    if result.has_value and result.unsupported is None:
-        kind, _, text = describe(result.value).partition(FIELD)
-        return Value(kind, text)
     for event in reversed(recording.events):
-        if event.kind is EventKind.RETURN and event.depth == 2:
+        if event.kind is EventKind.RETURN and event.function == CALL:
             return event.value
     return None
 

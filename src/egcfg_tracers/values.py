@@ -4,7 +4,7 @@ No ``__repr__``, ``__eq__``, ``__len__`` or ``__iter__`` of the program, and no 
 that one of its classes could intercept: exact builtin types are rendered, subclasses of them by the
 base type's own methods, everything else by the name of its class and the plain data in its
 instance. Bounded in length, items, nesting and nodes; cycles end; sets come in a stable order;
-memory addresses are scrubbed.
+memory addresses are scrubbed where an object's own `repr` has put them.
 
 Runs inside the watched program's process: standard library only, knows nothing about tracing.
 """
@@ -21,7 +21,21 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["ATOMS", "DELETED", "FIELD", "MAX_TEXT", "clean", "describe", "message_of", "type_name"]
+__all__ = [
+    "ATOMS",
+    "DELETED",
+    "FIELD",
+    "MAX_TEXT",
+    "attributes_of",
+    "class_attributes",
+    "clean",
+    "describe",
+    "fields_of",
+    "may_change",
+    "message_of",
+    "scrubbed",
+    "type_name",
+]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -36,7 +50,9 @@ MAX_TEXT = 160
 """Characters of one value."""
 
 _MAX_STRING = 100
+_ENDS = (70, 30), (20, 8), (5, 3)  # characters of a longer one that are shown
 _MAX_INT_BITS = 480
+_LAST_DIGITS = 10
 _MAX_ITEMS = 20
 _MAX_NESTING = 5
 _MAX_NODES = 200
@@ -50,24 +66,39 @@ _dict_of_type = type.__dict__["__dict__"].__get__
 _flags_of_type = type.__dict__["__flags__"].__get__
 _subclass = type.__subclasscheck__  # (base, class): `issubclass` without a metaclass's say
 _args_of_exception = BaseException.__dict__["args"].__get__
+_dict_of_function = types.FunctionType.__dict__["__dict__"].__get__
 _dict_of_module = vars(types.ModuleType)["__dict__"].__get__
 _odict_items = collections.OrderedDict.items
 
 _LIBRARY = frozenset(sys.stdlib_module_names) - {"__main__"}
 _OPEN_MODULES = frozenset({"fractions"})
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" at 0x([0-9a-f]{5,16})(?=[>,])")
+_PLACES = (id(object()), id(object), id([None] * 5_000))
+_NEARBY = 1 << 33  # bytes; the memory of one process is not larger
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Return `text` on one line: no addresses, control characters or surrogates; bounded."""
+    """Return `text` on one line, bounded, without control characters and surrogates."""
     text = str.__str__(text)
     if len(text) > limit:
         text = f"{text[: limit - 3]}..."
-    if " at 0x" in text:
-        text = _ADDRESS.sub(" at 0x...", text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text
+
+
+def scrubbed(text: str) -> str:
+    """Return `text` without the addresses of this process that an object's own `repr` puts there.
+
+    What only looks like one, as a string that the program's source holds, stays.
+    """
+    return _ADDRESS.sub(_scrub, text) if " at 0x" in text else text
+
+
+def _scrub(match: re.Match[str]) -> str:
+    address = int(match[1], 16)
+    real = any(abs(address - place) < _NEARBY for place in _PLACES)
+    return " at 0x..." if real else match[0]
 
 
 def type_name(value: object) -> str:
@@ -93,7 +124,7 @@ def message_of(error: BaseException) -> str:
     if not args:
         return ""
     if type(args[0]) is str and type(error) is not KeyError:
-        return clean(args[0])
+        return clean(scrubbed(args[0]))
     if len(args) == 2 and type(args[0]) is int and type(args[1]) is str:  # as OSError has it
         return clean(f"[Errno {_int(args[0])}] {args[1]}")
     return clean(", ".join(describe(argument).partition(FIELD)[2] for argument in args[:5]))
@@ -226,10 +257,15 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
         return f"<class {clean(_name_of_type(value), _MAX_NAME)}>"
     if _subclass(BaseException, kind):
         return f"<{name}: {message_of(value)}>"
-    fields = _attributes(value, kind) if _is_open(kind) else iter(())
+    fields = attributes_of(value)
     if _subclass(enum.Enum, kind):
         member = next((held for field, held in fields if field == "_name_"), None)
         return f"<{name}.{member}>" if type(member) is str else f"<{name}>"
+    names = fields_of(kind)
+    if names:
+        held = zip(names, tuple.__iter__(value), strict=False)
+        pairs = (f"{field}={_render(item, nesting + 1, budget)}" for field, item in held)
+        return f"<{name} {_join(pairs, len(names), budget)}>"
     for base, reduce in _REDUCIBLE:
         if _subclass(base, kind):
             return f"<{name} {_render(reduce(value), nesting, budget)}>"
@@ -239,6 +275,43 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
     shown = (f"{field}={_render(held, nesting + 1, budget)}" for field, held in fields)
     text = _join(shown, 0, budget)
     return f"<{name} {text}>" if text else f"<{name}>"
+
+
+def fields_of(kind: type) -> tuple[str, ...]:
+    """Return the names of a named tuple's fields; nothing of any other class."""
+    if not _subclass(tuple, kind):
+        return ()
+    for owner in _mro_of_type(kind):
+        names = _dict_of_type(owner).get("_fields")
+        if type(names) is tuple and all(type(name) is str for name in names):
+            return tuple(clean(name, _MAX_NAME) for name in names)
+    return ()
+
+
+def attributes_of(value: object) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of what an instance of a class of the program holds."""
+    kind = type(value)
+    return _attributes(value, kind) if _is_open(kind) else iter(())
+
+
+def class_attributes(value: type) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of what a class of the program holds besides its methods."""
+    for name, held in list(_dict_of_type(value).items()):
+        if type(name) is str and name[:2] != "__" and id(type(held)) not in _METHODS:
+            yield clean(name, _MAX_NAME), held
+
+
+def may_change(value: object, by_attributes: bool) -> bool:
+    """Whether a global with this value is worth a look: no bare function, class or module.
+
+    `by_attributes`: whether the code in question sets attributes of anything.
+    """
+    kind = type(value)
+    if kind is types.FunctionType:
+        return by_attributes or bool(_dict_of_function(value))
+    if _subclass(type, kind):
+        return by_attributes or any(True for _ in class_attributes(value))  # type: ignore[arg-type] # a class here
+    return kind is not types.ModuleType and kind is not types.BuiltinFunctionType
 
 
 def _is_open(kind: type) -> bool:
@@ -273,24 +346,34 @@ def _attributes(value: object, kind: type) -> Iterator[tuple[str, Any]]:
 
 def _int(value: int) -> str:
     bits = value.bit_length()
-    return repr(value) if bits <= _MAX_INT_BITS else f"<int of {bits} bits>"
+    if bits <= _MAX_INT_BITS:
+        return repr(value)
+    last = abs(value) % 10**_LAST_DIGITS
+    return f"<int of {bits} bits that ends in {last:0{_LAST_DIGITS}}>"
 
 
 def _str(value: str) -> str:
-    shown = value[:_MAX_STRING]
-    if " at 0x" in shown:
-        shown = _ADDRESS.sub(" at 0x...", shown)
-    return _quoted(repr(shown), len(value) - _MAX_STRING)
+    return _quoted(value, lambda part: repr(scrubbed(part)))
 
 
 def _bytes(value: bytes) -> str:
-    return _quoted(repr(value[:_MAX_STRING]), len(value) - _MAX_STRING)
+    return _quoted(value, repr)
 
 
-def _quoted(text: str, more: int) -> str:
-    if len(text) > MAX_TEXT - 20:  # escapes made it long
-        return f"{text[: MAX_TEXT - 20]}..."
-    return f"{text}... {more} more" if more > 0 else text
+def _quoted(value: Any, to_text: Callable[[Any], str]) -> str:
+    """Return a string whole, or its head and its tail."""
+    size = len(value)
+    if size <= _MAX_STRING:
+        text = to_text(value)
+        if len(text) <= MAX_TEXT - 20:
+            return text
+    for head, tail in _ENDS:
+        more = size - head - tail
+        if more > 0:
+            text = f"{to_text(value[:head])}... {more} more ...{to_text(value[-tail:])}"
+            if len(text) <= MAX_TEXT:
+                return text
+    return f"{to_text(value)[: MAX_TEXT - 3]}..."
 
 
 def _module_name(value: types.ModuleType) -> str:
@@ -322,6 +405,13 @@ ATOMS = _atoms()
 """By the id of a type: what precedes a value's text, and its text. Of these types no value changes,
 or holds one that can: the same object has the same text."""
 
+_METHODS = {
+    id(kind)
+    for kind in (
+        *(types.FunctionType, types.GetSetDescriptorType, types.MemberDescriptorType),
+        *(property, staticmethod, classmethod),
+    )
+}
 _ONLY_INT, _ONLY_STR = {id(int)}, {id(str)}
 _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(list): _list,
