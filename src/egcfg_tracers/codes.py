@@ -107,12 +107,28 @@ class Code:
             self._global_names = len(namespace), names
         return names
 
-    def locals_of(self, frame: types.FrameType) -> Any:
-        """Return the variables of a frame, without those of a comprehension that is running."""
+    def locals_of(self, frame: types.FrameType, traceback: Any) -> dict[str, Any]:
+        """Return the variables of a frame of this code, as `iterated` has them where it does."""
+        return {**frame.f_locals, **self.iterated(frame, traceback)}
+
+    def iterated(self, frame: types.FrameType, traceback: Any) -> dict[str, Any]:
+        """Return the variables of the comprehensions that an exception has come through.
+
+        Args:
+            frame: the innermost frame of this code.
+            traceback: what is below it.
+        """
+        found: dict[str, Any] = {}
         if frame.f_lasti in self.inner:
             held = frame.f_locals
-            return {name: held[name] for name in held if name not in self.hidden}
-        return frame.f_locals
+            found = {name: held[name] for name in sorted(self.hidden) if name in held}
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            if code.co_filename == PROGRAM_FILE and code.co_name in comprehensions.NAMES:
+                held, own = traceback.tb_frame.f_locals, {*code.co_varnames, *code.co_cellvars}
+                found |= {name: held[name] for name in held if name in own and name[:1] != "."}
+            traceback = traceback.tb_next
+        return found
 
     @property
     def has_short_offsets(self) -> bool:

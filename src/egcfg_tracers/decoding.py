@@ -31,6 +31,7 @@ class Recording:
 
     Attributes:
         events: in order of time.
+        result: what the call returned.
         last_seen: frames of the program, outermost first, as a late sample saw them; events of a
             program that was no longer watched closely. Only of use when it was killed.
         events_seen: how many events happened while the program was watched.
@@ -40,6 +41,7 @@ class Recording:
     """
 
     events: tuple[TraceEvent, ...] = ()
+    result: Value | None = None
     last_seen: tuple[TraceEvent, ...] = ()
     events_seen: int = 0
     cut: bool = False
@@ -84,11 +86,16 @@ def decode(memory: bytes, size: int, tail_events: int) -> Recording:
     layout = journal.Layout.of(size)
     has_tail = words[journal.Word.LAST] or words[journal.Word.SAMPLE]
     reader = _Reader(memory.ljust(size if has_tail else -(-len(memory) // 8) * 8, b"\0"))
-    events = reader.read_head(layout)
+    head, tail = reader.read_head(layout), []
     if words[journal.Word.LAST]:
-        events += reader.read_ring(
-            layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
+        tail = reader.read_ring(
+            layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events + 1
         )
+    result = None
+    for events in (tail, head):
+        if result is None and events and events[-1].function == journal.CALL:
+            result = events.pop().value
+    events = head + tail[-tail_events:]
     if any(a.index >= b.index for a, b in itertools.pairwise(events)):
         return Recording(lost=True)  # only the program can have done that
     flags = words[journal.Word.FLAGS]
@@ -98,6 +105,7 @@ def decode(memory: bytes, size: int, tail_events: int) -> Recording:
     sample = [event for event in sample if event.index >= seen]
     return Recording(
         events=tuple(events),
+        result=result,
         last_seen=tuple(evolve(event, index=seen + n) for n, event in enumerate(sample)),
         events_seen=seen,
         cut=bool(flags & journal.Flag.CUT) or seen > len(events),

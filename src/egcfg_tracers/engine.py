@@ -57,7 +57,7 @@ _settrace, _gettrace = sys.settrace, sys.gettrace
 _describe = values.describe
 _Kind, _Has = journal.Kind, journal.Has
 _LINE = _Kind.LINE
-_SECTION, _FIELD = journal.SECTION, values.FIELD
+_SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
 _CUT = journal.Flag.CUT
 _place_of = journal.place_of
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
@@ -90,6 +90,7 @@ class Instrument:
         self._codes: dict[int, Code] = {}
         self._globals: dict[int, Globals] = {}  # by the id of a module's dict
         self._activations = 0
+        self._result: str | None = None  # text of the call's value
         self._ticks = 0
         self._outermost: types.FrameType | None = None  # of a program that was left alone
         self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
@@ -152,10 +153,7 @@ class Instrument:
             value = iter(items)
         else:
             shown = _describe(value)
-        self._write_begun()
-        place = _place_of(1, self.number_of_name("<call>"))
-        text = _SECTION.join(("", "", shown, ""))
-        self.journal.add(_Kind.RETURN, place, self.next_activation(), 0, _Has.VALUE, text)
+        self._result = shown
         return value
 
     def stop(self, error: BaseException | None) -> None:
@@ -172,6 +170,10 @@ class Instrument:
         if self._outermost is not None:
             self._record_end(self._outermost, error)
             self._outermost = None
+        if self._result is not None:
+            place = _place_of(1, self.number_of_name(journal.CALL))
+            text = _SECTION.join(("", "", self._result, ""))
+            self.journal.add(_Kind.RETURN, place, self.next_activation(), 0, _Has.VALUE, text)
 
     def _on_watched(self) -> None:
         self.mode = _QUIET
@@ -210,7 +212,8 @@ class Instrument:
             frame.f_trace_lines = False
             if not self.final:
                 return activation.callback
-        activation.names = activation.code.global_names(frame.f_globals)
+        if code.co_flags & inspect.CO_OPTIMIZED:  # of a function; a module's are its own
+            activation.names = activation.code.global_names(frame.f_globals)
         has, text, outer = 0, *activation.look(frame)
         if outer and activation.depth > 2:  # else it has changed before this call
             has, text = _Has.GLOBALS, _SECTION.join((text, "", "", "", outer))
@@ -296,12 +299,16 @@ class Instrument:
             self._turn_off()
 
     def _frame_record(
-        self, frame: types.FrameType, depth: int, line: int | None = None
+        self,
+        frame: types.FrameType,
+        depth: int,
+        line: int | None = None,
+        traceback: Any = None,
     ) -> tuple[int, int, int, str]:
         activation = self.activation_of(frame)
         number = activation.number if activation is not None else 0
         code = self._code(frame.f_code)
-        text = f"{_SECTION}{snapshot(code.locals_of(frame))}"
+        text = f"{_SECTION}{snapshot(code.locals_of(frame, traceback))}"
         place = _place_of(depth, code.number)
         return place, number, _bounded(line or frame.f_lineno), text
 
@@ -322,7 +329,7 @@ class Instrument:
             traceback = traceback.tb_next
         if origin is None or above is None:
             return
-        at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno)
+        at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno, origin.tb_next)
         text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
         has = _Has.FULL | _Has.RAISED | _Has.FIRST
         self.journal.add(_Kind.EXCEPTION, *at[:-1], has, text)
@@ -489,6 +496,7 @@ class Activation:
                 self.engine.record_origin(error, inner, self.depth)
         if self.engine.iterations.begun is not None:
             self.engine.iterations.write_begun()
+        below = inner
         while inner is not None and not is_program(inner.tb_frame.f_code):
             inner = inner.tb_next
         delta, outer = self.look(frame)
@@ -497,7 +505,8 @@ class Activation:
             has |= _Has.GLOBALS
         if inner is None:
             has |= _Has.FIRST | _Has.FULL
-            full = self.variables.all()
+            iterated = snapshot(self.code.iterated(frame, below))
+            full = _ROW.join(filter(None, (self.variables.all(), iterated)))
         text = _SECTION.join((delta, full, "", self.raised, outer))
         self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
 

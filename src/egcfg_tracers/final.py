@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 
 from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, Value
@@ -19,17 +20,30 @@ from egcfg_tracers.steps import (
 __all__ = ["final_state", "render_final", "variables_of", "when_seen"]
 
 
-def final_state(trace: Trace, depth: int) -> TraceEvent | None:
+def final_state(trace: Trace, text: ProgramText, depth: int) -> TraceEvent | None:
     """Return the last event that tells the whole state of a frame at `depth`.
 
     The called function is at 2, the module at 1. Of a function that was killed before anything else
     was seen of it, the entry has at least the arguments.
     """
-    called = (trace.call or "").partition("(")[0].strip()
-    known = [event for event in trace.events if event.depth == depth and _tells_all(event)]
+    classes = text.class_bodies(trace.events)
+    known = [
+        event
+        for event in trace.events
+        if event.depth == depth and _tells_all(event) and event.activation not in classes
+    ]
     # A generator that is thrown away after the call has ended is at depth 2 as well.
-    of_called = [event for event in known if depth == 2 and event.function == called]
+    of_called = [event for event in known if depth == 2 and event.function == _called(trace)]
     return (of_called or known or [None])[-1]
+
+
+def _called(trace: Trace) -> str:
+    """Return the function that the call is a call of, if it is no more than that."""
+    try:
+        tree = ast.parse(trace.call or "", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else ""
 
 
 def _tells_all(event: TraceEvent) -> bool:
@@ -59,12 +73,12 @@ def render_final(trace: Trace, max_chars: int) -> str:
     text = ProgramText(trace.source)
     lines = [opening(trace)]
     failing = failing_event(trace)
-    state = final_state(trace, 1 if trace.call is None else 2)
+    state = final_state(trace, text, 1 if trace.call is None else 2)
     if state is not None and (failing is None or state.activation != failing.activation):
         lines += _state(trace, state)
     if failing is None and len(lines) == 1:
         # A program that only defines functions and calls them: what the last one did.
-        ended = final_state(trace, 2)
+        ended = final_state(trace, text, 2)
         if ended is not None and ended.kind is EventKind.RETURN and ended.value is not None:
             held = _told(variables_of(ended))
             where = f" with {', '.join(held)}" if held else ""
@@ -72,7 +86,8 @@ def render_final(trace: Trace, max_chars: int) -> str:
     if failing is not None:
         held = _told(variables_of(failing))
         where = f" in {failing.function}" if failing.depth > 1 else ""
-        lines.append(f"L{failing.line} {text.line(failing.line)}{where}")
+        line = text.start(failing.line)
+        lines.append(f"L{line} {text.statement(line)}{where}")
         lines += [f"where {', '.join(held)}"] if held else []
     lines += ending(trace)
     return fit([Block(line, pinned=True) for line in lines], max_chars)
@@ -80,10 +95,12 @@ def render_final(trace: Trace, max_chars: int) -> str:
 
 def _state(trace: Trace, state: TraceEvent) -> Sequence[str]:
     held = _told(variables_of(state))
-    when = when_seen(trace, state)
+    where = when_seen(trace, state)
+    if trace.call is not None and not where and state.function != _called(trace):
+        where = f"in {state.function}"
     if not held:
         return []
-    return [f"{when}: {', '.join(held)}" if when else ", ".join(held)]
+    return [f"{where}: {', '.join(held)}" if where else ", ".join(held)]
 
 
 def _told(variables: Mapping[str, Value]) -> list[str]:

@@ -58,7 +58,7 @@ class Effort:
 
     __slots__ = ("left", "on_missed")
 
-    def __init__(self, on_missed: Callable[[], None]) -> None:
+    def __init__(self, on_missed: Callable[[], None] = lambda: None) -> None:
         self.left = _EFFORT
         self.on_missed = on_missed
 
@@ -118,8 +118,10 @@ def form_of(value: Any, effort: Effort) -> Form | None:
 
 def earlier_graph(form: Form) -> Graph | None:
     """Return the graph of the value that a form was made of."""
-    if type(form[0]) is not bytes:
-        return Graph([("opaque", str(form[0]), (), ())], [])
+    if type(form[0]) is int:  # a function without attributes
+        return Graph([("attributes", "function", ("",), form)], [])
+    if type(form[0]) is str:
+        return Graph([("opaque", form[0], (), ())], [])
     held = _loads(form[0])
     return graph_of(held) if len(form) == 1 else Graph(held, [])
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 __all__ = [
+    "CALL",
     "HEAD_START",
     "KINDS",
     "MAGIC",
@@ -51,6 +52,8 @@ MAGIC = 0x32304543415254  # "TRACE02"
 KINDS = ("call", "resume", "line", "op", "yield", "return", "exception", "unwind")
 SECTION, ROW = "\x1d", "\x1e"
 """Separate a payload's sections (delta, full, value, raised, globals) and a section's rows."""
+CALL = "<call>"
+"""Name of the code that returns the value of the call, in the last record of all."""
 HEAD_START = 8
 """Word at which the head begins."""
 SHORT_LIMIT = 1 << 15

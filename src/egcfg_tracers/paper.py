@@ -25,7 +25,7 @@ from egcfg_tracers.comprehensions import NAMES
 from egcfg_tracers.final import final_state, variables_of, when_seen
 from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.program_text import ProgramText
-from egcfg_tracers.steps import CALL, CLOSED, assignments, ending
+from egcfg_tracers.steps import CLOSED, assignments, ending
 from egcfg_tracers.values import clean
 
 __all__ = ["render_paper", "render_paper_final"]
@@ -49,7 +49,8 @@ def render_paper(trace: Trace, max_chars: int) -> str:
 
 def render_paper_final(trace: Trace, max_chars: int) -> str:
     """Return the variables and types of the last phase with exactly two frames, else with one."""
-    state = final_state(trace, 2) or final_state(trace, 1)
+    text = ProgramText(trace.source)
+    state = final_state(trace, text, 2) or final_state(trace, text, 1)
     lines = [_state(variables_of(state))] if state is not None else []
     if state is not None and (when := when_seen(trace, state)):
         lines.append(f"(as it was {when})")
@@ -89,7 +90,8 @@ class _Phases:
         self._frames: dict[int, _Frame] = {}
         self._stack: dict[int, int] = {}  # by depth: the latest activation
         self._raised: dict[int, TraceEvent] = {}  # by activation: the latest exception in it
-        self._class_bodies: set[int] = set()
+        self._class_bodies = self._text.class_bodies(trace.events)
+        self._lines: dict[int, int] = {}  # by activation: the line that runs
         self._generators = {
             event.activation
             for event in trace.events
@@ -107,14 +109,18 @@ class _Phases:
             frame = self._frames.setdefault(event.activation, _Frame(event.line))
             self._stack[event.depth] = event.activation
             frame.update(event)
-            if event.depth == 1 and self._trace.call is not None:
-                self._add_event_of_call(event, frame)
-            elif not self._is_end_of_call(number):
-                self._add_event(event, frame)
-        raised = self._trace.raised
+            if event.activation in self._class_bodies:
+                continue  # it makes a class, which the next line of its module shows
+            if event.depth > 1 or self._trace.call is None:
+                self._add_event(event, frame, is_last=number == len(self._trace.events) - 1)
+            elif event.kind is EventKind.RETURN:
+                self._add(1, frame, "LINE", self._call)
+        raised, result = self._trace.raised, self._trace.result
         if self._trace.call is not None and raised is not None and self._phases:
             triple = _triple(RaisedValue(type=raised.type, message=raised.message), 0)
             self._add(1, self._module, "EXCEPTION", self._call, triple)
+        elif result is not None:
+            self._add(1, self._module, "RETURN", self._call, _returned(result))
         return self._phases
 
     @property
@@ -127,26 +133,8 @@ class _Phases:
         found = (event.activation for event in events if event.function == "<module>")
         return self._frames.get(next(found, 0), _Frame(0))
 
-    def _add_event_of_call(self, event: TraceEvent, frame: _Frame) -> None:
-        if event.function == CALL and event.value is not None:
-            self._add(1, self._module, "RETURN", self._call, _returned(event.value))
-        elif event.kind is EventKind.RETURN:
-            self._add(1, frame, "LINE", self._call)
-
-    def _is_end_of_call(self, number: int) -> bool:
-        """Whether the next event tells the same end, as that of the whole call."""
-        event, *following = self._trace.events[number : number + 2]
-        return (
-            bool(following)
-            and following[0].function == CALL
-            and event.kind is EventKind.RETURN
-            and event.depth == 2
-            and not event.delta
-            and event.value == following[0].value
-        )
-
-    def _add_event(self, event: TraceEvent, frame: _Frame) -> None:
-        source = self._text.indented(event.line, _MAX_SOURCE)
+    def _add_event(self, event: TraceEvent, frame: _Frame, *, is_last: bool) -> None:
+        source = self._source(event.line)
         entered, self._last_entered = self._last_entered, 0
         changed = _changed(event)
         match event.kind:
@@ -154,19 +142,20 @@ class _Phases:
                 more = "" if event.value is None else _returned(event.value, "Element")
                 self._add(event.depth, frame, "ITERATION", source, more)
             case EventKind.CALL | EventKind.RESUME if event.depth > 1:
-                if (event.line, event.function) in self._text.classes:
-                    self._class_bodies.add(event.activation)
                 if event.function not in NAMES:
                     self._last_entered = event.activation
                     generator = event.activation in self._generators
                     self._add(event.depth, frame, "YIELD" if generator else "CALL", source, changed)
+            case EventKind.LINE if self._goes_on(event):
+                pass
             case EventKind.LINE:
                 self._add(event.depth, frame, "LINE", source, changed)
             case EventKind.RETURN | EventKind.YIELD if event.function not in NAMES:
                 if event.delta or changed:
                     self._add(event.depth, frame, "END", source, changed)
                 if event.depth > 1 and event.value is not None:
-                    self._add_return(event, event.value)
+                    if not (is_last and event.depth == 2 and event.value == self._trace.result):
+                        self._add_return(event, event.value)  # else that of the call tells it
             case EventKind.EXCEPTION:
                 self._raised[event.activation] = event
                 closed = event.raised is not None and event.raised.type == CLOSED
@@ -174,21 +163,28 @@ class _Phases:
                     self._phases.pop()
             case EventKind.UNWIND if event.raised is not None and event.raised.type != CLOSED:
                 line = self._raised.get(event.activation, event).line
-                source = self._text.indented(line, _MAX_SOURCE)
-                triple = _triple(event.raised, line)
+                source = self._source(line)
+                triple = _triple(event.raised, self._text.start(line))
                 self._add(event.depth, frame, "EXCEPTION", source, triple)
             case _:
                 pass
 
+    def _goes_on(self, event: TraceEvent) -> bool:
+        """Whether a line is another one of the statement that runs already."""
+        last = self._lines.get(event.activation, event.line)
+        self._lines[event.activation] = event.line
+        return last != event.line and self._text.start(last) == self._text.start(event.line)
+
+    def _source(self, line: int) -> str:
+        return self._text.indented(self._text.start(line), _MAX_SOURCE)
+
     def _add_return(self, event: TraceEvent, value: Value) -> None:
-        if event.activation in self._class_bodies:
-            return
         caller = self._frames.get(self._stack.get(event.depth - 1, 0))
         if caller is None or (event.depth == 2 and self._trace.call is not None):
-            source = self._text.indented(event.line, _MAX_SOURCE)
+            source = self._source(event.line)
             self._add(event.depth, self._frames[event.activation], "RETURN", source, _returned(value))
         else:
-            source = self._text.indented(caller.line, _MAX_SOURCE)
+            source = self._source(caller.line)
             self._add(event.depth - 1, caller, "RETURN", source, _returned(value))
 
     def _add(self, depth: int, frame: _Frame, event: str, source: str, more: str = "") -> None:

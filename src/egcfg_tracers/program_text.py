@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
+from egcfg.interfaces.tracer import EventKind, TraceEvent
 from egcfg_tracers.values import clean
 
 __all__ = ["ProgramText"]
@@ -59,6 +61,11 @@ class ProgramText:
         lines = self._lines[line - 1 : self._ends.get(line, line)] if line > 0 else []
         joined = " ".join(text for text in map(str.strip, lines) if text[:1] != "#")
         return clean(joined.strip(), _MAX_SOURCE)
+
+    def class_bodies(self, events: Iterable[TraceEvent]) -> set[int]:
+        """Return the activations that are the body of a class statement."""
+        calls = (event for event in events if event.kind is EventKind.CALL)
+        return {event.activation for event in calls if (event.line, event.function) in self.classes}
 
     def line(self, line: int) -> str:
         """Return the text of one line, bounded, without its indentation."""

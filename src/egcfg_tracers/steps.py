@@ -18,7 +18,6 @@ from egcfg_tracers.program_text import ProgramText
 from egcfg_tracers.values import clean
 
 __all__ = [
-    "CALL",
     "CLOSED",
     "Step",
     "assignments",
@@ -28,9 +27,6 @@ __all__ = [
     "opening",
     "steps_of",
 ]
-
-CALL = "<call>"
-"""The function of the event that tells the call's value."""
 
 CLOSED = "GeneratorExit"
 """How a generator that nobody wants any more is ended: no failure."""
@@ -61,6 +57,7 @@ class Step:
         line: line of the program.
         source: text of the line, if it starts to run here.
         starts_line: whether `line` starts to run here; else it goes on, or this is no line.
+        inline: whether it is an iteration of a comprehension in the line that is told above it.
         indent: nesting of calls.
         effects: assignments that the line made.
         opcodes: instructions that the line executed.
@@ -76,6 +73,7 @@ class Step:
     line: int = 0
     source: str = ""
     starts_line: bool = False
+    inline: bool = False
     indent: int = 0
     effects: list[str] = field(factory=list)
     opcodes: list[str] = field(factory=list)
@@ -86,6 +84,9 @@ class Step:
     def text(self, *, short: bool = False) -> str:
         """Return the step as one line; `short`: without the line's source."""
         source = "" if short else self.source
+        if self.inline and self.effects:
+            told = f"{_INDENT * min(self.indent, _MAX_INDENT)}{', '.join(self.effects)}"
+            return f"{told} {self.outcome}".rstrip()
         label = self.label or f"L{self.line} {source}".rstrip()
         parts = [_INDENT * min(self.indent, _MAX_INDENT) + label]
         if self.opcodes:
@@ -201,7 +202,8 @@ class _Builder:
         self._lines: dict[int, int] = {}  # by activation: the line that runs
         self._stack: dict[int, int] = {}  # by depth: the latest activation
         self._parents: dict[int, int] = {}
-        self._class_bodies: set[int] = set()
+        self._class_bodies = text.class_bodies(trace.events)
+        self._comprehensions: set[int] = set()  # activations
 
     def build(self) -> list[Step]:
         if self._trace.call is None:
@@ -223,8 +225,6 @@ class _Builder:
         if event.kind in (EventKind.CALL, EventKind.RESUME):
             self._enter(event)
             return
-        if event.function == CALL:
-            return  # the ending tells it
         effects = assignments(event.delta) + assignments(event.globals)
         if event.function in NAMES and event.kind in (EventKind.LINE, EventKind.YIELD):
             self._add_iteration(event, effects)
@@ -265,12 +265,22 @@ class _Builder:
             self._parents.setdefault(event.activation, self._stack.get(event.depth - 1, 0))
             step = self._open[event.activation] = self._new(event)
             step.starts_line = True
+            step.inline = self._is_inline(event)
             step.effects = effects
         elif self._steps[-1] is not step:
             step = self._open[event.activation] = self._new(event)
         self._stack[event.depth] = event.activation
         if event.value is not None:
             step.outcome = f"=> {event.value.text}"
+
+    def _is_inline(self, event: TraceEvent) -> bool:
+        """Whether a comprehension is in the line that its function is at."""
+        around = self._parents.get(event.activation, 0)
+        while around in self._comprehensions:
+            around = self._parents.get(around, 0)
+        self._comprehensions.add(event.activation)
+        step = self._open.get(around)
+        return step is not None and step.line == self._text.start(event.line)
 
     def _goes_on(self, event: TraceEvent) -> bool:
         """Whether a line is another one of the statement that runs already."""
@@ -291,11 +301,8 @@ class _Builder:
         self._stack[event.depth] = event.activation
         if event.depth == 1:
             return
-        if (event.line, event.function) in self._text.classes:
-            self._class_bodies.add(event.activation)
-            return
-        if event.function in NAMES:
-            return  # it belongs to the line that it is written in
+        if event.activation in self._class_bodies or event.function in NAMES:
+            return  # a comprehension belongs to the line that it is written in
         effects = assignments(event.delta) + assignments(event.globals)
         if self._is_opening(event):
             self._opening.effects = _not_in_call(event.delta, self._opening.label)
@@ -385,6 +392,8 @@ class _Builder:
         step.outcome = f"!! {raised_text(raised.type, raised.message)}"
         if event is self._failing:
             step.pinned = True
+            for before in self._steps[-2:]:
+                before.pinned |= before.inline and not before.outcome  # the failing iteration
             self._add_locals(event.full or {}, step)
 
     def _add_locals(self, variables: Mapping[str, Value], step: Step) -> None:

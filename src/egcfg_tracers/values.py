@@ -52,7 +52,6 @@ MAX_TEXT = 160
 _MAX_STRING = 100
 _ENDS = (70, 30), (20, 8), (5, 3)  # characters of a longer one that are shown
 _MAX_INT_BITS = 480
-_LAST_DIGITS = 10
 _MAX_ITEMS = 20
 _MAX_NESTING = 5
 _MAX_NODES = 200
@@ -72,7 +71,7 @@ _odict_items = collections.OrderedDict.items
 
 _LIBRARY = frozenset(sys.stdlib_module_names) - {"__main__"}
 _OPEN_MODULES = frozenset({"fractions"})
-_ADDRESS = re.compile(r" at 0x([0-9a-f]{5,16})(?=[>,])")
+_ADDRESS = re.compile(r" at 0x([0-9a-f]{5,16})(?=[>,])")  # as an object's own `repr` has it
 _PLACES = (id(object()), id(object), id([None] * 5_000))
 _NEARBY = 1 << 33  # bytes; the memory of one process is not larger
 
@@ -87,18 +86,26 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return text
 
 
-def scrubbed(text: str) -> str:
-    """Return `text` without the addresses of this process that an object's own `repr` puts there.
+def scrubbed(text: str, known: str | None = None) -> str:
+    """Return `text` without the memory addresses that an object's own `repr` has put there.
 
-    What only looks like one, as a string that the program's source holds, stays.
+    What only looks like one stays, such as a string that the program's source holds.
+
+    Args:
+        text: whatever the program has made.
+        known: text of the program, whose addresses are none; None where `text` is of this process,
+            so that its own addresses can be told.
     """
-    return _ADDRESS.sub(_scrub, text) if " at 0x" in text else text
 
+    def replace(match: re.Match[str]) -> str:
+        if known is None:
+            address = int(match[1], 16)
+            real = any(abs(address - place) < _NEARBY for place in _PLACES)
+        else:
+            real = match[1] not in known
+        return " at 0x..." if real else match[0]
 
-def _scrub(match: re.Match[str]) -> str:
-    address = int(match[1], 16)
-    real = any(abs(address - place) < _NEARBY for place in _PLACES)
-    return " at 0x..." if real else match[0]
+    return _ADDRESS.sub(replace, text) if " at 0x" in text else text
 
 
 def type_name(value: object) -> str:
@@ -346,10 +353,7 @@ def _attributes(value: object, kind: type) -> Iterator[tuple[str, Any]]:
 
 def _int(value: int) -> str:
     bits = value.bit_length()
-    if bits <= _MAX_INT_BITS:
-        return repr(value)
-    last = abs(value) % 10**_LAST_DIGITS
-    return f"<int of {bits} bits that ends in {last:0{_LAST_DIGITS}}>"
+    return repr(value) if bits <= _MAX_INT_BITS else f"<int of {bits} bits>"
 
 
 def _str(value: str) -> str:

@@ -49,11 +49,11 @@ class Variables:
 
     __slots__ = ("_effort", "_known", "_texts")
 
-    def __init__(self, effort: forms.Effort) -> None:
+    def __init__(self, effort: forms.Effort | None = None) -> None:
         # An atom itself, or the form of another value, which is a tuple, as no atom is.
         self._known: dict[str, Any] = {}
         self._texts: dict[str, str] = {}
-        self._effort = effort
+        self._effort = effort or forms.Effort()
 
     def changes(self, variables: Mapping[str, Any]) -> str:
         """Return rows for the variables that are new, changed or deleted, in their order."""
@@ -103,7 +103,7 @@ class Variables:
         texts[name] = text
         if told is None:
             return f"{name}{_FIELD}{text}"
-        if not any(sign in text for sign in _CUT):
+        if not any(sign in text for sign in _CUT) and (atom or text != told):
             return f"{name}{_FIELD}{text}" if text != told else ""
         places, complete = self._places(name, value, last)
         if text != told and not complete:

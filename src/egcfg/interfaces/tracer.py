@@ -94,10 +94,9 @@ class TraceEvent:
         kind: what happened.
         activation: which call of the function this is; two live generators of one function differ.
         depth: frames on the stack that belong to the program; the module is 1.
-        function: name of the code that runs; at depth 1 ``<module>``, or ``<call>``, whose only event
-            is the `RETURN` of the call's value. That of a comprehension is an activation of its
-            own in every Python: a `LINE` for each iteration, or a `YIELD` where it gives an
-            element, with the variables that it bound.
+        function: name of the code that runs; ``<module>`` at depth 1. A comprehension is an
+            activation of its own in every Python: a `LINE` for each iteration, or a `YIELD` where
+            it gives an element, with the variables that it bound.
         line: line of the program, from 1. A `LINE` event comes *before* its line runs.
         delta: local variables that were bound or changed since this activation's last event.
         globals: global variables that the function names and that changed since any function's
