@@ -86,7 +86,11 @@ class Code:
         self.stored_globals: tuple[str, ...] = ()
         if any(number in operations for number in _STORES_GLOBAL):
             self.stored_globals = tuple(
-                {at.argval: None for at in dis.get_instructions(code) if at.opcode in _STORES_GLOBAL}
+                {
+                    at.argval: None
+                    for at in dis.get_instructions(code)
+                    if at.opcode in _STORES_GLOBAL
+                }
             )
         self._global_names: tuple[int, tuple[str, ...]] = -1, ()
 

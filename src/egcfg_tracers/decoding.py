@@ -284,7 +284,7 @@ def _variable(row: str) -> tuple[str, Value]:
 
 
 def _value(row: str) -> Value:
-    kind, text, *places = [*row.split(FIELD), ""][: _MAX_PARTS]
+    kind, text, *places = [*row.split(FIELD), ""][:_MAX_PARTS]
     return Value(_name(kind), clean(text), tuple(clean(place) for place in places if place))
 
 

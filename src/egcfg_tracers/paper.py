@@ -182,7 +182,9 @@ class _Phases:
         caller = self._frames.get(self._stack.get(event.depth - 1, 0))
         if caller is None or (event.depth == 2 and self._trace.call is not None):
             source = self._source(event.line)
-            self._add(event.depth, self._frames[event.activation], "RETURN", source, _returned(value))
+            self._add(
+                event.depth, self._frames[event.activation], "RETURN", source, _returned(value)
+            )
         else:
             source = self._source(caller.line)
             self._add(event.depth - 1, caller, "RETURN", source, _returned(value))

@@ -97,7 +97,6 @@ class Step:
             parts.append(self.outcome)
         return " ".join(parts)
 
-
     def _says(self, source: str) -> bool:
         """Whether the source of the line tells what it has changed: one name, bound to a value."""
         name, _, value = source.partition(" = ")
