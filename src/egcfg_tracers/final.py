@@ -74,7 +74,7 @@ def render_final(trace: Trace, max_chars: int) -> str:
     lines = [opening(trace)]
     failing = failing_event(trace)
     state = final_state(trace, text, 1 if trace.call is None else 2)
-    if state is not None and (failing is None or state.activation != failing.activation):
+    if state is not None and (failing is None or variables_of(state) != variables_of(failing)):
         lines += _state(trace, state)
     if failing is None and len(lines) == 1:
         # A program that only defines functions and calls them: what the last one did.

@@ -75,7 +75,7 @@ def _fold_loops(steps: Sequence[Step], loops: Mapping[int, int], keep: Keep) -> 
 def _way(steps: Sequence[Step]) -> Hashable:
     """Return what tells apart iterations, or calls, that do not execute the same."""
     return frozenset(
-        (step.function, step.line, step.label, step.outcome[:2])
+        (step.function, step.line, step.label, step.fails or (step.inline and bool(step.outcome)))
         for step in steps
         if not step.pinned
     )

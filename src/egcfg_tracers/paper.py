@@ -25,7 +25,7 @@ from egcfg_tracers.comprehensions import NAMES
 from egcfg_tracers.final import final_state, variables_of, when_seen
 from egcfg_tracers.fitting import Block, fit
 from egcfg_tracers.program_text import ProgramText
-from egcfg_tracers.steps import CLOSED, assignments, ending
+from egcfg_tracers.steps import CLOSED, assignments, ending, missing
 from egcfg_tracers.values import clean
 
 __all__ = ["render_paper", "render_paper_final"]
@@ -42,8 +42,8 @@ def render_paper(trace: Trace, max_chars: int) -> str:
     phases = _Phases(trace).build()
     last = len(phases) - 1
     blocks = [Block(text, pinned=at in (0, last)) for at, text in enumerate(phases)]
-    if trace.outcome not in (Outcome.OK, Outcome.EXCEPTION) or not phases:
-        blocks += [Block(line, pinned=True) for line in ending(trace)]
+    ended = trace.outcome in (Outcome.OK, Outcome.EXCEPTION) and phases
+    blocks += [Block(line, pinned=True) for line in (missing if ended else ending)(trace)]
     return _framed(fit(blocks, max_chars - 4, "phases"), max_chars)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "ending",
     "failing_event",
     "is_definition",
+    "missing",
     "opening",
     "steps_of",
 ]
@@ -32,6 +33,7 @@ CLOSED = "GeneratorExit"
 """How a generator that nobody wants any more is ended: no failure."""
 
 _INDENT = "  "
+_RAISES = "!!"
 _MAX_INDENT = 8
 _DEFINITIONS = ("<function ", "<class ", "<module")
 _IMPORTING = ("import ", "from ")
@@ -80,6 +82,11 @@ class Step:
     outcome: str = ""
     pinned: bool = False
     silent: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Whether an exception was raised here."""
+        return self.outcome.startswith(_RAISES)
 
     def text(self, *, short: bool = False) -> str:
         """Return the step as one line; `short`: without the line's source."""
@@ -142,15 +149,20 @@ def opening(trace: Trace) -> str:
     return f"run with input {clean(repr(trace.stdin), 100)}" if trace.stdin else "run"
 
 
-def ending(trace: Trace) -> list[str]:
-    """Return how the run ended, as the last lines of a text."""
+def missing(trace: Trace) -> list[str]:
+    """Return what a text has to say about what it cannot show."""
     lines = []
-    if trace.stdout:
-        lines.append(f"printed {clean(repr(trace.stdout), 200)}")
     if trace.coarse:
         lines.append("(not all changes deep inside large values are shown)")
     if trace.lost:
         lines.append("(tracing was lost; what came after is not shown)")
+    return lines
+
+
+def ending(trace: Trace) -> list[str]:
+    """Return how the run ended, as the last lines of a text."""
+    printed = [f"printed {clean(repr(trace.stdout), 200)}"] if trace.stdout else []
+    lines = printed + missing(trace)
     if trace.outcome in _ENDINGS:
         why = f" ({clean(trace.detail)})" if trace.outcome is Outcome.KILLED else ""
         lines.append(_ENDINGS[trace.outcome] + why)
@@ -388,7 +400,7 @@ class _Builder:
             step = self._open[event.activation] = self._new_line(event)
             self._lines[event.activation] = event.line
         step.silent = False
-        step.outcome = f"!! {raised_text(raised.type, raised.message)}"
+        step.outcome = f"{_RAISES} {raised_text(raised.type, raised.message)}"
         if event is self._failing:
             step.pinned = True
             for before in self._steps[-2:]:
