@@ -145,7 +145,7 @@ class Code:
         if with_rows:
             line = self.code.co_firstlineno
             for at in dis.get_instructions(self.code):
-                if at.positions is not None and _is_inserted(*at.positions):
+                if at.positions is not None and _inserted(*at.positions):
                     continue
                 line = at.positions.lineno or line if at.positions else line
                 shown = at.argrepr
@@ -172,9 +172,13 @@ def _bounded(number: int) -> int:
     return number if number <= MAX_NUMBER else 0
 
 
-def _is_inserted(line: int | None, _last: int | None, start: int | None, end: int | None) -> bool:
-    """Whether an instruction with this place is one of a hook."""
-    return line is not None and start == end == 0
+def _inserted(
+    line: int | None, last: int | None, start: int | None, end: int | None
+) -> int | None:
+    """Return the mark of an instruction that has been inserted; None for the program's own."""
+    marks = (comprehensions.INSIDE, comprehensions.OUTSIDE)
+    marked = start == end and line == last and start in marks
+    return start if marked else None
 
 
 def _inner_offsets(
@@ -184,7 +188,7 @@ def _inner_offsets(
     for number, (line, last, start, end) in enumerate(code.co_positions()):
         if line is None or last is None or start is None or end is None:
             continue
-        if _is_inserted(line, last, start, end) or any(
+        if _inserted(line, last, start, end) == comprehensions.INSIDE or any(
             found.start <= (line, start)
             and (last, end) <= found.end
             and not (found.outer[0] <= (line, start) and (last, end) <= found.outer[1])

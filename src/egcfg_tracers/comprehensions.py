@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["NAMES", "Comprehension", "Hooks", "compile_watched"]
+__all__ = ["INSIDE", "NAMES", "OUTSIDE", "Comprehension", "Hooks", "compile_watched"]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -41,6 +41,15 @@ _MARK = "\0egcfg hook "  # in the constants of compiled code, until a function t
 _FOR = re.compile(r"\bfor\b")
 _LOOP = re.compile(r"^[ \t]*(?:async[ \t]+)?for\b[^\[({]*:", re.MULTILINE)
 _Place = tuple[int, int]
+
+
+INSIDE, OUTSIDE = 1, 2
+"""Columns at which inserted code begins and ends: in a comprehension, and before it runs."""
+
+
+class _Mark(NamedTuple):
+    line: int
+    column: int
 
 
 class Comprehension(NamedTuple):
@@ -135,6 +144,7 @@ def _insert_calls(node: Any, found: list[Comprehension], nesting: int) -> None:
     number = len(found)
     outer = node.generators[0].iter
     variables = []
+    inside, outside = _Mark(node.lineno, INSIDE), _Mark(node.lineno, OUTSIDE)
     for position, clause in enumerate(node.generators):
         names = tuple(
             name.id
@@ -142,8 +152,8 @@ def _insert_calls(node: Any, found: list[Comprehension], nesting: int) -> None:
             if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
         )
         variables.append(names)
-        loads = [_placed(ast.Name(name, ast.Load()), node) for name in names]
-        clause.ifs.insert(0, _call("bound", node, number, position, *loads))
+        loads = [_placed(ast.Name(name, ast.Load()), inside) for name in names]
+        clause.ifs.insert(0, _call("bound", inside, number, position, *loads))
     found.append(
         Comprehension(
             _KINDS[type(node)],
@@ -155,15 +165,15 @@ def _insert_calls(node: Any, found: list[Comprehension], nesting: int) -> None:
             ((outer.lineno, outer.col_offset), (outer.end_lineno, outer.end_col_offset)),
         )
     )
-    node.generators[0].iter = _call("begin", node, outer, number)
+    node.generators[0].iter = _call("begin", outside, outer, number)
     if isinstance(node, ast.DictComp):
-        node.key = _call("key", node, node.key, number)
-        node.value = _call("element", node, node.value, number)
+        node.key = _call("key", inside, node.key, number)
+        node.value = _call("element", inside, node.value, number)
     else:
-        node.elt = _call("element", node, node.elt, number)
+        node.elt = _call("element", inside, node.elt, number)
 
 
-def _call(hook: str, where: Any, *arguments: Any) -> ast.expr:
+def _call(hook: str, where: _Mark, *arguments: Any) -> ast.expr:
     constants = [
         argument if isinstance(argument, ast.AST) else _placed(ast.Constant(argument), where)
         for argument in arguments
@@ -171,9 +181,9 @@ def _call(hook: str, where: Any, *arguments: Any) -> ast.expr:
     return _placed(ast.Call(_placed(ast.Constant(_MARK + hook), where), constants, []), where)
 
 
-def _placed(node: Any, where: Any) -> Any:
-    node.lineno = node.end_lineno = where.lineno
-    node.col_offset = node.end_col_offset = 0
+def _placed(node: Any, where: _Mark) -> Any:
+    node.lineno = node.end_lineno = where.line
+    node.col_offset = node.end_col_offset = where.column
     return node
 
 

@@ -98,7 +98,8 @@ class _Phases:
             if event.kind in (EventKind.RESUME, EventKind.YIELD)
         }
         self._phases: list[str] = []
-        self._last_entered = 0  # activation, if the last phase is its entry
+        self._last_entered = 0  # activation, if no more than its entry and a line came last
+        self._entry = 0  # the phase of that
 
     def build(self) -> list[str]:
         expected = 0
@@ -143,12 +144,14 @@ class _Phases:
                 self._add(event.depth, frame, "ITERATION", source, more)
             case EventKind.CALL | EventKind.RESUME if event.depth > 1:
                 if event.function not in NAMES:
-                    self._last_entered = event.activation
+                    self._last_entered, self._entry = event.activation, len(self._phases)
                     generator = event.activation in self._generators
                     self._add(event.depth, frame, "YIELD" if generator else "CALL", source, changed)
             case EventKind.LINE if self._goes_on(event):
                 pass
             case EventKind.LINE:
+                if entered == event.activation and len(self._phases) == self._entry + 1:
+                    self._last_entered = entered  # from 3.13 on, closing is a line of its own
                 self._add(event.depth, frame, "LINE", source, changed)
             case EventKind.RETURN | EventKind.YIELD if event.function not in NAMES:
                 if event.delta or changed:
@@ -160,7 +163,7 @@ class _Phases:
                 self._raised[event.activation] = event
                 closed = event.raised is not None and event.raised.type == CLOSED
                 if closed and entered == event.activation:  # only resumed to be closed
-                    self._phases.pop()
+                    del self._phases[self._entry :]
             case EventKind.UNWIND if event.raised is not None and event.raised.type != CLOSED:
                 line = self._raised.get(event.activation, event).line
                 source = self._source(line)

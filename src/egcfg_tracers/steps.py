@@ -391,8 +391,18 @@ class _Builder:
         return step
 
     def _note_exception(self, event: TraceEvent, raised: RaisedValue) -> None:
-        if raised.type == CLOSED and self._steps[-1].activation == event.activation:
-            self._steps[-1].silent |= self._steps[-1].label == f"resume {event.function}"
+        if raised.type == CLOSED:
+            # It was only resumed to be closed; from 3.13 on, that is a line of its own.
+            for step in reversed(self._steps):
+                if step.activation != event.activation:
+                    if step.silent:
+                        continue  # of a generator that this one delegates to
+                    break
+                if step.effects or step.outcome:
+                    break
+                step.silent = True
+                if step.label == f"resume {event.function}":
+                    break
         if not raised.first or raised.type == CLOSED:
             return
         step = self._open.get(event.activation)
