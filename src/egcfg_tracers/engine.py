@@ -103,6 +103,7 @@ class Instrument:
         Raises:
             SyntaxError: and whatever else the function `compile` raises.
         """
+        values.keep_addresses_of(source)
         if self.final:
             return compile(source, filename, "exec", dont_inherit=True)
         return self.iterations.compile(source, filename)

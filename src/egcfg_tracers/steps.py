@@ -263,8 +263,10 @@ class _Builder:
                 self._at(event).outcome = f"=> yields {event.value.text}"
             case EventKind.EXCEPTION if event.raised is not None:
                 self._note_exception(event, event.raised)
+            case EventKind.UNWIND if event.raised is not None and event.raised.type == CLOSED:
+                self._hide_closing(event)
             case EventKind.UNWIND if event.depth > 2 and event.raised is not None:
-                if event.raised.type != CLOSED and event.function not in NAMES:
+                if event.function not in NAMES:
                     self._new(event, f"{event.function} left by {event.raised.type}")
             case _:
                 pass
@@ -392,17 +394,7 @@ class _Builder:
 
     def _note_exception(self, event: TraceEvent, raised: RaisedValue) -> None:
         if raised.type == CLOSED:
-            # It was only resumed to be closed; from 3.13 on, that is a line of its own.
-            for step in reversed(self._steps):
-                if step.activation != event.activation:
-                    if step.silent:
-                        continue  # of a generator that this one delegates to
-                    break
-                if step.effects or step.outcome:
-                    break
-                step.silent = True
-                if step.label == f"resume {event.function}":
-                    break
+            self._hide_closing(event)
         if not raised.first or raised.type == CLOSED:
             return
         step = self._open.get(event.activation)
@@ -416,6 +408,18 @@ class _Builder:
             for before in self._steps[-2:]:
                 before.pinned |= before.inline and not before.outcome  # the failing iteration
             self._add_locals(event.full or {}, step)
+
+    def _hide_closing(self, event: TraceEvent) -> None:
+        """Hide that a generator was resumed for no more than to be closed.
+
+        From 3.13 on, a line is told before or after the exception that closes it.
+        """
+        for step in reversed(self._steps):
+            if step.activation != event.activation or step.effects or step.outcome:
+                return
+            step.silent = True
+            if step.label:
+                return
 
     def _add_locals(self, variables: Mapping[str, Value], step: Step) -> None:
         known = assignments(variables)

@@ -31,6 +31,7 @@ __all__ = [
     "clean",
     "describe",
     "fields_of",
+    "keep_addresses_of",
     "may_change",
     "message_of",
     "scrubbed",
@@ -73,7 +74,8 @@ _LIBRARY = frozenset(sys.stdlib_module_names) - {"__main__"}
 _OPEN_MODULES = frozenset({"fractions"})
 _ADDRESS = re.compile(r" at 0x([0-9a-f]{5,16})(?=[>,])")  # as an object's own `repr` has it
 _PLACES = (id(object()), id(object), id([None] * 5_000))
-_NEARBY = 1 << 33  # bytes; the memory of one process is not larger
+_NEARBY = 1 << 31  # bytes; the memory of one process is hardly larger
+_own_texts: list[str] = []
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
@@ -84,6 +86,11 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text
+
+
+def keep_addresses_of(source: str) -> None:
+    """Take what looks like an address in the program's source for none, from now on."""
+    _own_texts[:] = [source]
 
 
 def scrubbed(text: str, known: str | None = None) -> str:
@@ -98,11 +105,10 @@ def scrubbed(text: str, known: str | None = None) -> str:
     """
 
     def replace(match: re.Match[str]) -> str:
+        address = int(match[1], 16)
+        real = not any(match[1] in text for text in ([*_own_texts] if known is None else [known]))
         if known is None:
-            address = int(match[1], 16)
-            real = any(abs(address - place) < _NEARBY for place in _PLACES)
-        else:
-            real = match[1] not in known
+            real &= not address % 16 and any(abs(address - near) < _NEARBY for near in _PLACES)
         return " at 0x..." if real else match[0]
 
     return _ADDRESS.sub(replace, text) if " at 0x" in text else text
