@@ -107,7 +107,7 @@ def compile_watched(
 def _compile_with_hooks(
     source: str, filename: str, hooks: Hooks
 ) -> tuple[types.CodeType, list[Comprehension]]:
-    tree = compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    tree: Any = compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     found: list[Comprehension] = []
     _insert(tree, found)
     with warnings.catch_warnings():
@@ -173,8 +173,8 @@ def _insert_calls(node: Any, found: list[Comprehension], nesting: int) -> None:
         node.elt = _call("element", inside, node.elt, number)
 
 
-def _call(hook: str, where: _Mark, *arguments: Any) -> ast.expr:
-    constants = [
+def _call(hook: str, where: _Mark, *arguments: Any) -> Any:
+    constants: list[Any] = [
         argument if isinstance(argument, ast.AST) else _placed(ast.Constant(argument), where)
         for argument in arguments
     ]

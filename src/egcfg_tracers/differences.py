@@ -198,7 +198,7 @@ def _unlike_part(old: Any, new: Any) -> tuple[int, int, int]:
 
 
 def _segment(path: str, start: int, end: int, other: int, size: int, new: Any, text: str) -> str:
-    """Tell that items from `start` to `end`, of `size`, have become those up to `other` of `new`."""
+    """Tell that items `start` to `end`, of `size`, have become `start` to `other` of `new`."""
     if start == other:
         if start == len(new):
             return f"len({path})={start}"

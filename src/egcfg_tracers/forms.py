@@ -290,6 +290,10 @@ _READERS: dict[int, tuple[str, _Reader]] = {
     id(collections.OrderedDict): ("mapping", _entries),
     id(collections.defaultdict): ("mapping", _entries),
     id(collections.Counter): ("mapping", _entries),
+    **{
+        id(type(view)): ("sequence", lambda value: ((), list(value)))
+        for view in ({}.keys(), {}.values(), {}.items())
+    },
     id(types.FunctionType): ("attributes", _read_function),
     id(bytearray): ("sequence", lambda value: ((), list(bytearray.__iter__(value)))),
 }

@@ -156,9 +156,9 @@ class _Phases:
             case EventKind.RETURN | EventKind.YIELD if event.function not in NAMES:
                 if event.delta or changed:
                     self._add(event.depth, frame, "END", source, changed)
-                if event.depth > 1 and event.value is not None:
-                    if not (is_last and event.depth == 2 and event.value == self._trace.result):
-                        self._add_return(event, event.value)  # else that of the call tells it
+                told = is_last and event.depth == 2 and event.value == self._trace.result
+                if event.depth > 1 and event.value is not None and not told:
+                    self._add_return(event, event.value)  # else that of the call tells it
             case EventKind.EXCEPTION:
                 self._raised[event.activation] = event
                 closed = event.raised is not None and event.raised.type == CLOSED

@@ -258,6 +258,10 @@ def _deque(value: collections.deque[Any], nesting: int, budget: _Budget) -> str:
     return f"deque([{_sequence(value, len(value), nesting, budget)}])"
 
 
+def _view(value: Any, nesting: int, budget: _Budget) -> str:
+    return f"{type_name(value)}([{_sequence(value, len(value), nesting, budget)}])"
+
+
 def _range(value: range, nesting: int, budget: _Budget) -> str:
     parts = [value.start, value.stop] + ([value.step] if value.step != 1 else [])
     return f"range({_sequence(parts, len(parts), nesting, budget)})"
@@ -433,6 +437,9 @@ _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(set): _set,
     id(frozenset): _set,
     id(collections.deque): _deque,
+    id(type({}.keys())): _view,
+    id(type({}.values())): _view,
+    id(type({}.items())): _view,
     id(range): _range,
     id(bytearray): lambda value, _nesting, _budget: f"bytearray({_bytes(bytes(value))})",
     id(types.FunctionType): _named("function"),

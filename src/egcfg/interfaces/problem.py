@@ -216,9 +216,9 @@ def find_call(source: str, function: str) -> str | None:
     todo: list[tuple[ast.AST, frozenset[str]]] = [(_parse(source), frozenset())]
     while todo:
         node, bound = todo.pop(0)
-        if isinstance(node, ast.Call) and _called_name(node) == function:
-            if not bound & _names(node, ast.Load):
-                return ast.unparse(node)
+        is_call = isinstance(node, ast.Call) and _called_name(node) == function
+        if is_call and not bound & _names(node, ast.Load):
+            return ast.unparse(node)
         match node:
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 bound |= _names(node, ast.Store)
@@ -229,9 +229,8 @@ def find_call(source: str, function: str) -> str | None:
     return None
 
 
-def _called_name(call: ast.Call) -> str | None:
+def _called_name(node: ast.AST) -> str | None:
     """Return the name that a call, or a chain of calls, attributes and items, begins with."""
-    node: ast.AST = call
     while True:
         match node:
             case ast.Call(func=inner) | ast.Attribute(value=inner) | ast.Subscript(value=inner):
