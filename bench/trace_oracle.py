@@ -229,7 +229,7 @@ def main() -> None:
         try:
             recorded = record(source, call)
             missing = lost_changes(trace(source, call), recorded)
-        except (TooLong, ValueError) as error:
+        except (TooLong, Exception) as error:  # noqa: BLE001 - the program's own, where it defines
             skipped += 1
             print(f"{task}: left out ({type(error).__name__} {error})", flush=True)
             continue

@@ -172,7 +172,7 @@ def _key(graph: Graph, held: Any, nesting: int = 3) -> bytes:
     return _dumps((kind, name, keys, inner), 2)
 
 
-def _unlike_places(old: Sequence[Any], new: Sequence[Any]) -> list[int]:
+def _unlike_places(old: Any, new: Any) -> list[int]:
     """Return the indices at which two sequences of one length differ, or hold containers."""
     places: list[int] = []
     for start in range(0, len(new), _BLOCK):

@@ -34,7 +34,8 @@ def final_state(trace: Trace, text: ProgramText, depth: int) -> TraceEvent | Non
     ]
     # A generator that is thrown away after the call has ended is at depth 2 as well.
     of_called = [event for event in known if depth == 2 and event.function == _called(trace)]
-    return (of_called or known or [None])[-1]
+    candidates = of_called or known
+    return candidates[-1] if candidates else None
 
 
 def _called(trace: Trace) -> str:

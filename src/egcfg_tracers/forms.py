@@ -291,8 +291,8 @@ _READERS: dict[int, tuple[str, _Reader]] = {
     id(collections.defaultdict): ("mapping", _entries),
     id(collections.Counter): ("mapping", _entries),
     **{
-        id(type(view)): ("sequence", lambda value: ((), list(value)))
-        for view in ({}.keys(), {}.values(), {}.items())
+        view: ("sequence", lambda value: ((), list(value)))
+        for view in map(id, map(type, ({}.keys(), {}.values(), {}.items())))
     },
     id(types.FunctionType): ("attributes", _read_function),
     id(bytearray): ("sequence", lambda value: ((), list(bytearray.__iter__(value)))),

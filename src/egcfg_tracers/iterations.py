@@ -95,6 +95,7 @@ class Iterations:
         if not self._engine.mode:
             begun, rows = self.begun, ""
             frame = _getframe(1)
+            activation: Activation | None
             if begun is not None and begun.number == number:
                 self.begun, activation, rows = None, begun.activation, begun.rows
             else:
