@@ -172,9 +172,7 @@ def _bounded(number: int) -> int:
     return number if number <= MAX_NUMBER else 0
 
 
-def _inserted(
-    line: int | None, last: int | None, start: int | None, end: int | None
-) -> int | None:
+def _inserted(line: int | None, last: int | None, start: int | None, end: int | None) -> int | None:
     """Return the mark of an instruction that has been inserted; None for the program's own."""
     marks = (comprehensions.INSIDE, comprehensions.OUTSIDE)
     marked = start == end and line == last and start in marks

@@ -369,6 +369,7 @@ class Activation:
     """
 
     __slots__ = (
+        "_iterations",
         "_journal",
         "_opcode_word",
         "_place",
@@ -397,6 +398,7 @@ class Activation:
         plain = code.code.co_flags & inspect.CO_OPTIMIZED  # a function's names are plain strings
         self.changes = self.variables.changes if plain else self.variables.changes_of_any
         self.callback = self.on_event  # made once, as every event returns it
+        self._iterations = engine.iterations
         self._journal = engine.journal
         self._opcode_word = 1 | number << 32
         self.move(depth)
@@ -434,12 +436,15 @@ class Activation:
                 journal.flag(_CUT)
         elif event == "line":
             if self.engine.mode == _WATCHING:
-                if frame.f_lasti in self.code.inner:
+                inner = self.code.inner
+                if inner and frame.f_lasti in inner:
                     return self.callback  # an iteration, which its hooks record
-                if self.engine.iterations.begun is not None:
-                    self.engine.iterations.write_begun()
+                if self._iterations.begun is not None:
+                    self._iterations.write_begun()
                 self.raised_at = -1
-                text, outer = self.look(frame)
+                text, outer = self.changes(frame.f_locals), ""
+                if self.names:
+                    outer = self.engine.globals_of(frame).look(self.names, frame.f_globals)
                 line = _bounded(frame.f_lineno)
                 if outer:
                     text = _SECTION.join((text, "", "", "", outer))

@@ -43,7 +43,8 @@ _hopeless: set[int] = set()
 and whose id is used again, only costs time."""
 
 Form = tuple[Any, ...]
-"""The serialised value, or that of its graph with a second item. Compared by ``==``."""
+"""The serialised value, or that of its graph with a second item; or the text of a value of which no
+more can be told, with a third one that tells it from another. Compared by ``==``."""
 
 
 class Effort:
@@ -82,12 +83,20 @@ class Graph(NamedTuple):
 def form_of(value: Any, effort: Effort) -> Form | None:
     """Return the form of a value that is no atom; None where none is to be had."""
     kind = id(type(value))
-    if kind == _FUNCTION and not _dict_of_function(value):
-        return (id(value.__code__),)
-    if kind in _BY_TEXT:
-        return (_text(value),)
     if kind in _PLAIN and id(value) not in _hopeless:
-        size = _size(value, kind)
+        size = len(value)
+        if size:
+            if kind == _LIST:
+                first = value[0]
+            elif kind == _DICT:
+                first = next(iter(value.values()), None)
+            else:
+                first = None
+            inner = id(type(first))
+            if inner == _LIST and (not first or id(type(first[0])) in _ATOMS):
+                size *= len(first)  # a table
+            elif inner not in _ATOMS or kind == _TUPLE:
+                size = _size(value, kind)
         if size > _LARGE and effort.left < size:
             effort.on_missed()
             return None
@@ -103,12 +112,18 @@ def form_of(value: Any, effort: Effort) -> Form | None:
         if len(_hopeless) > _MAX_HOPELESS:
             _hopeless.clear()
         _hopeless.add(id(value))
+    elif kind == _FUNCTION and not _dict_of_function(value):
+        return (id(value.__code__),)
+    elif kind in _BY_TEXT:
+        return (_text(value),)
     try:
         graph = graph_of(value, _MAX_GRAPH if effort.left > 0 else _LARGE // 8)
         if graph is not None:
             cost = _NODE_BYTES * sum(1 + len(node[3]) for node in graph.nodes)
             if cost > _FREE:
                 effort.left -= cost
+            if graph.nodes[0][0] == "opaque":
+                return graph.nodes[0][1], None, id(value)
             return _dumps(graph.nodes, 2), True
     except (RuntimeError, ValueError, MemoryError):  # changed by another thread; at a limit
         pass
@@ -152,13 +167,9 @@ def _size(value: Any, kind: int) -> int:
 
 # From 3.12 on, a class can have a `__buffer__` that `marshal` would run.
 _MARSHAL_RUNS_NOTHING = sys.version_info < (3, 12)
-_DICT, _FUNCTION = id(dict), id(types.FunctionType)
+_DICT, _LIST, _TUPLE, _FUNCTION = map(id, (dict, list, tuple, types.FunctionType))
 _BY_TEXT = {
-    id(kind)
-    for kind in (
-        *(types.ModuleType, types.BuiltinFunctionType, types.CodeType, range),
-        *(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
-    )
+    id(kind) for kind in (*(types.ModuleType, types.BuiltinFunctionType, types.CodeType, range),)
 }
 _NESTED = {id(list), id(tuple)}
 _PLAIN = {id(list), id(dict), id(tuple), id(set), id(frozenset)}

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import builtins
 import collections
+import datetime
+import decimal
 import enum
 import itertools
 import re
@@ -441,6 +443,9 @@ _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(type({}.values())): _view,
     id(type({}.items())): _view,
     id(range): _range,
+    id(decimal.Decimal): lambda value, _nesting, _budget: clean(repr(value)),
+    id(datetime.date): lambda value, _nesting, _budget: repr(value),
+    id(datetime.timedelta): lambda value, _nesting, _budget: repr(value),
     id(bytearray): lambda value, _nesting, _budget: f"bytearray({_bytes(bytes(value))})",
     id(types.FunctionType): _named("function"),
     id(types.BuiltinFunctionType): _named("function"),

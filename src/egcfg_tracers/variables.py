@@ -31,13 +31,13 @@ _ATOMS, _describe = values.ATOMS, values.describe
 _form_of = forms.form_of
 _UNSEEN, _UNBOUND = object(), object()
 _MAX_QUICK_FORM = 250
+_MAX_WHOLE = 100  # characters; the text of an atom that is shorter is cut only for a huge number
 _MAX_QUICK = 90  # characters; of a text this short no part is cut
 _PREFIXES = {id(kind): f"{kind.__name__}{_FIELD}" for kind in (list, dict, tuple)}
 _MAX_COMMAS, _MAX_BRACKETS = 19, 5
 # In a serialised form: byte strings (which other types may have become), sets, or what looks so.
 _UNCERTAIN = re.compile(rb"[s<>].\0\0\0", re.DOTALL).search
 _loads = marshal.loads
-_CUT = ("...", "<int of ")  # in every text that does not tell the whole value
 
 
 class Variables:
@@ -57,7 +57,7 @@ class Variables:
 
     def changes(self, variables: Mapping[str, Any]) -> str:
         """Return rows for the variables that are new, changed or deleted, in their order."""
-        known = self._known
+        known, texts = self._known, self._texts
         shown = len(variables)
         rows = []
         try:
@@ -69,7 +69,25 @@ class Variables:
                         shown -= 1
                         continue
                     last = _UNSEEN
-                if last is not value and (row := self.change(name, value, last)):
+                if last is value:
+                    continue
+                atom = _ATOMS.get(id(type(value)))
+                if atom is not None:
+                    prefix, to_text = atom
+                    text = prefix + to_text(value)
+                    if len(text) < _MAX_WHOLE and text[-1] != ">":  # as in most cases: all is told
+                        known[name] = value
+                        if text != texts.get(name):
+                            texts[name] = text
+                            rows.append(f"{name}{_FIELD}{text}")
+                        continue
+                    row = self.change(name, value, last)
+                else:
+                    form = _form_of(value, self._effort)
+                    if form == last and form is not None:
+                        continue
+                    row = self._change_of_form(name, value, last, form)
+                if row:
                     rows.append(row)
         except RuntimeError:  # the module's variables changed in another thread meanwhile
             pass
@@ -77,7 +95,7 @@ class Variables:
             rows += self._forget_deleted(variables)
         return _ROW.join(rows)
 
-    def change(self, name: str, value: Any, last: Any = None) -> str:
+    def change(self, name: str, value: Any, last: Any) -> str:
         """Return a row for one variable if it has changed, else nothing.
 
         Args:
@@ -86,29 +104,35 @@ class Variables:
             last: what is known of it.
         """
         atom = _ATOMS.get(id(type(value)))
-        if atom is not None:
-            self._known[name] = value
-            prefix, to_text = atom
-            text = prefix + to_text(value)
-            changed = type(last) is not type(value) or last != value
-        else:
+        if atom is None:
             form = _form_of(value, self._effort)
             if form == last and form is not None:
                 return ""
-            self._known[name] = _UNSEEN if form is None else form
-            text = (form and _quick_text(form, id(type(value)))) or _describe(value)
-            changed = False
-        texts = self._texts
-        told = texts.get(name)
-        texts[name] = text
-        if told is None:
+            return self._change_of_form(name, value, last, form)
+        self._known[name] = value
+        text = atom[0] + atom[1](value)
+        return self._row(name, value, last, text, type(last) is not type(value) or last != value)
+
+    def _change_of_form(self, name: str, value: Any, last: Any, form: forms.Form | None) -> str:
+        self._known[name] = _UNSEEN if form is None else form
+        text = (form and _quick_text(form, id(type(value)))) or _describe(value)
+        # Of an object of which nothing else can be told, it is told that it is another one.
+        is_another = form is not None and len(form) == 3 and type(last) is tuple
+        return self._row(name, value, last, text, is_another)
+
+    def _row(self, name: str, value: Any, last: Any, text: str, is_new: bool) -> str:
+        """Return a row, if there is anything to tell; `is_new`: even if that is the same text."""
+        told = self._texts.get(name)
+        self._texts[name] = text
+        cut = "..." in text or "<int of " in text
+        if told is None or (text != told and not cut):
             return f"{name}{_FIELD}{text}"
-        if not any(sign in text for sign in _CUT) and (atom or text != told):
-            return f"{name}{_FIELD}{text}" if text != told else ""
         places, complete = self._places(name, value, last)
         if text != told and not complete:
             places = []
-        elif text == told and not places and not changed:
+        elif (
+            text == told and not places and not (is_new and (cut or id(type(value)) not in _ATOMS))
+        ):
             return ""
         return _FIELD.join((name, text, *places))
 
