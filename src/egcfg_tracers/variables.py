@@ -127,12 +127,12 @@ class Variables:
         cut = "..." in text or "<int of " in text
         if told is None or (text != told and not cut):
             return f"{name}{_FIELD}{text}"
+        if not cut and id(type(value)) in _ATOMS:
+            return ""  # the text is the whole value
         places, complete = self._places(name, value, last)
         if text != told and not complete:
             places = []
-        elif (
-            text == told and not places and not (is_new and (cut or id(type(value)) not in _ATOMS))
-        ):
+        elif text == told and not places and not is_new:
             return ""
         return _FIELD.join((name, text, *places))
 
