@@ -20,6 +20,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 
 _MAX_PLACES = 3
 _MAX_VISITED = 20_000
+_SHOWN = 20  # items that the text of a value tells at most
 _BLOCK = 64
 _ATOMS = values.ATOMS
 _dumps = marshal.dumps
@@ -115,7 +116,8 @@ class _Comparison:
         part = new[start:other]
         shown = ", ".join(map(self._text, part[:_MAX_PLACES]))
         more = f", ... {len(part) - _MAX_PLACES} more" if len(part) > _MAX_PLACES else ""
-        self.complete = self.complete and not more
+        if more and start < _SHOWN:
+            self.complete = False  # the text of the whole value tells more
         text = shown if len(part) == 1 else f"[{shown}{more}]"
         self._found.append(_segment(path, start, end, other, len(old), new, text))
 

@@ -31,7 +31,6 @@ _ATOMS, _describe = values.ATOMS, values.describe
 _form_of = forms.form_of
 _UNSEEN, _UNBOUND = object(), object()
 _MAX_QUICK_FORM = 250
-_MAX_WHOLE = 100  # characters; the text of an atom that is shorter is cut only for a huge number
 _MAX_QUICK = 90  # characters; of a text this short no part is cut
 _PREFIXES = {id(kind): f"{kind.__name__}{_FIELD}" for kind in (list, dict, tuple)}
 _MAX_COMMAS, _MAX_BRACKETS = 19, 5
@@ -75,7 +74,7 @@ class Variables:
                 if atom is not None:
                     prefix, to_text = atom
                     text = prefix + to_text(value)
-                    if len(text) < _MAX_WHOLE and text[-1] != ">":  # as in most cases: all is told
+                    if "..." not in text and text[-1] != ">":  # as in most cases: all is told
                         known[name] = value
                         if text != texts.get(name):
                             texts[name] = text
