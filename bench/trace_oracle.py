@@ -28,7 +28,7 @@ from egcfg.interfaces.problem import find_call
 from egcfg.interfaces.tracer import EventKind, TraceEvent
 from egcfg_tracers import codes, decoding, engine
 
-MEMORY_BYTES = 1 << 26
+MEMORY_BYTES = 1 << 23
 MAX_EVENTS = 5_000
 SECONDS = 5
 _LEFT_OUT = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<module>"}

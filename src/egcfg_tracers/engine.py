@@ -33,7 +33,14 @@ import types
 from typing import Any
 
 from egcfg_tracers import forms, journal, values
-from egcfg_tracers.codes import ITERATES, Code, is_program, program_frame, program_stack
+from egcfg_tracers.codes import (
+    ITERATES,
+    PROGRAM_FILE,
+    Code,
+    is_program,
+    program_frame,
+    program_stack,
+)
 from egcfg_tracers.comprehensions import NAMES
 from egcfg_tracers.iterations import Iterations
 from egcfg_tracers.variables import Globals, Variables, snapshot
@@ -85,7 +92,7 @@ class Instrument:
             stages.insert(0, (options["watched_events"] - head_events, self._on_watched))
         self.journal = journal.Journal(memory, head_events, opcodes, stages)
         self.effort = forms.Effort(lambda: self.journal.flag(journal.Flag.COARSE))
-        self.iterations = Iterations(self)
+        self.iterations = Iterations(self, Activation)
         self._names: dict[str, int] = {}  # of code that is no function's: its number
         self._codes: dict[int, Code] = {}
         self._globals: dict[int, Globals] = {}  # by the id of a module's dict
@@ -188,7 +195,7 @@ class Instrument:
     def _on_call(self, frame: types.FrameType, _event: str, _arg: Any) -> Any:
         """Trace function of every new or resumed frame."""
         code = frame.f_code
-        if not is_program(code):
+        if code.co_filename != PROGRAM_FILE or not is_program(code):
             return None
         if self.mode != _WATCHING and self._is_left_alone(frame):
             return None
@@ -365,7 +372,7 @@ class Activation:
 
     Attributes:
         names: globals that the function names and that may change.
-        runs: of the comprehensions in it, by number: the activation of the latest run.
+        runs: of the comprehensions in it, by number: place and activation of the latest run.
     """
 
     __slots__ = (
@@ -393,7 +400,7 @@ class Activation:
         self.raised = ""
         self.raised_at = -1  # offset of the instruction that an exception has just come from
         self.names: tuple[str, ...] = ()
-        self.runs: dict[int, int] = {}
+        self.runs: dict[int, tuple[int, int]] = {}
         self.variables = Variables(engine.effort)
         plain = code.code.co_flags & inspect.CO_OPTIMIZED  # a function's names are plain strings
         self.changes = self.variables.changes if plain else self.variables.changes_of_any

@@ -13,10 +13,10 @@ from __future__ import annotations
 import builtins
 import sys
 import types
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from egcfg_tracers import comprehensions, journal, values
-from egcfg_tracers.codes import program_frame
+from egcfg_tracers.codes import PROGRAM_FILE
 
 if TYPE_CHECKING:
     from egcfg_tracers.engine import Activation, Instrument
@@ -27,16 +27,10 @@ __all__ = ["Iterations"]
 globals()["__builtins__"] = dict(vars(builtins))
 
 _getframe = sys._getframe
-_describe = values.describe
+_ATOMS, _describe = values.ATOMS, values.describe
 _FIELD, _ROW, _SECTION = values.FIELD, journal.ROW, journal.SECTION
 _Kind, _Has = journal.Kind, journal.Has
 _MAX_KEYS = 1_000
-
-
-class _Begun(NamedTuple):
-    number: int
-    activation: Activation
-    rows: str
 
 
 class Iterations:
@@ -44,16 +38,18 @@ class Iterations:
 
     Attributes:
         known: the program's comprehensions.
-        begun: an iteration that has begun and is not written yet.
+        begun: an iteration that has begun and is not written yet: number of its comprehension,
+            activation around it, rows for its variables.
     """
 
-    __slots__ = ("_engine", "_keys", "begun", "known")
+    __slots__ = ("_engine", "_keys", "_kind", "begun", "known")
 
-    def __init__(self, engine: Instrument) -> None:
+    def __init__(self, engine: Instrument, kind: type[Activation]) -> None:
         self._engine = engine
+        self._kind = kind
         self._keys: dict[tuple[int, int], str] = {}
         self.known: list[comprehensions.Comprehension] = []
-        self.begun: _Begun | None = None
+        self.begun: tuple[int, Activation, str] | None = None
 
     def compile(self, source: str, filename: str) -> types.CodeType:
         """Compile a program with hooks in its comprehensions."""
@@ -65,50 +61,59 @@ class Iterations:
         """Write the iteration that has begun: something else is about to be written."""
         begun, self.begun = self.begun, None
         if begun is not None:
-            self._write(_Kind.LINE, begun.number, begun.activation, 0, begun.rows)
+            number, activation, rows = begun
+            run = activation.runs.get(number) or self._start_run(activation, number)
+            self._engine.journal.add(_Kind.LINE, *run, self.known[number].line, 0, rows)
 
-    # The hooks. Not watched closely, a program is to lose as little time here as can be.
+    # The hooks. Not watched closely, a program is to lose as little time here as can be; and any
+    # call of a function of ours, made from here, is an event to the interpreter.
 
     def _begin(self, iterable: Any, number: int) -> Any:
         if not self._engine.mode:
-            activation = self._engine.activation_of(program_frame(_getframe(1)))
+            activation = self._around(_getframe(1))
             if activation is not None:
-                activation.runs[number] = self._engine.next_activation()
+                self._start_run(activation, number)
         return iterable
 
     def _bound(self, number: int, clause: int, *held: Any) -> bool:
         if not self._engine.mode:
             if self.begun is not None:
                 self.write_begun()
-            activation = self._engine.activation_of(program_frame(_getframe(1)))
+            activation = self._around(_getframe(1))
             if activation is not None:
-                names = self.known[number].variables[clause]
-                rows = _ROW.join(
-                    f"{name}{_FIELD}{_describe(value)}"
-                    for name, value in zip(names, held, strict=True)
-                    if name[:2] != "__"
-                )
-                self.begun = _Begun(number, activation, rows)
+                rows = ""
+                for name, value in zip(self.known[number].variables[clause], held, strict=True):
+                    if name[:2] != "__":
+                        atom = _ATOMS.get(id(type(value)))
+                        text = atom[0] + atom[1](value) if atom else _describe(value)
+                        rows = (
+                            f"{rows}{_ROW}{name}{_FIELD}{text}" if rows else f"{name}{_FIELD}{text}"
+                        )
+                self.begun = number, activation, rows
         return True
 
     def _element(self, value: Any, number: int) -> Any:
         if not self._engine.mode:
             begun, rows = self.begun, ""
-            frame = _getframe(1)
             activation: Activation | None
-            if begun is not None and begun.number == number:
-                self.begun, activation, rows = None, begun.activation, begun.rows
+            if begun is not None and begun[0] == number:
+                self.begun = None
+                _, activation, rows = begun
             else:
                 if begun is not None:
                     self.write_begun()
-                activation = self._engine.activation_of(program_frame(frame))
+                activation = self._around(_getframe(1))
             if activation is not None:
-                key = self._keys.pop((id(frame), number), None)
-                shown = _describe(value)
-                if key is not None:
-                    shown = f"dict{_FIELD}{key}: {shown.partition(_FIELD)[2]}"
-                text = _SECTION.join((rows, "", shown, ""))
-                self._write(_Kind.YIELD, number, activation, _Has.VALUE, text)
+                atom = _ATOMS.get(id(type(value)))
+                shown = atom[0] + atom[1](value) if atom else _describe(value)
+                if self._keys:
+                    key = self._keys.pop((id(_getframe(1)), number), None)
+                    if key is not None:
+                        shown = f"dict{_FIELD}{key}: {shown.partition(_FIELD)[2]}"
+                run = activation.runs.get(number) or self._start_run(activation, number)
+                text = f"{rows}{_SECTION}{_SECTION}{shown}{_SECTION}"
+                line = self.known[number].line
+                self._engine.journal.add(_Kind.YIELD, run[0], run[1], line, _Has.VALUE, text)
         return value
 
     def _key(self, value: Any, number: int) -> Any:
@@ -118,12 +123,22 @@ class Iterations:
             self._keys[id(_getframe(1)), number] = _describe(value).partition(_FIELD)[2]
         return value
 
-    def _write(self, kind: int, number: int, activation: Activation, has: int, text: str) -> None:
-        engine, found = self._engine, self.known[number]
-        run = activation.runs.get(number)
-        if run is None:  # its beginning was not watched, or another function's
-            run = activation.runs[number] = engine.next_activation()
-        place = journal.place_of(
-            activation.depth + found.nesting, engine.number_of_name(found.name)
-        )
-        engine.journal.add(kind, place, run, found.line, has, text)
+    def _around(self, frame: types.FrameType | None) -> Activation | None:
+        """Return the activation of the program's innermost function from `frame` outwards."""
+        while frame is not None:
+            code = frame.f_code
+            if code.co_filename == PROGRAM_FILE and code.co_name not in comprehensions.NAMES:
+                watcher = frame.f_trace
+                if type(watcher) is types.MethodType and type(watcher.__self__) is self._kind:
+                    return watcher.__self__  # type: ignore[return-value] # as its type says
+                return None
+            frame = frame.f_back
+        return None
+
+    def _start_run(self, activation: Activation, number: int) -> tuple[int, int]:
+        """Return place and activation of a new run of a comprehension."""
+        found = self.known[number]
+        code = self._engine.number_of_name(found.name)
+        place = journal.place_of(activation.depth + found.nesting, code)
+        run = activation.runs[number] = place, self._engine.next_activation()
+        return run
