@@ -26,7 +26,7 @@ from attrs import define, field
 
 from egcfg.interfaces.problem import find_call
 from egcfg.interfaces.tracer import EventKind, TraceEvent
-from egcfg_tracers import codes, decoding, engine
+from egcfg_tracers import codes, comprehensions, decoding, engine
 
 MEMORY_BYTES = 1 << 23
 MAX_EVENTS = 5_000
@@ -83,7 +83,9 @@ def record(source: str, call: str) -> Recorded:
     """Run a program and a call of it under a recorder that does nothing cleverly."""
     recorded = Recorded()
     known: dict[int, tuple[FrameType, Activation]] = {}
-    classes = set()
+    inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
+    hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
+    _, found = comprehensions.compile_watched(source, codes.PROGRAM_FILE, hooks)
     events = 0
 
     def on_event(frame: FrameType, event: str, argument: Any) -> Any:
@@ -92,8 +94,11 @@ def record(source: str, call: str) -> Recorded:
         if code.co_filename != codes.PROGRAM_FILE or code.co_name in _LEFT_OUT:
             return None
         if not code.co_flags & 1:  # a class body
-            classes.add(code)
             return None
+        if code not in inner:
+            inner[code] = codes.Code(code, 1, found).inner
+        if frame.f_lasti in inner[code]:
+            return on_event
         events += 1
         if events > MAX_EVENTS:
             raise TooLong

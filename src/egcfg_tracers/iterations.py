@@ -130,7 +130,7 @@ class Iterations:
             if code.co_filename == PROGRAM_FILE and code.co_name not in comprehensions.NAMES:
                 watcher = frame.f_trace
                 if type(watcher) is types.MethodType and type(watcher.__self__) is self._kind:
-                    return watcher.__self__  # type: ignore[return-value] # as its type says
+                    return watcher.__self__
                 return None
             frame = frame.f_back
         return None

@@ -90,4 +90,4 @@ def test_events_keep_their_order_gaps_and_parts():
     assert first["delta"] == {"n": {"type": "int", "text": "3", "changes": []}}
     assert second["op"] == {"offset": 2, "opname": "LOAD_FAST", "arg": 0, "argrepr": "n"}
     assert third["exc"] == {"type": "KeyError", "message": "'a'", "first": True}
-    assert third["full"] == {"n": {"type": "int", "text": "3"}}
+    assert third["full"] == {"n": {"type": "int", "text": "3", "changes": []}}
