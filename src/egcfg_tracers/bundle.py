@@ -17,6 +17,7 @@ _MODULES = (
     "variables",
     "comprehensions",
     "codes",
+    "activation",
     "iterations",
     "engine",
     "rehearsal",

@@ -22,7 +22,6 @@ and puts it back is not noticed.
 from __future__ import annotations
 
 import builtins
-import gc
 import inspect
 import itertools
 import os
@@ -33,8 +32,8 @@ import types
 from typing import Any
 
 from egcfg_tracers import forms, journal, values
+from egcfg_tracers.activation import WATCHING, Activation, bounded, raised_row
 from egcfg_tracers.codes import (
-    ITERATES,
     PROGRAM_FILE,
     Code,
     is_program,
@@ -43,12 +42,12 @@ from egcfg_tracers.codes import (
 )
 from egcfg_tracers.comprehensions import NAMES
 from egcfg_tracers.iterations import Iterations
-from egcfg_tracers.variables import Globals, Variables, snapshot
+from egcfg_tracers.variables import Globals, snapshot
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
-__all__ = ["Activation", "Instrument"]
+__all__ = ["Instrument"]
 
 HEADROOM = 60  # levels of the stack for the engine's own calls
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
@@ -56,7 +55,7 @@ TICK_SECONDS = 0.05  # processor time between two samples
 TICKS_UNTIL_OFF = 2
 MAX_DRAINED = 200  # values that a called generator is asked for
 
-_WATCHING, _QUIET, _OFF = range(3)
+_QUIET, _OFF = 1, 2
 _LEVELS = ("final", "line", "op")
 
 # The originals, whatever the program makes of `sys` later.
@@ -101,7 +100,7 @@ class Instrument:
         self._ticks = 0
         self._outermost: types.FrameType | None = None  # of a program that was left alone
         self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
-        self.mode = _QUIET if self.final else _WATCHING
+        self.mode = _QUIET if self.final else WATCHING
         self.callback = self._on_call  # one object, so that `stop` can recognise it
 
     def compile(self, source: str, filename: str) -> types.CodeType:
@@ -197,7 +196,7 @@ class Instrument:
         code = frame.f_code
         if code.co_filename != PROGRAM_FILE or not is_program(code):
             return None
-        if self.mode != _WATCHING and self._is_left_alone(frame):
+        if self.mode != WATCHING and self._is_left_alone(frame):
             return None
         if self.iterations.begun is not None:
             self.iterations.write_begun()
@@ -205,7 +204,7 @@ class Instrument:
         kind = _Kind.RESUME
         if activation is None:
             depth = self._depth(frame)
-            if self.mode != _WATCHING and depth > self.quiet_depth:
+            if self.mode != WATCHING and depth > self.quiet_depth:
                 return None
             kind = _Kind.CALL
             activation = Activation(self, self.next_activation(), self._code(code), depth)
@@ -213,7 +212,7 @@ class Instrument:
             frame.f_trace = activation.callback
             if self.journal.wants_opcodes and activation.code.has_short_offsets:
                 frame.f_trace_opcodes = True
-        elif self.mode == _WATCHING:
+        elif self.mode == WATCHING:
             activation.move(self._depth(frame))
         activation.raised_at = -1
         if self.mode == _QUIET:
@@ -289,7 +288,7 @@ class Instrument:
 
     def _on_tick(self, _signal: int, frame: types.FrameType | None) -> None:
         """Keep the state of the stack, for the case that the program does not end by itself."""
-        if self.mode == _WATCHING:
+        if self.mode == WATCHING:
             return
         stack = program_stack(frame)
         if stack:
@@ -318,7 +317,7 @@ class Instrument:
         code = self._code(frame.f_code)
         text = f"{_SECTION}{snapshot(code.locals_of(frame, traceback))}"
         place = _place_of(depth, code.number)
-        return place, number, _bounded(line or frame.f_lineno), text
+        return place, number, bounded(line or frame.f_lineno), text
 
     def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
         """Note the program's innermost frame in `traceback` as where `error` was raised.
@@ -338,7 +337,7 @@ class Instrument:
         if origin is None or above is None:
             return
         at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno, origin.tb_next)
-        text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
+        text = f"{at[-1]}{_SECTION}{_SECTION}{raised_row(error)}"
         has = _Has.FULL | _Has.RAISED | _Has.FIRST
         self.journal.add(_Kind.EXCEPTION, *at[:-1], has, text)
 
@@ -351,7 +350,7 @@ class Instrument:
                 traceback = traceback.tb_next
             if traceback is None:
                 return
-            kind, has, raised = _Kind.UNWIND, has | _Has.RAISED, _raised(error)
+            kind, has, raised = _Kind.UNWIND, has | _Has.RAISED, raised_row(error)
         at = self._frame_record(frame, 1 if frame.f_code.co_name == "<module>" else 2)
         self.journal.add(kind, *at[:-1], has, f"{at[-1]}{_SECTION}{_SECTION}{raised}")
 
@@ -365,179 +364,6 @@ class Instrument:
         self.mode = _OFF
         threading.settrace(None)
         _settrace(None)
-
-
-class Activation:
-    """One call of a function of the program: its frame's trace function, and what it has shown.
-
-    Attributes:
-        names: globals that the function names and that may change.
-        runs: of the comprehensions in it, by number: place and activation of the latest run.
-    """
-
-    __slots__ = (
-        "_iterations",
-        "_journal",
-        "_opcode_word",
-        "_place",
-        "callback",
-        "changes",
-        "code",
-        "depth",
-        "engine",
-        "names",
-        "number",
-        "raised",
-        "raised_at",
-        "runs",
-        "variables",
-    )
-
-    def __init__(self, engine: Instrument, number: int, code: Code, depth: int) -> None:
-        self.engine = engine
-        self.number = number
-        self.code = code
-        self.raised = ""
-        self.raised_at = -1  # offset of the instruction that an exception has just come from
-        self.names: tuple[str, ...] = ()
-        self.runs: dict[int, tuple[int, int]] = {}
-        self.variables = Variables(engine.effort)
-        plain = code.code.co_flags & inspect.CO_OPTIMIZED  # a function's names are plain strings
-        self.changes = self.variables.changes if plain else self.variables.changes_of_any
-        self.callback = self.on_event  # made once, as every event returns it
-        self._iterations = engine.iterations
-        self._journal = engine.journal
-        self._opcode_word = 1 | number << 32
-        self.move(depth)
-
-    def move(self, depth: int) -> None:
-        """Note how many frames of the program are on the stack now."""
-        self.depth = depth
-        self._place = _place_of(depth, self.code.number)
-
-    def look(self, frame: types.FrameType) -> tuple[str, str]:
-        """Return rows for the variables that have changed, and for the globals."""
-        if frame.f_lasti in self.code.inner:
-            return "", ""  # it would see a comprehension's variables
-        delta = self.changes(frame.f_locals)
-        if not self.names:
-            return delta, ""
-        return delta, self.engine.globals_of(frame).look(self.names, frame.f_globals)
-
-    def record(self, kind: int, line: int | None, has: int = 0, text: str = "") -> None:
-        """Write an event."""
-        self._journal.add(kind, self._place, self.number, _bounded(line), has, text)
-
-    def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        """Trace function of the frame."""
-        if event == "opcode":
-            # As `Journal.add_line` does it; a call would take as long as all of this.
-            journal = self._journal
-            word = self._opcode_word | frame.f_lasti << 16
-            at = journal.at
-            if at < journal.op_stop:
-                journal.at = at + 1
-                journal.words[at] = word
-            else:
-                frame.f_trace_opcodes = False
-                journal.flag(_CUT)
-        elif event == "line":
-            if self.engine.mode == _WATCHING:
-                inner = self.code.inner
-                if inner and frame.f_lasti in inner:
-                    return self.callback  # an iteration, which its hooks record
-                if self._iterations.begun is not None:
-                    self._iterations.write_begun()
-                self.raised_at = -1
-                text, outer = self.changes(frame.f_locals), ""
-                if self.names:
-                    outer = self.engine.globals_of(frame).look(self.names, frame.f_globals)
-                line = _bounded(frame.f_lineno)
-                if outer:
-                    text = _SECTION.join((text, "", "", "", outer))
-                    self._journal.add(_LINE, self._place, self.number, line, _Has.GLOBALS, text)
-                elif text:
-                    self._journal.add(_LINE, self._place, self.number, line, 0, text)
-                else:
-                    self._journal.add_line(self._place, self.number, line)
-            else:
-                frame.f_trace_lines = frame.f_trace_opcodes = False
-        elif event == "return":
-            self._on_exit(frame, arg)
-        elif event == "exception":
-            self._on_exception(frame, *arg)
-        return self.callback
-
-    def _on_exit(self, frame: types.FrameType, value: Any) -> None:
-        kind = self.code.exit_kind(frame.f_lasti)
-        if frame.f_lasti == self.raised_at:
-            kind = _Kind.UNWIND
-        if self.engine.mode != _WATCHING and (kind == _Kind.YIELD or self.depth > 2):
-            return
-        if self.engine.iterations.begun is not None:
-            self.engine.iterations.write_begun()
-        has = 0
-        full = shown = raised = ""
-        if kind == _Kind.UNWIND:
-            has, raised = _Has.RAISED, self.raised
-        else:
-            if kind == _Kind.YIELD and self.code.code.co_flags & inspect.CO_ASYNC_GENERATOR:
-                value = _unwrapped(value)
-            has, shown = _Has.VALUE, _describe(value)
-        delta, outer = self.look(frame)
-        if outer:
-            has |= _Has.GLOBALS
-        if self.depth <= 2 and kind != _Kind.YIELD:
-            has |= _Has.FULL
-            full = self.variables.all()
-        text = _SECTION.join((delta, full, shown, raised, outer))
-        self.record(kind, frame.f_lineno, has, text)
-
-    def _on_exception(
-        self, frame: types.FrameType, kind: type, error: BaseException, traceback: Any
-    ) -> None:
-        self.raised_at = frame.f_lasti
-        ends_loop = kind is StopIteration or kind is StopAsyncIteration
-        if ends_loop and self.code.bytecode[frame.f_lasti] in ITERATES:
-            return
-        self.raised = _raised(error)
-        inner = traceback.tb_next if traceback is not None else None
-        if self.engine.mode != _WATCHING:
-            if self.depth > 2 or self.engine.quiet_depth < 2:
-                return
-            if self.depth == self.engine.quiet_depth:
-                self.engine.record_origin(error, inner, self.depth)
-        if self.engine.iterations.begun is not None:
-            self.engine.iterations.write_begun()
-        below = inner
-        while inner is not None and not is_program(inner.tb_frame.f_code):
-            inner = inner.tb_next
-        delta, outer = self.look(frame)
-        has, full = _Has.RAISED, ""
-        if outer:
-            has |= _Has.GLOBALS
-        if inner is None:
-            has |= _Has.FIRST | _Has.FULL
-            iterated = snapshot(self.code.iterated(frame, below))
-            full = _ROW.join(filter(None, (self.variables.all(), iterated)))
-        text = _SECTION.join((delta, full, "", self.raised, outer))
-        self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
-
-
-def _bounded(line: int | None) -> int:
-    """Return a line number as a record can hold it; those of code made by hand may be any."""
-    return line if line is not None and 0 <= line < 1 << 32 else 0
-
-
-def _raised(error: Any) -> str:
-    return f"{values.type_name(error)}{_FIELD}{values.message_of(error)}"
-
-
-def _unwrapped(value: Any) -> Any:
-    """Return what an asynchronous generator yields, out of the interpreter's own wrapper."""
-    if values.type_name(value) == "async_generator_wrapped_value":
-        return gc.get_referents(value)[0]
-    return value
 
 
 async def _drained(generator: Any) -> list[Any]:

@@ -19,7 +19,8 @@ from egcfg_tracers import comprehensions, journal, values
 from egcfg_tracers.codes import PROGRAM_FILE
 
 if TYPE_CHECKING:
-    from egcfg_tracers.engine import Activation, Instrument
+    from egcfg_tracers.activation import Activation
+    from egcfg_tracers.engine import Instrument
 
 __all__ = ["Iterations"]
 
