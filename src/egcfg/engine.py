@@ -7,6 +7,7 @@ One public class, `Engine`, for callers with an event loop, and two blocking fun
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, closing, suppress
@@ -22,7 +23,7 @@ from egcfg.blocking import LoopThread
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.config.schema import OptionValue
-from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import (
     BackendError,
@@ -54,6 +55,8 @@ from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
 
 __all__ = ["Engine", "solve", "solve_steps"]
+
+logger = logging.getLogger(__name__)
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -100,6 +103,7 @@ class Engine:
         self._given_sandbox = sandbox
         self._components: dict[tuple[Kind, str], OpenComponent] = {}
         self._exits = AsyncExitStack()
+        self._warned_unguided = False
         self._opening: asyncio.Task[OpenComponent] | None = None
         self._sandbox: Sandbox | None = None
         self._backend: OpenComponent | None = None
@@ -208,6 +212,8 @@ class Engine:
                             yield item
                         case Attempt(program=str()):
                             made.append(bench.made(item))
+                            if guided and item.generation is not None:
+                                self._warn_unguided(problem, configurations[0], item.generation)
                         case _:
                             raise method.broken(
                                 f"solve gave {type(item).__name__}, neither a LineStep nor an "
@@ -255,6 +261,22 @@ class Engine:
             ended=datetime.now(UTC),
             events=dict(bench.events),
         )
+
+    def _warn_unguided(
+        self, problem: Problem, configuration: Configuration, generation: Generation
+    ) -> None:
+        """Say once that a decoding was not guided although it was to be."""
+        settings = configuration.settings
+        reason = why_unguided(problem, settings, generation)
+        if reason is not None and not self._warned_unguided:
+            self._warned_unguided = True
+            logger.warning(
+                "task %s: nothing guided it, so gamma %g gave what gamma 0 does: %s; results count "
+                "this as signals_empty, and no further task is warned about",
+                problem.task_id,
+                settings.gamma,
+                reason,
+            )
 
     async def _score(self, problem: Problem, program: str) -> Score:
         scorer = self._component(Kind.SCORER, problem.scorer)

@@ -88,7 +88,7 @@ def run(
     setup = request.get("setup", "")
     try:
         late_setup = not _run_setup(setup, module)
-        program = compile(request["source"], FILENAME, "exec", dont_inherit=True)
+        program = getattr(instrument, "compile", _compile)(request["source"], FILENAME)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
     except BaseException as caught:  # noqa: BLE001 - it is the answer
         error = caught
@@ -104,6 +104,7 @@ def run(
                 if instrument is not None:
                     instrument.resume()
                 value = eval(expression, module.__dict__)
+                value = getattr(instrument, "finish", _unchanged)(value)
         except BaseException as caught:  # noqa: BLE001 - it is the answer
             error = caught
         if instrument is not None:
@@ -120,6 +121,14 @@ def run(
     if channel is not None:
         _serve(channel, module, error)
     _send(report, answer)
+
+
+def _compile(source: str, filename: str) -> types.CodeType:
+    return compile(source, filename, "exec", dont_inherit=True)
+
+
+def _unchanged(value: object) -> object:
+    return value
 
 
 def _stack_depth() -> int:
