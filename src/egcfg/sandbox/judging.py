@@ -58,7 +58,7 @@ class Judgement:
 
     def execution(self) -> Execution:
         """Return the program's side."""
-        return Execution(source=self.source, limits=self.limits)
+        return Execution(source=self.source, setup=self.setup, limits=self.limits)
 
     def judge_request(self, pace: Pace) -> dict[str, Any]:
         """Return the request for the judge's process."""

@@ -16,9 +16,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from attrs import asdict
+
 from egcfg.errors import SandboxError
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.confined.staging import REFUSED
+from egcfg.sandbox.packages import Package
 from egcfg.sandbox.processes import (
     MOST_DESCRIPTORS,
     ProgramProcess,
@@ -42,6 +45,10 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
+    # A thread per core would each reserve memory, and wait for the others on a busy machine.
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
@@ -82,11 +89,14 @@ class ServerProcess:
         self._taken = self._told = 0
 
     @classmethod
-    async def start(cls, disabled: Collection[str] = ()) -> Self:
+    async def start(
+        cls, disabled: Collection[str] = (), packages: Sequence[Package] = ()
+    ) -> Self:
         """Start a server and wait until it is ready.
 
         Args:
             disabled: isolation layers to leave out.
+            packages: what programs may import besides the standard library.
 
         Raises:
             SandboxError: it does not start.
@@ -94,7 +104,7 @@ class ServerProcess:
         server = cls()
         try:
             server._launch()
-            await server._greet(disabled)
+            await server._greet(disabled, packages)
         except (OSError, frames.FrameError) as error:
             cause = server.log_tail() or str(error)
             server.close()
@@ -121,7 +131,7 @@ class ServerProcess:
                 start_new_session=True,
             )
 
-    async def _greet(self, disabled: Collection[str]) -> None:
+    async def _greet(self, disabled: Collection[str], packages: Sequence[Package]) -> None:
         """Send the settings, and receive what the server tells about itself."""
         tree_folder = os.path.join(self._scratch, "tree")
         os.mkdir(tree_folder)
@@ -129,6 +139,7 @@ class ServerProcess:
             "scratch_root": self._scratch,
             "tree_folder": tree_folder,
             "disabled": sorted(disabled),
+            "packages": [asdict(package) for package in packages],
         }
         if sys.platform == "linux":
             self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

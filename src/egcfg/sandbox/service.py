@@ -6,7 +6,7 @@ it started before its result is returned; it is taken apart right after. What th
 - bugs of the kernel, and side channels (timing, caches);
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;
 - macOS: programs are limited and cannot forge verdicts there, but reach files and the network;
-- packages: programs import the standard library only;
+- packages that were not chosen: a program or test that imports them fails;
 - processes: a program starts threads but, with seccomp, no other process; with a pid namespace it
   is the first process in it, so that a signal which it sends itself without a handler is ignored;
 - a machine that is short of memory: the limits hold for each execution, not for all together.
@@ -25,6 +25,7 @@ from egcfg.errors import SandboxError, UnknownNameError, UsageError
 from egcfg.sandbox.canary import check_verdicts, measure_pace
 from egcfg.sandbox.dispatch import Dispatcher
 from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
+from egcfg.sandbox.packages import find_packages
 from egcfg.sandbox.report import LAYERS, SandboxReport
 from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.translate import to_request, to_result
@@ -49,6 +50,7 @@ class Sandbox:
         workers: int | None = None,
         strict: bool = False,
         disabled: Collection[str] = (),
+        packages: Collection[str] | None = None,
     ) -> None:
         """Prepare a sandbox; no process is started yet.
 
@@ -57,14 +59,18 @@ class Sandbox:
             strict: whether to refuse to work where an isolation layer is missing.
             disabled: layers to switch off (names of `egcfg.sandbox.LAYERS`), to see what holds
                 without them.
+            packages: distributions that programs and tests may import besides the standard library,
+                each with what it needs; None: `egcfg.sandbox.DEFAULT_PACKAGES`, where installed.
 
         Raises:
-            UsageError: `disabled` holds an unknown name.
+            UsageError: `disabled` holds an unknown name, or one of `packages` is not installed.
         """
         for name in disabled:
             if name not in LAYERS:
                 raise UnknownNameError("sandbox layer", name, LAYERS)
         self.strict = strict
+        self._packages = find_packages(packages)
+        self._labels = tuple(map(str, self._packages))
         self._disabled = frozenset(disabled)
         self.workers = workers or usable_cores()
         self._dispatcher: Dispatcher | None = None
@@ -99,7 +105,7 @@ class Sandbox:
             SandboxError: the service does not start, or is strict and lacks a layer.
         """
         server = await self._here().server()
-        return SandboxReport(server.layers)
+        return SandboxReport(server.layers, self._labels)
 
     async def canary(self) -> None:
         """Time and judge known programs: once, before the first other program at the latest.
@@ -146,21 +152,18 @@ class Sandbox:
         jobs = [(to_request(execution, pace),) for execution in executions]
         answers = await self._here().run(jobs)
         return [
-            to_result(execution, answer)
+            to_result(execution, answer, self._labels)
             for execution, (answer,) in zip(executions, answers, strict=True)
         ]
 
     async def _judge(self, judgements: Sequence[Judgement], pace: Pace) -> list[Verdict]:
         jobs = [
-            (
-                {**to_request(judgement.execution(), pace), "setup": judgement.setup},
-                judgement.judge_request(pace),
-            )
+            (to_request(judgement.execution(), pace), judgement.judge_request(pace))
             for judgement in judgements
         ]
         answers = await self._here().run(jobs)
         return [
-            read_verdict(to_result(judgement.execution(), program), judge)
+            read_verdict(to_result(judgement.execution(), program, self._labels), judge)
             for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
 
@@ -196,7 +199,7 @@ class Sandbox:
         return self._server
 
     async def _start(self) -> ServerProcess:
-        server = await ServerProcess.start(self._disabled)
+        server = await ServerProcess.start(self._disabled, self._packages)
         missing = SandboxReport(server.layers).missing
         if self.strict and missing:
             server.close()

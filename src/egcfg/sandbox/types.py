@@ -113,7 +113,9 @@ class Execution:
     """One run of one program in a fresh process.
 
     Attributes:
-        source: the program, compiled under the file name ``<program>``.
+        source: the program, compiled as a file ``program.py`` with UTF-8 text.
+        setup: code that runs before it in the same names; or after it, where it needs names that
+            the program defines.
         call: evaluated in the program's globals afterwards; its value comes back.
         stdin: what standard input holds.
         run_as_main: whether ``__name__`` is ``"__main__"``, as for a whole program.
@@ -122,6 +124,7 @@ class Execution:
     """
 
     source: str
+    setup: str = ""
     call: Call | None = None
     stdin: str = ""
     run_as_main: bool = False
@@ -162,6 +165,7 @@ class ExecutionResult:
             instrument.
         seconds: wall time from its request to its end, or to the end of its report.
         cpu_seconds: processor time that it took.
+        packages: those that it imported, itself or by others, as ``name==version``.
         detail: for `Outcome.SANDBOX_ERROR` and `Outcome.KILLED`, what happened.
     """
 
@@ -175,4 +179,5 @@ class ExecutionResult:
     memory: bytes = field(default=b"", repr=False)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    packages: tuple[str, ...] = ()
     detail: str = ""

@@ -52,7 +52,7 @@ def test_a_value_without_plain_form_is_unsupported(execute: Execute) -> None:
     [
         ("x = 1\ny = x / 0", None, "ZeroDivisionError", "division by zero", 2),
         ("def f():\n    return {}['k']", "f()", "KeyError", "'k'", 2),
-        ("x = (", None, "SyntaxError", "'(' was never closed (<program>, line 1)", 1),
+        ("x = (", None, "SyntaxError", "'(' was never closed (program.py, line 1)", 1),
         ("x = 1", "f()", "NameError", "name 'f' is not defined", None),
         ("x = 1", "f(", "SyntaxError", "'(' was never closed (<call>, line 1)", 1),
         ("import sys\nsys.exit(3)", None, "SystemExit", "3", 2),
@@ -249,7 +249,7 @@ class Instrument:
         sys.settrace(self.trace)
 
     def trace(self, frame, event, argument):
-        if frame.f_code.co_filename == "<program>":
+        if frame.f_code.co_filename == "program.py":
             self.memory[1] = min(self.memory[1] + 1, 255)
             return self.trace
 

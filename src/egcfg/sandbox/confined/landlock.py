@@ -62,14 +62,30 @@ class Landlock:
             "landlock",
         )
         self.rights = (1 << RIGHTS.get(self.version, RIGHTS[max(RIGHTS)])) - 1
-        self.rules = [
-            # A right for folders cannot be given to a file.
-            *(
-                (os.open(path, os.O_PATH), READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
-                for path in readable
-            ),
-            *((os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices),
-        ]
+        self.devices = devices
+        self.rules = [(os.open(path, os.O_PATH), _reading(path)) for path in readable]
+        self.rules += [(os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices]
+        self.narrower: int | None = None  # a ruleset
+
+    def narrow(self, readable: Sequence[str], listed: Sequence[str], scratch_root: str) -> None:
+        """Allow reading of some of the given paths only.
+
+        Rules only ever allow, and a process pays for each that it makes; so these are made once,
+        and hold beside those of each process.
+
+        Args:
+            readable: paths that may be read with all that is beneath.
+            listed: folders that may be listed, with all that is beneath.
+            scratch_root: the folder that all scratch folders are in.
+        """
+        self.narrower = self._ruleset()
+        for path, rights in (
+            *((path, _reading(path)) for path in readable),
+            *((path, READ_DIR) for path in listed),
+            *((path, READ_FILE | WRITE_FILE) for path in self.devices),
+            (scratch_root, self.rights & ~IOCTL_DEV),
+        ):
+            self._allow_path(self.narrower, path, rights)
 
     def apply(self, scratch: str) -> None:
         """Confine this process, for good; needs no_new_privs.
@@ -80,13 +96,26 @@ class Landlock:
         Raises:
             OSError: the kernel refuses.
         """
+        ruleset = self._ruleset()
+        for folder, rights in self.rules:
+            self._allow(ruleset, folder, rights)
+        self._allow_path(ruleset, scratch, self.rights & ~IOCTL_DEV)
+        for rules in (self.narrower, ruleset):
+            if rules is not None:
+                linux.check(
+                    linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(rules), 0),
+                    "landlock_restrict_self",
+                )
+        os.close(ruleset)
+
+    def _ruleset(self) -> int:
         attributes = _Ruleset(handled_access_fs=self.rights)
         if self.version >= 4:
             attributes.handled_access_net = BIND_AND_CONNECT_TCP
         if self.version >= 6:
             attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
         # Older kernels refuse a longer structure, unless what they don't know is zero.
-        ruleset = linux.check(
+        return linux.check(
             linux.libc.syscall(
                 ctypes.c_long(SYS_CREATE_RULESET),
                 ctypes.byref(attributes),
@@ -95,15 +124,13 @@ class Landlock:
             ),
             "landlock_create_ruleset",
         )
-        here = os.open(scratch, os.O_PATH)
-        for folder, rights in (*self.rules, (here, self.rights & ~IOCTL_DEV)):
-            self._allow(ruleset, folder, rights)
-        os.close(here)
-        linux.check(
-            linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), 0),
-            "landlock_restrict_self",
-        )
-        os.close(ruleset)
+
+    def _allow_path(self, ruleset: int, path: str, rights: int) -> None:
+        descriptor = os.open(path, os.O_PATH)
+        try:
+            self._allow(ruleset, descriptor, rights)
+        finally:
+            os.close(descriptor)
 
     def _allow(self, ruleset: int, path: int, rights: int) -> None:
         rule = _PathBeneath(allowed_access=rights & self.rights, parent_fd=path)
@@ -117,3 +144,8 @@ class Landlock:
             ),
             "landlock_add_rule",
         )
+
+
+def _reading(path: str) -> int:
+    # A right for folders cannot be given to a file.
+    return READ_FILE | (READ_DIR if os.path.isdir(path) else 0)

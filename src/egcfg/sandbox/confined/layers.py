@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 __all__ = ["LINUX_ONLY", "PROBE_BYTES", "WORKS", "Layers", "reason"]
 
@@ -55,20 +55,29 @@ class Layers:
         """Return whether a layer is active."""
         return self.status.get(name) == WORKS
 
-    def enter(self, folder: str, disabled: Collection[str]) -> None:
+    def enter(
+        self, folder: str, scratch_root: str, disabled: Collection[str], packages: Sequence[str]
+    ) -> None:
         """Find out what works, and enter the layers that hold for the server itself.
 
         Args:
             folder: an empty folder, for the programs' file tree.
+            scratch_root: the folder that scratch folders are made in, where they are no mounts.
             disabled: layers to leave out.
+            packages: folders and files of packages that programs may read.
         """
         self._disabled = disabled
         self.status["clean environment"] = WORKS
         self.attempt("rlimits", _probe_rlimits)
         self.attempt("memory limit", _probe_memory_limit)
-        self.enter_more(folder)
+        self.enter_more(folder, scratch_root, packages)
 
-    def enter_more(self, folder: str) -> None:  # noqa: ARG002 - for those that override it
+    def enter_more(
+        self,
+        folder: str,  # noqa: ARG002 - for those that override it
+        scratch_root: str,  # noqa: ARG002 - likewise
+        packages: Sequence[str],  # noqa: ARG002 - likewise
+    ) -> None:
         """Do the same for the layers that only some systems have."""
         self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
 

@@ -6,10 +6,12 @@ import contextlib
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 from . import landlock, linux, namespaces, seccomp
 from .layers import Layers, reason
+from .readable import Readable
 
 __all__ = ["LinuxLayers"]
 
@@ -30,15 +32,16 @@ class LinuxLayers(Layers):
         self.seccomp: seccomp.Seccomp | None = None
         self._own_pids: int | None = None
 
-    def enter_more(self, folder: str) -> None:
+    def enter_more(self, folder: str, scratch_root: str, packages: Sequence[str]) -> None:
         """Enter the namespaces, and prepare what each program's process applies to itself."""
         self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-        self._enter_namespaces(folder)
+        readable = Readable(packages)
+        self._enter_namespaces(folder, readable)
         if self.has("mount namespace"):
             self.scratch = namespaces.SCRATCH
         self.attempt("no_new_privs", linux.forbid_new_privileges)
         if self.has("no_new_privs"):
-            self._prepare_landlock()
+            self._prepare_landlock(readable, scratch_root)
             self._prepare_seccomp()
         else:
             self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
@@ -73,11 +76,11 @@ class LinuxLayers(Layers):
         if self.seccomp is not None:
             self.seccomp.apply()
 
-    def _enter_namespaces(self, folder: str) -> None:
+    def _enter_namespaces(self, folder: str, readable: Readable) -> None:
         def enter_all(names: list[str]) -> None:
             namespaces.enter_user()
             for name in names:
-                namespaces.enter(name, folder)
+                namespaces.enter(name, folder, readable)
 
         entered: list[str] = []
         others = [f"{name} namespace" for name in (*NAMESPACES, "pid")]
@@ -92,7 +95,7 @@ class LinuxLayers(Layers):
         if proc is not None and self.attempt("pid namespace", partial(_probe_pid_namespace, proc)):
             self._own_pids = namespaces.become_first(proc)
 
-    def _prepare_landlock(self) -> None:
+    def _prepare_landlock(self, readable: Readable, scratch_root: str) -> None:
         def use() -> None:
             linux.forbid_new_privileges()
             rules.apply(probe_folder)
@@ -102,9 +105,13 @@ class LinuxLayers(Layers):
                 return
             raise OSError("it lets programs read other folders")
 
-        probe_folder = namespaces.SCRATCH if self.has("mount namespace") else "/var"
+        own_files = self.has("mount namespace")
+        probe_folder = namespaces.SCRATCH if own_files else scratch_root
         try:
-            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
+            folders = [*readable.paths, *readable.package_folders]
+            rules = landlock.Landlock(folders, namespaces.DEVICES)
+            if not own_files:  # there is more in these folders than may be read
+                rules.narrow(*readable.piecewise(), scratch_root)
         except OSError as error:
             self.status["landlock"] = reason(error)
             return

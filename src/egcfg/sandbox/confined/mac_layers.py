@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 
 from .layers import PROBE_BYTES, Layers
 
@@ -23,9 +24,9 @@ FOOTPRINT = 9
 class MacLayers(Layers):
     """What macOS gives to ordinary users."""
 
-    def enter_more(self, folder: str) -> None:
+    def enter_more(self, folder: str, scratch_root: str, packages: Sequence[str]) -> None:
         """Find out whether memory can be watched, where it cannot be limited."""
-        super().enter_more(folder)
+        super().enter_more(folder, scratch_root, packages)
         limited = self.has("memory limit")
         if not limited and self.attempt("memory limit", _probe_footprint):
             self.memory_used = _footprint

@@ -28,7 +28,8 @@ import types
 from collections import deque
 from typing import Any
 
-from . import confinement, frames, keeper
+from . import confinement, frames, interpreter, keeper
+from .packages import PackageFinder
 from .staging import PROCESS_ID, REFUSED, STAGED, Shape, Staged
 
 # Each looks functions up that other systems lack.
@@ -57,11 +58,15 @@ class Server:
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
         scratch_root: the folder in which scratch folders are made.
+        packages: finds what programs may import besides the standard library.
         direct: whether programs' processes are forked from this one, without a keeper.
     """
 
-    def __init__(self, control: socket.socket, scratch_root: str) -> None:
+    def __init__(
+        self, control: socket.socket, scratch_root: str, packages: PackageFinder
+    ) -> None:
         self.control = control
+        self.packages = packages
         self.instruments: dict[str, types.ModuleType] = {}
         self.scratch_root = scratch_root
         self.layers = SystemLayers()
@@ -203,8 +208,14 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    server = Server(stream, settings["scratch_root"])
-    server.layers.enter(settings["tree_folder"], settings["disabled"])
+    interpreter.add_site_names()
+    packages = PackageFinder(settings["packages"])
+    sys.meta_path.append(packages)
+    server = Server(stream, settings["scratch_root"], packages)
+    paths = [path for package in settings["packages"] for path in package["paths"]]
+    server.layers.enter(
+        settings["tree_folder"], settings["scratch_root"], settings["disabled"], paths
+    )
     server.greet()
     # What exists now is never garbage: collecting it would only copy shared pages.
     gc.collect()

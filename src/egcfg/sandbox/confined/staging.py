@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from . import confinement, frames, keeper, program
+from . import confinement, devices, frames, interpreter, keeper, program
 from .judge import run_judge
 
 __all__ = ["PROCESS_ID", "REFUSED", "STAGED", "Shape", "Staged"]
@@ -185,7 +185,9 @@ class Staged:
         if request["role"] == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
-            program.run(request, report, self._channel, instrument)
+            interpreter.place(request["source"], scratch.path)
+            devices.open_streams_by_path(request["source"])
+            program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
         program.rehearse()
