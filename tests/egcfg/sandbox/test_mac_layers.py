@@ -29,7 +29,6 @@ def test_programs_run_limited_and_judged_without_any_layer_of_linux() -> None:
         *modules
     }
     environment = found["programs"].pop("environment")[1]
-    assert "HOME" not in environment
     assert "TMPDIR" in environment
     assert found["programs"] == {
         "value": ["ok", 3],
@@ -52,7 +51,7 @@ def test_a_system_that_neither_limits_nor_tells_memory_is_said_to(
 
     monkeypatch.setattr(layers, "_probe_memory_limit", ignored)
     found = MacLayers()
-    found.enter(str(tmp_path), disabled=())
+    found.enter(str(tmp_path), str(tmp_path), (), ())
     assert found.has("rlimits")
     assert "proc_pid_rusage" in found.status["memory limit"]
     assert found.memory_used is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
-import importlib.util
+import gc
 import io
 import os
 import site
@@ -26,10 +26,14 @@ __all__ = [
     "new_module",
     "open_streams",
     "place",
+    "tell",
 ]
 
 FILENAME = "program.py"
 """What programs are compiled as: their file, as seen from the folder that they start in."""
+
+AT_THE_END = ("__del__", "open", "TextIOWrapper", "Buffered", "yield")
+"""A program without any of these has nothing that would still do something when it is freed."""
 
 
 def add_site_names() -> None:
@@ -71,13 +75,13 @@ def place(source: str, folder: str) -> None:
         source: the program.
         folder: the working directory.
     """
-    path = os.path.join(folder, FILENAME)
-    with contextlib.suppress(OSError):  # no room for it: it runs all the same
+    path = f"{folder}/{FILENAME}"
+    try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            os.write(file, encoded(source))
-        finally:
-            os.close(file)
+        os.write(file, encoded(source))
+        os.close(file)
+    except OSError:
+        pass  # no room for it: it runs all the same
     sys.argv[:] = [path]
     sys.orig_argv[:] = [sys.executable, path]
     sys.path.insert(0, folder)
@@ -89,59 +93,51 @@ def new_module(*, main: bool) -> types.ModuleType:
     Args:
         main: whether it is the script itself, else a module that a script imports.
     """
-    path = sys.argv[0]
+    name, path = _name(main=main), sys.argv[0]
+    module = types.ModuleType(name)
+    names = module.__dict__
+    names |= {"__file__": path, "__cached__": None, "__loader__": SourceFileLoader(name, path)}
     if main:
-        module = types.ModuleType("__main__")
-        names = module.__dict__
-        names |= {"__builtins__": builtins, "__file__": path, "__cached__": None}
-        names["__loader__"] = SourceFileLoader("__main__", path)
+        names["__builtins__"] = builtins
         if sys.version_info < (3, 14):
             names["__annotations__"] = {}
-    else:
-        spec = importlib.util.spec_from_file_location(FILENAME.removesuffix(".py"), path)
-        if spec is None:
-            raise ImportError(f"{path} cannot be a module")
-        module = importlib.util.module_from_spec(spec)
     # Dataclasses, typing and pickle look a class's module up by name.
-    sys.modules[module.__name__] = module
+    sys.modules[name] = module
     return module
 
 
-def finish(module: types.ModuleType, error: BaseException | None) -> None:
-    """End as the interpreter does after a script: hook, threads, exit handlers, what it holds.
+def _name(*, main: bool) -> str:
+    return "__main__" if main else FILENAME.removesuffix(".py")
 
-    An error's traceback is not printed, unless by a hook of the program's own.
+
+def tell(error: BaseException) -> None:
+    """Tell the program's own hook of an uncaught exception, and people the reason of an exit."""
+    with contextlib.suppress(BaseException):
+        if isinstance(error, SystemExit):
+            code = SystemExit.__dict__["code"].__get__(error)
+            if code is not None and not isinstance(code, int):
+                print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        elif sys.excepthook is not sys.__excepthook__:
+            # The first entry of the traceback is a function of ours.
+            traceback = error.__traceback__
+            sys.excepthook(type(error), error, traceback and traceback.tb_next)
+
+
+def finish(source: str, *, main: bool) -> None:
+    """End as the interpreter does after a script: threads, exit handlers, then all objects.
+
+    The caller must hold nothing of the program's any more.
 
     Args:
-        module: the program's.
-        error: what ended it.
+        source: the program.
+        main: whether it was the script itself.
     """
-    for step in (
-        lambda: _tell(error),
-        threading._shutdown,  # type: ignore[attr-defined]  # the interpreter's own steps
-        atexit._run_exitfuncs,
-        lambda: _let_go(module),
-    ):
+    if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]
         with contextlib.suppress(BaseException):
-            step()
-
-
-def _tell(error: BaseException | None) -> None:
-    """Tell the program's own hook of an uncaught exception, and people the reason of an exit."""
-    if isinstance(error, SystemExit):
-        code = SystemExit.__dict__["code"].__get__(error)
-        if code is not None and not isinstance(code, int):
-            print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
-    elif error is not None and sys.excepthook is not sys.__excepthook__:
-        # The first entry of the traceback is a function of ours.
-        traceback = error.__traceback__
-        sys.excepthook(type(error), error, traceback and traceback.tb_next)
-
-
-def _let_go(module: types.ModuleType) -> None:
-    """Let go of a program's objects: files write what they still hold, ``__del__`` is called."""
-    names = module.__dict__
-    for private in (True, False):
-        for name in list(names):
-            if private is (name[:1] == "_" and name[1:2] != "_") and name != "__builtins__":
-                names[name] = None
+            threading._shutdown()  # type: ignore[attr-defined]  # the interpreter's own step
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    # Files write what they still hold, generators end, `__del__` is called.
+    sys.modules.pop(_name(main=main), None)
+    if any(word in source for word in AT_THE_END):
+        gc.collect()

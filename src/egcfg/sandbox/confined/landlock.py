@@ -62,6 +62,12 @@ class Landlock:
             "landlock",
         )
         self.rights = (1 << RIGHTS.get(self.version, RIGHTS[max(RIGHTS)])) - 1
+        # Older kernels refuse a longer structure, unless what they don't know is zero.
+        self.attributes = _Ruleset(handled_access_fs=self.rights)
+        if self.version >= 4:
+            self.attributes.handled_access_net = BIND_AND_CONNECT_TCP
+        if self.version >= 6:
+            self.attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
         self.devices = devices
         self.rules = [(os.open(path, os.O_PATH), _reading(path)) for path in readable]
         self.rules += [(os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices]
@@ -85,7 +91,9 @@ class Landlock:
             *((path, READ_FILE | WRITE_FILE) for path in self.devices),
             (scratch_root, self.rights & ~IOCTL_DEV),
         ):
-            self._allow_path(self.narrower, path, rights)
+            descriptor = os.open(path, os.O_PATH)
+            self._allow(self.narrower, descriptor, rights)
+            os.close(descriptor)
 
     def apply(self, scratch: str) -> None:
         """Confine this process, for good; needs no_new_privs.
@@ -97,40 +105,25 @@ class Landlock:
             OSError: the kernel refuses.
         """
         ruleset = self._ruleset()
-        for folder, rights in self.rules:
+        here = os.open(scratch, os.O_PATH)
+        for folder, rights in (*self.rules, (here, self.rights & ~IOCTL_DEV)):
             self._allow(ruleset, folder, rights)
-        self._allow_path(ruleset, scratch, self.rights & ~IOCTL_DEV)
-        for rules in (self.narrower, ruleset):
-            if rules is not None:
-                linux.check(
-                    linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(rules), 0),
-                    "landlock_restrict_self",
-                )
+        os.close(here)
+        if self.narrower is not None:
+            _restrict(self.narrower)
+        _restrict(ruleset)
         os.close(ruleset)
 
     def _ruleset(self) -> int:
-        attributes = _Ruleset(handled_access_fs=self.rights)
-        if self.version >= 4:
-            attributes.handled_access_net = BIND_AND_CONNECT_TCP
-        if self.version >= 6:
-            attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
-        # Older kernels refuse a longer structure, unless what they don't know is zero.
         return linux.check(
             linux.libc.syscall(
                 ctypes.c_long(SYS_CREATE_RULESET),
-                ctypes.byref(attributes),
-                ctypes.c_size_t(ctypes.sizeof(attributes)),
+                ctypes.byref(self.attributes),
+                ctypes.c_size_t(ctypes.sizeof(self.attributes)),
                 0,
             ),
             "landlock_create_ruleset",
         )
-
-    def _allow_path(self, ruleset: int, path: str, rights: int) -> None:
-        descriptor = os.open(path, os.O_PATH)
-        try:
-            self._allow(ruleset, descriptor, rights)
-        finally:
-            os.close(descriptor)
 
     def _allow(self, ruleset: int, path: int, rights: int) -> None:
         rule = _PathBeneath(allowed_access=rights & self.rights, parent_fd=path)
@@ -144,6 +137,13 @@ class Landlock:
             ),
             "landlock_add_rule",
         )
+
+
+def _restrict(ruleset: int) -> None:
+    linux.check(
+        linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), 0),
+        "landlock_restrict_self",
+    )
 
 
 def _reading(path: str) -> int:

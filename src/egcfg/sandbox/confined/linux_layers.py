@@ -108,8 +108,7 @@ class LinuxLayers(Layers):
         own_files = self.has("mount namespace")
         probe_folder = namespaces.SCRATCH if own_files else scratch_root
         try:
-            folders = [*readable.paths, *readable.package_folders]
-            rules = landlock.Landlock(folders, namespaces.DEVICES)
+            rules = landlock.Landlock(readable.roots, namespaces.DEVICES)
             if not own_files:  # there is more in these folders than may be read
                 rules.narrow(*readable.piecewise(), scratch_root)
         except OSError as error:

@@ -23,7 +23,8 @@ from .packages import PackageFinder
 __all__ = ["READY", "prepare", "rehearse", "run"]
 
 READY = b"R"
-RECURSION_ROOM = 1000
+# Python 3.11 counts calls from C, too: three are below a program that are not below a script.
+RECURSION_ROOM = 1000 if sys.version_info >= (3, 12) else 1003
 REHEARSAL = """
 from typing import List
 
@@ -79,7 +80,10 @@ def run(
     stdout, stderr = sys.stdout, sys.stderr
     module, error, answer = _execute(request, report, instrument)
     if channel is None:
-        interpreter.finish(module, error)
+        if error is not None:
+            interpreter.tell(error)
+        del module, error
+        interpreter.finish(request["source"], main=bool(request["main"]))
     for stream in (sys.stdout, stdout, stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
@@ -139,7 +143,8 @@ def _is_regular_exit(error: BaseException) -> bool:
     if not isinstance(error, SystemExit):
         return False
     code = SystemExit.__dict__["code"].__get__(error)
-    return code is None or (type(code) is int and code == 0)
+    # Of a status, the system keeps the lowest byte.
+    return code is None or (isinstance(code, int) and int.__and__(code, 0xFF) == 0)
 
 
 def _stack_depth() -> int:

@@ -60,9 +60,9 @@ class Readable:
         self.packages = list(packages)
 
     @property
-    def package_folders(self) -> list[str]:
-        """The folders that the packages are in."""
-        return sorted({os.path.dirname(path) for path in self.packages})
+    def roots(self) -> list[str]:
+        """Few folders and files that all of it is beneath, with other things maybe."""
+        return [*self._real, *{os.path.dirname(path) for path in self.packages}]
 
     def piecewise(self) -> tuple[list[str], list[str]]:
         """Return the same without exceptions, for rules that cannot have any.
