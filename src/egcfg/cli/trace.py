@@ -113,7 +113,8 @@ def _hint(trace: Trace, seconds: float) -> str | None:
     if raised is not None and raised.type == "EOFError" and not trace.stdin:
         return "the program reads standard input; --stdin FILE gives it some"
     try:
-        body = ast.parse(trace.source).body
+        # As bytes, so that a byte order mark is none of the text, as in a file.
+        body = ast.parse(trace.source.encode("utf-8", "surrogatepass")).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "nothing ran, as this is no valid program"
     names = [node.name for node in body if isinstance(node, _DEFINITIONS)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import fields
 
-from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode
+from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode, package_names
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.guidance import guidance_rule
@@ -105,8 +105,16 @@ def component_in_use(config: RunConfig, kind: Kind, name: str) -> OpenComponent:
 
 
 def configured_sandbox(config: RunConfig) -> Sandbox:
-    """Return the sandbox in the mode that `config` asks for; it starts when first used."""
-    return Sandbox(strict=config.sandbox is SandboxMode.STRICT)
+    """Return the sandbox in the mode that `config` asks for; it starts when first used.
+
+    Raises:
+        UsageError: a package that programs are to import is not installed.
+    """
+    names = config.sandbox_packages
+    return Sandbox(
+        strict=config.sandbox is SandboxMode.STRICT,
+        packages=None if names is None else package_names(names),
+    )
 
 
 def model_label(config: RunConfig) -> str | None:

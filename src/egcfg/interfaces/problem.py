@@ -23,10 +23,12 @@ class Program:
     Attributes:
         source: its text.
         entry_point: the function that solves the problem; None for a whole program.
+        setup: code that the tests rely on, which runs before it.
     """
 
     source: str
     entry_point: str | None
+    setup: str = ""
 
 
 class TestCase(ABC):
@@ -80,7 +82,9 @@ class AssertTest(TestCase):
     def executions(self, program: Program) -> Sequence[TraceRequest]:
         """Return the call of the entry point, if there is one; see `find_call`."""
         call = None if program.entry_point is None else find_call(self.source, program.entry_point)
-        return [] if call is None else [TraceRequest(source=program.source, call=call)]
+        if call is None:
+            return []
+        return [TraceRequest(source=program.source, setup=program.setup, call=call)]
 
 
 @frozen
@@ -127,7 +131,11 @@ class StdioTest(TestCase):
     def executions(self, program: Program) -> Sequence[TraceRequest]:
         """Return a run on the input: of the entry point where there is one."""
         call = f"{program.entry_point}()" if program.entry_point else None
-        return [TraceRequest(source=program.source, call=call, stdin=self.stdin)]
+        return [
+            TraceRequest(
+                source=program.source, setup=program.setup, call=call, stdin=self.stdin
+            )
+        ]
 
 
 def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
@@ -194,13 +202,8 @@ class Problem:
         return self.hidden_tests or self.visible_tests
 
     def executions(self, source: str) -> list[TraceRequest]:
-        """Return what to execute of the program `source` for the visible tests, in their order.
-
-        The setup code runs before it.
-        """
-        program = Program(
-            f"{self.setup_code}\n{source}" if self.setup_code else source, self.entry_point
-        )
+        """Return what to execute of the program `source` for the visible tests, in their order."""
+        program = Program(source, self.entry_point, self.setup_code)
         return [request for test in self.visible_tests for request in test.executions(program)]
 
 

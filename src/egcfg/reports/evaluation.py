@@ -129,6 +129,7 @@ def _row(judged: JudgedSample) -> dict[str, Any]:
             }
             for test in judged.score.results
         ],
+        "packages": list(judged.score.packages),
     }
 
 

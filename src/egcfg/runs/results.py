@@ -121,6 +121,7 @@ class Result:
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
         sandbox: the isolation layers under which programs ran: "active", or why not.
+        packages: those that the program imported, as ``name==version``.
         extra: fields of other tools, kept as they were.
     """
 
@@ -136,6 +137,7 @@ class Result:
     finish: str | None = None
     problem_sha256: str | None = None
     sandbox: Mapping[str, str] | None = None
+    packages: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -172,6 +174,7 @@ class Result:
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
             sandbox=dict(solution.isolation),
+            packages=solution.score.packages,
         )
 
     @classmethod
@@ -228,6 +231,8 @@ def dump_result(result: Result) -> bytes:
             content[name] = _storable(getattr(result, name))
     if result.sandbox is not None:
         content["sandbox"] = dict(result.sandbox)
+    if result.packages:
+        content["packages"] = list(result.packages)
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
 
 
@@ -266,6 +271,7 @@ def load_result(data: bytes) -> Result:
         finish=_take(rest, "finish", str, None),
         problem_sha256=_take(rest, "problem_sha256", str, None),
         sandbox=_take(rest, "sandbox", dict, None),
+        packages=tuple(map(str, _take(rest, "packages", list, []))),
         extra=rest,
     )
 

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from egcfg.errors import UsageError
 
-__all__ = ["DEFAULT_PACKAGES", "Package", "find_packages", "parse_names"]
+__all__ = ["DEFAULT_PACKAGES", "Package", "find_packages"]
 
 DEFAULT_PACKAGES = ("numpy", "pandas", "scipy", "sympy", "networkx", "sortedcontainers")
 """The packages that programs may import unless told otherwise, as far as they are installed."""
@@ -50,20 +50,6 @@ class Package:
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Return the names in ``numpy,scipy``; none for ``none``.
-
-    Raises:
-        ValueError: one is empty, or ``none`` is among others.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if names == ("none",):
-        return ()
-    if "" in names or "none" in names:
-        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
-    return names
 
 
 def find_packages(names: Collection[str] | None = None) -> tuple[Package, ...]:

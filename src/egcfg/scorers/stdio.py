@@ -51,7 +51,8 @@ class StdioScorer(Scorer):
         results = await sandbox.run(
             [
                 Execution(
-                    source=f"{problem.setup_code}\n{code}" if problem.setup_code else code,
+                    source=code,
+                    setup=problem.setup_code,
                     call=call,
                     stdin=test.stdin,
                     run_as_main=call is None,
@@ -73,7 +74,13 @@ class StdioScorer(Scorer):
 
 def _judge(test: StdioTest, result: ExecutionResult) -> TestResult:
     status, error = _status(test, result)
-    return TestResult(name=test.name, status=status, seconds=result.seconds, error=error)
+    return TestResult(
+        name=test.name,
+        status=status,
+        seconds=result.seconds,
+        error=error,
+        packages=result.packages,
+    )
 
 
 def _status(test: StdioTest, result: ExecutionResult) -> tuple[TestStatus, str | None]:
