@@ -68,23 +68,24 @@ def find_packages(names: Collection[str] | None = None) -> tuple[Package, ...]:
 def _find(names: tuple[str, ...] | None) -> tuple[Package, ...]:
     found: dict[str, Package] = {}
     waiting = list(DEFAULT_PACKAGES if names is None else names)
-    wanted = {canonicalize_name(name) for name in names or ()}
     while waiting:
-        name = canonicalize_name(waiting.pop(0))
-        if name in found:
+        name = waiting.pop(0)
+        wanted = name in (names or ())
+        key = canonicalize_name(name)
+        if key in found:
             continue
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            if name in wanted:
+            if wanted:
                 raise UsageError(
                     f"the package {name!r} for the sandbox is not installed{_hint(name)}"
                 ) from None
             continue
         package = _package(distribution)
         if package.modules:
-            found[name] = package
-        elif name in wanted:
+            found[key] = package
+        elif wanted:
             raise UsageError(
                 f"the package {name!r} for the sandbox has no modules of its own among the "
                 "installed packages; install it plainly, not as an editable project"

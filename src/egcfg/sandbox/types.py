@@ -155,7 +155,7 @@ class ExecutionResult:
     Attributes:
         outcome: how it ended.
         value: the call's value after a trip through the sandbox's own codec: exact builtin types
-            only. Meaningful when `has_value`.
+            and plain arrays only. Meaningful when `has_value`.
         has_value: whether a call was made, returned, and its value could be carried over.
         unsupported: why the value could not be carried over; None when it could.
         raised: the exception that ended the program.
