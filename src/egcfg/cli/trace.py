@@ -86,7 +86,7 @@ def trace_command(
         except (SyntaxError, ValueError) as error:
             raise UsageError(f"--call: {call!r} is no expression; write it like f(3)") from error
     request = TraceRequest(
-        source=source,
+        source=source.removeprefix("\ufeff"),  # a byte order mark is none of a file's text
         call=call,
         stdin=_read(stdin_file) if stdin_file is not None else "",
         limits=Limits(cpu_seconds=seconds, wall_seconds=_WALL_SECONDS * seconds),
@@ -113,8 +113,7 @@ def _hint(trace: Trace, seconds: float) -> str | None:
     if raised is not None and raised.type == "EOFError" and not trace.stdin:
         return "the program reads standard input; --stdin FILE gives it some"
     try:
-        # As bytes, so that a byte order mark is none of the text, as in a file.
-        body = ast.parse(trace.source.encode("utf-8", "surrogatepass")).body
+        body = ast.parse(trace.source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "nothing ran, as this is no valid program"
     names = [node.name for node in body if isinstance(node, _DEFINITIONS)]

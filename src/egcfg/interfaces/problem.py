@@ -132,9 +132,7 @@ class StdioTest(TestCase):
         """Return a run on the input: of the entry point where there is one."""
         call = f"{program.entry_point}()" if program.entry_point else None
         return [
-            TraceRequest(
-                source=program.source, setup=program.setup, call=call, stdin=self.stdin
-            )
+            TraceRequest(source=program.source, setup=program.setup, call=call, stdin=self.stdin)
         ]
 
 

@@ -89,9 +89,7 @@ class ServerProcess:
         self._taken = self._told = 0
 
     @classmethod
-    async def start(
-        cls, disabled: Collection[str] = (), packages: Sequence[Package] = ()
-    ) -> Self:
+    async def start(cls, disabled: Collection[str] = (), packages: Sequence[Package] = ()) -> Self:
         """Start a server and wait until it is ready.
 
         Args:

@@ -144,7 +144,10 @@ def test_without_any_layer_for_files_others_still_cannot_be_imported_by_name(
     reads = Call("len([open(path, 'rb').read(1) for path in FILES.values()])")
     (control,) = run(bare_sandbox.run([Execution(source=thief(), call=reads)]))
     assert control.value > len(OTHERS)  # by their paths they can be read here, as the report says
-    source = "def f(name):\n    try:\n        __import__(name)\n    except ImportError:\n        return name"
+    source = (
+        "def f(name):\n    try:\n        __import__(name)\n"
+        "    except ImportError:\n        return name"
+    )
     calls = [Execution(source=source, call=Call(f"f({name!r})")) for name in OTHERS[:4]]
     assert [result.value for result in run(bare_sandbox.run(calls))] == OTHERS[:4]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -44,7 +43,8 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "if __name__ == '__main__':\n    import program\n    print(program.__file__ == __file__)"
     ),
     "argparse": (
-        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--n', type=int, default=4)\n"
+        "import argparse\np = argparse.ArgumentParser()\n"
+        "p.add_argument('--n', type=int, default=4)\n"
         "p.add_argument('rest', nargs='*')\nprint(p.parse_args(), p.prog)"
     ),
     "argparse error": (
@@ -126,7 +126,8 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
     "sys.exit True": "import sys\nsys.exit(True)",
     "sys.exit in try": "import sys\ntry:\n    sys.exit(2)\nfinally:\n    print('last')",
     "sys.exit in a thread": (
-        "import sys, threading\nt = threading.Thread(target=sys.exit)\nt.start()\nt.join()\nprint(1)"
+        "import sys, threading\nt = threading.Thread(target=sys.exit)\nt.start()\nt.join()\n"
+        "print(1)"
     ),
     "raise SystemExit": "raise SystemExit",
     "KeyboardInterrupt": "raise KeyboardInterrupt",
@@ -144,7 +145,9 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
     "sys.exit False": "import sys\nsys.exit(False)",
     "sys.exit -1": "import sys\nsys.exit(-1)",
     "SystemExit of its own": "class S(SystemExit): pass\nraise S(0)",
-    "atexit": "import atexit\natexit.register(print, 'bye')\natexit.register(print, 'so')\nprint(1)",
+    "atexit": (
+        "import atexit\natexit.register(print, 'bye')\natexit.register(print, 'so')\nprint(1)"
+    ),
     "atexit after an error": "import atexit\natexit.register(print, 'bye')\n1 / 0",
     "atexit after an exit": "import atexit, sys\natexit.register(print, 'bye')\nsys.exit(4)",
     "threads at the end": (
@@ -184,7 +187,9 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
     "names taken away": "print(1)\nglobals().clear()",
     "builtins taken away": "del __builtins__\nprint(1)",
     "closed stdout": "import sys\nprint(1)\nsys.stdout.close()",
-    "weakref.finalize": "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'gone')",
+    "weakref.finalize": (
+        "import weakref\nclass A: pass\na = A()\nweakref.finalize(a, print, 'gone')"
+    ),
     # --- what looks at the source ---
     "getsource": "import inspect\ndef f(x):\n    return x  # here\nprint(inspect.getsource(f))",
     "getsource of a class": "import inspect\nclass A:\n    x = 1\nprint(inspect.getsource(A))",
@@ -198,7 +203,8 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
     ),
     "traceback entries": (
         "import os, traceback\n"
-        "try:\n    [][0]\nexcept IndexError as e:\n    for s in traceback.extract_tb(e.__traceback__):\n"
+        "try:\n    [][0]\nexcept IndexError as e:\n"
+        "    for s in traceback.extract_tb(e.__traceback__):\n"
         "        print(os.path.basename(s.filename), s.lineno, s.name, s.line)"
     ),
     "logging": (
@@ -211,7 +217,10 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "with warnings.catch_warnings(record=True) as seen:\n    warnings.warn('w')\n"
         "print(seen[0].lineno, seen[0].category.__name__, len(seen))"
     ),
-    "doctest": "import doctest\ndef f():\n    '''\n    >>> f()\n    1\n    '''\n    return 1\nprint(doctest.testmod())",
+    "doctest": (
+        "import doctest\ndef f():\n    '''\n    >>> f()\n    1\n    '''\n    return 1\n"
+        "print(doctest.testmod())"
+    ),
     "unittest": (
         "import unittest\n"
         "class T(unittest.TestCase):\n    def test(self): self.assertEqual(1, 1)\n"
@@ -223,7 +232,9 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "import pickle\nclass A:\n    def __init__(self): self.x = 1\n"
         "data = pickle.dumps(A())\nprint(pickle.loads(data).x, b'__main__' in data)"
     ),
-    "pickle of a function": "import pickle\ndef f(): return 2\nprint(pickle.loads(pickle.dumps(f))())",
+    "pickle of a function": (
+        "import pickle\ndef f(): return 2\nprint(pickle.loads(pickle.dumps(f))())"
+    ),
     "copy": "import copy\nclass A:\n    x = [1]\nprint(copy.deepcopy(A()).x)",
     "repr of a class": "class A: pass\nprint(A, A.__module__, A.__qualname__)",
     "dataclass": (
@@ -235,7 +246,9 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "from __future__ import annotations\nfrom typing import get_type_hints\n"
         "class A: pass\ndef f(a: A, b: list[A]) -> A: ...\nprint(get_type_hints(f))"
     ),
-    "namedtuple": "from collections import namedtuple\nP = namedtuple('P', 'x')\nprint(P(1), P.__module__)",
+    "namedtuple": (
+        "from collections import namedtuple\nP = namedtuple('P', 'x')\nprint(P(1), P.__module__)"
+    ),
     "enum": "import enum\nclass E(enum.Enum):\n    A = 1\nprint(E.A, repr(E['A']), E.A.__module__)",
     "singledispatch": (
         "from __future__ import annotations\nfrom functools import singledispatch\n"
@@ -259,7 +272,10 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
     "syntax error": "print(1)\nx = (",
     "indentation error": "def f():\nreturn 1",
     "tabs": "if 1:\n\tprint(1)\n        print(2)",
-    "future": "'doc'\nfrom __future__ import annotations\ndef f(x: undefined): ...\nprint(f.__annotations__)",
+    "future": (
+        "'doc'\nfrom __future__ import annotations\ndef f(x: undefined): ...\n"
+        "print(f.__annotations__)"
+    ),
     "late future": "x = 1\nfrom __future__ import annotations",
     "syntax warning": "print(1 is 1)",
     # --- the machinery ---
@@ -280,13 +296,25 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "def f(n): return n and f(n - 1) + 1\n"
         "t = threading.Thread(target=lambda: print(f(20000)))\nt.start()\nt.join()"
     ),
-    "main thread": "import threading\nprint(threading.current_thread().name, threading.active_count())",
-    "asyncio": "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    print(1)\nasyncio.run(f())",
+    "main thread": (
+        "import threading\nprint(threading.current_thread().name, threading.active_count())"
+    ),
+    "asyncio": (
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    print(1)\nasyncio.run(f())"
+    ),
     "recursion to 990": "def f(n): return n and f(n - 1) + 1\nprint(f(990))",
     "recursion": "def f(): f()\ntry:\n    f()\nexcept RecursionError as e:\n    print(str(e)[:32])",
-    "exec": "exec('x = 1')\nprint(x, eval('x + 1'))\ncode = compile('x', 'f', 'eval')\nprint(eval(code))",
-    "runpy": "import runpy\nopen('m.py', 'w').write('y = __name__')\nprint(runpy.run_path('m.py')['y'])",
-    "tempfile": "import os, tempfile\nwith tempfile.NamedTemporaryFile() as f:\n    print(os.path.exists(f.name))",
+    "exec": (
+        "exec('x = 1')\nprint(x, eval('x + 1'))\ncode = compile('x', 'f', 'eval')\n"
+        "print(eval(code))"
+    ),
+    "runpy": (
+        "import runpy\nopen('m.py', 'w').write('y = __name__')\nprint(runpy.run_path('m.py')['y'])"
+    ),
+    "tempfile": (
+        "import os, tempfile\nwith tempfile.NamedTemporaryFile() as f:\n"
+        "    print(os.path.exists(f.name))"
+    ),
     "time zone": "import time\nprint(time.tzname[0], time.localtime(0).tm_hour)",
     "locale": "import locale\nprint(locale.getpreferredencoding(False))",
     "unraisable": "class A:\n    def __del__(self): 1 / 0\nA()\nprint('on')",
@@ -343,12 +371,18 @@ def plain_ending(status: int, errors: str) -> str:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_runs_as_under_plain_python(
-    run: Callable[..., list[ExecutionResult]], sandbox: Sandbox, plain: Callable[..., object], name: str
+    run: Callable[..., list[ExecutionResult]],
+    sandbox: Sandbox,
+    plain: Callable[..., object],
+    name: str,
 ) -> None:
     entry = PROGRAMS[name]
     source, stdin = entry if isinstance(entry, tuple) else (entry, "")
     process = plain(source)
     (result,) = run(sandbox.run([Execution(source=source, stdin=stdin, run_as_main=True)]))
     stdout, stderr = process.communicate(stdin.encode(), timeout=60)
-    expected = stdout.decode("utf-8", "backslashreplace"), plain_ending(process.returncode, stderr.decode())
+    expected = (
+        stdout.decode("utf-8", "backslashreplace"),
+        plain_ending(process.returncode, stderr.decode()),
+    )
     assert (result.stdout, ending(result)) == expected

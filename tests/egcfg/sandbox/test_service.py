@@ -147,7 +147,9 @@ def test_files_are_limited_in_size(execute: Execute) -> None:
     assert result.raised.type == "OSError"
 
 
-def test_every_execution_starts_in_a_folder_with_its_own_file_only(run: Run, sandbox: Sandbox) -> None:
+def test_every_execution_starts_in_a_folder_with_its_own_file_only(
+    run: Run, sandbox: Sandbox
+) -> None:
     source = "import os\nseen = os.listdir('.')\nopen('left', 'w').close()"
     results = run(sandbox.run([Execution(source=source, call=Call("seen"))] * 4))
     assert [result.value for result in results] == [["program.py"]] * 4

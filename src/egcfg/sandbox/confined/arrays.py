@@ -59,7 +59,7 @@ def from_parts(dtype: object, shape: object, data: object) -> Any:
     """
     if type(dtype) is not str or type(data) is not bytes or not DTYPE.fullmatch(dtype):
         raise DecodeError("an array's parts expected")
-    if not (shape is None or type(shape) is tuple and all(type(n) is int for n in shape)):
+    if not (shape is None or (type(shape) is tuple and all(type(n) is int for n in shape))):
         raise DecodeError("an array's shape expected")
     try:
         import numpy

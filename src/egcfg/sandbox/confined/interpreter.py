@@ -50,7 +50,7 @@ def open_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         mode = "w" if number else "r"
         raw = io.FileIO(number, mode, closefd=False)
-        raw.name = f"<{name}>"  # type: ignore[misc]  # as the interpreter does
+        raw.name = f"<{name}>"  # as the interpreter does
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw) if number else io.BufferedReader(raw),
             "utf-8",

@@ -37,9 +37,7 @@ class PackageFinder:
             module: package["folder"] for package in packages for module in package["modules"]
         }
 
-    def find_spec(
-        self, name: str, path: object = None, target: object = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return where a module is, as the import system asks every finder; `target` is unused."""
         del target
         folder = self._folders.get(name)

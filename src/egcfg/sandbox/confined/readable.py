@@ -31,7 +31,7 @@ class Readable:
 
     Attributes:
         paths: folders with all that is beneath, but for `hidden`, and files.
-        hidden: folders of installed packages beneath `paths`, under every name that they have there.
+        hidden: folders of installed packages beneath `paths`, by every name that they have there.
         packages: the folders and files of packages that may be read all the same.
 
     Args:

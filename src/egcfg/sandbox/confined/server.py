@@ -62,9 +62,7 @@ class Server:
         direct: whether programs' processes are forked from this one, without a keeper.
     """
 
-    def __init__(
-        self, control: socket.socket, scratch_root: str, packages: PackageFinder
-    ) -> None:
+    def __init__(self, control: socket.socket, scratch_root: str, packages: PackageFinder) -> None:
         self.control = control
         self.packages = packages
         self.instruments: dict[str, types.ModuleType] = {}
