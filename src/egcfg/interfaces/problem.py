@@ -159,7 +159,8 @@ class Problem:
         visible_tests: tests that prompts and traces may use (`TestCase.may_be_visible`).
         hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
             how MBPP results are published.
-        setup_code: code that the tests (not the prompt) rely on, run before the solution.
+        setup_code: code that the tests (not the prompt) rely on; runs before the solution in the
+            same names, as a text of its own.
         given_code: code that the model is to continue, such as HumanEval's signature and
             docstring; part of the prompt and of every executed program.
         scorer: name of the scorer that decides about a solution.

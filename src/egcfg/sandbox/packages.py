@@ -24,8 +24,8 @@ __all__ = ["DEFAULT_PACKAGES", "Package", "find_packages"]
 DEFAULT_PACKAGES = ("numpy", "pandas", "scipy", "sympy", "networkx", "sortedcontainers")
 """The packages that programs may import unless told otherwise, as far as they are installed."""
 
-BUNDLED_LIBRARIES = ".libs"
-"""How a folder of shared libraries ends that a wheel for Linux brings along (auditwheel's name)."""
+# How folders end that hold metadata, or the shared libraries that a wheel for Linux brings along.
+NO_MODULES = (".dist-info", ".egg-info", ".libs")
 
 
 @frozen(kw_only=True)
@@ -107,32 +107,30 @@ def _needed(distribution: metadata.Distribution) -> list[str]:
 
 def _package(distribution: metadata.Distribution) -> Package:
     folder = os.path.realpath(str(distribution.locate_file("")))
-    modules: set[str] = set()
-    paths: set[str] = set()
     files = _own_files(distribution)
-    inits = {parts[:-1] for parts in files if parts[-1].partition(".")[0] == "__init__"}
-    for parts in files:
-        top = parts[0]
-        if not top.endswith((".dist-info", ".egg-info", BUNDLED_LIBRARIES)) and _imports(parts):
-            modules.add(top.partition(".")[0])
-        whole = next((parts[:n] for n in range(1, len(parts)) if parts[:n] in inits), parts)
-        if top.endswith((".dist-info", ".egg-info", BUNDLED_LIBRARIES)):
-            whole = (top,)
-        paths.add(os.path.join(folder, *whole))
+    inits = {parts[:-1] for parts in files if parts[-1].startswith("__init__.")}
+    # Whole folders where they are a package, a library's or the metadata's; else each file.
+    whole = {
+        parts[:1]
+        if parts[0].endswith(NO_MODULES)
+        else next((parts[:n] for n in range(1, len(parts)) if parts[:n] in inits), parts)
+        for parts in files
+    }
+    paths = [os.path.join(folder, *parts) for parts in whole]
     about = str(getattr(distribution, "_path", ""))  # nothing public tells it
     return Package(
-        name=distribution.metadata["Name"],
+        name=distribution.name,
         version=distribution.version,
         folder=folder,
-        modules=tuple(sorted(modules)),
+        modules=tuple(sorted({parts[0].partition(".")[0] for parts in whole if _imports(parts)})),
         paths=tuple(sorted(path for path in paths if os.path.exists(path))),
         metadata=os.path.join(folder, os.path.basename(about)),
     )
 
 
 def _imports(parts: tuple[str, ...]) -> bool:
-    """Return whether a file is a module, or in a package."""
-    return parts[0].isidentifier() if len(parts) > 1 else parts[0].endswith((".py", ".so"))
+    """Return whether a folder is a package, or a file a module or in a package."""
+    return parts[0].isidentifier() or (len(parts) == 1 and parts[0].endswith((".py", ".so")))
 
 
 def _own_files(distribution: metadata.Distribution) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ it started before its result is returned; it is taken apart right after. What th
 - bugs of the kernel, and side channels (timing, caches);
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;
 - macOS: programs are limited and cannot forge verdicts there, but reach files and the network;
-- packages that were not chosen: a program or test that imports them fails;
+- frames: those of this package are below a program's own, where `inspect.stack` shows them;
 - processes: a program starts threads but, with seccomp, no other process; with a pid namespace it
   is the first process in it, so that a signal which it sends itself without a handler is ignored;
 - a machine that is short of memory: the limits hold for each execution, not for all together.
@@ -69,8 +69,9 @@ class Sandbox:
             if name not in LAYERS:
                 raise UnknownNameError("sandbox layer", name, LAYERS)
         self.strict = strict
-        self._packages = find_packages(packages)
-        self._labels = tuple(map(str, self._packages))
+        self._names = packages
+        if packages is not None:
+            find_packages(packages)
         self._disabled = frozenset(disabled)
         self.workers = workers or usable_cores()
         self._dispatcher: Dispatcher | None = None
@@ -105,7 +106,7 @@ class Sandbox:
             SandboxError: the service does not start, or is strict and lacks a layer.
         """
         server = await self._here().server()
-        return SandboxReport(server.layers, self._labels)
+        return SandboxReport(server.layers, self._packages())
 
     async def canary(self) -> None:
         """Time and judge known programs: once, before the first other program at the latest.
@@ -151,8 +152,9 @@ class Sandbox:
     async def _run(self, executions: Sequence[Execution], pace: Pace) -> list[ExecutionResult]:
         jobs = [(to_request(execution, pace),) for execution in executions]
         answers = await self._here().run(jobs)
+        packages = self._packages()
         return [
-            to_result(execution, answer, self._labels)
+            to_result(execution, answer, packages)
             for execution, (answer,) in zip(executions, answers, strict=True)
         ]
 
@@ -162,10 +164,15 @@ class Sandbox:
             for judgement in judgements
         ]
         answers = await self._here().run(jobs)
+        packages = self._packages()
         return [
-            read_verdict(to_result(judgement.execution(), program, self._labels), judge)
+            read_verdict(to_result(judgement.execution(), program, packages), judge)
             for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
+
+    def _packages(self) -> tuple[str, ...]:
+        """Return what programs may import, as they and results name it."""
+        return tuple(map(str, find_packages(self._names)))
 
     def _here(self) -> Dispatcher:
         """Return what runs jobs on the running event loop.
@@ -199,7 +206,7 @@ class Sandbox:
         return self._server
 
     async def _start(self) -> ServerProcess:
-        server = await ServerProcess.start(self._disabled, self._packages)
+        server = await ServerProcess.start(self._disabled, find_packages(self._names))
         missing = SandboxReport(server.layers).missing
         if self.strict and missing:
             server.close()

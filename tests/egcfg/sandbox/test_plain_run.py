@@ -316,6 +316,8 @@ PROGRAMS: dict[str, str | tuple[str, str]] = {
         "    print(os.path.exists(f.name))"
     ),
     "time zone": "import time\nprint(time.tzname[0], time.localtime(0).tm_hour)",
+    "interpreter": "import os, sys\nprint(os.path.exists(sys.executable))",
+    "platform": "import platform\nprint(platform.platform(), platform.python_version())",
     "locale": "import locale\nprint(locale.getpreferredencoding(False))",
     "unraisable": "class A:\n    def __del__(self): 1 / 0\nA()\nprint('on')",
     "gc": "import gc\nprint(gc.isenabled(), gc.get_threshold())",

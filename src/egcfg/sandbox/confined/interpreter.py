@@ -43,6 +43,8 @@ def add_site_names() -> None:
     site.sethelper()
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv[:] = [FILENAME]
+    # An environment's link to it is not among the files that programs see.
+    sys.executable = os.path.realpath(sys.executable)
 
 
 def open_streams() -> None:

@@ -39,7 +39,8 @@ class Readable:
     """
 
     def __init__(self, packages: Sequence[str]) -> None:
-        wanted = {f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64", *SYSTEM_PATHS}
+        wanted = {f"{sys.base_prefix}/{name}" for name in ("lib", "lib64")} | {*SYSTEM_PATHS}
+        wanted.add(sys.executable)
         wanted.update(os.path.realpath(path) for path in sys.path if os.path.isdir(path))
         self.paths = _outermost(path for path in wanted if os.path.exists(path))
         self._real = _outermost(map(os.path.realpath, self.paths))
