@@ -22,6 +22,7 @@ __all__ = [
     "FILENAME",
     "add_site_names",
     "encoded",
+    "enter",
     "finish",
     "new_module",
     "open_streams",
@@ -70,22 +71,34 @@ def encoded(source: str) -> bytes:
     return source.encode("utf-8", "surrogatepass")
 
 
-def place(source: str, folder: str) -> None:
-    """Make a program the file that this interpreter was started with.
+def enter(folder: str) -> int:
+    """Have this interpreter look as if it had been started with a program's file.
+
+    Args:
+        folder: the working directory, which the file is in.
+
+    Returns:
+        A descriptor of the file, which is still empty.
+    """
+    path = f"{folder}/{FILENAME}"
+    sys.argv[:] = [path]
+    sys.orig_argv[:] = [sys.executable, path]
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+
+
+def place(source: str, file: int, folder: str) -> None:
+    """Lay a program down in its file, and have modules beside it found.
 
     Args:
         source: the program.
+        file: as `enter` returns it.
         folder: the working directory.
     """
-    path = f"{folder}/{FILENAME}"
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.write(file, encoded(source))
-        os.close(file)
     except OSError:
         pass  # no room for it: it runs all the same
-    sys.argv[:] = [path]
-    sys.orig_argv[:] = [sys.executable, path]
+    os.close(file)
     sys.path.insert(0, folder)
 
 
@@ -137,8 +150,9 @@ def finish(source: str, *, main: bool) -> None:
     if len(threading._active) > 1 or threading._threading_atexits:  # type: ignore[attr-defined]
         with contextlib.suppress(BaseException):
             threading._shutdown()  # type: ignore[attr-defined]  # the interpreter's own step
-    with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
+    if atexit._ncallbacks():
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
     # Files write what they still hold, generators end, `__del__` is called.
     sys.modules.pop(_name(main=main), None)
     if any(word in source for word in AT_THE_END):

@@ -33,9 +33,10 @@ class PackageFinder:
 
     def __init__(self, packages: Sequence[dict[str, Any]]) -> None:
         self._packages = packages
-        self._folders = {
-            module: package["folder"] for package in packages for module in package["modules"]
-        }
+        tops = [(module, package) for package in packages for module in package["modules"]]
+        self._folders = {module: package["folder"] for module, package in tops}
+        self._labels = {module: f"{p['name']}=={p['version']}" for module, p in tops}
+        self._found: list[str] = []
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return where a module is, as the import system asks every finder; `target` is unused."""
@@ -43,6 +44,7 @@ class PackageFinder:
         folder = self._folders.get(name)
         if folder is None or path is not None:
             return None
+        self._found.append(name)
         place = os.path.join(folder, name)
         for stem, inside in ((os.path.join(place, "__init__"), [place]), (place, None)):
             for suffix in SUFFIXES:
@@ -66,11 +68,9 @@ class PackageFinder:
 
     def imported(self) -> list[str]:
         """Return the packages that are imported in this process, as ``name==version``."""
-        return [
-            f"{package['name']}=={package['version']}"
-            for package in self._packages
-            if any(module in sys.modules for module in package["modules"])
-        ]
+        # Only what was looked for is looked at: most programs import none of them.
+        labels = (self._labels[name] for name in self._found if name in sys.modules)
+        return sorted(set(labels))
 
 
 def _plain(name: str) -> str:

@@ -45,18 +45,17 @@ def prepare() -> None:
     interpreter.open_streams()
 
 
-def rehearse() -> None:
-    """Do once what every execution does.
+def rehearse(packages: PackageFinder) -> None:
+    """Do once what every execution does, but for its end.
 
     Memory that this process shares with the one it was forked from is copied when it is written
     to, and that takes longer than the work itself.
     """
     request = json.loads(REQUEST)
     report = os.open(os.devnull, os.O_WRONLY)
-    module, _, answer = _execute(request, report, None)
-    _send(report, answer)
+    run(request, report, None, None, packages, ends=False)
     os.close(report)
-    del sys.modules[module.__name__]
+    del sys.modules["program"]
 
 
 def run(
@@ -65,6 +64,8 @@ def run(
     channel: socket.socket | None,
     instrument: Any,
     packages: PackageFinder,
+    *,
+    ends: bool = True,
 ) -> None:
     """Run ``request["source"]``, then its call or the calls that come in, and report.
 
@@ -76,10 +77,11 @@ def run(
         channel: where calls come in after the program ran, until its other end closes.
         instrument: watches the program, as `egcfg.sandbox.Instrument` describes it. May be None.
         packages: tells which packages were imported.
+        ends: whether this process ends after it.
     """
     stdout, stderr = sys.stdout, sys.stderr
     module, error, answer = _execute(request, report, instrument)
-    if channel is None:
+    if channel is None and ends:
         if error is not None:
             interpreter.tell(error)
         del module, error
@@ -106,8 +108,7 @@ def _execute(
     sys.setrecursionlimit(RECURSION_ROOM + _stack_depth())
     try:
         # In the same names, but a text of its own: the program's first statement stays its first.
-        setup = compile(request["setup"], "<setup>", "exec", dont_inherit=True)
-        late_setup = not _run_setup(setup, module)
+        late_setup = _run_setup(request["setup"], module) if request["setup"] else None
         source = interpreter.encoded(request["source"])
         program = compile(source, FILENAME, "exec", dont_inherit=True)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
@@ -121,8 +122,8 @@ def _execute(
         os.write(report, READY)
         try:
             exec(program, module.__dict__)
-            if late_setup:
-                exec(setup, module.__dict__)
+            if late_setup is not None:
+                exec(late_setup, module.__dict__)
             if expression is not None:
                 if instrument is not None:
                     instrument.resume()
@@ -155,13 +156,14 @@ def _stack_depth() -> int:
     return depth
 
 
-def _run_setup(setup: types.CodeType, module: types.ModuleType) -> bool:
-    """Run what the tests rely on; False where it must wait for names that the program defines."""
+def _run_setup(setup: str, module: types.ModuleType) -> types.CodeType | None:
+    """Run what the tests rely on; return it where it needs names that the program will define."""
+    code = compile(setup, "<setup>", "exec", dont_inherit=True)
     try:
-        exec(setup, module.__dict__)
+        exec(code, module.__dict__)
     except NameError:
-        return False
-    return True
+        return code
+    return None
 
 
 def _serve(channel: socket.socket, module: types.ModuleType, error: BaseException | None) -> None:

@@ -174,6 +174,7 @@ class Staged:
         if self._channel is not None:
             kept.add(self._channel.fileno())
         confinement.confine(self._server.layers, scratch, self._shape, kept)
+        file = interpreter.enter(scratch.path)
         body = frames.receive(orders)
         orders.close()
         if body is None:
@@ -185,12 +186,12 @@ class Staged:
         if request["role"] == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
-            interpreter.place(request["source"], scratch.path)
+            interpreter.place(request["source"], file, scratch.path)
             devices.open_streams_by_path(request["source"])
             program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
-        program.rehearse()
+        program.rehearse(self._server.packages)
         instrument = self._server.instruments.get(self._shape.instrument)
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()
