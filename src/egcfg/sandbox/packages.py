@@ -141,7 +141,7 @@ def _own_files(distribution: metadata.Distribution) -> list[tuple[str, ...]]:
     record = distribution.read_text("RECORD")
     if record is not None:
         split = (tuple(row[0].split("/")) for row in csv.reader(record.splitlines()) if row)
-        return [parts for parts in split if parts[0] not in ("", "..", "__pycache__")]
+        return [p for p in split if p[0] not in ("", "__pycache__") and ".." not in p]
     return list(_top_files(distribution))
 
 

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from egcfg.errors import UsageError
 from egcfg.sandbox import DEFAULT_PACKAGES, Call, Execution, Limits, Outcome, Sandbox
 from egcfg.sandbox.judging import Finding, Judgement
+from egcfg.sandbox.packages import _find as find_cached
 from egcfg.sandbox.packages import find_packages
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -191,6 +193,48 @@ def test_a_package_is_its_own_files_only() -> None:
     assert numpy.modules == ("numpy",)
     assert all(os.path.basename(path).startswith("numpy") for path in numpy.paths)
     assert numpy.folder not in numpy.paths
+
+
+RECORD = """
+alpha/__init__.py,,
+alpha/deep/module.py,,
+beta.py,,
+__pycache__/beta.cpython-311.pyc,,
+shared/mine/__init__.py,,
+shared/data.txt,,
+alpha_dist.libs/libm.so,,
+alpha_dist-1.0.dist-info/METADATA,,
+../../../bin/alpha,,
+alpha/../neighbour/secret.py,,
+"""
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["its record", "no record"])
+def test_the_files_of_a_package_are_told_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recorded: bool
+) -> None:
+    about = tmp_path / "alpha_dist-1.0.dist-info"
+    for line in [*RECORD.split(), "neighbour/secret.py", "shared/theirs/__init__.py"]:
+        if not line.startswith(".."):
+            file = tmp_path / line.partition(",")[0]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    (about / "METADATA").write_text(
+        "Name: alpha-dist\nVersion: 1.0\nRequires-Dist: no-such; extra == 'x'"
+    )
+    if recorded:
+        (about / "RECORD").write_text(RECORD.strip())
+    else:
+        (about / "top_level.txt").write_text("alpha\nbeta\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    find_cached.cache_clear()
+    (package,) = find_packages(["alpha-dist"])
+    find_cached.cache_clear()
+    told = {os.path.relpath(path, package.folder) for path in package.paths}
+    shared = {"shared/mine", "shared/data.txt", "alpha_dist.libs"} if recorded else set()
+    assert told == {"alpha", "beta.py", about.name} | shared
+    assert package.modules == (("alpha", "beta", "shared") if recorded else ("alpha", "beta"))
+    assert (str(package), package.metadata) == ("alpha-dist==1.0", os.path.realpath(about))
 
 
 NUMPY_TEST = """

@@ -94,10 +94,8 @@ def place(source: str, file: int, folder: str) -> None:
         file: as `enter` returns it.
         folder: the working directory.
     """
-    try:
+    with contextlib.suppress(OSError):  # no room for it: it runs all the same
         os.write(file, encoded(source))
-    except OSError:
-        pass  # no room for it: it runs all the same
     os.close(file)
     sys.path.insert(0, folder)
 
