@@ -63,7 +63,7 @@ class Readable:
     @property
     def roots(self) -> list[str]:
         """Few folders and files that all of it is beneath, with other things maybe."""
-        return [*self._real, *{os.path.dirname(path) for path in self.packages}]
+        return [*self.paths, *{os.path.dirname(path) for path in self.packages}]
 
     def piecewise(self) -> tuple[list[str], list[str]]:
         """Return the same without exceptions, for rules that cannot have any.
