@@ -224,10 +224,18 @@ class RunConfig:
     seed: int = _setting(Group.MODEL, "of everything random", _DECODING["seed"], metavar="N")
 
     dataset: str = _setting(
-        Group.PROBLEMS, "a data set's name, or a .jsonl file", "quickstart", metavar="NAME|FILE"
+        Group.PROBLEMS,
+        "a data set's name, or a .jsonl or .parquet file",
+        "quickstart",
+        metavar="NAME|FILE",
     )
     data: Path | None = _setting(  # noqa: RUF009 - makes an attrs field
         Group.PROBLEMS, "read the data set from this file", None, metavar="FILE"
+    )
+    strict_data: bool = _setting(
+        Group.PROBLEMS,
+        "refuse a file with a record that cannot be used, instead of its rest",
+        False,
     )
     task: tuple[str, ...] = _setting(
         Group.PROBLEMS, "only this task id (repeatable)", (), metavar="ID"
@@ -314,8 +322,8 @@ class RunConfig:
     )
     concurrency: int | None = _setting(
         Group.EXECUTION,
-        "tasks to work on at once; no text depends on it  [as the backend says: 16 of an endpoint, "
-        "8 of others]",
+        "tasks to work on at once; no text depends on it, near-ties apart  [as the backend says: "
+        "16 of an endpoint, by memory on a GPU, 8 of others]",
         None,
         metavar="N",
         check=_at_least(1),

@@ -63,7 +63,7 @@ class Feedback:
             The signal; its text is empty where there is nothing to run or no room to show it.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same program.
+            SandboxError: the sandbox runs no program, not even an empty one.
             PluginError: the tracer answers wrongly.
         """
         traces = {entry.program: entry.traces for entry in known}

@@ -61,7 +61,7 @@ async def decode(
         ContextOverflowError: the bare prompt does not fit the model's context.
         UnknownNameError: the settings name a guidance rule that does not exist.
         BackendError: the model did not answer.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
     decoding = _Decoding(model, feedback, problem, prompt, settings)
@@ -258,7 +258,10 @@ class _Decoding:
                     continue
                 self.finish = FinishReason.MAX_TOKENS
                 return None
-            token = self.sampler.choose(guided.distribution, len(self.response.ids))
+            position = len(self.response.ids)
+            token = self.sampler.choose(guided.distribution, position)
+            if self.sampler.is_near_tie(guided.distribution, position, self._rounding()):
+                self.counts.update(near_ties=1)
             if token in self.model.end_ids:
                 self.finish = FinishReason.END_OF_SEQUENCE
                 return None
@@ -299,6 +302,11 @@ class _Decoding:
         self.signal_is_read = True
         for (branch, draft), distributions in zip(pending, answers, strict=True):
             branch.learn(draft, distributions)
+
+    def _rounding(self) -> float:
+        """How far rounding may move a log-probability of the next token, in nats."""
+        rounding, gamma = self.model.capabilities.rounding, self.settings.gamma
+        return rounding * (abs(1.0 - gamma) + gamma) if self.conditional.ids else rounding
 
     def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
         return self.rule(unconditional, conditional, self.settings.gamma)

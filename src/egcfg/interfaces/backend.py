@@ -269,6 +269,9 @@ class Capabilities:
             sends no drafts.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends do not need it.
         context_length: tokens of prompt and answer together; None: not known.
+        rounding: how far the log-probability of a token may move with what else the model works on
+            at the moment, in nats. Choices that this might turn are counted
+            (`Generation.near_ties`); 0: none are.
     """
 
     logprobs: bool = True
@@ -278,6 +281,7 @@ class Capabilities:
     scores_drafts: bool = True
     exact_logprobs: bool = False
     context_length: int | None = None
+    rounding: float = 0.0
 
 
 class Backend(ABC):

@@ -90,6 +90,12 @@ class Score:
             return 0.0
         return sum(r.status is TestStatus.PASSED for r in self.results) / len(self.results)
 
+    @property
+    def sandbox_error(self) -> str | None:
+        """Why the sandbox failed on a test; None where it did on none."""
+        failed = (r for r in self.results if r.status is TestStatus.SANDBOX_ERROR)
+        return next((test.error or "no cause given" for test in failed), None)
+
 
 class Scorer(ABC):
     """Decides whether a solution is right. Subclasses take one argument, their options.
@@ -115,6 +121,6 @@ class Scorer(ABC):
         """Judge `code` (the whole program, given code included) by `Problem.scoring_tests`.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: a test is of a kind that this scorer does not know, or is broken itself.
         """

@@ -188,7 +188,7 @@ class Tracer(ABC):
         """Run every request in a process of its own and return one trace each, in order.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same request.
+            SandboxError: the sandbox runs no program, not even an empty one.
         """
 
     @abstractmethod

@@ -12,7 +12,6 @@ from egcfg.sandbox.types import (
     Instrument,
     Limits,
     Outcome,
-    Pace,
     Raised,
 )
 
@@ -26,7 +25,6 @@ __all__ = [
     "Level",
     "Limits",
     "Outcome",
-    "Pace",
     "Raised",
     "Sandbox",
     "SandboxReport",

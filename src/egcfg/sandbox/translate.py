@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import attrs
+
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Raised
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["pack_limits", "to_request", "to_result"]
@@ -22,10 +24,11 @@ _OUTCOMES = {
     "memory": Outcome.MEMORY,
     "output": Outcome.OUTPUT,
     "killed": Outcome.KILLED,
+    "sandbox_error": Outcome.SANDBOX_ERROR,
 }
 
 
-def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
+def to_request(execution: Execution) -> dict[str, Any]:
     """Return the request for the program's process."""
     instrument = execution.instrument
     return {
@@ -35,7 +38,8 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
         "call": execution.call.source if execution.call is not None else None,
         "stdin": execution.stdin,
         "main": execution.run_as_main,
-        "limits": pack_limits(execution.limits, pace),
+        "keep_output": execution.keep_output,
+        "limits": pack_limits(execution.limits),
         "instrument": None
         if instrument is None
         else {
@@ -46,15 +50,9 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
     }
 
 
-def pack_limits(limits: Limits, pace: Pace) -> dict[str, Any]:
-    """Return limits as plain data, those of time as this machine needs them."""
-    return {
-        "cpu_seconds": limits.cpu_seconds * pace.cpu,
-        "wall_seconds": limits.wall_seconds * pace.wall,
-        "memory_bytes": limits.memory_bytes,
-        "output_bytes": limits.output_bytes,
-        "file_bytes": limits.file_bytes,
-    }
+def pack_limits(limits: Limits) -> dict[str, Any]:
+    """Return limits as plain data."""
+    return attrs.asdict(limits)
 
 
 def to_result(
@@ -76,14 +74,24 @@ def to_result(
             found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
     else:
         found = {"outcome": _OUTCOMES[answer.how], "detail": answer.detail}
+    stdout, undecodable = _decode(answer.stdout)
     return ExecutionResult(
-        stdout=answer.stdout.decode("utf-8", "backslashreplace"),
-        stderr=answer.stderr.decode("utf-8", "backslashreplace"),
+        stdout=stdout,
+        undecodable=undecodable,
+        stderr=_decode(answer.stderr)[0],
         memory=answer.memory,
         seconds=answer.seconds,
         cpu_seconds=answer.cpu_seconds,
         **found,
     )
+
+
+def _decode(output: bytes) -> tuple[str, bool]:
+    """Return output as text, and whether some of it is no UTF-8 and became backslash escapes."""
+    try:
+        return output.decode(), False
+    except UnicodeDecodeError:
+        return output.decode("utf-8", "backslashreplace"), True
 
 
 def _decode_report(data: bytes) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class CheckScorer(Scorer):
         """Judge `code` by each check function.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         judgements = self._judgements(problem, code)
@@ -58,6 +58,6 @@ class CheckScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(parse_test(test.source, problem)),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
             )
         return judgements

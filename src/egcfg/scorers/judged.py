@@ -59,7 +59,7 @@ async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score
     """Decide by each test, given by name.
 
     Raises:
-        SandboxError: the sandbox failed twice on the same test.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     verdicts = await sandbox.judge(list(judgements.values()))
     results = [_result(name, verdict) for name, verdict in zip(judgements, verdicts, strict=True)]

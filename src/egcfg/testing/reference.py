@@ -38,7 +38,7 @@ async def reference_decode(
 
     Raises:
         BackendError: the model did not answer.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     rule = guidance_rule(settings.rule)
     sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)

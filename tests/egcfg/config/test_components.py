@@ -104,7 +104,7 @@ def test_of_a_part_of_mbpp_without_them_they_are_our_own_and_a_line_says_so(
 
 def test_prompts_without_examples_and_other_data_sets_take_none(mbpp_file: Path) -> None:
     assert component_options(config(mbpp_file), Kind.PROMPT, "chat") == {}
-    other = config(mbpp_file, dataset="jsonl")
+    other = config(mbpp_file, dataset="file")
     assert component_options(other, Kind.PROMPT, PROMPT) == {}
     assert examples_told(other) == "own"
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from egcfg.decoding import loop
 from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError, UnknownNameError
-from egcfg.interfaces.backend import FREE, SampleRequest, ScoreRequest
+from egcfg.interfaces.backend import FREE, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Stage
@@ -482,8 +483,38 @@ def test_what_is_counted_is_a_whole_number(decode: Decode) -> None:
     script = lambda text: "    return x\n\n\nprint()"[len(text.rpartition("):\n")[2]) :]  # noqa: E731
     for values in ({"gamma": 1, "unit": "prefix"}, {"gamma": 0, "max_tokens": 1}):
         _, generation = decode(backend(script=script), prompt=prompt, **values)
-        counts = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+        counts = ("signals", "signals_cut", "tokens_changed", "tokens_drafted")
+        counts += ("uncertain_choices", "near_ties")
         assert {type(getattr(generation, name)) for name in counts} == {int}
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
+def test_choices_that_rounding_may_turn_are_counted_the_last_one_included(
+    decode: Decode, gamma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    choose = Sampler.choose
+
+    def watched(sampler: Sampler, distribution: Logprobs, position: int) -> int:
+        first, second = sorted(distribution.values)[-1:-3:-1]
+        seen.append(float(first - second))
+        return choose(sampler, distribution, position)
+
+    monkeypatch.setattr(Sampler, "choose", watched)
+    script = answers(UNGUIDED_ANSWER[:-5], GUIDED_ANSWER[:-5])
+    _, generation = decode(backend(script=script, noise=0.45), gamma=gamma)
+    assert generation.finish is FinishReason.END_OF_SEQUENCE
+    assert generation.near_ties == 0
+    margins = seen.copy()
+    middle = sorted(margins)[len(margins) // 2]
+    # Each log-probability may be off by so much, in both branches, which guidance weighs.
+    rounding = middle / 2 / (abs(1 - gamma) + gamma)
+    _, generation = decode(backend(script=script, noise=0.45, rounding=rounding), gamma=gamma)
+    guided = sum(margin <= middle * 1.000001 for margin in margins)
+    # Before the code both branches are one.
+    before = sum(margin <= rounding * 2 for margin in margins)
+    assert min(before, guided) <= generation.near_ties <= guided
+    assert generation.near_ties > len(margins) // 4
 
 
 # --- without an event loop ----------------------------------------------------------------------

@@ -64,7 +64,7 @@ BOMBS = {
     ),
     "deep source": ("(" * 10**5, {Outcome.EXCEPTION, Outcome.MEMORY}),
     "output": ("while True: print('x' * 1000)", {Outcome.OUTPUT}),
-    "errors": ("import sys\nwhile True: sys.stderr.write('x' * 1000)", {Outcome.OUTPUT}),
+    "errors": ("import sys\nwhile True: sys.stderr.write('x' * 1000)", {Outcome.TIMEOUT}),
     "memory file": ("import os\nos.memfd_create('x')", {Outcome.EXCEPTION}),
     "disk": (
         "n = 0\nwhile True:\n    open(str(n), 'wb').write(bytes(10**6))\n    n += 1",

@@ -51,7 +51,7 @@ def score(judge: Judge) -> ScoreCode:
         ("def f(x): return [0] * 10**11", TestStatus.MEMORY, "MemoryError:"),
         ("def f(x): return f", TestStatus.UNSUPPORTED, "a value of type function"),
         ("import os\nos._exit(0)", TestStatus.ERROR, "it left by itself, exit status 0"),
-        ("while True: print('x' * 999)", TestStatus.ERROR, "it wrote too much output"),
+        ("while True: print('x' * 999)", TestStatus.TIMEOUT, "it took too much processor time"),
         ("", TestStatus.ERROR, "there is no code"),
     ],
 )

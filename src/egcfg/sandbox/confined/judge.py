@@ -96,6 +96,7 @@ class Remote:
 
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status, message and number of calls."""
+    os.write(report, READY)
     remote = Remote(channel, request["entry_point"])
     module: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
     for name in request["modules"]:
@@ -108,7 +109,6 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
     module[EVALUATE] = remote.evaluate
     # A hostile value's text must not end in an error of its own.
     sys.set_int_max_str_digits(0)
-    os.write(report, READY)
     status, message = "passed", ""
     try:
         exec(compile(request["test"], "<test>", "exec", dont_inherit=True), module)

@@ -68,9 +68,9 @@ class Landlock:
             self.attributes.handled_access_net = BIND_AND_CONNECT_TCP
         if self.version >= 6:
             self.attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
-        self.devices = devices
+        self.devices = [path for path in devices if os.path.exists(path)]
         self.rules = [(os.open(path, os.O_PATH), _reading(path)) for path in readable]
-        self.rules += [(os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices]
+        self.rules += [(os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in self.devices]
         self.narrower: int | None = None  # a ruleset
 
     def narrow(self, readable: Sequence[str], listed: Sequence[str], scratch_root: str) -> None:

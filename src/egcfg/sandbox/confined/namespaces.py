@@ -24,6 +24,9 @@ __all__ = [
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 SCRATCH = "/tmp"
 SHARED_MEMORY = "/dev/shm"
+SCRATCH_INODES = 1000
+# Where the new tree is built: a folder that exists, and that nothing in the tree comes from.
+BUILDING_SITE = "/proc"
 
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -46,12 +49,11 @@ def enter_user() -> None:
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
-def enter(name: str, folder: str, readable: Readable) -> None:
+def enter(name: str, readable: Readable) -> None:
     """Enter a namespace of another kind, and make use of it.
 
     Args:
         name: "network", "ipc", "uts" or "mount".
-        folder: an empty folder to build the new tree in.
         readable: the files of the new tree.
 
     Raises:
@@ -67,7 +69,7 @@ def enter(name: str, folder: str, readable: Readable) -> None:
         linux.check(linux.libc.sethostname(name_bytes, len(name_bytes)), "sethostname")
     else:
         linux.unshare(linux.CLONE_NEWNS)
-        _build_tree(folder, readable)
+        _build_tree(BUILDING_SITE, readable)
 
 
 def become_first(proc: int) -> int:
@@ -126,9 +128,8 @@ def enter_execution(scratch_bytes: int | None) -> None:
     """
     if scratch_bytes is not None:
         linux.unshare(linux.CLONE_NEWNS)
-        linux.mount(
-            "tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},mode=0700"
-        )
+        options = f"size={scratch_bytes},nr_inodes={SCRATCH_INODES},mode=0700"
+        linux.mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options)
     linux.unshare(linux.CLONE_NEWUSER)
 
 
@@ -141,9 +142,10 @@ def _build_tree(root: str, readable: Readable) -> None:
         linux.mount("tmpfs", root + folder, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     for path in readable.packages:
         _bind(path, root + path)
-    for device in DEVICES:
+    for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
     os.mkdir(root + SCRATCH, 0o700)
+    os.makedirs(os.path.dirname(root + SHARED_MEMORY), exist_ok=True)
     os.symlink(SCRATCH, root + SHARED_MEMORY)
     linux.make_read_only(root)
     os.chdir(root)

@@ -72,8 +72,8 @@ def run(
     Args:
         request: source, setup, call and main, as the parent packs them. Setup is code of the
             tests that runs before the program, or after it where it needs the program's names.
-        report: descriptor that the report goes to: `READY` right before the first line, then a
-            frame with an encoded dict.
+        report: descriptor that the report goes to: `READY` before anything is made of the program,
+            then a frame with an encoded dict.
         channel: where calls come in after the program ran, until its other end closes.
         instrument: watches the program, as `egcfg.sandbox.Instrument` describes it. May be None.
         packages: tells which packages were imported.
@@ -106,6 +106,7 @@ def _execute(
     answer: dict[str, Any] = {}
     error: BaseException | None = None
     sys.setrecursionlimit(RECURSION_ROOM + _stack_depth())
+    os.write(report, READY)
     try:
         # In the same names, but a text of its own: the program's first statement stays its first.
         late_setup = _run_setup(request["setup"], module) if request["setup"] else None
@@ -113,13 +114,11 @@ def _execute(
         program = compile(source, FILENAME, "exec", dont_inherit=True)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
     except BaseException as caught:  # noqa: BLE001 - it is the answer
-        os.write(report, READY)
         error = caught
     else:
+        # Nothing of ours that is written in Python may run between start() and the program.
         if instrument is not None:
             instrument.start()
-        # Nothing of ours that is written in Python may run between start() and the program.
-        os.write(report, READY)
         try:
             exec(program, module.__dict__)
             if late_setup is not None:
