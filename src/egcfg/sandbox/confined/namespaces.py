@@ -145,7 +145,6 @@ def _build_tree(root: str, readable: Readable) -> None:
     for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
     os.mkdir(root + SCRATCH, 0o700)
-    os.makedirs(os.path.dirname(root + SHARED_MEMORY), exist_ok=True)
     os.symlink(SCRATCH, root + SHARED_MEMORY)
     linux.make_read_only(root)
     os.chdir(root)
