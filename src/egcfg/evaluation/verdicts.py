@@ -58,7 +58,7 @@ class VerdictFile:
             path: the file.
             samples: what is to be judged.
             options: the options of the scorer of each name, attrs objects.
-            packages: what programs may import, as `egcfg.sandbox.Sandbox.packages` has it.
+            packages: names of those that programs may import.
 
         Raises:
             UsageError: it cannot be written, another process writes it, or it holds something else

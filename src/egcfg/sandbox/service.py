@@ -82,11 +82,6 @@ class Sandbox:
         # None: the known programs were not run yet.
         self._reaches_others: bool | None = None
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """What programs may import besides the standard library, as ``name==version``."""
-        return tuple(map(str, find_packages(self._names)))
-
     async def run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         """Run every execution in a process of its own; results are in the order of the requests.
 
@@ -121,7 +116,7 @@ class Sandbox:
         await self.canary()
         server = (await self._here().pool()).server
         return SandboxReport(
-            server.layers, self.packages, reaches_others=bool(self._reaches_others)
+            server.layers, self._packages(), reaches_others=bool(self._reaches_others)
         )
 
     async def canary(self) -> None:
@@ -165,7 +160,7 @@ class Sandbox:
     async def _run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         jobs = [(to_request(execution),) for execution in executions]
         answers = await self._here().run(jobs)
-        packages = self.packages
+        packages = self._packages()
         return [
             to_result(execution, answer, packages)
             for execution, (answer,) in zip(executions, answers, strict=True)
@@ -177,11 +172,15 @@ class Sandbox:
             for judgement in judgements
         ]
         answers = await self._here().run(jobs)
-        packages = self.packages
+        packages = self._packages()
         return [
             read_verdict(to_result(judgement.execution(), program, packages), judge)
             for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
+
+    def _packages(self) -> tuple[str, ...]:
+        """Return what programs may import, as they and results name it."""
+        return tuple(map(str, find_packages(self._names)))
 
     def _here(self) -> Dispatcher:
         """Return what runs jobs on the running event loop.
