@@ -182,6 +182,7 @@ class HFBackend(LogprobBackend):
             chat=opened.text.has_chat,
             context_length=opened.model.context_length,
             rounding=opened.model.rounding,
+            reasons=opened.text.reasons,
         )
 
     @property

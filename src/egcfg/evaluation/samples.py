@@ -10,9 +10,9 @@ answer.
 
 A completion's program is the given code followed by the completion, nothing cut off or put between.
 One that starts afresh, with imports and a definition of its own, is right as well: the later
-definition wins. Only text that is no Python that way is read as a model's response: the code of a
-fenced block, or the function up to the first line that is no longer part of it. Where that is no
-Python either, the text is judged as it stands (and is an error).
+definition wins. Only text that is no program that way is read as a model's answer (see
+`egcfg.decoding.extraction`): which of its blocks is the program, and what that needs of the given
+code. Where nothing in it is one, the text is judged as it stands (and is an error).
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from pathlib import Path
 from attrs import frozen
 
 from egcfg.datasets.records import Record, read_records
-from egcfg.decoding.code import extract_code, parses
+from egcfg.decoding.definitions import (
+    Strength,
+    bound_names,
+    missing_names,
+    parse,
+    preamble,
+    strength,
+)
+from egcfg.decoding.extraction import extract_code
 from egcfg.errors import DataError, did_you_mean
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout
@@ -72,24 +80,34 @@ def read_samples(path: Path, problems: Iterable[Problem]) -> list[Sample]:
     return samples
 
 
-def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
-    """Return the program of a completion, and whether it had to be extracted."""
-    return _program(problem, completion, CodeLayout.COMPLETION, problem.given_code)
-
-
 def whole_program(problem: Problem, text: str) -> tuple[str, bool]:
     """Return the program of a text that needs no given code, and whether it was extracted."""
-    return _program(problem, text, CodeLayout.FENCED, "")
+    # Imports and helpers that only the prompt spelt out should be in it, but often are not.
+    given = preamble(problem.given_code, problem.entry_point)
+    stands = _strength(text, problem)
+    lacks = stands > Strength.NONE and bool(missing_names(text) & bound_names(given))
+    if stands >= Strength.FULL and not lacks:
+        return text, False
+    program = extract_code(text, CodeLayout.FENCED, problem.entry_point, known=given)
+    found = _strength(program, problem)
+    return (program, True) if found > stands or (lacks and found == stands) else (text, False)
 
 
-def _program(problem: Problem, text: str, layout: CodeLayout, given_code: str) -> tuple[str, bool]:
-    as_it_stands = given_code + text
-    if parses(as_it_stands):
+def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
+    """Return the program of a completion, and whether it had to be extracted."""
+    given = problem.given_code
+    as_it_stands = given + completion
+    stands = _strength(as_it_stands, problem)
+    if stands >= Strength.FULL:
         return as_it_stands, False
-    extracted = extract_code(text, layout, problem.entry_point, given_code)
-    if extracted.strip() and parses(extracted):
-        return extracted, True
-    return as_it_stands, False
+    program = extract_code(completion, CodeLayout.COMPLETION, problem.entry_point, given)
+    found = _strength(program, problem)
+    return (program, True) if found > stands else (as_it_stands, False)
+
+
+def _strength(program: str, problem: Problem) -> Strength:
+    tree = parse(program)
+    return Strength.NONE if tree is None else strength(tree, problem.entry_point)
 
 
 def _sample(record: Record, tasks: dict[str, Problem]) -> Sample:

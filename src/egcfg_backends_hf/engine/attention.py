@@ -65,7 +65,7 @@ def tree_attention(
     return _attend(query, scaling), None
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no type
 def _by_transformers(
     module: Any, query: torch.Tensor, scaling: float | None, more: dict[str, Any]
 ) -> torch.Tensor:
@@ -84,7 +84,8 @@ def _attend(query: torch.Tensor, scaling: float | None) -> torch.Tensor:
     if query.device.type != "cpu":
         heads = running.parts[0].keys.shape[1] if running.parts else query.shape[1]
         groups = SimpleNamespace(num_key_value_groups=query.shape[1] // heads)
-        return _by_transformers(groups, query, scaling, {})
+        output: torch.Tensor = _by_transformers(groups, query, scaling, {})
+        return output
     parts = [
         output.transpose(1, 2)
         for part in running.parts

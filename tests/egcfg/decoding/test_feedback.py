@@ -333,3 +333,10 @@ def test_setup_code_runs_apart_so_that_lines_and_first_statement_are_the_program
     assert "SyntaxError" not in signal.text
     assert "L3 y = x + BASE -> y=41" in signal.text
     assert "BASE = math" not in signal.text
+
+
+def test_the_fence_around_a_program_is_longer_than_any_in_it() -> None:
+    [entry] = entries([[["result 1"]]])
+    program = "def f():\n    return '```\\n````'"
+    text = SignalText([evolve(entry, program=program)], whole, 2000).text(1, 2000)
+    assert f"`````python\n{program}\n`````\n" in text

@@ -362,8 +362,81 @@ def test_prose_before_the_code_is_decoded_without_guidance(decode: Decode) -> No
 
     steps, generation = decode(backend(script=script), prompt=prompt, gamma=1)
     prose = [step for step in steps if step.signal is None]
-    assert [s.text for s in prose] == ["Sure:\n", "```python\n", "import math\n", "def f("]
+    begins = ["Sure:\n", "```python\n", "import math\n", "def f("]
+    assert [s.text for s in prose] == [*begins, "Done."]
     assert generation.code == "import math\ndef f(x):\n    return x\n"
+
+
+RIGHT = "```python\ndef f(x):\n    return x + 1\n```\n"
+WRONG = "```python\ndef f(x):\n    return x\n```\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<think>\nTry:\n{WRONG}no.\n</think>\n{RIGHT}",
+        f"A first attempt:\n{WRONG}It misses one. Better:\n{RIGHT}",
+        f"```bash\npip install it\n```\n{RIGHT}",
+        f"It is used so:\n```python\nprint(f(1))\n```\nWhere:\n{RIGHT}Done.",
+        f"{RIGHT}Test:\n```python\nfrom solution import f\nassert f(1) == 2\n```\n",
+        "def f(x):\n    return x + 1\n",
+    ],
+)
+@pytest.mark.parametrize("gamma", [0, 1])
+def test_the_answer_is_found_among_drafts_and_other_blocks(
+    decode: Decode, answer: str, gamma: float
+) -> None:
+    prompt = evolve(PROMPT, response_prefix="")
+
+    def script(text: str) -> str:
+        return answer[len(text.rpartition("Answer:\n")[2]) :]
+
+    steps, generation = decode(backend(script=script, noise=0.01), prompt=prompt, gamma=gamma)
+    assert generation.code == "def f(x):\n    return x + 1\n"
+    guided = "".join(step.text for step in steps if step.signal)
+    assert ("return x + 1" in guided) is (gamma == 1)
+    for unguided in ("Try", "pip", "print", "Where", "It misses"):
+        assert unguided not in guided
+
+
+def test_a_fresh_start_gets_the_given_imports(decode: Decode) -> None:
+    given_code = 'from typing import List\n\n\ndef f(x: List[int]) -> int:\n    """One."""\n'
+    layout = CodeLayout.COMPLETION
+    prompt = Prompt(before="", after=given_code, layout=layout, given_code=given_code)
+    body = "def f(x: List[int]) -> int:\n    return 1\n"
+
+    def script(text: str) -> str:
+        answer = f"Sure:\n```python\n{body}```\nIt returns one.\n"
+        return answer[len(text.rpartition('One."""\n')[2]) :]
+
+    _, generation = decode(backend(script=script), prompt=prompt, gamma=0)
+    assert generation.code == f"from typing import List\n\n\n{body}"
+    assert generation.finish is FinishReason.CODE_END
+
+
+def test_an_answer_is_over_when_its_function_begins_again(decode: Decode) -> None:
+    script = answers("def f(x):\n    return x\n\n" * 9, "")
+    _, generation = decode(backend(script=script), gamma=0)
+    assert generation.code == "def f(x):\n    return x\n"
+    assert generation.response.count("def f(") == 2
+    assert generation.finish is FinishReason.CODE_END
+
+
+def test_reasoning_that_the_template_opened_is_waited_for(decode: Decode) -> None:
+    class Thinks(ScriptedBackend):
+        @property
+        def capabilities(self) -> Any:
+            return evolve(super().capabilities, reasons=True)
+
+    def script(text: str) -> str:
+        answer = f"Try:\n{WRONG}no.\n</think>\n{RIGHT}"
+        return answer[len(text.rpartition("<assistant>\n")[2]) :]
+
+    prompt = evolve(PROMPT, response_prefix="", chat=True)
+    model = Thinks(ScriptedOptions(script=script, noise=0.01))
+    steps, generation = decode(model, prompt=prompt, gamma=1)
+    assert generation.code == "def f(x):\n    return x + 1\n"
+    assert "return x\n" not in "".join(step.text for step in steps if step.signal)
 
 
 def test_a_continuation_ends_where_its_function_does(decode: Decode) -> None:
