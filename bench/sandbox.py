@@ -45,7 +45,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from egcfg_tracers.engine import Instrument
 watch = Instrument(json.loads(sys.argv[2]), memoryview(bytearray(1 << 20)))
-program = compile(open(sys.argv[3]).read(), "<program>", "exec")
+program = compile(open(sys.argv[3]).read(), "program.py", "exec")
 watch.start()
 exec(program, {"__name__": "program"})
 watch.stop(None)

@@ -85,7 +85,7 @@ def record(source: str, call: str) -> Recorded:
     known: dict[int, tuple[FrameType, Activation]] = {}
     inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
     hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
-    _, found = comprehensions.compile_watched(source, codes.PROGRAM_FILE, hooks)
+    _, found = comprehensions.compile_watched(source.encode(), codes.PROGRAM_FILE, hooks)
     events = 0
 
     def on_event(frame: FrameType, event: str, argument: Any) -> Any:
@@ -151,7 +151,7 @@ def trace(source: str, call: str) -> list[TraceEvent]:
     instrument = engine.Instrument(options, memory)
     with limited():
         namespace: dict[str, Any] = {"__name__": "program"}
-        exec(instrument.compile(source, codes.PROGRAM_FILE), namespace)
+        exec(instrument.compile(source.encode(), codes.PROGRAM_FILE), namespace)
         instrument.start()
         try:
             eval(compile(call, "<call>", "eval"), namespace)

@@ -177,7 +177,7 @@ def run_engine(program: Program, level: str) -> tuple[float, int]:
     options = {"level": level, "head_events": 10**6, "watched_events": 10**6, "op_events": 10**6}
     instrument = engine.Instrument(options, memoryview(mmap.mmap(-1, MEMORY_BYTES)))
     namespace: dict[str, Any] = {"__name__": "program"}
-    exec(instrument.compile(program.source, codes.PROGRAM_FILE), namespace)
+    exec(instrument.compile(program.source.encode(), codes.PROGRAM_FILE), namespace)
     limit = sys.getrecursionlimit()
     instrument.start()
     try:

@@ -38,8 +38,8 @@ NAMES = frozenset(_KINDS.values())
 """Names of the code objects that comprehensions may have."""
 
 _MARK = "\0egcfg hook "  # in the constants of compiled code, until a function takes its place
-_FOR = re.compile(r"\bfor\b")
-_LOOP = re.compile(r"^[ \t]*(?:async[ \t]+)?for\b[^\[({]*:", re.MULTILINE)
+_FOR = re.compile(rb"\bfor\b")
+_LOOP = re.compile(rb"^[ \t]*(?:async[ \t]+)?for\b[^\[({]*:", re.MULTILINE)
 _Place = tuple[int, int]
 
 
@@ -91,9 +91,9 @@ class Hooks(NamedTuple):
 
 
 def compile_watched(
-    source: str, filename: str, hooks: Hooks
+    source: bytes, filename: str, hooks: Hooks
 ) -> tuple[types.CodeType, list[Comprehension]]:
-    """Compile a program; return it with its comprehensions.
+    """Compile the content of a program's file; return it with its comprehensions.
 
     Raises:
         SyntaxError: and whatever else `compile` raises.
@@ -105,7 +105,7 @@ def compile_watched(
 
 
 def _compile_with_hooks(
-    source: str, filename: str, hooks: Hooks
+    source: bytes, filename: str, hooks: Hooks
 ) -> tuple[types.CodeType, list[Comprehension]]:
     tree: Any = compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     found: list[Comprehension] = []

@@ -103,13 +103,13 @@ class Instrument:
         self.mode = _QUIET if self.final else WATCHING
         self.callback = self._on_call  # one object, so that `stop` can recognise it
 
-    def compile(self, source: str, filename: str) -> types.CodeType:
-        """Compile the program so that it can be watched; it computes the same.
+    def compile(self, source: bytes, filename: str) -> types.CodeType:
+        """Compile the content of a program's file so that it can be watched; it computes the same.
 
         Raises:
             SyntaxError: and whatever else the function `compile` raises.
         """
-        values.keep_addresses_of(source)
+        values.keep_addresses_of(source.decode("utf-8", "replace"))
         if self.final:
             return compile(source, filename, "exec", dont_inherit=True)
         return self.iterations.compile(source, filename)

@@ -52,7 +52,7 @@ class Iterations:
         self.known: list[comprehensions.Comprehension] = []
         self.begun: tuple[int, Activation, str] | None = None
 
-    def compile(self, source: str, filename: str) -> types.CodeType:
+    def compile(self, source: bytes, filename: str) -> types.CodeType:
         """Compile a program with hooks in its comprehensions."""
         hooks = comprehensions.Hooks(self._begin, self._bound, self._element, self._key)
         code, self.known = comprehensions.compile_watched(source, filename, hooks)

@@ -16,7 +16,7 @@ from egcfg_tracers.engine import Instrument
 
 __all__ = ["Instrument", "rehearse"]
 
-_PROGRAM = """
+_PROGRAM = b"""
 seen = {}
 def run(n):
     values = [n, 0.5, "text"]

@@ -157,6 +157,8 @@ async def look_at_sandbox(config: RunConfig) -> list[Finding]:
             for layer in LAYERS:
                 state = report.layers.get(layer, "missing")
                 found.append((layer, state, missing_is if layer in report.missing else Verdict.OK))
+            packages = ", ".join(report.packages) or "none"
+            found.append(("packages for programs", packages, Verdict.OK))
             found.append(("verdicts", "known programs are judged right", Verdict.OK))
             found.append(("limits of time", report.limits_of_time, Verdict.OK))
     except SandboxError as error:

@@ -93,9 +93,11 @@ def _judge_all(config: RunConfig, samples: Sequence[Sample]) -> list[JudgedSampl
 
 def _judge_into(path: Path, config: RunConfig, samples: Sequence[Sample]) -> list[JudgedSample]:
     """Judge what the file of verdicts lacks."""
+    from egcfg.config.components import importable_packages
     from egcfg.evaluation.verdicts import VerdictFile
 
-    with VerdictFile(path, samples, _scorer_options(config, samples)) as verdicts:
+    packages = importable_packages(config)
+    with VerdictFile(path, samples, _scorer_options(config, samples), packages) as verdicts:
         waiting = verdicts.waiting
         done = len(samples) - len(waiting)
         if done and not is_quiet():

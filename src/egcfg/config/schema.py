@@ -31,6 +31,7 @@ __all__ = [
     "RunConfig",
     "SandboxMode",
     "Setting",
+    "package_names",
     "settings",
 ]
 
@@ -172,6 +173,20 @@ def _at_least(least: int) -> Callable[[int], None]:
 def _above_zero(value: float) -> None:
     if value <= 0:
         raise ValueError(f"must be above 0, not {value:g}")
+
+
+def package_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``numpy,scipy``; none for ``none``.
+
+    Raises:
+        ValueError: one is empty, or ``none`` is among others.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    if "" in names or "none" in names:
+        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
+    return names
 
 
 BACKEND_SETTINGS = ("model", "base_url", "tokenizer", "device", "dtype")
@@ -338,6 +353,15 @@ class RunConfig:
         "strict: refuse to run with an isolation layer missing",
         SandboxMode.AUTO,
         metavar="auto|strict",
+    )
+    sandbox_packages: str | None = _setting(
+        Group.EXECUTION,
+        "what programs and tests may import besides the standard library, as pip calls it, each "
+        "with what it needs  [numpy, pandas, scipy, sympy, networkx, sortedcontainers, where "
+        "installed]",
+        None,
+        metavar="none|NAME,...",
+        check=package_names,
     )
 
     max_requests: int | None = _setting(

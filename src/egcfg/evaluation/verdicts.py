@@ -43,7 +43,13 @@ class VerdictFile:
         verdicts: what it holds of the samples, by their line.
     """
 
-    def __init__(self, path: Path, samples: Sequence[Sample], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        samples: Sequence[Sample],
+        options: Mapping[str, Any],
+        packages: Sequence[str],
+    ) -> None:
         """Open or create the file, and read the verdicts that it holds.
 
         What a stopped process wrote of a line is cut off.
@@ -52,16 +58,17 @@ class VerdictFile:
             path: the file.
             samples: what is to be judged.
             options: the options of the scorer of each name, attrs objects.
+            packages: names of those that programs may import.
 
         Raises:
             UsageError: it cannot be written, another process writes it, or it holds something else
-                than verdicts of these samples by these options.
+                than verdicts of these samples by these options and with these packages.
             RunError: the file system refused.
         """
         self.path = Path(os.path.realpath(path))
         self._shown = path
         self._samples = {sample.line: sample for sample in samples}
-        self._fingerprints = _fingerprints(samples, options)
+        self._fingerprints = _fingerprints(samples, options, packages)
         self.verdicts: dict[int, JudgedSample] = {}
         self._lines: list[int] = []  # of the samples, as they stand in the file
         self._size = 0
@@ -179,9 +186,8 @@ class VerdictFile:
         try:
             row = orjson.loads(line)
             sample, fingerprint = self._samples.get(row["line"]), row["fingerprint"]
-            tests = [test | {"status": TestStatus(test["status"])} for test in row["tests"]]
             score = Score(
-                results=[TestResult(**test) for test in tests],
+                results=[_result(test) for test in row["tests"]],
                 **{name: row[name] for name in SCORE_FIELDS},
             )
             isolation = Isolation(
@@ -194,7 +200,8 @@ class VerdictFile:
         if sample is None or fingerprint != self._fingerprints[sample.line]:
             raise UsageError(
                 f"--out: {self._shown}, line {number}, is about another sample, or was judged with "
-                "other settings; name another file, or delete this one to judge all again"
+                "other settings or packages; name another file, or delete this one to judge all "
+                "again"
             )
         return JudgedSample(sample=sample, score=score, isolation=isolation)
 
@@ -211,20 +218,31 @@ class VerdictFile:
             "empty": sample.empty,
             **{name: score[name] for name in SCORE_FIELDS},
             "tests": score["results"],
+            "packages": list(judged.score.packages),
             "isolation": judged.isolation.as_json(),
             "fingerprint": self._fingerprints[sample.line],
         }
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _fingerprints(samples: Iterable[Sample], options: Mapping[str, Any]) -> dict[int, str]:
+def _result(test: dict[str, Any]) -> TestResult:
+    """Return a test's result as it was when it was written."""
+    status, packages = TestStatus(test["status"]), tuple(test["packages"])
+    return TestResult(**{**test, "status": status, "packages": packages})
+
+
+def _fingerprints(
+    samples: Iterable[Sample], options: Mapping[str, Any], packages: Sequence[str]
+) -> dict[int, str]:
     """Return by line what identifies a sample, its tests and how it is judged."""
     by_problem: dict[int, str] = {}
     found = {}
     for sample in samples:
         problem = sample.problem
         if id(problem) not in by_problem:
-            by_problem[id(problem)] = _digest(_settings(problem, options[problem.scorer]))
+            by_problem[id(problem)] = _digest(
+                [_settings(problem, options[problem.scorer]), list(packages)]
+            )
         found[sample.line] = _digest([by_problem[id(problem)], sample.program])
     return found
 

@@ -41,10 +41,12 @@ class Program:
     Attributes:
         source: its text.
         entry_point: the function that solves the problem; None for a whole program.
+        setup: code that the tests rely on, which runs before it.
     """
 
     source: str
     entry_point: str | None
+    setup: str = ""
 
 
 class TestCase(ABC):
@@ -98,7 +100,9 @@ class AssertTest(TestCase):
     def executions(self, program: Program) -> Sequence[TraceRequest]:
         """Return the call of the entry point, if there is one; see `find_call`."""
         call = None if program.entry_point is None else find_call(self.source, program.entry_point)
-        return [] if call is None else [TraceRequest(source=program.source, call=call)]
+        if call is None:
+            return []
+        return [TraceRequest(source=program.source, setup=program.setup, call=call)]
 
 
 @frozen
@@ -200,9 +204,11 @@ class StdioTest(TestCase):
     def executions(self, program: Program) -> Sequence[TraceRequest]:
         """Return a run on the input: of the entry point where the program does not run it."""
         function = program.entry_point
-        if function is None or uses_when_run(program.source, function):
-            return [TraceRequest(source=program.source, stdin=self.stdin)]
-        return [TraceRequest(source=program.source, call=f"{function}()", stdin=self.stdin)]
+        runs_itself = function is None or uses_when_run(program.source, function)
+        call = None if runs_itself else f"{function}()"
+        return [
+            TraceRequest(source=program.source, setup=program.setup, call=call, stdin=self.stdin)
+        ]
 
 
 def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
@@ -226,7 +232,8 @@ class Task:
         entry_point: name of the function that solves it; ``None`` for a whole program that reads
             standard input.
         visible_tests: tests that prompts and traces may use (`TestCase.may_be_visible`).
-        setup_code: code that the tests (not the prompt) rely on, run before the solution.
+        setup_code: code that the tests (not the prompt) rely on; runs before the solution in the
+            same names, as a text of its own.
         given_code: code that the model is to continue, such as HumanEval's signature and
             docstring; part of the prompt and of every executed program.
         time_limit: seconds of processor time that one run of a program may take, for a trace or a
@@ -284,11 +291,9 @@ class Task:
     def executions(self, source: str) -> list[TraceRequest]:
         """Return what to execute of the program `source` for the visible tests, in their order.
 
-        The setup code runs before it. The problem's limits hold.
+        The problem's limits hold.
         """
-        program = Program(
-            f"{self.setup_code}\n{source}" if self.setup_code else source, self.entry_point
-        )
+        program = Program(source, self.entry_point, self.setup_code)
         return [
             evolve(request, limits=self.limits(request.limits))
             for test in self.visible_tests

@@ -45,6 +45,7 @@ class TestResult:
         status: the verdict.
         seconds: wall time of the execution.
         error: one line on what went wrong; None when passed.
+        packages: those that the program imported, as ``name==version``; as it says itself.
     """
 
     __test__ = False
@@ -53,6 +54,7 @@ class TestResult:
     status: TestStatus
     seconds: float
     error: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 def _as_tuple(results: Iterable[TestResult]) -> tuple[TestResult, ...]:
@@ -75,6 +77,11 @@ class Score:
     def passed(self) -> bool:
         """Whether there is a test, and every test passed."""
         return bool(self.results) and all(r.status is TestStatus.PASSED for r in self.results)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that the solution imported in any test, in alphabetical order."""
+        return tuple(sorted({package for r in self.results for package in r.packages}))
 
     @property
     def accuracy(self) -> float:

@@ -134,6 +134,7 @@ class Result:
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
+        packages: those that the program imported, as ``name==version``.
         extra: fields of other tools, kept as they were.
     """
 
@@ -152,6 +153,7 @@ class Result:
     events: Mapping[str, int] = field(factory=dict)
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
+    packages: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -201,6 +203,7 @@ class Result:
             events=dict(solution.events),
             tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
+            packages=solution.score.packages,
         )
 
     @classmethod
@@ -268,6 +271,8 @@ def dump_result(result: Result) -> bytes:
         content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
         content["sandbox"] = dict(result.sandbox)
+    if result.packages:
+        content["packages"] = list(result.packages)
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
 
 
@@ -310,6 +315,7 @@ def load_result(data: bytes) -> Result:
         events=_take(rest, "events", dict, {}),
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
+        packages=tuple(map(str, _take(rest, "packages", list, []))),
         extra=rest,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from egcfg.sandbox.packages import DEFAULT_PACKAGES
 from egcfg.sandbox.report import LAYERS, Level, SandboxReport
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import (
@@ -15,6 +16,7 @@ from egcfg.sandbox.types import (
 )
 
 __all__ = [
+    "DEFAULT_PACKAGES",
     "LAYERS",
     "Call",
     "Execution",

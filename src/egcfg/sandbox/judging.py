@@ -61,7 +61,9 @@ class Judgement:
 
     def execution(self) -> Execution:
         """Return the program's side."""
-        return Execution(source=self.source, limits=self.limits, keep_output=False)
+        return Execution(
+            source=self.source, setup=self.setup, limits=self.limits, keep_output=False
+        )
 
     def judge_request(self) -> dict[str, Any]:
         """Return the request for the judge's process."""

@@ -21,7 +21,9 @@ class Level(enum.StrEnum):
     """How much holds in all.
 
     ``STRONG``: files, network and other processes are each out of reach by one layer at least.
-    ``BASIC``: time, memory and output are limited, nothing else. ``NONE``: not even that.
+    ``BASIC``: time, memory and output are limited, nothing else; a program can read every file of
+    the user's, other installed packages such as a benchmark's solutions included. ``NONE``: not
+    even that.
     """
 
     FULL = "full"
@@ -36,11 +38,13 @@ class SandboxReport:
 
     Attributes:
         layers: layer -> "active", or why it is not.
+        packages: what programs may import besides the standard library, as ``name==version``.
         reaches_others: whether a program could send a signal to another process of this user when
             it was tried.
     """
 
     layers: Mapping[str, str]
+    packages: tuple[str, ...] = ()
     reaches_others: bool = False
 
     @property

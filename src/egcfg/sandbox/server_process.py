@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from attrs import asdict
+
 from egcfg.errors import SandboxError, limit_reached
 from egcfg.sandbox.confined import frames
+from egcfg.sandbox.packages import Package
 from egcfg.sandbox.processes import (
     MOST_DESCRIPTORS,
     ProgramProcess,
@@ -43,6 +46,10 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
+    # A thread per core would each reserve memory, and wait for the others on a busy machine.
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
@@ -82,11 +89,12 @@ class ServerProcess:
         self._loaded: dict[str, tuple[tuple[int, ...], str]] = {}
 
     @classmethod
-    async def start(cls, disabled: Collection[str] = ()) -> Self:
+    async def start(cls, disabled: Collection[str] = (), packages: Sequence[Package] = ()) -> Self:
         """Start a server and wait until it is ready.
 
         Args:
             disabled: isolation layers to leave out.
+            packages: what programs may import besides the standard library.
 
         Raises:
             SandboxError: it does not start.
@@ -94,21 +102,21 @@ class ServerProcess:
         failures = 0
         while True:
             try:
-                return await cls._begin(disabled)
+                return await cls._begin(disabled, packages)
             except SandboxError:
                 failures += 1
                 if failures == START_ATTEMPTS:
                     raise
 
     @classmethod
-    async def _begin(cls, disabled: Collection[str]) -> Self:
+    async def _begin(cls, disabled: Collection[str], packages: Sequence[Package]) -> Self:
         try:
             server = cls()
         except OSError as error:
             raise _not_started(error) from error
         try:
             server._launch()
-            await server._greet(disabled)
+            await server._greet(disabled, packages)
         except (OSError, frames.FrameError) as error:
             log = server.log_tail()
             server.close()
@@ -133,9 +141,13 @@ class ServerProcess:
                 start_new_session=True,
             )
 
-    async def _greet(self, disabled: Collection[str]) -> None:
+    async def _greet(self, disabled: Collection[str], packages: Sequence[Package]) -> None:
         """Send the settings, and receive what the server tells about itself."""
-        settings = {"temporary_folder": tempfile.gettempdir(), "disabled": sorted(disabled)}
+        settings = {
+            "temporary_folder": tempfile.gettempdir(),
+            "disabled": sorted(disabled),
+            "packages": [asdict(package) for package in packages],
+        }
         if sys.platform == "linux":
             self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._order(settings, [])

@@ -7,7 +7,7 @@ it started before its result is returned; it is taken apart right after. What th
 - a layer that the system does not give to ordinary users: `Sandbox.report` says which;
 - other systems than Linux: programs are limited in time, output and files, and cannot forge
   verdicts, but reach files, the network and, as on macOS, all of the memory;
-- packages: programs import the standard library only;
+- frames: those of this package are below a program's own, where `inspect.stack` shows them;
 - processes: a program starts threads but, with seccomp, no other process; with a pid namespace it
   is the first process in it, so that a signal which it sends itself without a handler is ignored;
 - a machine that is short of memory: the limits hold for each execution, not for all together;
@@ -26,6 +26,7 @@ from egcfg.errors import SandboxError, UnknownNameError, UsageError
 from egcfg.sandbox.canary import check_verdicts, reaches_process
 from egcfg.sandbox.dispatch import Dispatcher
 from egcfg.sandbox.judging import Judgement, Verdict, read_verdict
+from egcfg.sandbox.packages import find_packages
 from egcfg.sandbox.pool import Pool
 from egcfg.sandbox.report import LAYERS, SandboxReport
 from egcfg.sandbox.server_process import ServerProcess
@@ -51,6 +52,7 @@ class Sandbox:
         workers: int | None = None,
         strict: bool = False,
         disabled: Collection[str] = (),
+        packages: Collection[str] | None = None,
     ) -> None:
         """Prepare a sandbox; no process is started yet.
 
@@ -59,14 +61,19 @@ class Sandbox:
             strict: whether to refuse to work where an isolation layer is missing.
             disabled: layers to switch off (names of `egcfg.sandbox.LAYERS`), to see what holds
                 without them.
+            packages: distributions that programs and tests may import besides the standard library,
+                each with what it needs; None: `egcfg.sandbox.DEFAULT_PACKAGES`, where installed.
 
         Raises:
-            UsageError: `disabled` holds an unknown name.
+            UsageError: `disabled` holds an unknown name, or one of `packages` is not installed.
         """
         for name in disabled:
             if name not in LAYERS:
                 raise UnknownNameError("sandbox layer", name, LAYERS)
         self.strict = strict
+        self._names = packages
+        if packages is not None:
+            find_packages(packages)
         self._disabled = frozenset(disabled)
         self.workers = workers or usable_cores()
         self._dispatcher: Dispatcher | None = None
@@ -108,7 +115,9 @@ class Sandbox:
         """
         await self.canary()
         server = (await self._here().pool()).server
-        return SandboxReport(server.layers, reaches_others=bool(self._reaches_others))
+        return SandboxReport(
+            server.layers, self._packages(), reaches_others=bool(self._reaches_others)
+        )
 
     async def canary(self) -> None:
         """Run and judge known programs: once, before the first other program at the latest.
@@ -151,24 +160,27 @@ class Sandbox:
     async def _run(self, executions: Sequence[Execution]) -> list[ExecutionResult]:
         jobs = [(to_request(execution),) for execution in executions]
         answers = await self._here().run(jobs)
+        packages = self._packages()
         return [
-            to_result(execution, answer)
+            to_result(execution, answer, packages)
             for execution, (answer,) in zip(executions, answers, strict=True)
         ]
 
     async def _judge(self, judgements: Sequence[Judgement]) -> list[Verdict]:
         jobs = [
-            (
-                {**to_request(judgement.execution()), "setup": judgement.setup},
-                judgement.judge_request(),
-            )
+            (to_request(judgement.execution()), judgement.judge_request())
             for judgement in judgements
         ]
         answers = await self._here().run(jobs)
+        packages = self._packages()
         return [
-            read_verdict(to_result(judgement.execution(), program), judge)
+            read_verdict(to_result(judgement.execution(), program, packages), judge)
             for judgement, (program, judge) in zip(judgements, answers, strict=True)
         ]
+
+    def _packages(self) -> tuple[str, ...]:
+        """Return what programs may import, as they and results name it."""
+        return tuple(map(str, find_packages(self._names)))
 
     def _here(self) -> Dispatcher:
         """Return what runs jobs on the running event loop.
@@ -202,7 +214,7 @@ class Sandbox:
         return self._pool
 
     async def _start(self) -> ServerProcess:
-        server = await ServerProcess.start(self._disabled)
+        server = await ServerProcess.start(self._disabled, find_packages(self._names))
         missing = SandboxReport(server.layers).missing
         if self.strict and missing:
             server.close()

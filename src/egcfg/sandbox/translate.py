@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import attrs
@@ -15,6 +16,8 @@ __all__ = ["pack_limits", "to_request", "to_result"]
 # Values are decoded in the parent here, so keep what a hostile one can cost it below seconds.
 BOUNDS = codec.Bounds(size=16 << 20, nodes=500_000, keys=10_000)
 REPORT_BOUNDS = codec.Bounds(size=17 << 20, nodes=100, depth=4, keys=20)
+
+REPORTED = {"value", "unsupported", "raised", "packages"}
 
 _OUTCOMES = {
     "timeout": Outcome.TIMEOUT,
@@ -31,6 +34,7 @@ def to_request(execution: Execution) -> dict[str, Any]:
     return {
         "role": "program",
         "source": execution.source,
+        "setup": execution.setup,
         "call": execution.call.source if execution.call is not None else None,
         "stdin": execution.stdin,
         "main": execution.run_as_main,
@@ -51,11 +55,21 @@ def pack_limits(limits: Limits) -> dict[str, Any]:
     return attrs.asdict(limits)
 
 
-def to_result(execution: Execution, answer: Answer) -> ExecutionResult:
-    """Return what came of an execution."""
+def to_result(
+    execution: Execution, answer: Answer, packages: Collection[str] = ()
+) -> ExecutionResult:
+    """Return what came of an execution.
+
+    Args:
+        execution: what was run.
+        answer: what came of it.
+        packages: those that it could import.
+    """
     if answer.how == "reported":
         try:
-            found = _read_report(_decode_report(answer.report), execution.call is not None)
+            report = _decode_report(answer.report)
+            found = _read_report(report, execution.call is not None)
+            found["packages"] = _packages(report.get("packages", []), packages)
         except codec.DecodeError as error:
             found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
     else:
@@ -87,7 +101,7 @@ def _decode_report(data: bytes) -> dict[str, Any]:
         DecodeError: it is not a dict of known keys.
     """
     report = codec.decode(data, REPORT_BOUNDS)
-    if type(report) is not dict or not report.keys() <= {"value", "unsupported", "raised"}:
+    if type(report) is not dict or not report.keys() <= REPORTED:
         raise codec.DecodeError("a report expected")
     return report
 
@@ -111,6 +125,12 @@ def _read_report(report: dict[str, Any], called: bool) -> dict[str, Any]:
         except codec.DecodeError as error:
             found["unsupported"] = str(error)
     return found
+
+
+def _packages(data: object, known: Collection[str]) -> tuple[str, ...]:
+    if type(data) is not list or not all(type(item) is str and item in known for item in data):
+        raise codec.DecodeError("a list of packages expected")
+    return tuple(data)
 
 
 def _raised(data: object) -> Raised:

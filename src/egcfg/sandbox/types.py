@@ -82,7 +82,7 @@ class Instrument:
 
             # Optional: instead of the builtin `compile`, before `start`; and what the call's value
             # goes through while the program is still watched.
-            def compile(self, source: str, filename: str) -> types.CodeType: ...
+            def compile(self, source: bytes, filename: str) -> types.CodeType: ...
             def finish(self, value: Any) -> Any: ...
 
         def rehearse() -> None: ...   # optional: run ahead of time, so that the rest runs faster
@@ -110,7 +110,9 @@ class Execution:
     """One run of one program in a fresh process.
 
     Attributes:
-        source: the program, compiled under the file name ``<program>``.
+        source: the program, compiled as a file ``program.py`` with UTF-8 text.
+        setup: code that runs before it in the same names; or after it, where it needs names that
+            the program defines.
         call: evaluated in the program's globals afterwards; its value comes back.
         stdin: what standard input holds.
         run_as_main: whether ``__name__`` is ``"__main__"``, as for a whole program.
@@ -121,6 +123,7 @@ class Execution:
     """
 
     source: str
+    setup: str = ""
     call: Call | None = None
     stdin: str = ""
     run_as_main: bool = False
@@ -152,7 +155,7 @@ class ExecutionResult:
     Attributes:
         outcome: how it ended.
         value: the call's value after a trip through the sandbox's own codec: exact builtin types
-            only. Meaningful when `has_value`.
+            and plain arrays only. Meaningful when `has_value`.
         has_value: whether a call was made, returned, and its value could be carried over.
         unsupported: why the value could not be carried over; None when it could.
         raised: the exception that ended the program.
@@ -163,6 +166,7 @@ class ExecutionResult:
             instrument.
         seconds: wall time from its request to its end, or to the end of its report.
         cpu_seconds: processor time that it took.
+        packages: those that it imported, itself or by others, as ``name==version``.
         detail: for `Outcome.SANDBOX_ERROR` and `Outcome.KILLED`, what happened.
     """
 
@@ -177,4 +181,5 @@ class ExecutionResult:
     memory: bytes = field(default=b"", repr=False)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    packages: tuple[str, ...] = ()
     detail: str = ""

@@ -73,7 +73,7 @@ class AssertsScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
             )
             for name, tree in trees.items()
         }

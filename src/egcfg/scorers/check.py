@@ -58,6 +58,6 @@ class CheckScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(parse_test(test.source, problem)),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
             )
         return judgements

@@ -103,6 +103,7 @@ def _result(name: str, verdict: Verdict) -> TestResult:
         name=name,
         status=status,
         seconds=verdict.program.seconds,
+        packages=verdict.program.packages,
         error=None if status is TestStatus.PASSED else error,
     )
 

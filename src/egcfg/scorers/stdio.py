@@ -135,13 +135,13 @@ class StdioScorer(Scorer):
         self, problem: Problem, code: str, tests: Sequence[StdioTest], sandbox: Sandbox
     ) -> list[ExecutionResult]:
         """Run the program on each input."""
-        source = f"{problem.setup_code}\n{code}" if problem.setup_code else code
         function = problem.entry_point
-        calling = source if function is None else f"{source}\n{function}()\n"
+        calling = code if function is None else f"{code}\n{function}()\n"
         runs_itself = function is None or uses_when_run(code, function)
         executions = [
             Execution(
-                source=source if runs_itself else calling,
+                source=code if runs_itself else calling,
+                setup=problem.setup_code,
                 stdin=test.stdin,
                 run_as_main=True,
                 limits=self._limits(problem, test),
@@ -183,7 +183,13 @@ class StdioScorer(Scorer):
             rule = test.comparison or self.options.comparison
             if (error := first_difference(run.stdout, test.stdout, rule)) is not None:
                 status = TestStatus.FAILED
-        return TestResult(name=test.name, status=status, seconds=run.seconds, error=error)
+        return TestResult(
+            name=test.name,
+            status=status,
+            seconds=run.seconds,
+            error=error,
+            packages=run.packages,
+        )
 
     def _has_checker(self, test: StdioTest) -> bool:
         # A rule of the test's own comes before the checker of the options.

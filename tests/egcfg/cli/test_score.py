@@ -254,10 +254,11 @@ def test_verdicts_with_other_settings_are_not_mixed_in(
     egcfg("score", *arguments)
     before = (tmp_path / "out.jsonl").read_bytes()
 
-    ran = egcfg("score", *arguments, "-o", "scorer.cpu_seconds=3")
+    for other in (("-o", "scorer.cpu_seconds=3"), ("--sandbox-packages", "none")):
+        ran = egcfg("score", *arguments, *other)
 
-    assert (ran.status, ran.out) == (2, "")
-    assert "out.jsonl, line 1, is about another sample, or was judged with other" in ran.err
+        assert (ran.status, ran.out) == (2, "")
+        assert "out.jsonl, line 1, is about another sample, or was judged with other" in ran.err
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 

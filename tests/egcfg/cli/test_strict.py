@@ -29,7 +29,7 @@ def ran(problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     sources: list[str] = []
     start_server, start = ServerProcess.start, Watch.start
 
-    async def without_landlock(_disabled: object) -> ServerProcess:
+    async def without_landlock(*_: object) -> ServerProcess:
         return await start_server(["landlock"])
 
     async def noted(self: Watch) -> None:

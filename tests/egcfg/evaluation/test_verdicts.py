@@ -30,9 +30,16 @@ OPTIONS = StdioOptions()
 ISOLATION = Isolation(level=Level.FULL, layers=dict.fromkeys(LAYERS, "active"))
 
 
+PACKAGES = ("numpy", "scipy")
+
+
 def verdict(sample: Sample, status: str = "passed", error: str | None = None) -> JudgedSample:
     result = TestResult(
-        name="assert f(1) == 1", status=TestStatus(status), seconds=0.5, error=error
+        name="assert f(1) == 1",
+        status=TestStatus(status),
+        seconds=0.5,
+        error=error,
+        packages=("numpy==2.0.0",),
     )
     return JudgedSample(
         sample=sample, score=Score(results=[result], general_error=error), isolation=ISOLATION
@@ -40,9 +47,12 @@ def verdict(sample: Sample, status: str = "passed", error: str | None = None) ->
 
 
 def opened(
-    path: Path, samples: Sequence[Sample] = SAMPLES, options: object = OPTIONS
+    path: Path,
+    samples: Sequence[Sample] = SAMPLES,
+    options: object = OPTIONS,
+    packages: Sequence[str] = PACKAGES,
 ) -> VerdictFile:
-    return VerdictFile(path, samples, {"asserts": options})
+    return VerdictFile(path, samples, {"asserts": options}, packages)
 
 
 @pytest.fixture
@@ -71,7 +81,16 @@ def test_a_row_says_what_was_found_and_under_which_isolation(begun: Path) -> Non
         "extracted": False,
         "empty": False,
         "general_error": "why",
-        "tests": [{"name": "assert f(1) == 1", "status": "failed", "seconds": 0.5, "error": "why"}],
+        "tests": [
+            {
+                "name": "assert f(1) == 1",
+                "status": "failed",
+                "seconds": 0.5,
+                "error": "why",
+                "packages": ["numpy==2.0.0"],
+            }
+        ],
+        "packages": ["numpy==2.0.0"],
         "isolation": {"level": "full", "layers": dict.fromkeys(LAYERS, "active")},
     }
 
@@ -145,6 +164,15 @@ def test_verdicts_of_other_samples_or_settings_are_refused_and_kept(
 
     with pytest.raises(UsageError, match=r"line [12], is about another sample, or was judged with"):
         opened(begun, samples, options)
+    assert begun.read_bytes() == before
+
+
+def test_verdicts_with_other_packages_are_refused_and_kept(begun: Path) -> None:
+    before = begun.read_bytes()
+
+    for packages in ((), PACKAGES[:1], (*PACKAGES, "sympy")):
+        with pytest.raises(UsageError, match="other settings or packages; name another file"):
+            opened(begun, packages=packages)
     assert begun.read_bytes() == before
 
 

@@ -129,7 +129,7 @@ def test_setup_code_runs_before_the_program() -> None:
         setup_code="import math",
     )
     [request] = problem.executions("def f(x):\n    return x")
-    assert request.source == "import math\ndef f(x):\n    return x"
+    assert (request.setup, request.source) == ("import math", "def f(x):\n    return x")
 
 
 def test_an_input_runs_the_whole_program_or_the_function_where_one_is_asked_for() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,8 +35,8 @@ def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     servers: list[tuple[int, str | None]] = []
     start = ServerProcess.start
 
-    async def noted(disabled: Collection[str]) -> ServerProcess:
-        server = await start(disabled)
+    async def noted(*args: Any) -> ServerProcess:
+        server = await start(*args)
         servers.append((server.pid, server._scratch_root))
         return server
 

@@ -184,7 +184,8 @@ def test_concurrent_programs_do_not_see_each_other(run: Run, sandbox: Sandbox) -
         "import os, time\n"
         "open('mine', 'w').close()\n"
         "time.sleep(0.1)\n"
-        "seen = (os.listdir('.'), [p for p in range(2, 99) if os.path.exists(f'/proc/{p}')])"
+        "seen = (sorted(os.listdir('.')), "
+        "[p for p in range(2, 99) if os.path.exists(f'/proc/{p}')])"
     )
     results = run(sandbox.run([Execution(source=source, call=Call("seen"))] * 2))
-    assert [result.value for result in results] == [(["mine"], [])] * 2
+    assert [result.value for result in results] == [(["mine", "program.py"], [])] * 2

@@ -137,7 +137,7 @@ def test_strong_isolation_is_not_claimed_where_a_program_can_signal_others(
 ) -> None:
     begin = ServerProcess.start
 
-    async def start(_disabled: object) -> ServerProcess:
+    async def start(*_: object) -> ServerProcess:
         server = await begin(BUT_LIMITS)
         server.layers.update(dict.fromkeys(LAYERS, "active"))
         return server

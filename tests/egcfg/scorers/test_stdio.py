@@ -115,6 +115,37 @@ def test_the_right_output_is_not_enough(result: Result, end: str, status: TestSt
     assert ended.error
 
 
+FUTURE = '"""Doubles."""\nfrom __future__ import annotations\n'
+
+
+@pytest.mark.parametrize("entry_point", [None, "solve"])
+def test_setup_code_leaves_the_programs_first_statement_first(
+    judge: Callable[[Scorer, Problem, str], Score], entry_point: str | None
+) -> None:
+    problem = Problem(
+        task_id="t",
+        description="",
+        entry_point=entry_point,
+        visible_tests=(StdioTest("21\n", "42 Doubles.\n"),),
+        setup_code="import math\nTWO = 2",
+        scorer="stdio",
+    )
+    code = f"{FUTURE}def solve(n: undefined = 0):\n    print(int(input()) * TWO, __doc__)\n"
+    if entry_point is None:
+        code += "solve()\n"
+    assert judge(StdioScorer(OPTIONS), problem, code).passed
+
+
+def test_a_byte_order_mark_is_none_of_the_program(result: Result) -> None:
+    assert result(f"\ufeff{DOUBLE}", "21\n", "42\n").status is TestStatus.PASSED
+
+
+def test_what_a_program_imported_is_in_the_result(result: Result) -> None:
+    numpy = result(f"import numpy\n{DOUBLE}", "21\n", "42\n")
+    assert [name.partition("==")[0] for name in numpy.packages] == ["numpy"]
+    assert result(DOUBLE, "21\n", "42\n").packages == ()
+
+
 LONG = "\n".join(map(str, range(200_000)))
 """1.3 MB."""
 PRINT_LONG = "print('\\n'.join(map(str, range(200_000))))\n"

@@ -86,7 +86,7 @@ def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) ->
     """
     layers.separate(SCRATCH_FILES * limits.file_bytes)
     os.chdir(scratch.path)
-    os.environ["TMPDIR"] = scratch.path
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch.path
     tempfile.tempdir = None
     _set_limits(layers, limits)
     layers.lock(scratch.path)

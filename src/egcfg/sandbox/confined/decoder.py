@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from .arrays import from_parts
 from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, DecodeError
 
 __all__ = ["decode"]
@@ -122,6 +123,10 @@ def _get_decimal(data: _Decoder, _: int) -> Decimal:
     return Decimal(payload.decode("ascii"))
 
 
+def _get_array(data: _Decoder, depth: int) -> Any:
+    return from_parts(*(data.get(depth + 1) for _ in range(3)))
+
+
 def _get_range(data: _Decoder, depth: int) -> range:
     return range(*(data.exact(int, depth) for _ in range(3)))
 
@@ -152,6 +157,7 @@ _READERS: Final[dict[bytes, Callable[[_Decoder, int], Any]]] = {
     b"v": lambda data, depth: dict(enumerate(data.items(depth))).values(),
     b"w": lambda data, depth: data.pairs(depth).items(),
     b"I": lambda data, depth: iter(data.items(depth)),
+    b"A": _get_array,
     b"R": _get_range,
     b"r": _get_fraction,
     b"m": _get_decimal,

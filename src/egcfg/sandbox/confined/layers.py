@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 __all__ = ["LINUX_ONLY", "WORKS", "Layers", "reason"]
 
@@ -52,20 +52,27 @@ class Layers:
         """Return whether a layer is active."""
         return self.status.get(name) == WORKS
 
-    def enter(self, temporary_folder: str, disabled: Collection[str]) -> None:
+    def enter(
+        self, temporary_folder: str, disabled: Collection[str], packages: Sequence[str]
+    ) -> None:
         """Find out what works, and enter the layers that hold for the server itself.
 
         Args:
             temporary_folder: where `scratch_root` is made, if there must be one.
             disabled: layers to leave out.
+            packages: folders and files of packages that programs may read.
         """
         self._disabled = disabled
         self.status["clean environment"] = WORKS
         self.attempt("rlimits", _probe_rlimits)
         self.attempt("memory limit", _probe_memory_limit)
-        self.enter_more(temporary_folder)
+        self.enter_more(temporary_folder, packages)
 
-    def enter_more(self, temporary_folder: str) -> None:
+    def enter_more(
+        self,
+        temporary_folder: str,
+        packages: Sequence[str],  # noqa: ARG002 - for those that override it
+    ) -> None:
         """Do the same for the layers that only some systems have."""
         self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
         self.make_root(temporary_folder)

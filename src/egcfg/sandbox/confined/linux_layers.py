@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from . import landlock, linux, namespaces, seccomp
 from .layers import Layers, reason
+from .readable import Readable
 
 __all__ = ["LinuxLayers"]
 
@@ -34,16 +35,17 @@ class LinuxLayers(Layers):
         self._own_pids: int | None = None
         self._adopts = False
 
-    def enter_more(self, temporary_folder: str) -> None:
+    def enter_more(self, temporary_folder: str, packages: Sequence[str]) -> None:
         """Enter the namespaces, and prepare what each program's process applies to itself."""
-        self._enter_namespaces()
+        readable = Readable(packages)
+        self._enter_namespaces(readable)
         if self.has("mount namespace"):
             self.scratch = namespaces.SCRATCH
         else:
             self.make_root(temporary_folder)
         self.attempt("no_new_privs", linux.forbid_new_privileges)
         if self.has("no_new_privs"):
-            self._prepare_landlock()
+            self._prepare_landlock(readable)
             self._prepare_seccomp()
         else:
             self.status["landlock"] = self.status["seccomp"] = "needs no_new_privs"
@@ -99,11 +101,11 @@ class LinuxLayers(Layers):
                     found.add(int(name))
         return found
 
-    def _enter_namespaces(self) -> None:
+    def _enter_namespaces(self, readable: Readable) -> None:
         def enter_all(names: list[str]) -> None:
             namespaces.enter_user()
             for name in names:
-                namespaces.enter(name)
+                namespaces.enter(name, readable)
 
         entered: list[str] = []
         others = [f"{name} namespace" for name in (*NAMESPACES, "pid")]
@@ -117,7 +119,7 @@ class LinuxLayers(Layers):
         if self.attempt("pid namespace", partial(_probe_pid_namespace, self._proc)):
             self._own_pids = namespaces.become_first(self._proc)
 
-    def _prepare_landlock(self) -> None:
+    def _prepare_landlock(self, readable: Readable) -> None:
         def use() -> None:
             linux.forbid_new_privileges()
             rules.apply(self.scratch or self.scratch_root or "")
@@ -128,7 +130,9 @@ class LinuxLayers(Layers):
             raise OSError("it lets programs read other folders")
 
         try:
-            rules = landlock.Landlock(namespaces.readable_paths(), namespaces.DEVICES)
+            rules = landlock.Landlock(readable.roots, namespaces.DEVICES)
+            if self.scratch_root is not None:  # there is more in these folders than may be read
+                rules.narrow(*readable.piecewise(), self.scratch_root)
         except OSError as error:
             self.status["landlock"] = reason(error)
             return

@@ -28,8 +28,9 @@ import traceback
 import types
 from typing import Any
 
-from . import frames
+from . import frames, interpreter
 from .layers import Layers
+from .packages import PackageFinder
 from .staging import PROCESS_ID, Shape, Staged
 
 # It looks functions up that other systems lack.
@@ -55,10 +56,12 @@ class Server:
         control: the parent has its other end.
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
+        packages: finds what programs may import besides the standard library.
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, packages: PackageFinder) -> None:
         self.control = control
+        self.packages = packages
         self.instruments: dict[str, types.ModuleType] = {}
         self.layers = SystemLayers()
         self._poll = select.poll()
@@ -185,9 +188,13 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    server = Server(stream)
+    interpreter.add_site_names()
+    packages = PackageFinder(settings["packages"])
+    sys.meta_path.append(packages)
+    paths = [path for package in settings["packages"] for path in package["paths"]]
+    server = Server(stream, packages)
     try:
-        server.layers.enter(settings["temporary_folder"], settings["disabled"])
+        server.layers.enter(settings["temporary_folder"], settings["disabled"], paths)
         server.greet()
         # What exists now is never garbage: collecting it would only copy shared pages.
         gc.collect()

@@ -22,7 +22,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from . import confinement, frames, program
+from . import confinement, devices, frames, interpreter, program
 from .judge import run_judge
 
 __all__ = ["PROCESS_ID", "Shape", "Staged"]
@@ -187,6 +187,7 @@ class Staged:
         poll = select.poll()
         poll.register(orders, select.POLLIN)
         confinement.confine(self._server.layers, self._scratch, self._shape, kept)
+        file = interpreter.enter(self._scratch.path)
         if not poll.poll(IDLE_MILLISECONDS if ahead else WANTED_MILLISECONDS):
             self.leash.shutdown(socket.SHUT_RDWR)
             return
@@ -202,10 +203,12 @@ class Staged:
         if request["role"] == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
-            program.run(request, report, self._channel, instrument)
+            interpreter.place(request["source"], file, self._scratch.path)
+            devices.open_streams_by_path(request["source"])
+            program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
-        program.rehearse()
+        program.rehearse(self._server.packages)
         instrument = self._server.instruments.get(self._shape.instrument)
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()
