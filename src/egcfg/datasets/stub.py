@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import io
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from egcfg.datasets.assertions import called_functions
 from egcfg.errors import DataError
 
 __all__ = ["Stub", "TestFile", "read_stub", "read_tests"]
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 
 @frozen(kw_only=True)
@@ -79,30 +82,25 @@ def read_stub(path: Path, function: str | None = None) -> Stub:
         names = ", ".join(stub.name for stub in open_ones)
         raise DataError(f"{path}: several functions lack their body ({names}); choose: --function")
     [stub] = open_ones
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # as Python counts them
     first, body_at = _first_line(stub), stub.body[0]
     before = "".join(lines[: first - 1])
     after = ""
-    for number, statement in enumerate(tree.body):
-        if number > tree.body.index(stub):
-            if not isinstance(
-                statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
-            ):
-                raise DataError(
-                    f"{path}, line {statement.lineno}: code after the function {stub.name!r} "
-                    "would run before it is written; move it in front of the function"
-                )
-            after += "".join(lines[_first_line(statement) - 1 : statement.end_lineno]) + "\n\n"
+    for statement in tree.body[tree.body.index(stub) + 1 :]:
+        if not isinstance(statement, DEFINITIONS):
+            raise DataError(
+                f"{path}, line {statement.lineno}: code after the function {stub.name!r} "
+                "would run before it is written; move it in front of the function"
+            )
+        after += "".join(lines[_first_line(statement) - 1 : statement.end_lineno]) + "\n\n"
     docstring = ast.get_docstring(stub)
+    on_its_line = lines[body_at.lineno - 1].encode()[: body_at.col_offset].decode()
+    signature = "".join(lines[first - 1 : body_at.lineno - 1])
+    if on_its_line.strip():  # def f(x): ...
+        signature += on_its_line.rstrip() + "\n"
+        on_its_line = "    "
     if docstring is not None:
-        assert body_at.end_lineno is not None  # of a parsed tree
-        signature = "".join(lines[first - 1 : body_at.end_lineno])
-    elif body_at.lineno == stub.lineno:  # def f(x): ...
-        signature = lines[first - 1][: body_at.col_offset].rstrip() + "\n"
-    else:
-        signature = "".join(lines[first - 1 : body_at.lineno - 1])
-    if not signature.endswith("\n"):
-        signature += "\n"
+        signature += f"{on_its_line}{ast.get_source_segment(text, body_at)}\n"
     module = ast.get_docstring(tree)
     return Stub(
         entry_point=stub.name,
@@ -203,25 +201,30 @@ def _parametrized(decorator: ast.expr) -> list[dict[str, ast.expr]] | None:
     match decorator:
         case ast.Call(
             func=ast.Attribute(attr="parametrize"),
-            args=[
-                ast.Constant(value=str(names)) | ast.Tuple() | ast.List() as given,
-                ast.List(elts=rows) | ast.Tuple(elts=rows),
-            ],
+            args=[given, ast.List(elts=rows) | ast.Tuple(elts=rows)],
             keywords=[],
         ):
-            if isinstance(given, ast.Constant):
-                keys = [name.strip() for name in str(given.value).split(",") if name.strip()]
-            else:
-                keys = [part.value for part in given.elts if isinstance(part, ast.Constant)]
-            cases = []
-            for row in rows:
-                values = row.elts if isinstance(row, ast.Tuple | ast.List) else [row]
-                values = [row] if len(keys) == 1 else values
-                if len(values) != len(keys):
-                    return None
-                cases.append(dict(zip(keys, values, strict=True)))
-            return cases
-    return None
+            keys = _names(given)
+        case _:
+            return None
+    cases = []
+    for row in rows:
+        several = isinstance(row, ast.Tuple | ast.List) and len(keys) != 1
+        values = row.elts if several else [row]
+        if len(values) != len(keys):
+            return None
+        cases.append(dict(zip(keys, values, strict=True)))
+    return cases
+
+
+def _names(given: ast.expr) -> list[str]:
+    """Return the names that a ``parametrize`` gives, as one text or several."""
+    match given:
+        case ast.Constant(value=str(text)):
+            return [name.strip() for name in text.split(",") if name.strip()]
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return [name for part in parts for name in _names(part)]
+    return []
 
 
 def _bodies(test: ast.FunctionDef, values: Mapping[str, ast.expr]) -> Iterator[list[ast.stmt]]:

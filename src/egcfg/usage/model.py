@@ -7,6 +7,7 @@ import math
 import operator
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from numbers import Real
 from typing import Any
 
@@ -251,7 +252,7 @@ class Model:
         started = time.perf_counter()
         spent = FREE
         try:
-            async with asyncio.timeout(self._seconds_left):
+            async with self._until_the_deadline():
                 answer = await self.backend.call(method, *arguments, task=self.task_id)
             if not isinstance(answer, Answer):
                 raise self._broken(f"{method} gave {type(answer).__name__}, not an Answer")
@@ -274,6 +275,10 @@ class Model:
     @property
     def _seconds_left(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def _until_the_deadline(self) -> AbstractAsyncContextManager[Any]:
+        left = self._seconds_left
+        return nullcontext() if left is None else asyncio.timeout(left)
 
     def _too_late(self) -> TaskBudgetError:
         return TaskBudgetError(f"the time for task {self.task_id} is over", "--seconds")
