@@ -213,7 +213,7 @@ def test_a_wrong_setting_is_told_before_a_model_is_loaded() -> None:
     with pytest.raises(ConfigError, match="did you mean 'gamma'"):
         egcfg.solve(problem(1), gama=1.0)
     with pytest.raises(ConfigError, match="gamma"):
-        egcfg.solve(problem(1), gamma=-1.0)
+        egcfg.solve(problem(1), gamma=float("nan"))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,10 @@ def read_tests(path: Path, function: str, home: str | None = None) -> TestFile:
             case ast.ClassDef(name=name) if name.startswith("Test"):
                 left_out.append(f"{name}: a class of tests; write them as functions")
                 continue
-            case ast.ImportFrom(module=module) if module in (home, "pytest"):
+            case ast.ImportFrom(module=module, names=names) if module in (
+                home,
+                "pytest",
+            ) or function in {alias.name for alias in names}:
                 continue
             case ast.Import(names=[ast.alias(name=module)]) if module in (home, "pytest"):
                 continue
