@@ -157,6 +157,7 @@ class TaskBench:
         self._asked += 1
         by_ids = isinstance(self.model.backend.instance, LogprobBackend)
         ids = await self.model.encode(prompt, stage) if by_ids else ()
+        self.model.check(len(ids))
         params = SamplingParams(
             temperature=temperature,
             top_p=top_p,

@@ -201,8 +201,10 @@ class Engine:
             check_prompt(backend.instance, each)
         assert self._sandbox is not None  # opened before the model
         started = datetime.now(UTC)
-        limit = self.config.tokens_per_task if tokens is None else tokens
-        model = Model(backend, problem.task_id, self.meter, limit, deadline)
+        limit, flag = self.config.tokens_per_task, "--tokens-per-task"
+        if tokens is not None:
+            limit, flag = tokens, "--tokens"
+        model = Model(backend, problem.task_id, self.meter, limit, flag, deadline)
         bench = TaskBench(
             task=evolve(problem, hidden_tests=()),
             prompt=prompts[configurations[0].prompt],

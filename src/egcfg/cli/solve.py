@@ -93,7 +93,7 @@ def solve_command(
     explain: bool,
     **tests: Any,
 ) -> int:
-    """Solve the problem that DESCRIPTION words, or write the function of a stub; print the code.
+    """Solve the problem that DESCRIPTION words, or the function of a stub; print the code.
 
     A stub is a file of Python with the function's signature, perhaps a docstring, and `...` as its
     body. Tries the settings of the grid in turn (by default gamma 0, then gamma 1) until a solution

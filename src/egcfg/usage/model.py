@@ -56,6 +56,7 @@ class Model:
         task_id: the task, for messages.
         meter: counts what is spent and ends it at a budget's limit.
         limit: tokens, prompt tokens and generated ones, that the task may spend; None: any number.
+        limit_flag: the flag that sets that limit.
         deadline: when it must have ended, by `time.monotonic`; None: whenever it does.
         usage: what this task spent so far, by stage.
         refused: how many questions a budget refused.
@@ -66,6 +67,7 @@ class Model:
     task_id: str
     meter: Meter = field(factory=Meter)
     limit: int | None = None
+    limit_flag: str = "--tokens-per-task"
     deadline: float | None = None
     usage: dict[str, Usage] = field(factory=dict, init=False)
     refused: int = field(default=0, init=False)
@@ -140,7 +142,7 @@ class Model:
             BudgetError: a limit is reached; nothing was asked.
             BackendError: the model did not answer.
         """
-        self._check(0)
+        self.check(0)
         completion = await self._ask("complete", stage, prompt, params)
         if not isinstance(completion, Completion):
             raise self._broken(f"complete gave {type(completion).__name__}, not a Completion")
@@ -214,14 +216,14 @@ class Model:
         """Ask for an answer to each request, within the budget."""
         shortest = min((len(request.ids) for request in requests), default=0)
         # The first question reads a whole prompt; later ones may find it read.
-        self._check(0 if self.tokens else shortest)
+        self.check(0 if self.tokens else shortest)
         answers = await self._ask(method, stage, requests)
         if not isinstance(answers, Sequence) or len(answers) != len(requests):
             given = _count(answers, "answer")
             raise self._broken(f"{method} gave {given} to {len(requests)} requests")
         return answers
 
-    def _check(self, prompt: int) -> None:
+    def check(self, prompt: int) -> None:
         """See that another question may be asked, whose prompt takes so many tokens.
 
         Raises:
@@ -237,7 +239,7 @@ class Model:
                 needs = f", and the next prompt has {prompt}" if prompt else ""
                 raise TaskBudgetError(
                     f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens{needs}",
-                    "--tokens-per-task",
+                    self.limit_flag,
                 )
             self.meter.check()
         except BudgetError as error:

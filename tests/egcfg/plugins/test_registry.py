@@ -559,10 +559,10 @@ def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
     assert wrong.stderr.count("\n") == 1, wrong.stderr
 
 
-def _ask_for_more(fault: str, **arguments: Any) -> Solution:
+def _ask_for_more(fault: str, problem: Problem = DOUBLE, **arguments: Any) -> Solution:
     options = {"method": {"fault": fault}}
     return egcfg.solve(
-        DOUBLE, backend=WRONG, prompt=WRONG, method=WRONG, options=options, **arguments
+        problem, backend=WRONG, prompt=WRONG, method=WRONG, options=options, **arguments
     )
 
 
@@ -590,7 +590,8 @@ def test_the_budget_of_a_run_ends_the_work_whatever_a_method_does(fault: str) ->
 
 @pytest.mark.usefixtures("known")
 def test_a_method_without_an_answer_gives_a_solution_that_says_so() -> None:
-    solution = _solve(method={"fault": "none"})
+    problem = attrs.evolve(DOUBLE, scorer="asserts")
+    solution = _ask_for_more("none", problem=problem)
     assert not solution.passed
     assert solution.score.general_error is not None
     assert "there is no answer: the method gave none" in solution.score.general_error
