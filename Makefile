@@ -6,13 +6,26 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo test test-pythons test-vllm check bench docs clean
+.PHONY: demo methods test test-pythons test-vllm check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
 demo: $(INSTALLED)
 	$(BIN)/egcfg run --dataset quickstart $(DEMO_FLAGS)
 	$(BIN)/egcfg run --dataset humaneval --limit 3 -o prompt.prefill=false $(DEMO_FLAGS)
+
+# Each built-in method on easy problems with the embedded model: minutes. The table at the end has what
+# each solved, and the tokens that it took.
+METHODS ?= $(shell $(BIN)/python -c "from egcfg import Kind; \
+	from egcfg.plugins.registry import registry; print(*registry().components(Kind.METHOD))")
+METHOD_TASKS ?= 12
+methods: $(INSTALLED)
+	@for method in $(METHODS); do \
+		$(BIN)/egcfg run --quiet --method $$method --dataset quickstart --limit $(METHOD_TASKS) \
+			--max-tokens 200 --tokens-per-task 20000 --results-dir $(DEMO)-methods >/dev/null \
+			|| exit 1; \
+	done
+	@$(BIN)/egcfg monitor $(DEMO)-methods
 
 # The whole test suite, real model and real server included: a process for each core, but for four at
 # most, since each may load the model.
@@ -64,7 +77,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv .venv-3.* .venv-vllm $(DEMO)
+	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -14,17 +16,78 @@ from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
-from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
-from egcfg.interfaces.method import Attempt, Configuration, ProgramRun, Reply
+from egcfg.errors import BudgetError, CapabilityError, EgcfgError, PluginError, TaskBudgetError
+from egcfg.interfaces.backend import Backend, LogprobBackend, SampleRequest, SamplingParams
+from egcfg.interfaces.method import Attempt, Configuration, Need, ProgramRun, Reply
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
-from egcfg.usage.model import Model
+from egcfg.usage.model import AskedTooOften, Model
 
-__all__ = ["MadeAttempt", "TaskBench"]
+__all__ = ["MadeAttempt", "TaskBench", "check_before_opening", "check_opened", "check_prompt"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_before_opening(backend: OpenComponent, method: OpenComponent, guided: bool) -> None:
+    """See, before it is opened, that a backend tells what a method needs.
+
+    Args:
+        backend: the model.
+        method: the method.
+        guided: whether it is asked to decode with guidance.
+
+    Raises:
+        CapabilityError: it cannot.
+    """
+    needed = guided or Need.LOGPROBS in method.read("needs", frozenset)
+    if needed and not isinstance(backend.instance, LogprobBackend):
+        raise CapabilityError(_lacks_logprobs(backend.title, method, guided))
+
+
+def check_opened(backend: Backend, method: OpenComponent, guided: bool) -> None:
+    """See that an open model can do what a method needs; otherwise as `check_before_opening`."""
+    capabilities, needs = backend.capabilities, method.read("needs", frozenset)
+    if (guided or Need.LOGPROBS in needs) and not capabilities.logprobs:
+        raise CapabilityError(_lacks_logprobs(backend.model_name, method, guided))
+    if Need.CHAT in needs and not capabilities.chat:
+        raise CapabilityError(
+            f"{backend.model_name} has no chat template, which {method.title} needs; "
+            "choose another --method, or another --model"
+        )
+
+
+def check_prompt(backend: Backend, prompt: Prompt) -> None:
+    """See that an open model takes such a prompt.
+
+    Raises:
+        CapabilityError: it does not.
+    """
+    capabilities = backend.capabilities
+    if prompt.chat and not capabilities.chat:
+        raise CapabilityError(
+            f"{backend.model_name} has no chat template; choose another prompt: "
+            "--prompt long_code or --prompt completion"
+        )
+    if not prompt.chat and not capabilities.text:
+        raise CapabilityError(
+            f"{backend.model_name} takes chats only; choose another prompt: --prompt chat"
+        )
+
+
+def _lacks_logprobs(who: str, method: OpenComponent, guided: bool) -> str:
+    if guided:
+        return (
+            f"{who} tells no log-probabilities, which guidance needs; "
+            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
+        )
+    return (
+        f"{who} tells no log-probabilities, which {method.title} needs; "
+        "use a --method that needs text alone, or choose another --backend"
+    )
 
 
 @frozen(kw_only=True)
@@ -34,10 +97,12 @@ class MadeAttempt:
     Attributes:
         attempt: what the method yielded.
         tokens: prompt tokens and generated ones of all stages up to then.
+        share: of the visible tests that it passed, if the method ran it.
     """
 
     attempt: Attempt
     tokens: int
+    share: float | None = None
 
 
 @define(kw_only=True, eq=False)
@@ -68,6 +133,7 @@ class TaskBench:
     scorer_of: Callable[[str], OpenComponent]
     events: Counter[str] = field(factory=Counter)
     _asked: int = field(default=0, init=False)
+    _shares: dict[str, float] = field(factory=dict, init=False)
 
     @property
     def left(self) -> float:
@@ -89,15 +155,17 @@ class TaskBench:
         settings = self.configurations[0].settings
         count = n if temperature > 0 else 1
         self._asked += 1
+        by_ids = isinstance(self.model.backend.instance, LogprobBackend)
+        ids = await self.model.encode(prompt, stage) if by_ids else ()
+        self.model.check(len(ids))
         params = SamplingParams(
             temperature=temperature,
             top_p=top_p,
-            max_tokens=self.model.at_most(max_tokens or settings.max_tokens),
+            max_tokens=self.model.at_most(max_tokens or settings.max_tokens, prompt=len(ids)),
             stop=tuple(stop),
             seed=zlib.crc32(f"{settings.seed}/{self.task.task_id}/ask{self._asked}".encode()),
         )
-        if isinstance(self.model.backend.instance, LogprobBackend):
-            ids = await self.model.encode(prompt, stage)
+        if by_ids:
             [found] = await self.model.sample([SampleRequest(ids, count, params)], stage)
             replies = [Reply(text=one.text, finished=one.finished) for one in found]
         else:
@@ -140,6 +208,7 @@ class TaskBench:
                 distinct, scores, outcomes, traced, strict=True
             )
         }
+        self._shares |= {program: run.share for program, run in runs.items() if run.results}
         return [runs[program] for program in programs]
 
     async def decode(
@@ -162,9 +231,48 @@ class TaskBench:
         """Count an event; see `egcfg.interfaces.method.Bench.note`."""
         self.events[event] += 1
 
-    def made(self, attempt: Attempt) -> MadeAttempt:
-        """Return an attempt with what the task has cost so far."""
-        return MadeAttempt(attempt=attempt, tokens=self.model.tokens)
+    async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
+        """Let a method work on the task: yield each line, and each attempt with its cost so far.
+
+        Ends where the task's budget does. A method that goes on asking then is stopped, and told
+        of; all that was refused is counted among the events.
+
+        Raises:
+            PluginError: it yields something else, or raises what is no `EgcfgError`.
+            BudgetError: the run's budget is used up, also where the method does not let this pass.
+            EgcfgError: as the method's own questions do.
+        """
+        task = self.task.task_id
+        try:
+            async with aclosing(method.iterate("solve", self, task=task)) as items:
+                async for item in items:
+                    match item:
+                        case LineStep():
+                            yield item
+                        case Attempt(program=str(), stage=str(), generation=Generation() | None):
+                            share = self._shares.get(item.program)
+                            yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
+                        case _:
+                            raise method.broken(
+                                f"solve gave {_form(item)}, neither a LineStep nor an Attempt "
+                                "with a program",
+                                task,
+                            )
+        except (EgcfgError, AskedTooOften, BaseExceptionGroup) as error:
+            told = _all_told(error)
+            if not all(isinstance(each, BudgetError | AskedTooOften) for each in told):
+                raise
+            if any(isinstance(each, AskedTooOften) for each in told):
+                logger.warning(
+                    "%s went on asking after the budget of task %s was used up, and was stopped",
+                    method.title,
+                    task,
+                )
+        if self.model.refused:
+            self.events["refused"] += self.model.refused
+        # Also where the method took the run's budget for the task's own.
+        if not isinstance(self.model.refusal, TaskBudgetError | None):
+            raise self.model.refusal
 
     async def _score(self, program: str) -> Score:
         """Judge a program by the visible tests."""
@@ -191,6 +299,23 @@ class TaskBench:
         ]
         found = iter(await self.sandbox.run(executions) if executions else [])
         return [tuple(_outcome(next(found)) for _ in group) for group in requests]
+
+
+def _all_told(error: BaseException) -> list[BaseException]:
+    """Return an error, or those of a group: of questions that were asked side by side."""
+    if isinstance(error, PluginError) and isinstance(error.__cause__, BaseExceptionGroup):
+        return _all_told(error.__cause__)
+    if isinstance(error, BaseExceptionGroup):
+        return [each for part in error.exceptions for each in _all_told(part)]
+    return [error]
+
+
+def _form(item: object) -> str:
+    """Return what a method yielded, in a few words."""
+    if not isinstance(item, Attempt):
+        return type(item).__name__
+    kinds = (type(item.program), type(item.stage), type(item.generation))
+    return f"an Attempt of {', '.join(kind.__name__ for kind in kinds)}"
 
 
 def _outcome(result: ExecutionResult) -> str:

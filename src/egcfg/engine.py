@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, closing, suppress
+from contextlib import AsyncExitStack, aclosing, closing
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -18,7 +19,13 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from egcfg.bench import MadeAttempt, TaskBench
+from egcfg.bench import (
+    MadeAttempt,
+    TaskBench,
+    check_before_opening,
+    check_opened,
+    check_prompt,
+)
 from egcfg.blocking import LoopThread
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
@@ -27,14 +34,12 @@ from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import (
     BackendError,
-    CapabilityError,
     ConfigError,
-    TaskBudgetError,
     did_you_mean,
 )
 from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
 from egcfg.interfaces.guidance import GuidanceRule
-from egcfg.interfaces.method import Attempt, Configuration, Method, Need
+from egcfg.interfaces.method import Attempt, Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score
@@ -155,6 +160,9 @@ class Engine:
         *,
         prompt: str | None = None,
         configurations: Sequence[Configuration] = (),
+        tokens: int | None = None,
+        deadline: float | None = None,
+        on_attempt: Callable[[MadeAttempt], None] | None = None,
     ) -> AsyncGenerator[LineStep | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -166,6 +174,9 @@ class Engine:
             prompt: name of the prompt builder; None: the engine's own.
             configurations: what a method that tries several has to choose from, in place of the
                 two above.
+            tokens: what the method may spend at most; None: as configured.
+            deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
+            on_attempt: sees each attempt as it is made.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -184,14 +195,20 @@ class Engine:
         prompts = {each.prompt: self.prompt(problem, each.prompt) for each in configurations}
         tracer = self._component(Kind.TRACER, self.config.tracer)
         rule = self._component(Kind.GUIDANCE, self.config.guidance)
-        guided = _needs_logprobs(method, configurations)
-        _check_guided(self._component(Kind.BACKEND, self.config.backend), guided)
+        guided = _is_guided(method, configurations)
+        check_before_opening(
+            self._component(Kind.BACKEND, self.config.backend), method, guided=guided
+        )
         backend = await self._open()
+        check_opened(backend.instance, method, guided=guided)
         for each in prompts.values():
-            _check_open(backend.instance, each, guided)
+            check_prompt(backend.instance, each)
         assert self._sandbox is not None  # opened before the model
         started = datetime.now(UTC)
-        model = Model(backend, problem.task_id, self.meter, self.config.tokens_per_task)
+        limit, flag = self.config.tokens_per_task, "--tokens-per-task"
+        if tokens is not None:
+            limit, flag = tokens, "--tokens"
+        model = Model(backend, problem.task_id, self.meter, limit, flag, deadline)
         bench = TaskBench(
             task=evolve(problem, hidden_tests=()),
             prompt=prompts[configurations[0].prompt],
@@ -204,22 +221,16 @@ class Engine:
             scorer_of=partial(self._component, Kind.SCORER),
         )
         made: list[MadeAttempt] = []
-        with suppress(TaskBudgetError):
-            async with aclosing(method.iterate("solve", bench, task=problem.task_id)) as items:
-                async for item in items:
-                    match item:
-                        case LineStep():
-                            yield item
-                        case Attempt(program=str()):
-                            made.append(bench.made(item))
-                            if guided and item.generation is not None:
-                                self._warn_unguided(problem, configurations[0], item.generation)
-                        case _:
-                            raise method.broken(
-                                f"solve gave {type(item).__name__}, neither a LineStep nor an "
-                                "Attempt with a program",
-                                problem.task_id,
-                            )
+        async with aclosing(bench.work(method)) as items:
+            async for item in items:
+                if isinstance(item, LineStep):
+                    yield item
+                    continue
+                made.append(item)
+                if guided and item.attempt.generation is not None:
+                    self._warn_unguided(problem, configurations[0], item.attempt.generation)
+                if on_attempt is not None:
+                    on_attempt(item)
         yield await self._judged(problem, configurations[0], bench, made, started)
 
     async def _judged(
@@ -236,7 +247,8 @@ class Engine:
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
-            score = evolve(score, general_error="the budget ended before the first answer")
+            why = bench.model.refusal or "the method gave none; choose another --method"
+            score = evolve(score, general_error=f"there is no answer: {why}")
         generation = last.generation or Generation(
             response=last.program, code=last.program, ids=(), finish=FinishReason.ANSWERED
         )
@@ -292,14 +304,27 @@ class Engine:
         *,
         prompt: str | None = None,
         configurations: Sequence[Configuration] = (),
+        tokens: int | None = None,
+        deadline: float | None = None,
         on_step: Callable[[LineStep], None] | None = None,
+        on_attempt: Callable[[MadeAttempt], None] | None = None,
     ) -> Solution:
         """Solve and judge `problem`; `on_step` sees each line as it is decided.
+
+        The other arguments are those of `solve_steps`.
 
         Raises:
             EgcfgError: as `solve_steps`.
         """
-        steps_of = self.solve_steps(problem, settings, prompt=prompt, configurations=configurations)
+        steps_of = self.solve_steps(
+            problem,
+            settings,
+            prompt=prompt,
+            configurations=configurations,
+            tokens=tokens,
+            deadline=deadline,
+            on_attempt=on_attempt,
+        )
         async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
@@ -313,7 +338,8 @@ class Engine:
         problem: Problem,
         attempts: Iterable[Sequence[Configuration]],
         *,
-        on_step: Callable[[LineStep], None] | None = None,
+        tokens: int | None = None,
+        **watched: Any,
     ) -> AsyncGenerator[Solution, None]:
         """Try one attempt after another: yield each solution, up to the first that passes.
 
@@ -322,15 +348,22 @@ class Engine:
         Args:
             problem: what is asked.
             attempts: the configurations of each call of `solve`; one is taken when its turn comes.
-            on_step: sees each line as it is decided.
+            tokens: what they may spend in all; None: as configured for each.
+            watched: `deadline`, `on_step` and `on_attempt` of `solve`.
 
         Raises:
             EgcfgError: as `solve_steps`.
         """
+        left = tokens
         for configurations in attempts:
-            solution = await self.solve(problem, configurations=configurations, on_step=on_step)
+            solution = await self.solve(
+                problem, configurations=configurations, tokens=left, **watched
+            )
             yield solution
-            if solution.passed:
+            usage = solution.generation.total_usage
+            if left is not None:
+                left -= usage.input_tokens + usage.output_tokens
+            if solution.passed or "refused" in solution.events or (left is not None and left <= 0):
                 return
 
     async def close(self) -> None:
@@ -395,6 +428,8 @@ class Engine:
             # One that lacks a layer (where all are asked for) or misjudges: told at once.
             await self._sandbox.canary()
         backend = self._component(Kind.BACKEND, self.config.backend)
+        method = self._component(Kind.METHOD, self.config.method)
+        check_before_opening(backend, method, guided=False)
         self._exits.push_async_callback(backend.call, "close")
         try:
             usage = await backend.call("open")
@@ -410,6 +445,7 @@ class Engine:
             backend.read("end_ids", frozenset)
         elif capabilities.logprobs:
             raise backend.broken("it promises log-probabilities, but is no LogprobBackend")
+        check_opened(backend.instance, method, guided=False)
         self._backend = backend
         return backend
 
@@ -430,48 +466,9 @@ class Engine:
         return self._components[key]
 
 
-def _needs_logprobs(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:
-    """Whether a method needs log-probabilities for what it is asked to do."""
-    needs = method.read("needs", frozenset)
-    # Such a one decodes at the gamma that it is given.
-    guided = method.read("over_grid", bool) and configurations[0].settings.gamma != 0.0
-    return guided or Need.LOGPROBS in needs
-
-
-def _check_guided(backend: OpenComponent, guided: bool) -> None:
-    """See, before it is opened, that a backend tells what the method needs.
-
-    Raises:
-        CapabilityError: it cannot.
-    """
-    if guided and not isinstance(backend.instance, LogprobBackend):
-        raise CapabilityError(
-            f"{backend.title} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
-        )
-
-
-def _check_open(backend: Backend, prompt: Prompt, guided: bool) -> None:
-    """See that an open backend takes such a prompt and tells what the method needs.
-
-    Raises:
-        CapabilityError: it cannot.
-    """
-    capabilities = backend.capabilities
-    if guided and not capabilities.logprobs:
-        raise CapabilityError(
-            f"{backend.model_name} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0, or choose another --backend or model"
-        )
-    if prompt.chat and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template; choose another prompt: "
-            "--prompt long_code or --prompt completion"
-        )
-    if not prompt.chat and not capabilities.text:
-        raise CapabilityError(
-            f"{backend.model_name} takes chats only; choose another prompt: --prompt chat"
-        )
+def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:
+    """Whether a method is asked to decode with guidance: at the gamma that it is given."""
+    return method.read("over_grid", bool) and configurations[0].settings.gamma != 0.0
 
 
 # --- blocking -----------------------------------------------------------------------------------
@@ -509,6 +506,8 @@ def solve_steps(
     sandbox: Sandbox | None = None,
     options: Options | None = None,
     budget: Budget | None = None,
+    tokens: int | None = None,
+    seconds: float | None = None,
     **settings: Any,
 ) -> Generator[LineStep | Solution, None, None]:
     """Solve one problem: yield each line as it is decided, and last the solution.
@@ -528,7 +527,9 @@ def solve_steps(
         options: per kind of component, options for those given by name, such as
             ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
             ``"scorer"`` are for the problem's own.
-        budget: what this call may cost at most.
+        budget: what this call may cost at most; its end is an error.
+        tokens: what the method may spend, prompt tokens and generated ones: its last answer stands.
+        seconds: how long it may take, loading the model included; likewise.
         settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
 
     Raises:
@@ -538,6 +539,8 @@ def solve_steps(
         SandboxError: the sandbox runs no program, not even an empty one.
     """
     decoding = make_options(DecodingSettings, settings, "solve")
+    deadline = None if seconds is None else time.monotonic() + seconds
+    limits: dict[str, Any] = {"tokens": tokens, "deadline": deadline}
     given: dict[str, Any] = {
         "backend": backend,
         "tracer": tracer,
@@ -549,19 +552,20 @@ def solve_steps(
         "budget": budget,
     }
     if engine is None:
+        once = _solve_once(_new_engine(**given), problem, decoding, **limits)
         with closing(LoopThread()) as loop:
-            yield from loop.iterate(_solve_once(_new_engine(**given), problem, decoding))
+            yield from loop.iterate(once)
         return
     for name, value in given.items():
         if value is not None:
             raise ConfigError(f"the engine has its {name} already; leave {name} out")
-    yield from engine.blocking.iterate(engine.solve_steps(problem, decoding))
+    yield from engine.blocking.iterate(engine.solve_steps(problem, decoding, **limits))
 
 
 async def _solve_once(
-    engine: Engine, problem: Problem, settings: DecodingSettings
+    engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
 ) -> AsyncGenerator[LineStep | Solution, None]:
-    async with engine, aclosing(engine.solve_steps(problem, settings)) as steps:
+    async with engine, aclosing(engine.solve_steps(problem, settings, **limits)) as steps:
         async for step in steps:
             yield step
 

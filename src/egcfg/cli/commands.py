@@ -19,7 +19,7 @@ DEFAULT_COMMAND = "run"
 
 COMMANDS = {
     "run": "Solve the problems of a data set over a grid of settings, and judge the solutions.",
-    "solve": "Solve the problem that DESCRIPTION words, and print the code.",
+    "solve": "Solve the problem that DESCRIPTION words, or the function of a stub; print the code.",
     "score": "Judge the completions in FILE (.jsonl or .jsonl.gz) and report pass@k.",
     "monitor": "Print the table of a results folder, or of any part of one.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",

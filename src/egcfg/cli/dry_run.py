@@ -32,6 +32,9 @@ def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
         RunError: the results folder cannot be read.
     """
     from egcfg.config.components import model_label
+    from egcfg.interfaces.method import Need
+    from egcfg.plugins.hookspecs import Kind
+    from egcfg.plugins.registry import component_class
     from egcfg.runs.plan import plan_run
 
     model = model_label(config)
@@ -43,16 +46,20 @@ def dry_run(config: RunConfig, problems: Sequence[Problem]) -> None:
     plan = plan_run(config, problems, model)
     units = list(plan.grid)
     prompts = _prompts(config, units)
-    _print_prompts(prompts, units, config.signal_tokens)
+    method = component_class(Kind.METHOD, config.method)
+    guided = any(unit.gamma for unit in units) or Need.LOGPROBS in method.needs
+    _print_prompts(prompts, units, config.signal_tokens if guided else None)
     to_do = [unit for unit in units if not _is_done(unit, plan)]
     if any(prompt.chat for prompt in prompts.values()):
         click.echo("chats are shown without the model's template, which only the model knows")
-    click.echo("an estimate, by the lengths of prompts; how much will be generated is a guess:")
-    click.echo(
-        f"{len(units)} units, {len(units) - len(to_do)} of them done; the other {len(to_do)} may "
-        "take about"
-    )
-    _print_estimate([_estimate(unit, prompts[_key(unit)], plan) for unit in to_do], plan)
+    done = f"{len(units)} units, {len(units) - len(to_do)} of them done"
+    if method.over_grid:
+        click.echo("an estimate, by the lengths of prompts; how much will be generated is a guess:")
+        click.echo(f"{done}; the other {len(to_do)} may take about")
+        _print_estimate([_estimate(unit, prompts[_key(unit)], plan) for unit in to_do], plan)
+    else:
+        click.echo(f"{done}; the other {len(to_do)} are left to the method {config.method!r}")
+        _print_bound(config, len(to_do), plan)
     _print_spent(plan)
 
 
@@ -70,11 +77,11 @@ def _prompts(config: RunConfig, units: Sequence[Unit]) -> dict[tuple[str, str], 
 
 
 def _print_prompts(
-    prompts: dict[tuple[str, str], Prompt], units: Sequence[Unit], signal_tokens: int
+    prompts: dict[tuple[str, str], Prompt], units: Sequence[Unit], signal_tokens: int | None
 ) -> None:
+    """Print the first prompts, the conditional ones where a signal may have so many tokens."""
     from egcfg.usage.estimate import estimate_tokens
 
-    guided = any(unit.gamma != 0 for unit in units)
     tasks = list(dict.fromkeys(unit.problem.task_id for unit in units))[:TASKS_SHOWN]
     for (task, name), prompt in prompts.items():
         if task in tasks:
@@ -82,7 +89,7 @@ def _print_prompts(
             text = prompt.unconditional().text
             tokens = estimate_tokens(text)
             _print_prompt(f"{where}: unconditional (about {tokens} tokens)", text)
-            if guided:
+            if signal_tokens is not None:
                 filled = prompt.conditional(SLOT.format(signal_tokens))
                 _print_prompt(f"{where}: conditional", filled.text)
 
@@ -116,6 +123,32 @@ def _print_estimate(usages: Sequence[Usage], plan: RunPlan) -> None:
         f"  {total.requests} rounds (requests, where the model is behind an endpoint), "
         f"{total.input_tokens} tokens in, {total.output_tokens} tokens out{cost}"
     )
+
+
+def _print_bound(config: RunConfig, units: int, plan: RunPlan) -> None:
+    """Say what a method that decides by itself how much it asks may spend at most."""
+    from egcfg.usage.budget import count_text
+
+    if config.tokens_per_task is None:
+        click.echo(
+            "  nothing is estimated: it decides task by task how often it asks; limit it by "
+            "--tokens-per-task N"
+        )
+        return
+    tokens, prices = units * config.tokens_per_task, plan.budget.prices
+    # Nobody knows how they are shared between prompts and answers: the dearer of both.
+    dearest = 0.0 if prices is None else max(prices.cost(u) for u in _all_of_one_kind(tokens))
+    cost = "" if prices is None else f", cost {count_text(dearest)} at most"
+    click.echo(
+        f"  nothing is estimated: it decides task by task how often it asks; --tokens-per-task "
+        f"allows {tokens} tokens in all{cost}, and what each last answer goes beyond it"
+    )
+
+
+def _all_of_one_kind(tokens: int) -> list[Usage]:
+    from egcfg.interfaces.backend import Usage
+
+    return [Usage(input_tokens=tokens), Usage(output_tokens=tokens)]
 
 
 def _print_spent(plan: RunPlan) -> None:

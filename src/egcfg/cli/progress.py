@@ -239,4 +239,6 @@ def run_progress() -> PlainProgress:
 def _verdict(result: Result) -> str:
     if result.global_cached:
         return "skipped, its task is solved"
+    if not result.passed and not result.attempts and result.general_error is not None:
+        return f"not passed: {result.general_error}"
     return "passed" if result.passed else "not passed"

@@ -120,8 +120,8 @@ _SOURCES = (
         "--option",
         multiple=True,
         metavar="KIND.NAME=VALUE",
-        help="an option of the selected backend, tracer, prompt, scorer or dataset, such as "
-        "backend.weights=int8 (repeatable)",
+        help="an option of the selected backend, tracer, prompt, scorer, dataset, guidance or "
+        "method, such as method.n=8 (repeatable)",
     ),
     click.option(
         "--config",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import operator
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from numbers import Real
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from attrs import define, evolve, field
 
-from egcfg.errors import PluginError, TaskBudgetError
+from egcfg.errors import BudgetError, PluginError, TaskBudgetError
 from egcfg.interfaces.backend import (
     FREE,
     Answer,
@@ -32,10 +34,17 @@ from egcfg.interfaces.solution import Stage
 from egcfg.plugins.component import OpenComponent
 from egcfg.usage.budget import Meter
 
-__all__ = ["Model"]
+__all__ = ["AskedTooOften", "Model"]
 
 MASS_TOLERANCE = 0.01
 """By how much the probabilities of a list may exceed 1 together: 16-bit numbers are coarse."""
+
+REFUSALS = 100
+"""Questions that a budget may refuse before the work is ended: many may wait side by side."""
+
+
+class AskedTooOften(BaseException):
+    """Ends work that goes on asking after a budget's end; no `Exception`, lest it is caught too."""
 
 
 @define
@@ -47,14 +56,22 @@ class Model:
         task_id: the task, for messages.
         meter: counts what is spent and ends it at a budget's limit.
         limit: tokens, prompt tokens and generated ones, that the task may spend; None: any number.
+        limit_flag: the flag that sets that limit.
+        deadline: when it must have ended, by `time.monotonic`; None: whenever it does.
         usage: what this task spent so far, by stage.
+        refused: how many questions a budget refused.
+        refusal: the last of these errors.
     """
 
     backend: OpenComponent
     task_id: str
     meter: Meter = field(factory=Meter)
     limit: int | None = None
+    limit_flag: str = "--tokens-per-task"
+    deadline: float | None = None
     usage: dict[str, Usage] = field(factory=dict, init=False)
+    refused: int = field(default=0, init=False)
+    refusal: BudgetError | None = field(default=None, init=False)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -78,9 +95,16 @@ class Model:
         """Share of the task's limit that is left; 1 where there is none."""
         return 1.0 if self.limit is None else max(0.0, 1.0 - self.tokens / self.limit)
 
-    def at_most(self, tokens: int) -> int:
-        """Return how many of so many tokens an answer may have, within the task's limit."""
-        return tokens if self.limit is None else max(1, min(tokens, self.limit - self.tokens))
+    def at_most(self, tokens: int, prompt: int = 0) -> int:
+        """Return how many of so many tokens an answer may have, within the task's limit.
+
+        Args:
+            tokens: wanted at most.
+            prompt: tokens that the prompt takes, as far as they are known.
+        """
+        if self.limit is None:
+            return tokens
+        return max(1, min(tokens, self.limit - self.tokens - prompt))
 
     async def encode(
         self, prompt: TextPrompt | ChatPrompt, stage: str = Stage.PREFIX
@@ -118,7 +142,7 @@ class Model:
             BudgetError: a limit is reached; nothing was asked.
             BackendError: the model did not answer.
         """
-        self._check()
+        self.check(0)
         completion = await self._ask("complete", stage, prompt, params)
         if not isinstance(completion, Completion):
             raise self._broken(f"complete gave {type(completion).__name__}, not a Completion")
@@ -190,33 +214,48 @@ class Model:
 
     async def _ask_each(self, method: str, requests: Sequence[Any], stage: str) -> Any:
         """Ask for an answer to each request, within the budget."""
-        self._check()
+        shortest = min((len(request.ids) for request in requests), default=0)
+        # The first question reads a whole prompt; later ones may find it read.
+        self.check(0 if self.tokens else shortest)
         answers = await self._ask(method, stage, requests)
         if not isinstance(answers, Sequence) or len(answers) != len(requests):
             given = _count(answers, "answer")
             raise self._broken(f"{method} gave {given} to {len(requests)} requests")
         return answers
 
-    def _check(self) -> None:
-        """See that another question may be asked.
+    def check(self, prompt: int) -> None:
+        """See that another question may be asked, whose prompt takes so many tokens.
 
         Raises:
-            TaskBudgetError: the task's limit is reached.
-            BudgetError: the run's is.
+            TaskBudgetError: the task's limit is reached, or would be by the prompt alone; or its
+                deadline is.
+            BudgetError: the run's is reached.
+            AskedTooOften: it was told so often enough.
         """
-        if self.limit is not None and self.tokens >= self.limit:
-            raise TaskBudgetError(
-                f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens",
-                "--tokens-per-task",
-            )
-        self.meter.check()
+        try:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                raise self._too_late()
+            if self.limit is not None and self.tokens + prompt >= self.limit:
+                needs = f", and the next prompt has {prompt}" if prompt else ""
+                raise TaskBudgetError(
+                    f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens{needs}",
+                    self.limit_flag,
+                )
+            self.meter.check()
+        except BudgetError as error:
+            self.refused += 1
+            self.refusal = error
+            if self.refused > REFUSALS:
+                raise AskedTooOften from error
+            raise
 
     async def _ask(self, method: str, stage: str, *arguments: Any) -> Any:
         """Ask a question, check the form of its answer, and book what it cost."""
         started = time.perf_counter()
         spent = FREE
         try:
-            answer = await self.backend.call(method, *arguments, task=self.task_id)
+            async with self._until_the_deadline():
+                answer = await self.backend.call(method, *arguments, task=self.task_id)
             if not isinstance(answer, Answer):
                 raise self._broken(f"{method} gave {type(answer).__name__}, not an Answer")
             if not isinstance(answer.usage, Usage):
@@ -225,11 +264,26 @@ class Model:
         except BaseException as error:  # also of a call that is cancelled
             if isinstance(usage := getattr(error, "usage", None), Usage):
                 spent = usage
+            if isinstance(error, TimeoutError) and self._seconds_left == 0.0:
+                self.refusal = self._too_late()
+                self.refused += 1
+                raise self.refusal from error
             raise
         finally:
             if spent != FREE:  # else nobody had to be asked
                 self._book(stage, evolve(spent, seconds=time.perf_counter() - started))
         return answer.value
+
+    @property
+    def _seconds_left(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def _until_the_deadline(self) -> AbstractAsyncContextManager[Any]:
+        left = self._seconds_left
+        return nullcontext() if left is None else asyncio.timeout(left)
+
+    def _too_late(self) -> TaskBudgetError:
+        return TaskBudgetError(f"the time for task {self.task_id} is over", "--seconds")
 
     def _book(self, stage: str, spent: Usage) -> None:
         self.usage[stage] = self.usage.get(stage, Usage()) + spent

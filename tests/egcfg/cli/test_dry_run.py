@@ -91,3 +91,25 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(egcfg: Callable[..., Any]) 
     wrong = egcfg(*base, "--model", "m", "--scorer", "check")
     assert wrong.status == 2
     assert "choose the scorer that fits the tests" in wrong.err
+
+
+def test_of_a_method_that_decides_for_itself_nothing_is_estimated(
+    egcfg: Callable[..., Any],
+) -> None:
+    base = ("--backend", "scripted", "--model", "m", "--dataset", "mine.jsonl", "-p", "chat")
+    ran = egcfg(*base, "--dry-run", "--method", "best_of_n")
+
+    assert ran.status == 0, ran.err
+    assert "3 units, 0 of them done; the other 3 are left to the method 'best_of_n'" in ran.out
+    assert "nothing is estimated" in ran.out
+    assert "--tokens-per-task N" in ran.out
+    assert "may take about" not in ran.out
+    assert ": conditional" not in ran.out  # it reads no signal
+
+    prices = ("--prices", "input=1,output=2")
+    bounded = egcfg(*base, *prices, "--dry-run", "--method", "egcfg_grid", *TOKENS)
+    assert "allows 1500000 tokens in all, cost 3 at most" in bounded.out
+    assert ": conditional" in bounded.out
+
+
+TOKENS = ("--tokens-per-task", "500000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +79,16 @@ def test_the_grid_is_tried_in_turn_until_a_solution_passes(egcfg: Callable[..., 
             "'assert g(1)' does not call 'f'",
         ),
         (("solve", " ", "--test", "assert f(1)"), "the description is empty"),
-        (("solve", "x"), "Missing option '--test'"),
+        (("solve", "x"), "there is no test; give at least one --test ASSERT"),
+        (("solve", "x.py", "--test", "assert f(1)"), "x.py cannot be read"),
+        (("solve", "x", "--tests", "x.py", "--function", "f"), "x.py cannot be read"),
+        (("solve", "x", "--stdin", "1"), "1 --stdin and 0 --expect; give one --expect for each"),
+        (("solve", "x.py", "--stdin", "1", "--expect", "1"), "leave out stub, --test"),
+        ((*RIGHT, "--expect", "1"), "test a whole program"),
+        ((*RIGHT, "--seconds", "0"), "'--seconds'"),
+        ((*RIGHT, "--tokens", "0"), "'--tokens'"),
+        ((*RIGHT, "--method", "greed"), "no method named 'greed'; did you mean 'greedy'"),
+        ((*RIGHT, "--method", "best_of_n", "-o", "method.m=1"), "has no option 'm'"),
         ((*RIGHT, "--backend", "scriptd"), "no backend named 'scriptd'; did you mean 'scripted'"),
         ((*RIGHT, "--tracer", "ful"), "no tracer named 'ful'; did you mean 'full'"),
         ((*RIGHT, "-g", "much"), "--gamma: 'much' is not a number"),
@@ -120,3 +130,91 @@ def test_what_the_model_writes_reaches_a_pipe_unchanged(
 
     assert ran.out == code.replace("\\n", "\n") + "\n"
     assert "\x1b" not in ran.err
+
+
+# --- stubs, test files, inputs ------------------------------------------------------------------
+
+STUB = 'def f(x):\n    """Square x."""\n    ...\n'
+WRITTEN = r'import math\n\n\ndef f(x):\n    """Square x."""\n    return x * x'
+
+
+def test_a_stub_and_a_test_file_are_a_problem(egcfg: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "stub.py").write_text(f"import math\n\n\n{STUB}")
+    (tmp_path / "test_stub.py").write_text(
+        "from stub import f\nBIG = 5\n"
+        "def test_f():\n    assert f(3) == 9\n    assert f(BIG) == 25\n"
+        "def test_g(tmp_path):\n    assert f(1)\n"
+    )
+    ran = egcfg(
+        *("solve", "stub.py", "--tests", "test_stub.py", "--test", "assert f(2) == 4"),
+        *("--backend", "scripted", *PROMPT, "-o", f"backend.code={WRITTEN}"),
+    )
+
+    assert ran.status == 0, ran.err
+    assert ran.out == WRITTEN.replace(r"\n", "\n") + "\n"
+    assert "left out of test_stub.py: test_g: it takes a fixture" in ran.err
+    for passed in ("f(2) == 4", "f(3) == 9", "f(BIG) == 25"):
+        assert f"passed: assert {passed}" in ran.err
+
+
+def test_inputs_and_outputs_are_texts_or_files(egcfg: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("4\n")
+    (tmp_path / "out.txt").write_text("16\n")
+    ran = egcfg(
+        *("solve", "Square a number", "--stdin", "3", "--expect", "9"),
+        *("--stdin", "in.txt", "--expect", "out.txt", "--backend", "scripted", *PROMPT),
+        *("-o", "backend.code=print(int(input()) ** 2)"),
+    )
+
+    assert (ran.status, ran.out) == (0, "print(int(input()) ** 2)\n"), ran.err
+    assert "passed: stdin: '4\\n'" in ran.err
+
+
+# --- methods and limits -------------------------------------------------------------------------
+
+
+GREEDY_FIRST = "method.greedy_first=true"
+
+
+def test_each_answer_of_a_method_is_shown_as_it_is_made(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "--method", "best_of_n", "-o", GREEDY_FIRST, "--explain")
+
+    assert (ran.status, ran.out) == (0, SQUARE)
+    assert "answer 1 (greedy): 2 lines, 100% of the tests passed, after " in ran.err
+    assert "  |     return x * x" in ran.err
+    assert "solved (method best_of_n, " in ran.err
+
+
+@pytest.mark.parametrize(
+    "limit", [("--tokens", "60"), ("--seconds", "0.000001")], ids=["tokens", "seconds"]
+)
+def test_a_limit_that_is_too_small_for_one_answer_is_told(
+    egcfg: Callable[..., Any], limit: tuple[str, str]
+) -> None:
+    for method in ("egcfg", "greedy", "egcfg_grid"):
+        ran = egcfg(*RIGHT, *PROMPT, "--method", method, *limit)
+
+        assert (ran.status, ran.out) == (3, ""), ran.err
+        assert "there is no answer: " in ran.err
+        assert f"run again with a larger {limit[0]} to go on" in ran.err
+
+
+def test_the_last_answer_within_the_limit_stands(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(
+        *("solve", "Square", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
+        *("--backend", "scripted", *PROMPT),
+        *("--method", "best_of_n", "-o", "method.n=1000", "-o", GREEDY_FIRST, "--tokens", "200"),
+    )
+
+    assert (ran.status, ran.out) == (3, SQUARE), ran.err
+    assert "run again with more" in ran.err
+
+
+def test_a_model_that_hangs_is_left_at_the_deadline(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(
+        *(*RIGHT, *PROMPT, "-g", "0", "--seconds", "0.5"),
+        *("-o", "backend.seconds_per_question=600"),
+    )
+
+    assert (ran.status, ran.out) == (3, "")
+    assert "the time for task solve is over" in ran.err

@@ -21,6 +21,7 @@ import pytest
 
 import egcfg
 from egcfg.errors import (
+    BudgetError,
     CapabilityError,
     ConfigError,
     MissingExtraError,
@@ -45,6 +46,7 @@ from egcfg.plugins.registry import (
     options_class,
 )
 from egcfg.sandbox import Sandbox
+from egcfg.testing.answering import AnsweringBackend
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -486,6 +488,10 @@ FAULTS = [
     ("guidance", "none", "mix gave NoneType, not Guided"),
     ("guidance", "raises", "mix raised RuntimeError: out of ideas"),
     ("guidance", "nan", "mix gave nan as a log-probability"),
+    ("method", "raises", "solve raised RuntimeError: out of ideas"),
+    ("method", "text", "solve gave str, neither a LineStep nor an Attempt with a program"),
+    ("method", "attempt", "solve gave an Attempt of NoneType, str, NoneType, neither"),
+    ("method", "plain", "solve raised "),
     ("prompt", "none", "build gave NoneType"),
     ("prompt", "raises", "build raised RuntimeError: out of ideas"),
     ("prompt", "text", "build gave str"),
@@ -507,6 +513,7 @@ def _solve(gamma: float = 0.5, **options: dict[str, str]) -> Solution:
         backend=WRONG,
         tracer=WRONG,
         guidance=WRONG,
+        method=WRONG if "method" in options else None,
         prompt=WRONG,
         options=options,
         gamma=gamma,
@@ -525,7 +532,7 @@ def test_a_component_that_answers_wrongly_is_named_with_its_distribution_and_the
     assert message.startswith(f"{title} is broken on task t/1: {said}")
     assert message.endswith("; report it to its authors")
     assert "\n" not in message
-    assert (caught.value.__cause__ is not None) == (fault == "raises")
+    assert (caught.value.__cause__ is not None) == (fault in ("raises", "plain"))
 
 
 @pytest.mark.usefixtures("known")
@@ -535,12 +542,12 @@ def test_the_same_components_without_a_fault_work() -> None:
     assert solution.generation.signals > 0
 
 
-@pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[3], FAULTS[6], FAULTS[8], FAULTS[11]])
+@pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[n] for n in (3, 6, 8, 11, 15)])
 def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
     installed: Path, tmp_path: Path, kind: str, fault: str, said: str
 ) -> None:
     command = ["solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5"]
-    for each in ("backend", "tracer", "guidance", "prompt"):
+    for each in ("backend", "tracer", "guidance", "prompt", *(["method"] * (kind == "method"))):
         command += [f"--{each}", WRONG]
     right = _egcfg(installed, *command, cwd=tmp_path)
     wrong = _egcfg(installed, *command, "-o", f"{kind}.fault={fault}", cwd=tmp_path)
@@ -550,6 +557,63 @@ def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
     assert f"the {kind} 'wrong' of egcfg-wrong-answers 0.6 is broken" in wrong.stderr
     assert said in wrong.stderr
     assert wrong.stderr.count("\n") == 1, wrong.stderr
+
+
+def _ask_for_more(fault: str, problem: Problem = DOUBLE, **arguments: Any) -> Solution:
+    options = {"method": {"fault": fault}}
+    return egcfg.solve(
+        problem, backend=WRONG, prompt=WRONG, method=WRONG, options=options, **arguments
+    )
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("fault", ["works", "swallows", "insists", "group", "all_at_once"])
+def test_a_method_that_asks_past_its_budget_comes_to_an_end_and_its_last_attempt_stands(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    solution = _ask_for_more(fault, tokens=60)
+
+    assert solution.passed
+    assert [attempt.stage for attempt in solution.attempts] == ["draw"]
+    assert solution.generation.total_usage.output_tokens <= 400
+    refused = {"works": 0, "swallows": 1, "insists": 101}
+    assert fault not in refused or solution.events.get("refused", 0) == refused[fault]
+    assert ("went on asking" in caplog.text) == (fault in ("insists", "all_at_once"))
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("fault", ["swallows", "insists", "group"])
+def test_the_budget_of_a_run_ends_the_work_whatever_a_method_does(fault: str) -> None:
+    with pytest.raises(BudgetError, match="--max-tokens-total 60 is used up"):
+        _ask_for_more(fault, budget=egcfg.Budget(max_tokens=60))
+
+
+@pytest.mark.usefixtures("known")
+def test_a_method_without_an_answer_gives_a_solution_that_says_so() -> None:
+    problem = attrs.evolve(DOUBLE, scorer="asserts")
+    solution = _ask_for_more("none", problem=problem)
+    assert not solution.passed
+    assert solution.score.general_error is not None
+    assert "there is no answer: the method gave none" in solution.score.general_error
+
+
+@pytest.mark.usefixtures("known")
+def test_the_method_of_the_tutorial_tells_the_model_what_failed() -> None:
+    wrong, right = "def f(x):\n    return x\n", "def f(x):\n    return 2 * x\n"
+    answers = [f"```python\n{text}```" for text in (wrong, right)]
+    backend = AnsweringBackend(AnsweringBackend.Options(answers))
+    told = attrs.evolve(DOUBLE, scorer="asserts", hidden_tests=[AssertTest("assert f(7) == 14")])
+
+    solution = egcfg.solve(told, backend=backend, method="retell")
+
+    assert solution.passed
+    assert [attempt.stage for attempt in solution.attempts] == ["answer", "retell"]
+    assert dict(solution.events) == {"told": 1}
+    assert "An answer failed:\nassert f(2) == 4" in backend.said(1)
+    assert not any("f(7)" in backend.said(number) for number in range(2))
+
+    blind = attrs.evolve(told, visible_tests=[])
+    assert len(egcfg.solve(blind, backend=backend, method="retell").attempts) == 1
 
 
 # --- the tutorial -------------------------------------------------------------------------------
@@ -582,7 +646,9 @@ def test_the_example_of_the_tutorial_words_a_problem() -> None:
 def test_the_tutorial_shows_the_example_as_it_is() -> None:
     tutorial = (ROOT / "plugins.md").read_text()
 
-    for file in sorted(EXAMPLE.rglob("*")):
+    results = PACKAGES / "egcfg-results" / "egcfg_results"
+    taught = [results / "guidance.py", results / "method.py"]
+    for file in [*sorted(EXAMPLE.rglob("*")), *taught]:
         if file.suffix in (".py", ".toml"):
             assert file.read_text().strip() in tutorial, file
 

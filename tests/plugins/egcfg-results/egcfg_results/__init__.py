@@ -1,4 +1,4 @@
-"""A good plugin: a tracer, a scorer and a guidance rule. Importing it is cheap, the classes come when selected."""
+"""A good plugin: importing it is cheap, the classes come when selected."""
 
 from egcfg import Component, Kind, hookimpl
 
@@ -24,5 +24,11 @@ def egcfg_components():
             name="surer",
             target="egcfg_results.guidance:SurerBranch",
             summary="the branch whose likeliest token is likelier",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="retell",
+            target="egcfg_results.method:Retell",
+            summary="answers that know which tests the last one failed",
         ),
     ]

@@ -6,6 +6,7 @@ CLASSES = {
     Kind.BACKEND: "backend:WrongBackend",
     Kind.TRACER: "others:WrongTracer",
     Kind.GUIDANCE: "others:WrongGuidance",
+    Kind.METHOD: "method:WrongMethod",
     Kind.PROMPT: "others:WrongPrompt",
     Kind.SCORER: "others:WrongScorer",
 }
