@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, closing, suppress
+from contextlib import AsyncExitStack, aclosing, closing
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -28,6 +28,7 @@ from egcfg.errors import (
     BackendError,
     CapabilityError,
     ConfigError,
+    ContextOverflowError,
     TaskBudgetError,
     did_you_mean,
 )
@@ -165,7 +166,7 @@ class Engine:
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
-            ContextOverflowError: the bare prompt does not fit the model's context.
+            ContextOverflowError: the first prompt does not fit the model's context.
             BackendError: the model did not answer.
             BudgetError: a limit is reached.
             SandboxError: the sandbox runs no program, not even an empty one.
@@ -184,7 +185,7 @@ class Engine:
         _check_guided(self._component(Kind.BACKEND, self.config.backend), guided)
         backend = await self._open()
         for each in prompts.values():
-            _check_open(backend.instance, each, guided)
+            _check_open(backend.instance, each, guided, method)
         assert self._sandbox is not None  # opened before the model
         started = datetime.now(UTC)
         model = Model(backend, problem.task_id, self.meter, self.config.tokens_per_task)
@@ -200,7 +201,7 @@ class Engine:
             scorer_of=partial(self._component, Kind.SCORER),
         )
         made: list[MadeAttempt] = []
-        with suppress(TaskBudgetError):
+        try:
             async with aclosing(method.iterate("solve", bench, task=problem.task_id)) as items:
                 async for item in items:
                     match item:
@@ -214,6 +215,12 @@ class Engine:
                                 "Attempt with a program",
                                 problem.task_id,
                             )
+        except TaskBudgetError:
+            bench.note("budget_ended")
+        except ContextOverflowError:
+            if not made:
+                raise
+            bench.note("context_overflow")  # what a method said grew; its last attempt stands
         yield await self._judged(problem, configurations[0], bench, made, started)
 
     async def _judged(
@@ -429,8 +436,8 @@ def _check_guided(backend: OpenComponent, guided: bool) -> None:
         )
 
 
-def _check_open(backend: Backend, prompt: Prompt, guided: bool) -> None:
-    """See that an open backend takes such a prompt and tells what the method needs.
+def _check_open(backend: Backend, prompt: Prompt, guided: bool, method: OpenComponent) -> None:
+    """See that an open backend takes such a prompt and does what the method needs.
 
     Raises:
         CapabilityError: it cannot.
@@ -440,6 +447,11 @@ def _check_open(backend: Backend, prompt: Prompt, guided: bool) -> None:
         raise CapabilityError(
             f"{backend.model_name} tells no log-probabilities, which guidance needs; "
             "use --gamma 0, or choose another --backend or model"
+        )
+    if Need.CHAT in method.read("needs", frozenset) and not capabilities.chat:
+        raise CapabilityError(
+            f"{backend.model_name} has no chat template, which {method.title} needs; choose a "
+            "--method that needs none, such as best_of_n, or another --backend or model"
         )
     if prompt.chat and not capabilities.chat:
         raise CapabilityError(
