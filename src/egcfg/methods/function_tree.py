@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+
 from attrs import frozen
 
 from egcfg.decoding.definitions import parse
@@ -69,11 +70,18 @@ class FunctionTree:
             for statement in other._statements
             if (key := other._key(statement)) is not None
         }
-        first, kept = [], []
-        for statement in self._statements:
-            text = new.pop(self._key(statement), self._text(statement))
-            (first if _must_come_first(statement) else kept).append(text)
-        return FunctionTree("\n\n".join([*first, *new.values(), *kept]) + "\n")
+        first: list[str] = []
+        kept: dict[object, str] = {}
+        for place, statement in enumerate(self._statements):
+            key = self._key(statement)
+            if _must_come_first(statement):
+                first.append(self._text(statement))
+            elif key in new:  # once, where it is defined several times
+                kept[key] = new[key]
+            else:
+                kept[place] = self._text(statement)
+        added = [text for key, text in new.items() if key not in kept and text not in first]
+        return FunctionTree("\n\n".join([*first, *added, *kept.values()]) + "\n")
 
     @property
     def _statements(self) -> list[ast.stmt]:

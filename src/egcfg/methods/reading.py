@@ -274,5 +274,5 @@ def _shown(value: Any) -> str:
 
 def _between(text: str, starts: Sequence[re.Match[str]]) -> list[str]:
     """Return the text after each match, up to the next one."""
-    ends = [*(match.start() for match in starts[1:]), len(text)]
+    ends = [*(match.start() for match in starts), len(text)][1:]
     return [text[match.end() : end] for match, end in zip(starts, ends, strict=True)]
