@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,14 +12,16 @@ from egcfg.engine import Engine
 from egcfg.errors import UsageError
 from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
+from egcfg.sandbox import Sandbox
 from egcfg.testing.answering import AnsweringBackend
 
 PROGRAM = "def help(x):\n    return x + 1\n\ndef f(x):\n    return help(x)\n"
 
 
-@pytest.fixture
-def at_bench(run: Callable[..., Any]) -> Callable[..., Any]:
+@pytest.fixture(scope="module")
+def at_bench(run: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Return what a function of the bench of a problem returns."""
+    sandbox = Sandbox()
 
     def at(problem: Problem, work: Callable[[Bench], Any]) -> Any:
         found = []
@@ -34,13 +36,14 @@ def at_bench(run: Callable[..., Any]) -> Callable[..., Any]:
 
         async def solve() -> None:
             backend = AnsweringBackend(AnsweringBackend.Options(["nothing"]))
-            async with Engine(backend=backend, method=AtBench()) as engine:
+            async with Engine(backend=backend, method=AtBench(), sandbox=sandbox) as engine:
                 await engine.solve(problem)
 
         run(solve())
         return found[0]
 
-    return at
+    yield at
+    sandbox.close()
 
 
 def problem(**changes: Any) -> Problem:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, TraceRequest, Tracer, Value
+from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, Tracer, TraceRequest, Value
 from egcfg.methods.blocks import Block, executed_blocks, shown_blocks
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
@@ -15,9 +15,8 @@ from egcfg.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")
-def traced(run: Callable[..., Any]) -> Any:
-    """Trace a program really, in the sandbox."""
-    sandbox = Sandbox()
+def traced(run: Callable[..., Any], sandbox: Sandbox) -> Callable[..., Trace]:
+    """Return what traces a program in the sandbox."""
     tracer: Tracer = create(Kind.TRACER, "full", {})
 
     def trace(source: str, call: str | None, stdin: str = "") -> Trace:
@@ -26,10 +25,10 @@ def traced(run: Callable[..., Any]) -> Any:
             return await tracer.trace([request], sandbox)  # type: ignore[misc]
 
         [found] = run(work())
+        assert isinstance(found, Trace)
         return found
 
-    yield trace
-    sandbox.close()
+    return trace
 
 
 def lines(trace: Trace) -> list[tuple[int, ...]]:

@@ -17,7 +17,7 @@ def asserts(text: str, function: str = "f") -> list[str]:
     "text",
     [
         "assert f(2) == 4\nassert f('a') == 'b'",
-        "Here they are:\n```python\nassert f(2) == 4  # twice\nassert f('a') == 'b', 'no'\n```\nOk?",
+        "Here they are:\n```python\nassert f(2) == 4  # twice\nassert f('a') == 'b', 'm'\n```\nOk",
         "1. `assert f(2) == 4`\n2. `assert f('a') == 'b'`\n",
         "- assert f(2) == 4,\n- assert f('a') == 'b',",
         "def test():\n    assert f(2) == 4\n    assert f('a') == 'b'\n",
@@ -26,7 +26,7 @@ def asserts(text: str, function: str = "f") -> list[str]:
         "f(2) == 4\nf('a') == 'b'",
         ">>> f(2)\n4\n>>> f('a')\n'b'\n",
         "For instance, `f(2) == 4` should hold.\nTest 2: assert f('a') == 'b'",
-        '["assert f(2) == 4", "assert f(\'a\') == \'b\'"]',
+        "[\"assert f(2) == 4\", \"assert f('a') == 'b'\"]",
         'Tests: {"tests": [{"test": "assert f(2) == 4"}, {"test": "assert f(\'a\') == \'b\'"}]}',
         "[\n'assert f(2) == 4',\n\"assert f('a') == 'b'\",\n]",
         "assert f(\n    2\n) == 4\nassert f(\n    'a'\n) == 'b'",
