@@ -16,10 +16,18 @@ from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
-from egcfg.errors import BudgetError, CapabilityError, EgcfgError, PluginError, TaskBudgetError
+from egcfg.errors import (
+    BudgetError,
+    CapabilityError,
+    ContextOverflowError,
+    EgcfgError,
+    PluginError,
+    TaskBudgetError,
+    UsageError,
+)
 from egcfg.interfaces.backend import Backend, LogprobBackend, SampleRequest, SamplingParams
 from egcfg.interfaces.method import Attempt, Configuration, Need, ProgramRun, Reply
-from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep
@@ -183,23 +191,33 @@ class TaskBench:
         )
         return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
 
-    def program(self, reply: str) -> str:
-        """Return the program in an answer; empty if there is none."""
+    def program(self, reply: str, function: str | None = None) -> str:
+        """Return the program in an answer; see `egcfg.interfaces.method.Bench.program`."""
         task = self.task
         known = preamble(task.given_code, task.entry_point)
-        return extract_code(reply, CodeLayout.FENCED, task.entry_point, known=known)
+        return extract_code(reply, CodeLayout.FENCED, function or task.entry_point, known=known)
 
     def _program(self, response: str) -> str:
         return extract_code(
             response, self.prompt.layout, self.task.entry_point, self.prompt.given_code
         )
 
-    async def run(self, programs: Sequence[str], *, traces: bool = False) -> list[ProgramRun]:
-        """Run programs on the visible tests; see `egcfg.interfaces.method.Bench.run`."""
+    async def run(
+        self,
+        programs: Sequence[str],
+        tests: Sequence[TestCase] | None = None,
+        *,
+        function: str | None = None,
+        traces: bool = False,
+    ) -> list[ProgramRun]:
+        """Run programs on tests; see `egcfg.interfaces.method.Bench.run`."""
+        task = self.task
+        if tests is not None:
+            task = evolve(task, visible_tests=tests, entry_point=function or task.entry_point)
         distinct = list(dict.fromkeys(programs))
-        scores = await asyncio.gather(*(self._score(program) for program in distinct))
-        outcomes = await self._outcomes(distinct)
-        traced = await self.feedback.traces(self.task, distinct) if traces else [()] * len(distinct)
+        scores = await asyncio.gather(*(self._score(task, program) for program in distinct))
+        outcomes = await self._outcomes(task, distinct)
+        traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
         runs = {
             program: ProgramRun(
                 program=program, results=score.results, outcomes=outcome, traces=tuple(trace)
@@ -242,7 +260,7 @@ class TaskBench:
             BudgetError: the run's budget is used up, also where the method does not let this pass.
             EgcfgError: as the method's own questions do.
         """
-        task = self.task.task_id
+        task, attempts = self.task.task_id, 0
         try:
             async with aclosing(method.iterate("solve", self, task=task)) as items:
                 async for item in items:
@@ -250,6 +268,7 @@ class TaskBench:
                         case LineStep():
                             yield item
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
+                            attempts += 1
                             share = self._shares.get(item.program)
                             yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
                         case _:
@@ -260,7 +279,9 @@ class TaskBench:
                             )
         except (EgcfgError, AskedTooOften, BaseExceptionGroup) as error:
             told = _all_told(error)
-            if not all(isinstance(each, BudgetError | AskedTooOften) for each in told):
+            if attempts and all(isinstance(each, ContextOverflowError) for each in told):
+                self.note("context_overflow")  # a dialogue grew; the last attempt stands
+            elif not all(isinstance(each, BudgetError | AskedTooOften) for each in told):
                 raise
             if any(isinstance(each, AskedTooOften) for each in told):
                 logger.warning(
@@ -274,18 +295,30 @@ class TaskBench:
         if not isinstance(self.model.refusal, TaskBudgetError | None):
             raise self.model.refusal
 
-    async def _score(self, program: str) -> Score:
-        """Judge a program by the visible tests."""
-        if not self.task.visible_tests or not program.strip():
+    async def _score(self, task: Problem, program: str) -> Score:
+        """Judge a program by the visible tests of a task."""
+        if not task.visible_tests or not program.strip():
             return Score(results=())
-        scorer = self.scorer_of(self.task.scorer)
-        score = await scorer.call("score", self.task, program, self.sandbox, task=self.task.task_id)
+        scorer = self._scorer(task)
+        score = await scorer.call("score", task, program, self.sandbox, task=task.task_id)
         if not isinstance(score, Score):
-            raise scorer.broken(f"score gave {type(score).__name__}", self.task.task_id)
+            raise scorer.broken(f"score gave {type(score).__name__}", task.task_id)
         return score
 
-    async def _outcomes(self, programs: Sequence[str]) -> list[tuple[str, ...]]:
-        requests = [self.task.executions(program) for program in programs]
+    def _scorer(self, task: Problem) -> OpenComponent:
+        """Return the task's scorer, or that of asserts where its visible tests are of another kind.
+
+        HumanEval's ``check`` functions decide, but the examples of its docstrings are asserts.
+        """
+        scorer = self.scorer_of(task.scorer)
+        try:
+            scorer.ask("check", task, task=task.task_id)
+        except UsageError:
+            return self.scorer_of("asserts")
+        return scorer
+
+    async def _outcomes(self, task: Problem, programs: Sequence[str]) -> list[tuple[str, ...]]:
+        requests = [task.executions(program) for program in programs]
         executions = [
             Execution(
                 source=request.source,

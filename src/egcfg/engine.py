@@ -180,7 +180,7 @@ class Engine:
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
-            ContextOverflowError: the bare prompt does not fit the model's context.
+            ContextOverflowError: the first prompt does not fit the model's context.
             BackendError: the model did not answer.
             BudgetError: a limit is reached.
             SandboxError: the sandbox runs no program, not even an empty one.

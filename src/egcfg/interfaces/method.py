@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 from attrs import frozen
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.problem import Task
+from egcfg.interfaces.problem import Task, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.scorer import TestResult, TestStatus
 from egcfg.interfaces.solution import Generation, LineStep
@@ -62,14 +62,14 @@ class Reply:
 
 @frozen(kw_only=True)
 class ProgramRun:
-    """A program on the visible tests; the verdicts were reached outside its process.
+    """A program on tests; the verdicts were reached outside its process.
 
     Attributes:
         program: what ran.
-        results: one verdict per visible test.
-        outcomes: what each visible call or input led to, as text: a value, an exception, or the
-            output. Programs with equal outcomes do the same there.
-        traces: one per visible call or input, where they were asked for.
+        results: one verdict per test.
+        outcomes: what each call or input of the tests led to, as text: a value, an exception, or
+            the output. Programs with equal outcomes do the same there.
+        traces: one per call or input, where they were asked for.
     """
 
     program: str
@@ -79,12 +79,12 @@ class ProgramRun:
 
     @property
     def passed(self) -> bool:
-        """Whether there is a visible test, and every one passed."""
+        """Whether there is a test, and every one passed."""
         return bool(self.results) and self.share == 1.0
 
     @property
     def share(self) -> float:
-        """Share of the visible tests that passed; 0 where there are none."""
+        """Share of the tests that passed; 0 where there are none."""
         passed = sum(result.status is TestStatus.PASSED for result in self.results)
         return passed / len(self.results) if self.results else 0.0
 
@@ -155,17 +155,33 @@ class Bench(Protocol):
             BudgetError, BackendError: as `ask`.
         """
 
-    def program(self, reply: str) -> str:
-        """Return the program in an answer; empty if there is none."""
+    def program(self, reply: str, function: str | None = None) -> str:
+        """Return the program in an answer; empty if there is none.
 
-    async def run(self, programs: Sequence[str], *, traces: bool = False) -> list[ProgramRun]:
-        """Run programs on the visible tests, all side by side.
+        Args:
+            reply: the answer.
+            function: what the program is to define; None: the task's entry point.
+        """
+
+    async def run(
+        self,
+        programs: Sequence[str],
+        tests: Sequence[TestCase] | None = None,
+        *,
+        function: str | None = None,
+        traces: bool = False,
+    ) -> list[ProgramRun]:
+        """Run programs on tests, all side by side.
 
         Args:
             programs: whole programs.
+            tests: what to run them on, such as asserts that the model made; None: the visible
+                tests.
+            function: what `tests` are about; None: the task's entry point.
             traces: whether to trace them as well.
 
         Raises:
+            UsageError: no assert among `tests` names the function.
             SandboxError: the sandbox failed twice on the same program.
         """
 

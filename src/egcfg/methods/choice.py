@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from egcfg.interfaces.method import ProgramRun
+from egcfg.interfaces.scorer import TestStatus
 
-__all__ = ["best_run"]
+__all__ = ["best_run", "rank"]
 
 
 def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
@@ -27,3 +28,14 @@ def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
         return run.share, sizes[run.outcomes] if works else 0, -place
 
     return runs[max(range(len(runs)), key=worth)]
+
+
+def rank(run: ProgramRun) -> tuple[float, int]:
+    """Return what orders programs while one is repaired: the greater, the better.
+
+    More tests passed; of as many, fewer exceptions and limits: a wrong value is closer to a right
+    one.
+    """
+    judged = (TestStatus.PASSED, TestStatus.FAILED)
+    ended = sum(result.status not in judged for result in run.results)
+    return run.share, -ended if run.results else -1

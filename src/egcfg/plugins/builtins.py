@@ -164,4 +164,34 @@ def egcfg_components() -> list[Component]:
             target="egcfg.methods.warming:Warming",
             summary="greedy, then retries at rising temperature",
         ),
+        Component(
+            kind=Kind.METHOD,
+            name="self_debug",
+            target="egcfg.methods.self_debug:SelfDebugging",
+            summary="greedy, then repairs in a dialogue after what the tests showed",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="codet",
+            target="egcfg.methods.codet:CodeT",
+            summary="samples, chosen by self-made asserts on which many agree",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="ldb",
+            target="egcfg.methods.ldb:BlockDebugging",
+            summary="greedy, then repairs after a judgement of each executed block",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="mgdebugger",
+            target="egcfg.methods.mgdebugger:MultiGranularityDebugging",
+            summary="greedy, then repairs of small functions, from the leaves up",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="mapcoder",
+            target="egcfg.methods.mapcoder:MapCoder",
+            summary="recalled problems, plans by confidence, code, repairs",
+        ),
     ]

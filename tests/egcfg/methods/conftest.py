@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.solution import Solution
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
+from egcfg.sandbox import Sandbox
 from egcfg.testing.answering import AnsweringBackend
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -47,8 +48,16 @@ def double() -> Problem:
     return DOUBLE
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One for all of these tests, since it takes longer to start than most of them to run."""
+    sandbox = Sandbox()
+    yield sandbox
+    sandbox.close()
+
+
 @pytest.fixture
-def solve(run: Run) -> Callable[..., tuple[Solution, AnsweringBackend]]:
+def solve(run: Run, sandbox: Sandbox) -> Callable[..., tuple[Solution, AnsweringBackend]]:
     """Solve a problem by a method with a model that gives these answers; programs are fenced."""
 
     def solved(
@@ -65,7 +74,7 @@ def solve(run: Run) -> Callable[..., tuple[Solution, AnsweringBackend]]:
         async def work() -> Solution:
             config = RunConfig(tokens_per_task=tokens)
             made = create(Kind.METHOD, method, options)
-            async with Engine(config, backend=backend, method=made) as engine:
+            async with Engine(config, backend=backend, method=made, sandbox=sandbox) as engine:
                 return await engine.solve(problem)
 
         return run(work()), backend
