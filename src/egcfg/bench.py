@@ -226,7 +226,8 @@ class TaskBench:
                 distinct, scores, outcomes, traced, strict=True
             )
         }
-        self._shares |= {program: run.share for program, run in runs.items() if run.results}
+        if tests is None:
+            self._shares |= {program: run.share for program, run in runs.items() if run.results}
         return [runs[program] for program in programs]
 
     async def decode(
