@@ -14,6 +14,7 @@ from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
+from egcfg.decoding.settings import PAPER, Policies
 from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
 from egcfg.interfaces.method import Attempt, Configuration, ProgramRun, Reply
 from egcfg.interfaces.problem import Problem
@@ -129,7 +130,7 @@ class TaskBench:
     async def run(self, programs: Sequence[str], *, traces: bool = False) -> list[ProgramRun]:
         """Run programs on the visible tests; see `egcfg.interfaces.method.Bench.run`."""
         distinct = list(dict.fromkeys(programs))
-        scores = await asyncio.gather(*(self._score(program) for program in distinct))
+        scores = await self._judge(distinct)
         outcomes = await self._outcomes(distinct)
         traced = await self.feedback.traces(self.task, distinct) if traces else [()] * len(distinct)
         runs = {
@@ -143,7 +144,7 @@ class TaskBench:
         return [runs[program] for program in programs]
 
     async def decode(
-        self, configuration: Configuration | None = None
+        self, configuration: Configuration | None = None, *, policies: Policies = PAPER
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; see `egcfg.interfaces.method.Bench.decode`."""
         chosen = configuration or self.configurations[0]
@@ -151,7 +152,8 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        steps = decode(self.model, self.feedback, self.rule, self.task, prompt, settings)
+        feedback = evolve(self.feedback, judge=self._judge)
+        steps = decode(self.model, feedback, self.rule, self.task, prompt, settings, policies)
         try:
             async for step in steps:
                 yield step
@@ -165,6 +167,9 @@ class TaskBench:
     def made(self, attempt: Attempt) -> MadeAttempt:
         """Return an attempt with what the task has cost so far."""
         return MadeAttempt(attempt=attempt, tokens=self.model.tokens)
+
+    async def _judge(self, programs: Sequence[str]) -> list[Score]:
+        return await asyncio.gather(*(self._score(program) for program in programs))
 
     async def _score(self, program: str) -> Score:
         """Judge a program by the visible tests."""

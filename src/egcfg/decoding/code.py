@@ -165,6 +165,11 @@ class Response:
         self.read(await self.text_with(()))
         return self.text[before:]
 
+    def extend(self, ids: tuple[int, ...], text: str) -> None:
+        """Add tokens that decode to `text` where they stand."""
+        self.ids += ids
+        self.read(self.text + text)
+
     async def text_with(self, ids: Sequence[int]) -> str:
         """Return the text as if `ids` came next."""
         return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))
@@ -179,10 +184,13 @@ class Response:
         reader.read(self.text + continuation)
         return code_so_far(reader)
 
-    def program(self) -> str:
-        """Return the program of the whole response; empty if there is none."""
+    def program(self, continuation: str = "") -> str:
+        """Return the program of the response, were `continuation` its end; empty if there is none."""
         return extract_code(
-            self.text, self.prompt.layout, self.problem.entry_point, self.prompt.given_code
+            self.text + continuation,
+            self.prompt.layout,
+            self.problem.entry_point,
+            self.prompt.given_code,
         )
 
     def _new_reader(self) -> AnswerReader:

@@ -6,7 +6,7 @@ happened on each of them. It never contains an expected value: only calls and in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from egcfg.decoding.code import CandidateProgram
 from egcfg.interfaces.problem import Task
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Signal, SignalEntry
 from egcfg.interfaces.tracer import Trace
 from egcfg.plugins.component import OpenComponent
@@ -21,12 +22,21 @@ from egcfg.prompts.wording import code_block
 from egcfg.sandbox.service import Sandbox
 from egcfg.usage.model import Model
 
-__all__ = ["Feedback", "SignalText"]
+__all__ = ["Feedback", "Judge", "SignalText"]
 
 TRACE_CHARS = (2000, 1000, 500, 250, 120)
 """Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
 signal shows is mostly shown at the same length by the next, and need not be read again. Below the
 last, whole programs are left out rather than traces shortened further."""
+
+
+Judge: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Score]]]
+"""Gives the verdicts of whole programs on the visible tests, one score per program."""
+
+
+async def _nobody(programs: Sequence[str]) -> list[Score]:
+    """Give no verdict, so that nothing passes."""
+    return [Score(results=()) for _ in programs]
 
 
 @frozen
@@ -37,11 +47,14 @@ class Feedback:
         tracer: runs and renders.
         sandbox: where programs run.
         model: counts the tokens of a text.
+        judge: tells policies which programs pass; verdicts are reached outside of the program's
+            process.
     """
 
     tracer: OpenComponent
     sandbox: Sandbox
     model: Model
+    judge: Judge = _nobody
 
     async def signal(
         self,

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from array_api_compat import array_namespace
@@ -20,13 +20,15 @@ from egcfg.decoding.branch import Branch, resolve
 from egcfg.decoding.candidates import CandidatePool, Drafts
 from egcfg.decoding.code import CandidateProgram, Response, distinct_programs
 from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.policies import is_whole
 from egcfg.decoding.sampling import Sampler
-from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -50,6 +52,7 @@ async def decode(
     problem: Task,
     prompt: Prompt,
     settings: DecodingSettings,
+    policies: Policies = PAPER,
 ) -> AsyncGenerator[LineStep | Generation, None]:
     """Decode one response: yield each line as it is decided, and last the generation.
 
@@ -60,6 +63,7 @@ async def decode(
         problem: what is asked.
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
+        policies: where to depart from the paper.
 
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
@@ -67,7 +71,7 @@ async def decode(
         SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
-    decoding = _Decoding(model, feedback, rule, problem, prompt, settings)
+    decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies)
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -85,14 +89,19 @@ async def decode(
                 await decoding.make_signal(index)
 
         # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
-        active = decoding.active if stage is Stage.GUIDED else None
+        guided = stage is Stage.GUIDED and decoding.finish is None
+        active = decoding.active if guided else None
         tokens: list[TokenChoice] = []
         started_in_code = decoding.response.in_code
-        while (token := await decoding.next_token(stage)) is not None:
+        while decoding.finish is None:
+            if (token := await decoding.next_token(stage)) is None:
+                break
             tokens.append(token)
             # 3. ... until the line is over, or the response.
             if decoding.line_is_over(length, started_in_code=started_in_code):
                 break
+        if policies.accept and settings.gamma != 0.0 and decoding.finish is None:
+            await decoding.accept_solution()
 
         yield LineStep(
             index=index,
@@ -103,6 +112,7 @@ async def decode(
             fresh=active is not None and active.created_at_step == index,
             usage={s: spent - usage.get(s, Usage()) for s, spent in model.usage.items()},
             execution_seconds=decoding.execution_seconds - seconds,
+            decisions=decoding.decisions_made(),
         )
         index += 1
     yield decoding.generation(decoding.finish)
@@ -127,12 +137,14 @@ class _Decoding:
         problem: Task,
         prompt: Prompt,
         settings: DecodingSettings,
+        policies: Policies,
     ) -> None:
         self.model = model
         self.feedback = feedback
         self.problem = problem
         self.prompt = prompt
         self.settings = settings
+        self.policies = policies
         self.rule = rule
         self.sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
         self.response = Response(model, problem, prompt)
@@ -146,6 +158,8 @@ class _Decoding:
         self.execution_seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.finish: FinishReason | None = None
+        self.scores: dict[str, Score] = {}
+        self.decisions: list[str] = []
 
     async def read_prompt(self) -> None:
         """Encode the prompt, and see what the model's context leaves for response and signal."""
@@ -200,6 +214,8 @@ class _Decoding:
         """Bring the candidates up to date, run them, and fill the slot with what happened."""
         with suppress(ContextOverflowError):  # no room for candidates, perhaps for the line itself
             await self.pool.resample(self.prompt_ids, self.response.ids, self.response.text)
+        if self.policies.accept and await self._accept_candidate():
+            return
         if self.settings.drafts and self.model.capabilities.scores_drafts:
             await self.drafts.update(self.model, self.pool.candidates)
 
@@ -395,3 +411,44 @@ class _Decoding:
         # A blank line changes no program, so what its candidates would show is known already.
         self.lines_since_signal += bool(text.strip())
         return text
+
+    # --- policies -------------------------------------------------------------------------------
+
+    def decisions_made(self) -> tuple[str, ...]:
+        """Return what policies decided since this was last asked."""
+        decisions, self.decisions = tuple(self.decisions), []
+        return decisions
+
+    async def accept_solution(self) -> None:
+        """End the response here if it is a whole program that passes all visible tests."""
+        program = self.response.program()
+        if is_whole(program, self.problem.entry_point) and await self._passes(program):
+            self._accept("the solution so far")
+
+    async def _accept_candidate(self) -> bool:
+        """End the response with the first candidate whose program passes all visible tests."""
+        for number, candidate in enumerate(self.pool.candidates, 1):
+            program = self.response.program(candidate.text)
+            whole = candidate.ended or is_whole(program, self.problem.entry_point)
+            if whole and await self._passes(program):
+                self.response.extend(candidate.ids, candidate.text)
+                self._accept(f"candidate {number}")
+                return True
+        return False
+
+    def _accept(self, what: str) -> None:
+        self.finish = FinishReason.ACCEPTED
+        self.decisions.append(f"accept: {what} passes all visible tests")
+
+    async def _passes(self, program: str) -> bool:
+        [score] = await self._judged([program])
+        return score.passed
+
+    async def _judged(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of each program on the visible tests; none is run twice."""
+        new = [program for program in dict.fromkeys(programs) if program not in self.scores]
+        started = time.perf_counter()
+        scores = await self.feedback.judge(new) if new else ()
+        self.execution_seconds += time.perf_counter() - started
+        self.scores |= zip(new, scores, strict=True)
+        return [self.scores[program] for program in programs]

@@ -1,4 +1,4 @@
-"""The settings of guided decoding, as the paper names them."""
+"""The settings of guided decoding, as the paper names them, and the policies that depart from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 from attrs import field, frozen, validators
 
-__all__ = ["DecodingSettings", "GuidanceUnit"]
+__all__ = ["PAPER", "DecodingSettings", "GuidanceUnit", "Policies"]
 
 
 class GuidanceUnit(enum.StrEnum):
@@ -73,3 +73,21 @@ class DecodingSettings:
     def _at_least_one_line(self, _: object, horizon: int | None) -> None:
         if horizon is not None and horizon < 1:
             raise ValueError("horizon must be at least one line, or None for no limit")
+
+
+@frozen(kw_only=True)
+class Policies:
+    """How single lines depart from the paper; with all of them off nothing does.
+
+    At gamma 0 nothing is guided, and no policy acts.
+
+    Attributes:
+        accept: whether the first whole program that passes all visible tests is the answer: a
+            candidate's, or the solution so far.
+    """
+
+    accept: bool = False
+
+
+PAPER = Policies()
+"""All policies off."""

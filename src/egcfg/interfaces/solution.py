@@ -40,8 +40,13 @@ class Stage(enum.StrEnum):
 
 
 class FinishReason(enum.StrEnum):
-    """Why decoding stopped; ``ANSWERED``: the program was not decoded line by line."""
+    """Why decoding stopped.
 
+    ``ACCEPTED``: the program passes all visible tests (`Policies.accept`). ``ANSWERED``: it was not
+    decoded line by line.
+    """
+
+    ACCEPTED = "accepted"
     CODE_END = "code_end"
     ANSWERED = "answered"
     END_OF_SEQUENCE = "end_of_sequence"
@@ -123,6 +128,7 @@ class LineStep:
         fresh: whether the signal was made for this line, rather than kept from an earlier one.
         usage: the model's work in this step, by stage.
         execution_seconds: wall time of running and tracing candidates.
+        decisions: what each policy decided about the line, and why: ``"accept: ..."``.
     """
 
     index: int
@@ -133,6 +139,7 @@ class LineStep:
     fresh: bool = False
     usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
+    decisions: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
