@@ -16,11 +16,11 @@ from contextlib import suppress
 from array_api_compat import array_namespace
 from attrs import evolve, frozen
 
-from egcfg.decoding.branch import Branch, resolve
+from egcfg.decoding.branch import Branch, resolve, score_greedy_line
 from egcfg.decoding.candidates import CandidatePool, Drafts
 from egcfg.decoding.code import CandidateProgram, Response, distinct_programs
 from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.policies import is_whole
+from egcfg.decoding.policies import guided_away, is_confident, is_whole
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.errors import ContextOverflowError
@@ -83,14 +83,15 @@ async def decode(
         stage = Stage.PREFIX
 
         # 1. The signal: bring the candidates up to date, run them, fill the prompt's slot.
-        if decoding.response.in_code and settings.gamma != 0.0:
+        wanted = decoding.response.in_code and settings.gamma != 0.0
+        if wanted and not await decoding.is_confident():
             stage = Stage.GUIDED
             if decoding.signal_is_due():
                 await decoding.make_signal(index)
 
         # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
-        guided = stage is Stage.GUIDED and decoding.finish is None
-        active = decoding.active if guided else None
+        decoding.guides = stage is Stage.GUIDED and decoding.finish is None
+        active = decoding.active if decoding.guides else None
         tokens: list[TokenChoice] = []
         started_in_code = decoding.response.in_code
         while decoding.finish is None:
@@ -105,7 +106,7 @@ async def decode(
 
         yield LineStep(
             index=index,
-            in_code=stage is Stage.GUIDED or decoding.response.in_code,
+            in_code=wanted or decoding.response.in_code,
             text=decoding.line_decided(length),
             tokens=tuple(tokens),
             signal=active.signal if active else None,
@@ -152,6 +153,7 @@ class _Decoding:
         self.conditional = Branch()  # without ids where there is no signal
         self.drafts = Drafts()
         self.active: _ActiveSignal | None = None
+        self.guides = False  # whether the current line is guided
         self.signal_is_read = True
         self.warned_truncation = False
         self.lines_since_signal = 0
@@ -222,8 +224,9 @@ class _Decoding:
         started = time.perf_counter()
         known = self.active.signal.entries if self.active else ()
         signal = await self.feedback.signal(
-            self.problem, self._programs(), self.settings.signal_tokens, known
+            self.problem, self._programs(), self.settings.signal_tokens, known, self.policies
         )
+        self.decisions += signal.decisions
         if self.signal_limit is not None and signal.tokens > self.signal_limit:
             signal = await self._shortened(signal, self.signal_limit)
         self.execution_seconds += time.perf_counter() - started
@@ -236,10 +239,11 @@ class _Decoding:
         """Return the distinct programs of the candidates; first the code so far, where wanted."""
         response, entry_point = self.response, self.problem.entry_point
         texts = [candidate.text for candidate in self.pool.candidates]
-        programs = distinct_programs((response.program_with(t) for t in texts), entry_point)
+        comments = self.policies.comments
+        programs = distinct_programs(map(response.program_with, texts), entry_point, comments)
         if not self.settings.partial:
             return programs
-        so_far = distinct_programs([response.program_with()], entry_point)
+        so_far = distinct_programs([response.program_with()], entry_point, comments)
         return [evolve(program, samples=0) for program in so_far] + [
             program for program in programs if all(program.source != s.source for s in so_far)
         ]
@@ -292,7 +296,7 @@ class _Decoding:
         """Return the next token's unconditional and guided distributions."""
         branches = [self.unconditional]
         # Prose between two blocks of code is nothing that a signal tells of.
-        guides = bool(self.conditional.ids) and self.response.in_code
+        guides = self.guides and bool(self.conditional.ids) and self.response.in_code
         if guides:
             branches.append(self.conditional)
         if any(branch.next is None for branch in branches):
@@ -328,11 +332,25 @@ class _Decoding:
 
     def _rounding(self) -> float:
         """How far rounding may move a log-probability of the next token, in nats."""
-        rounding, gamma = self.model.capabilities.rounding, self.settings.gamma
-        return rounding * (abs(1.0 - gamma) + abs(gamma)) if self.conditional.ids else rounding
+        rounding, gamma = self.model.capabilities.rounding, self._gamma
+        guides = self.guides and self.conditional.ids
+        return rounding * (abs(1.0 - gamma) + abs(gamma)) if guides else rounding
+
+    @property
+    def _leads_away(self) -> bool:
+        return self.active is not None and self.active.signal.away
+
+    @property
+    def _gamma(self) -> float:
+        """The strength of guidance; below 0 leads away from what the signal shows."""
+        if not self.policies.signed:
+            return self.settings.gamma
+        return -abs(self.settings.gamma) if self._leads_away else abs(self.settings.gamma)
 
     def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
-        gamma, task_id = self.settings.gamma, self.problem.task_id
+        gamma, task_id = self._gamma, self.problem.task_id
+        if self._leads_away:
+            return guided_away(unconditional, conditional, gamma)
         guided = self.rule.ask("mix", unconditional, conditional, gamma, task=task_id)
         if not isinstance(guided, Guided):
             raise self.rule.broken(f"mix gave {type(guided).__name__}, not Guided", task_id)
@@ -372,7 +390,8 @@ class _Decoding:
         last_scored = self.unconditional
         if self.conditional.ids:
             self.conditional.advance(token)
-            last_scored = self.conditional if self.response.in_code else last_scored
+            if self.guides and self.response.in_code:
+                last_scored = self.conditional
         choice = TokenChoice(
             id=token,
             text=text,
@@ -418,6 +437,22 @@ class _Decoding:
         """Return what policies decided since this was last asked."""
         decisions, self.decisions = tuple(self.decisions), []
         return decisions
+
+    async def is_confident(self) -> bool:
+        """Whether the unconditional model is sure of its own line, at every token of it."""
+        threshold = self.policies.confident
+        if threshold is None:
+            return False
+        remaining = self.limit - len(self.response.ids)
+        try:
+            confident = await score_greedy_line(
+                self.model, self.unconditional, remaining, lambda d: is_confident(d, threshold)
+            )
+        except ContextOverflowError:  # as will be seen again where the line gets there
+            return False
+        if confident:
+            self.decisions.append(f"confident: each likeliest token is above {threshold:g}")
+        return confident
 
     async def accept_solution(self) -> None:
         """End the response here if it is a whole program that passes all visible tests."""

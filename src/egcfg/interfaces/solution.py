@@ -58,16 +58,20 @@ class SignalEntry:
     """One executable program and what happened when it ran.
 
     Attributes:
-        program: its source, comments and docstrings dropped.
+        program: its source, comments and docstrings dropped (or kept: `Policies.comments`).
         samples: how many sampled candidates led to it; 0 for the solution so far (`partial`).
         traces: one per visible call or input.
         shown: whether it is part of the signal's text, rather than dropped for the budget.
+        share: share of the visible tests that it passes; None where no policy asks.
+        marks: what the signal says of the verdict on each run; empty where it says nothing.
     """
 
     program: str
     samples: int
     traces: tuple[Trace, ...]
     shown: bool = True
+    share: float | None = None
+    marks: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -79,12 +83,16 @@ class Signal:
         text: what fills the prompt's slot; empty when nothing could be executed.
         tokens: how many tokens `text` takes.
         cut: whether something was shortened or dropped for the budget or the model's context.
+        away: whether guidance leads away from what it shows.
+        decisions: what policies decided about it, and why.
     """
 
     entries: tuple[SignalEntry, ...]
     text: str
     tokens: int
     cut: bool = False
+    away: bool = False
+    decisions: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

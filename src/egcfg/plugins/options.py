@@ -80,7 +80,7 @@ def options_changed(options: Any) -> dict[str, str]:
     changed = {}
     for option in attrs.fields(type(options)):
         default = option.default
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, says its stub not
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class
             default = default.factory(options) if default.takes_self else default.factory()
         value = getattr(options, option.name)
         if option.init and value != default:

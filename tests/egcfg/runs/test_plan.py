@@ -12,8 +12,8 @@ from egcfg.config import RunConfig
 from egcfg.config.schema import OptionValue
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.runs import plan
 from egcfg.plugins.hookspecs import Kind
+from egcfg.runs import plan
 from egcfg.runs.plan import plan_run, planned_grid
 
 PROBLEM = Problem(
