@@ -10,11 +10,12 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
-from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.feedback import Feedback, PlaceboFeedback
 from egcfg.decoding.loop import decode
-from egcfg.decoding.settings import PAPER, Policies
+from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams
 from egcfg.interfaces.method import Attempt, Configuration, ProgramRun, Reply
 from egcfg.interfaces.problem import Problem
@@ -53,7 +54,7 @@ class TaskBench:
         feedback: traces programs and words what happened.
         rule: the guidance rule.
         sandbox: where programs run.
-        wording: words the task by another prompt builder.
+        wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
         events: how often the method noted what.
     """
@@ -65,7 +66,7 @@ class TaskBench:
     feedback: Feedback
     rule: OpenComponent
     sandbox: Sandbox
-    wording: Callable[[str | None], Prompt]
+    wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
     events: Counter[str] = field(factory=Counter)
     _asked: int = field(default=0, init=False)
@@ -148,11 +149,13 @@ class TaskBench:
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; see `egcfg.interfaces.method.Bench.decode`."""
         chosen = configuration or self.configurations[0]
-        prompt = self.wording(chosen.prompt)
+        prompt = self.wording(self.task, chosen.prompt)
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
         feedback = evolve(self.feedback, judge=self._judge)
+        if policies.placebo and settings.gamma != 0.0:
+            feedback = await self._placebo(chosen.prompt, settings)
         steps = decode(self.model, feedback, self.rule, self.task, prompt, settings, policies)
         try:
             async for step in steps:
@@ -167,6 +170,25 @@ class TaskBench:
     def made(self, attempt: Attempt) -> MadeAttempt:
         """Return an attempt with what the task has cost so far."""
         return MadeAttempt(attempt=attempt, tokens=self.model.tokens)
+
+    async def _placebo(self, prompt: str | None, settings: DecodingSettings) -> PlaceboFeedback:
+        """Decode another task as the paper does, and keep the signals that it was guided by."""
+        other = next(
+            each
+            for each in QuickstartDataset(QuickstartDataset.Options()).problems()
+            if each.description != self.task.description
+        )
+        worded = self.wording(other, prompt)
+        steps = decode(self.model, self.feedback, self.rule, other.task, worded, settings)
+        signals = [
+            step.signal
+            async for step in steps
+            if isinstance(step, LineStep) and step.fresh and step.signal is not None
+        ]
+        feedback = self.feedback
+        return PlaceboFeedback(
+            feedback.tracer, feedback.sandbox, feedback.model, self._judge, other.task_id, signals
+        )
 
     async def _judge(self, programs: Sequence[str]) -> list[Score]:
         return await asyncio.gather(*(self._score(program) for program in programs))

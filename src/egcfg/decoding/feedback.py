@@ -7,11 +7,11 @@ happened on each of them. Only calls and inputs are executed: it contains no exp
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import count, groupby
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from egcfg.decoding.code import CandidateProgram
 from egcfg.decoding.policies import choose, marks
@@ -25,7 +25,7 @@ from egcfg.prompts.wording import code_block
 from egcfg.sandbox.service import Sandbox
 from egcfg.usage.model import Model
 
-__all__ = ["Feedback", "Judge", "SignalText"]
+__all__ = ["Feedback", "Judge", "PlaceboFeedback", "SignalText"]
 
 TRACE_CHARS = (2000, 1000, 500, 250, 120)
 """Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
@@ -188,6 +188,37 @@ class Feedback:
                 f"render gave {type(text).__name__}, not text", self.model.task_id
             )
         return text
+
+
+@frozen
+class PlaceboFeedback(Feedback):
+    """Shows the signals of another task, one after the other, the last one for ever.
+
+    The control for every claim about execution: the text is of the same kind and length, but tells
+    nothing of the task.
+
+    Attributes:
+        other: id of that task.
+        signals: what to show.
+    """
+
+    other: str = ""
+    signals: Sequence[Signal] = ()
+    _shown: Iterator[int] = field(factory=count, repr=False)
+
+    async def signal(
+        self,
+        problem: Task,  # noqa: ARG002 - this one's programs are not run
+        programs: Sequence[CandidateProgram],  # noqa: ARG002
+        budget: int,  # noqa: ARG002 - they were fitted to it
+        known: Sequence[SignalEntry] = (),  # noqa: ARG002
+        policies: Policies = PAPER,  # noqa: ARG002
+    ) -> Signal:
+        """Return the next signal of the other task."""
+        number = min(next(self._shown), len(self.signals) - 1)
+        why = f"placebo: signal {number + 1} of {len(self.signals)} of the task {self.other}"
+        shown = self.signals[number] if self.signals else Signal(entries=(), text="", tokens=0)
+        return evolve(shown, decisions=(why,))
 
 
 def _hidden(entries: Sequence[SignalEntry]) -> tuple[SignalEntry, ...]:

@@ -124,6 +124,11 @@ class Policies:
             among tokens of at least a tenth of the likeliest one's unconditional probability; and
             towards programs that pass, or pass more, with |gamma|. Where there are both, the
             side that more candidates are on is shown, of equal ones the better one.
+        placebo: whether the signals of another task are shown, which is decoded before: the control
+            for what execution does. It excludes the policies that go by what programs led to.
+
+    Raises:
+        ValueError: `placebo` with one of these.
     """
 
     accept: bool = False
@@ -137,6 +142,11 @@ class Policies:
     verdicts: Verdicts = field(default=Verdicts.OFF, converter=Verdicts)
     order: Order = field(default=Order.STANDING, converter=Order)
     signed: bool = False
+    placebo: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.placebo and (self.gate or self.judges):
+            raise ValueError("placebo excludes gate, verdicts, order and signed; leave one out")
 
     @property
     def judges(self) -> bool:
