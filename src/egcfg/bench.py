@@ -12,10 +12,12 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
-from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.feedback import Feedback, PlaceboFeedback
 from egcfg.decoding.loop import decode
+from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.errors import (
     BudgetError,
     CapabilityError,
@@ -125,7 +127,7 @@ class TaskBench:
         feedback: traces programs and words what happened.
         rule: the guidance rule.
         sandbox: where programs run.
-        wording: words the task by another prompt builder.
+        wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
         events: how often the method noted what.
     """
@@ -137,7 +139,7 @@ class TaskBench:
     feedback: Feedback
     rule: OpenComponent
     sandbox: Sandbox
-    wording: Callable[[str | None], Prompt]
+    wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
     events: Counter[str] = field(factory=Counter)
     _asked: int = field(default=0, init=False)
@@ -231,15 +233,18 @@ class TaskBench:
         return [runs[program] for program in programs]
 
     async def decode(
-        self, configuration: Configuration | None = None
+        self, configuration: Configuration | None = None, *, policies: Policies = PAPER
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; see `egcfg.interfaces.method.Bench.decode`."""
         chosen = configuration or self.configurations[0]
-        prompt = self.wording(chosen.prompt)
+        prompt = self.wording(self.task, chosen.prompt)
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        steps = decode(self.model, self.feedback, self.rule, self.task, prompt, settings)
+        feedback = evolve(self.feedback, judge=self._judge)
+        if policies.placebo and settings.gamma != 0.0:
+            feedback = await self._placebo(chosen.prompt, settings)
+        steps = decode(self.model, feedback, self.rule, self.task, prompt, settings, policies)
         try:
             async for step in steps:
                 yield step
@@ -295,6 +300,28 @@ class TaskBench:
         # Also where the method took the run's budget for the task's own.
         if not isinstance(self.model.refusal, TaskBudgetError | None):
             raise self.model.refusal
+
+    async def _placebo(self, prompt: str | None, settings: DecodingSettings) -> PlaceboFeedback:
+        """Decode another task as the paper does, and keep the signals that it was guided by."""
+        other = next(
+            each
+            for each in QuickstartDataset(QuickstartDataset.Options()).problems()
+            if each.description != self.task.description
+        )
+        worded = self.wording(other, prompt)
+        steps = decode(self.model, self.feedback, self.rule, other.task, worded, settings)
+        signals = [
+            step.signal
+            async for step in steps
+            if isinstance(step, LineStep) and step.fresh and step.signal is not None
+        ]
+        feedback = self.feedback
+        return PlaceboFeedback(
+            feedback.tracer, feedback.sandbox, feedback.model, self._judge, other.task_id, signals
+        )
+
+    async def _judge(self, programs: Sequence[str]) -> list[Score]:
+        return await asyncio.gather(*(self._score(self.task, program) for program in programs))
 
     async def _score(self, task: Problem, program: str) -> Score:
         """Judge a program by the visible tests of a task."""

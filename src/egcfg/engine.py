@@ -217,7 +217,7 @@ class Engine:
             feedback=Feedback(tracer, self._sandbox, model),
             rule=rule,
             sandbox=self._sandbox,
-            wording=prompts.__getitem__,
+            wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
         )
         made: list[MadeAttempt] = []

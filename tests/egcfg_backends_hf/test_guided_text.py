@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from egcfg.decoding.code import CandidateProgram
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
-from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
@@ -57,6 +57,7 @@ class NumberedSignals(Feedback):
         programs: Sequence[CandidateProgram],  # noqa: ARG002
         budget: int,  # noqa: ARG002
         known: Sequence[SignalEntry] = (),
+        policies: Policies = PAPER,  # noqa: ARG002
     ) -> Signal:
         number = len(known) + 1
         entries = tuple(SignalEntry(program=str(n), samples=1, traces=()) for n in range(number))

@@ -39,6 +39,7 @@ def explain_step(step: LineStep, tracer: Tracer) -> str:
     lines = [f"--- step {step.index} ({'code' if step.in_code else 'before the code'})"]
     if step.signal is not None:
         lines += _signal_lines(step.signal, tracer) if step.fresh else ["  signal: as before"]
+    lines += [f"  policy {printable_line(decision)}" for decision in step.decisions]
     for choice in step.tokens:
         if choice.changed:
             lines.append(_changed(choice))

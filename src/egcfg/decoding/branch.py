@@ -12,7 +12,7 @@ from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.solution import Stage
 from egcfg.usage.model import Model
 
-__all__ = ["Branch", "resolve"]
+__all__ = ["Branch", "resolve", "score_greedy_line"]
 
 Draft: TypeAlias = tuple[int, ...]
 
@@ -129,6 +129,42 @@ async def resolve(
     assert known is not None  # the caller has seen to it
     assert other is not None
     return known, mix(known, other)
+
+
+async def score_greedy_line(
+    model: Model, branch: Branch, remaining: int, goes_on: Callable[[Logprobs], bool]
+) -> bool:
+    """Score a branch's own greedy line, token by token, as long as each distribution `goes_on`.
+
+    What is scored stays known, so that whoever needs it later need not ask again.
+
+    Args:
+        model: answers.
+        branch: whose likeliest tokens to follow.
+        remaining: tokens that the line may have.
+        goes_on: whether to go on after a distribution.
+
+    Returns:
+        Whether all of the line was scored.
+
+    Raises:
+        ContextOverflowError: the line does not fit the model's context.
+        BackendError: the model did not answer.
+    """
+    draft: Draft = ()
+    while len(draft) < remaining:
+        if branch.after(draft) is None:
+            [[found]] = await model.score([ScoreRequest(branch.ids + draft)], Stage.PREFIX)
+            branch.learn_after(draft, found)
+        known = branch.after(draft)
+        assert known is not None  # asked for just now at the latest
+        if not goes_on(known):
+            return False
+        token = known.argmax()
+        if token in model.end_ids or "\n" in await model.decode((token,), Stage.PREFIX):
+            return True
+        draft = (*draft, token)
+    return True
 
 
 async def _score_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field, frozen
@@ -11,6 +12,7 @@ from egcfg.decoding.answer import AnswerReader
 from egcfg.decoding.definitions import Strength, parse, strength
 from egcfg.decoding.extraction import code_so_far, extract_code
 from egcfg.decoding.lexing import Lexer
+from egcfg.decoding.settings import Comments
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
 from egcfg.usage.model import Model
@@ -23,7 +25,7 @@ class CandidateProgram:
     """A distinct executable program of some candidates.
 
     Attributes:
-        source: normalised source text.
+        source: normalised source text, or the first such text as it was written.
         samples: how many of the given texts led to it.
     """
 
@@ -43,23 +45,37 @@ def executable_program(text: str, entry_point: str | None) -> str | None:
         and an unfinished `try` has an empty `finally`; without comments and docstrings, as
         `ast.unparse` prints it. Equal programs give equal text.
     """
+    found = _executable(text)
+    return found and _normalise(found[1], entry_point)
+
+
+def distinct_programs(
+    texts: Iterable[str], entry_point: str | None, comments: Comments = Comments.DROP
+) -> list[CandidateProgram]:
+    """Return the distinct executable programs of `texts`, in order of first appearance.
+
+    Comments and docstrings tell no two programs apart, whether they are kept or not.
+    """
+    counts: Counter[str] = Counter()
+    written: dict[str, str] = {}
+    for text in texts:
+        found = _executable(text)
+        source = found and _normalise(found[1], entry_point)
+        if found and source:
+            counts[source] += 1
+            written.setdefault(source, found[0] if comments is Comments.KEEP else source)
+    return [CandidateProgram(written[source], samples) for source, samples in counts.items()]
+
+
+def _executable(text: str) -> tuple[str, ast.Module] | None:
+    """Return the longest prefix of `text` that parses, completed, and its syntax tree."""
     lines = text.split("\n")
     for end in range(len(lines), 0, -1):
         for completed in _completions(lines[:end]):
             tree = parse(completed)
             if tree is not None:
-                return _normalise(tree, entry_point)
+                return completed.strip("\n"), tree
     return None
-
-
-def distinct_programs(texts: Iterable[str], entry_point: str | None) -> list[CandidateProgram]:
-    """Return the distinct executable programs of `texts`, in order of first appearance."""
-    counts: dict[str, int] = {}
-    for text in texts:
-        source = executable_program(text, entry_point)
-        if source is not None:
-            counts[source] = counts.get(source, 0) + 1
-    return [CandidateProgram(source, samples) for source, samples in counts.items()]
 
 
 def _completions(lines: list[str]) -> Iterator[str]:
@@ -165,6 +181,11 @@ class Response:
         self.read(await self.text_with(()))
         return self.text[before:]
 
+    def extend(self, ids: tuple[int, ...], text: str) -> None:
+        """Add tokens that decode to `text` where they stand."""
+        self.ids += ids
+        self.read(self.text + text)
+
     async def text_with(self, ids: Sequence[int]) -> str:
         """Return the text as if `ids` came next."""
         return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))
@@ -179,10 +200,13 @@ class Response:
         reader.read(self.text + continuation)
         return code_so_far(reader)
 
-    def program(self) -> str:
-        """Return the program of the whole response; empty if there is none."""
+    def program(self, continuation: str = "") -> str:
+        """Return the program of the response with `continuation` at its end; empty if to none."""
         return extract_code(
-            self.text, self.prompt.layout, self.problem.entry_point, self.prompt.given_code
+            self.text + continuation,
+            self.prompt.layout,
+            self.problem.entry_point,
+            self.prompt.given_code,
         )
 
     def _new_reader(self) -> AnswerReader:

@@ -1,20 +1,23 @@
 """Feedback from execution: programs x visible tests -> traces -> the signal's text (3b to 3d).
 
 The text lists the calls or inputs once, then each distinct executable program and, below it, what
-happened on each of them. It never contains an expected value: only calls and inputs are executed.
+happened on each of them. Only calls and inputs are executed: it contains no expected value, unless
+`Policies.verdicts` asks for those of the visible tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import count, groupby
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from egcfg.decoding.code import CandidateProgram
-from egcfg.decoding.settings import DecodingSettings
+from egcfg.decoding.policies import choose, marks
+from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.interfaces.problem import Task
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, Signal, SignalEntry
 from egcfg.interfaces.tracer import Trace
 from egcfg.plugins.component import OpenComponent
@@ -22,12 +25,21 @@ from egcfg.prompts.wording import code_block
 from egcfg.sandbox.service import Sandbox
 from egcfg.usage.model import Model
 
-__all__ = ["Feedback", "SignalText", "why_unguided"]
+__all__ = ["Feedback", "Judge", "PlaceboFeedback", "SignalText", "why_unguided"]
 
 TRACE_CHARS = (2000, 1000, 500, 250, 120)
 """Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
 signal shows is mostly shown at the same length by the next, and need not be read again. Below the
 last, whole programs are left out rather than traces shortened further."""
+
+
+Judge: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Score]]]
+"""Gives the verdicts of whole programs on the visible tests, one score per program."""
+
+
+async def _nobody(programs: Sequence[str]) -> list[Score]:
+    """Give no verdict, so that nothing passes."""
+    return [Score(results=()) for _ in programs]
 
 
 @frozen
@@ -38,11 +50,14 @@ class Feedback:
         tracer: runs and renders.
         sandbox: where programs run.
         model: counts the tokens of a text.
+        judge: tells policies which programs pass; verdicts are reached outside of the program's
+            process.
     """
 
     tracer: OpenComponent
     sandbox: Sandbox
     model: Model
+    judge: Judge = _nobody
 
     async def signal(
         self,
@@ -50,6 +65,7 @@ class Feedback:
         programs: Sequence[CandidateProgram],
         budget: int,
         known: Sequence[SignalEntry] = (),
+        policies: Policies = PAPER,
     ) -> Signal:
         """Run every program on every visible call or input, all side by side.
 
@@ -61,24 +77,54 @@ class Feedback:
                 first, in their order: so much of the text stays as it was, and what a model has
                 read already need not be read again.
 
+            policies: what to show, in which order, and whether to guide at all.
+
         Returns:
-            The signal; its text is empty where there is nothing to run or no room to show it.
+            The signal; its text is empty where there is nothing to run or no room to show it, or
+            where a policy says so.
 
         Raises:
             SandboxError: the sandbox runs no program, not even an empty one.
             PluginError: the tracer answers wrongly.
         """
-        traces = {entry.program: entry.traces for entry in known}
-        places = {source: place for place, source in enumerate(traces)}
+        ran = {entry.program: entry for entry in known}
+        places = {source: place for place, source in enumerate(ran)}
         programs = sorted(programs, key=lambda p: places.get(p.source, len(places)))
-        new = [program.source for program in programs if program.source not in traces]
-        traces |= zip(new, await self.traces(problem, new), strict=True)
+        new = [program.source for program in programs if program.source not in ran]
+        ran |= zip(new, await self._entries(problem, new, policies), strict=True)
+        choice = choose(
+            [
+                evolve(ran[program.source], samples=program.samples, shown=True)
+                for program in programs
+                if ran[program.source].traces
+            ],
+            policies,
+        )
+        if choice.guides:
+            signal = await self._fit(choice.entries, budget)
+        else:
+            signal = Signal(entries=_hidden(choice.entries), text="", tokens=0)
+        return evolve(signal, away=choice.away, decisions=choice.decisions)
+
+    async def _entries(
+        self, problem: Task, sources: Sequence[str], policies: Policies
+    ) -> list[SignalEntry]:
+        """Run programs, and judge them where a policy asks for verdicts."""
+        traces = await self.traces(problem, sources)
         entries = [
-            SignalEntry(program=p.source, samples=p.samples, traces=traces[p.source])
-            for p in programs
-            if traces[p.source]
+            SignalEntry(program=source, samples=1, traces=found)
+            for source, found in zip(sources, traces, strict=True)
         ]
-        return await self._fit(entries, budget)
+        if not policies.judges or not entries:
+            return entries
+        return [
+            evolve(
+                entry,
+                share=score.accuracy,
+                marks=marks(problem, entry.program, score, policies.verdicts),
+            )
+            for entry, score in zip(entries, await self.judge(sources), strict=True)
+        ]
 
     async def shorten(self, signal: Signal, remaining: int) -> Signal:
         """Word a signal again in the `remaining` tokens that a model's context has for it.
@@ -95,7 +141,13 @@ class Feedback:
             if last or await self.model.count_tokens(text) <= remaining:
                 fitted = await self._fit(entries[oldest:], remaining)
                 dropped = tuple(evolve(entry, shown=False) for entry in entries[:oldest])
-                return evolve(fitted, entries=dropped + fitted.entries, cut=True)
+                return evolve(
+                    signal,
+                    entries=dropped + fitted.entries,
+                    text=fitted.text,
+                    tokens=fitted.tokens,
+                    cut=True,
+                )
         return signal
 
     async def traces(self, problem: Task, sources: Sequence[str]) -> list[tuple[Trace, ...]]:
@@ -127,8 +179,7 @@ class Feedback:
                 marked = tuple(evolve(e, shown=i < shown) for i, e in enumerate(entries))
                 cut = shown < len(entries) or chars < TRACE_CHARS[0]
                 return Signal(entries=marked, text=text, tokens=tokens, cut=cut)
-        hidden = tuple(evolve(entry, shown=False) for entry in entries)
-        return Signal(entries=hidden, text="", tokens=0, cut=bool(entries))
+        return Signal(entries=_hidden(entries), text="", tokens=0, cut=bool(entries))
 
     def _render(self, trace: Trace, chars: int) -> str:
         text = self.tracer.ask("render", trace, chars, task=self.model.task_id)
@@ -150,6 +201,41 @@ def why_unguided(problem: Task, settings: DecodingSettings, generation: Generati
         return "the response never came to code that guidance can start in"
     what = "ran as a program" if name is None else f"was a program that defines {name}"
     return f"no candidate {what}, or its traces had no room in the signal"
+
+
+@frozen
+class PlaceboFeedback(Feedback):
+    """Shows the signals of another task, one after the other, the last one for ever.
+
+    The control for every claim about execution: the text is of the same kind and length, but tells
+    nothing of the task.
+
+    Attributes:
+        other: id of that task.
+        signals: what to show.
+    """
+
+    other: str = ""
+    signals: Sequence[Signal] = ()
+    _shown: Iterator[int] = field(factory=count, repr=False)
+
+    async def signal(
+        self,
+        problem: Task,  # noqa: ARG002 - this one's programs are not run
+        programs: Sequence[CandidateProgram],  # noqa: ARG002
+        budget: int,  # noqa: ARG002 - they were fitted to it
+        known: Sequence[SignalEntry] = (),  # noqa: ARG002
+        policies: Policies = PAPER,  # noqa: ARG002
+    ) -> Signal:
+        """Return the next signal of the other task."""
+        number = min(next(self._shown), len(self.signals) - 1)
+        why = f"placebo: signal {number + 1} of {len(self.signals)} of the task {self.other}"
+        shown = self.signals[number] if self.signals else Signal(entries=(), text="", tokens=0)
+        return evolve(shown, decisions=(why,))
+
+
+def _hidden(entries: Sequence[SignalEntry]) -> tuple[SignalEntry, ...]:
+    return tuple(evolve(entry, shown=False) for entry in entries)
 
 
 Run: TypeAlias = tuple[int, int]
@@ -194,7 +280,7 @@ class SignalText:
 
     def _told(self, shown: int, chars: int) -> dict[Run, Lines]:
         return {
-            (number, run): self._lines(trace, chars)
+            (number, run): self._lines(trace, chars) + list(entry.marks[run : run + 1])
             for number, entry in enumerate(self._entries[:shown])
             for run, trace in enumerate(entry.traces)
         }

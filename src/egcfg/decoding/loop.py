@@ -10,23 +10,25 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from array_api_compat import array_namespace
 from attrs import evolve, frozen
 
-from egcfg.decoding.branch import Branch, resolve
+from egcfg.decoding.branch import Branch, resolve, score_greedy_line
 from egcfg.decoding.candidates import CandidatePool, Drafts
 from egcfg.decoding.code import CandidateProgram, Response, distinct_programs
 from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.policies import guided_away, is_confident, is_whole
 from egcfg.decoding.sampling import Sampler
-from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
+from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -50,6 +52,7 @@ async def decode(
     problem: Task,
     prompt: Prompt,
     settings: DecodingSettings,
+    policies: Policies = PAPER,
 ) -> AsyncGenerator[LineStep | Generation, None]:
     """Decode one response: yield each line as it is decided, and last the generation.
 
@@ -60,6 +63,7 @@ async def decode(
         problem: what is asked.
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
+        policies: where to depart from the paper.
 
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
@@ -67,7 +71,7 @@ async def decode(
         SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
-    decoding = _Decoding(model, feedback, rule, problem, prompt, settings)
+    decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies)
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -79,30 +83,37 @@ async def decode(
         stage = Stage.PREFIX
 
         # 1. The signal: bring the candidates up to date, run them, fill the prompt's slot.
-        if decoding.response.in_code and settings.gamma != 0.0:
+        wanted = decoding.response.in_code and settings.gamma != 0.0
+        if wanted and not await decoding.is_confident():
             stage = Stage.GUIDED
             if decoding.signal_is_due():
                 await decoding.make_signal(index)
 
         # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
-        active = decoding.active if stage is Stage.GUIDED else None
+        decoding.guides = stage is Stage.GUIDED and decoding.finish is None
+        active = decoding.active if decoding.guides else None
         tokens: list[TokenChoice] = []
         started_in_code = decoding.response.in_code
-        while (token := await decoding.next_token(stage)) is not None:
+        while decoding.finish is None:
+            if (token := await decoding.next_token(stage)) is None:
+                break
             tokens.append(token)
             # 3. ... until the line is over, or the response.
             if decoding.line_is_over(length, started_in_code=started_in_code):
                 break
+        if policies.accept and settings.gamma != 0.0 and decoding.finish is None:
+            await decoding.accept_solution()
 
         yield LineStep(
             index=index,
-            in_code=stage is Stage.GUIDED or decoding.response.in_code,
+            in_code=wanted or decoding.response.in_code,
             text=decoding.line_decided(length),
             tokens=tuple(tokens),
             signal=active.signal if active else None,
             fresh=active is not None and active.created_at_step == index,
             usage={s: spent - usage.get(s, Usage()) for s, spent in model.usage.items()},
             execution_seconds=decoding.execution_seconds - seconds,
+            decisions=decoding.decisions_made(),
         )
         index += 1
     yield decoding.generation(decoding.finish)
@@ -127,12 +138,14 @@ class _Decoding:
         problem: Task,
         prompt: Prompt,
         settings: DecodingSettings,
+        policies: Policies,
     ) -> None:
         self.model = model
         self.feedback = feedback
         self.problem = problem
         self.prompt = prompt
         self.settings = settings
+        self.policies = policies
         self.rule = rule
         self.sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
         self.response = Response(model, problem, prompt)
@@ -140,12 +153,15 @@ class _Decoding:
         self.conditional = Branch()  # without ids where there is no signal
         self.drafts = Drafts()
         self.active: _ActiveSignal | None = None
+        self.guides = False  # whether the current line is guided
         self.signal_is_read = True
         self.warned_truncation = False
         self.lines_since_signal = 0
         self.execution_seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.finish: FinishReason | None = None
+        self.scores: dict[str, Score] = {}
+        self.decisions: list[str] = []
 
     async def read_prompt(self) -> None:
         """Encode the prompt, and see what the model's context leaves for response and signal."""
@@ -200,14 +216,17 @@ class _Decoding:
         """Bring the candidates up to date, run them, and fill the slot with what happened."""
         with suppress(ContextOverflowError):  # no room for candidates, perhaps for the line itself
             await self.pool.resample(self.prompt_ids, self.response.ids, self.response.text)
+        if self.policies.accept and await self._accept_candidate():
+            return
         if self.settings.drafts and self.model.capabilities.scores_drafts:
             await self.drafts.update(self.model, self.pool.candidates)
 
         started = time.perf_counter()
         known = self.active.signal.entries if self.active else ()
         signal = await self.feedback.signal(
-            self.problem, self._programs(), self.settings.signal_tokens, known
+            self.problem, self._programs(), self.settings.signal_tokens, known, self.policies
         )
+        self.decisions += signal.decisions
         if self.signal_limit is not None and signal.tokens > self.signal_limit:
             signal = await self._shortened(signal, self.signal_limit)
         self.execution_seconds += time.perf_counter() - started
@@ -220,10 +239,11 @@ class _Decoding:
         """Return the distinct programs of the candidates; first the code so far, where wanted."""
         response, entry_point = self.response, self.problem.entry_point
         texts = [candidate.text for candidate in self.pool.candidates]
-        programs = distinct_programs((response.program_with(t) for t in texts), entry_point)
+        comments = self.policies.comments
+        programs = distinct_programs(map(response.program_with, texts), entry_point, comments)
         if not self.settings.partial:
             return programs
-        so_far = distinct_programs([response.program_with()], entry_point)
+        so_far = distinct_programs([response.program_with()], entry_point, comments)
         return [evolve(program, samples=0) for program in so_far] + [
             program for program in programs if all(program.source != s.source for s in so_far)
         ]
@@ -276,7 +296,7 @@ class _Decoding:
         """Return the next token's unconditional and guided distributions."""
         branches = [self.unconditional]
         # Prose between two blocks of code is nothing that a signal tells of.
-        guides = bool(self.conditional.ids) and self.response.in_code
+        guides = self.guides and bool(self.conditional.ids) and self.response.in_code
         if guides:
             branches.append(self.conditional)
         if any(branch.next is None for branch in branches):
@@ -312,11 +332,25 @@ class _Decoding:
 
     def _rounding(self) -> float:
         """How far rounding may move a log-probability of the next token, in nats."""
-        rounding, gamma = self.model.capabilities.rounding, self.settings.gamma
-        return rounding * (abs(1.0 - gamma) + abs(gamma)) if self.conditional.ids else rounding
+        rounding, gamma = self.model.capabilities.rounding, self._gamma
+        guides = self.guides and self.conditional.ids
+        return rounding * (abs(1.0 - gamma) + abs(gamma)) if guides else rounding
+
+    @property
+    def _leads_away(self) -> bool:
+        return self.active is not None and self.active.signal.away
+
+    @property
+    def _gamma(self) -> float:
+        """The strength of guidance; below 0 leads away from what the signal shows."""
+        if not self.policies.signed:
+            return self.settings.gamma
+        return -abs(self.settings.gamma) if self._leads_away else abs(self.settings.gamma)
 
     def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
-        gamma, task_id = self.settings.gamma, self.problem.task_id
+        gamma, task_id = self._gamma, self.problem.task_id
+        if self._leads_away:
+            return guided_away(unconditional, conditional, gamma)
         guided = self.rule.ask("mix", unconditional, conditional, gamma, task=task_id)
         if not isinstance(guided, Guided):
             raise self.rule.broken(f"mix gave {type(guided).__name__}, not Guided", task_id)
@@ -356,7 +390,8 @@ class _Decoding:
         last_scored = self.unconditional
         if self.conditional.ids:
             self.conditional.advance(token)
-            last_scored = self.conditional if self.response.in_code else last_scored
+            if self.guides and self.response.in_code:
+                last_scored = self.conditional
         choice = TokenChoice(
             id=token,
             text=text,
@@ -395,3 +430,60 @@ class _Decoding:
         # A blank line changes no program, so what its candidates would show is known already.
         self.lines_since_signal += bool(text.strip())
         return text
+
+    # --- policies -------------------------------------------------------------------------------
+
+    def decisions_made(self) -> tuple[str, ...]:
+        """Return what policies decided since this was last asked."""
+        decisions, self.decisions = tuple(self.decisions), []
+        return decisions
+
+    async def is_confident(self) -> bool:
+        """Whether the unconditional model is sure of its own line, at every token of it."""
+        threshold = self.policies.confident
+        if threshold is None:
+            return False
+        remaining = self.limit - len(self.response.ids)
+        try:
+            confident = await score_greedy_line(
+                self.model, self.unconditional, remaining, lambda d: is_confident(d, threshold)
+            )
+        except ContextOverflowError:  # as will be seen again where the line gets there
+            return False
+        if confident:
+            self.decisions.append(f"confident: each likeliest token is above {threshold:g}")
+        return confident
+
+    async def accept_solution(self) -> None:
+        """End the response here if it is a whole program that passes all visible tests."""
+        program = self.response.program()
+        if is_whole(program, self.problem.entry_point) and await self._passes(program):
+            self._accept("the solution so far")
+
+    async def _accept_candidate(self) -> bool:
+        """End the response with the first candidate whose program passes all visible tests."""
+        for number, candidate in enumerate(self.pool.candidates, 1):
+            program = self.response.program(candidate.text)
+            whole = candidate.ended or is_whole(program, self.problem.entry_point)
+            if whole and await self._passes(program):
+                self.response.extend(candidate.ids, candidate.text)
+                self._accept(f"candidate {number}")
+                return True
+        return False
+
+    def _accept(self, what: str) -> None:
+        self.finish = FinishReason.ACCEPTED
+        self.decisions.append(f"accept: {what} passes all visible tests")
+
+    async def _passes(self, program: str) -> bool:
+        [score] = await self._judged([program])
+        return score.passed
+
+    async def _judged(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of each program on the visible tests; none is run twice."""
+        new = [program for program in dict.fromkeys(programs) if program not in self.scores]
+        started = time.perf_counter()
+        scores = await self.feedback.judge(new) if new else ()
+        self.execution_seconds += time.perf_counter() - started
+        self.scores |= zip(new, scores, strict=True)
+        return [self.scores[program] for program in programs]

@@ -1,13 +1,13 @@
-"""The settings of guided decoding, as the paper names them."""
+"""The settings of guided decoding, as the paper names them, and policies that depart from it."""
 
 from __future__ import annotations
 
 import enum
 import math
 
-from attrs import field, frozen, validators
+from attrs import converters, field, frozen, validators
 
-__all__ = ["DecodingSettings", "GuidanceUnit"]
+__all__ = ["PAPER", "Comments", "DecodingSettings", "GuidanceUnit", "Order", "Policies", "Verdicts"]
 
 
 class GuidanceUnit(enum.StrEnum):
@@ -73,3 +73,86 @@ class DecodingSettings:
     def _at_least_one_line(self, _: object, horizon: int | None) -> None:
         if horizon is not None and horizon < 1:
             raise ValueError("horizon must be at least one line, or None for no limit")
+
+
+class Comments(enum.StrEnum):
+    """Whether programs keep their comments and docstrings when they are run and shown."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class Verdicts(enum.StrEnum):
+    """What the signal says of verdicts: nothing, which ones, or also what the tests want."""
+
+    OFF = "off"
+    MARK = "mark"
+    VALUES = "values"
+
+
+class Order(enum.StrEnum):
+    """The order of programs in the signal.
+
+    ``STANDING``: those that the signal before showed come first. ``BEST_FIRST``: those that pass
+    most visible tests; one that fails as an earlier one does is dropped.
+    """
+
+    STANDING = "standing"
+    BEST_FIRST = "best_first"
+
+
+@frozen(kw_only=True)
+class Policies:
+    """How single lines depart from the paper; with all of them off nothing does.
+
+    At gamma 0 nothing is guided, and no policy acts.
+
+    Attributes:
+        accept: whether the first whole program that passes all visible tests is the answer: a
+            candidate's, or the solution so far.
+        confident: a line is taken from the unconditional model, without sampling or signal, where
+            at every token of its greedy line the likeliest one's probability is above this, in
+            (0, 1]; None: no line is. At 1 none is either.
+        gate: whether a line is guided only where candidates differ in what running them led to;
+            else the signal is not read.
+        comments: whether programs are run and shown as they were written, with comments and
+            docstrings, rather than without them.
+        verdicts: what the signal says of each run beside its trace: whether it satisfies its
+            visible test, and what that wants.
+        order: of the programs in the signal.
+        signed: whether guidance leads away from programs that fail, with the strength -|gamma|,
+            among tokens of at least a tenth of the likeliest one's unconditional probability; and
+            towards programs that pass, or pass more, with |gamma|. Where there are both, the
+            side that more candidates are on is shown, of equal ones the better one.
+        placebo: whether the signals of another task are shown, which is decoded before: the control
+            for what execution does. It excludes the policies that go by what programs led to.
+
+    Raises:
+        ValueError: `placebo` with one of these.
+    """
+
+    accept: bool = False
+    confident: float | None = field(
+        default=None,
+        converter=converters.optional(float),
+        validator=validators.optional([validators.gt(0), validators.le(1)]),
+    )
+    gate: bool = False
+    comments: Comments = field(default=Comments.DROP, converter=Comments)
+    verdicts: Verdicts = field(default=Verdicts.OFF, converter=Verdicts)
+    order: Order = field(default=Order.STANDING, converter=Order)
+    signed: bool = False
+    placebo: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.placebo and (self.gate or self.judges):
+            raise ValueError("placebo excludes gate, verdicts, order and signed; leave one out")
+
+    @property
+    def judges(self) -> bool:
+        """Whether the programs of a signal are judged by the visible tests."""
+        return self.signed or self.verdicts is not Verdicts.OFF or self.order is not Order.STANDING
+
+
+PAPER = Policies()
+"""All policies off."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from attrs import frozen
 
-from egcfg.decoding.settings import DecodingSettings
+from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.interfaces.problem import Task, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.scorer import TestResult, TestStatus
@@ -186,9 +186,13 @@ class Bench(Protocol):
         """
 
     def decode(
-        self, configuration: Configuration | None = None
+        self, configuration: Configuration | None = None, *, policies: Policies = PAPER
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; the generation comes last.
+
+        Args:
+            configuration: how; None: the first one.
+            policies: where to depart from the paper.
 
         Raises:
             BudgetError, BackendError, SandboxError: as `ask` and `run`.

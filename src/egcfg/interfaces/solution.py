@@ -40,8 +40,13 @@ class Stage(enum.StrEnum):
 
 
 class FinishReason(enum.StrEnum):
-    """Why decoding stopped; ``ANSWERED``: the program was not decoded line by line."""
+    """Why decoding stopped.
 
+    ``ACCEPTED``: the program passes all visible tests (`Policies.accept`). ``ANSWERED``: it was not
+    decoded line by line.
+    """
+
+    ACCEPTED = "accepted"
     CODE_END = "code_end"
     ANSWERED = "answered"
     END_OF_SEQUENCE = "end_of_sequence"
@@ -53,16 +58,20 @@ class SignalEntry:
     """One executable program and what happened when it ran.
 
     Attributes:
-        program: its source, comments and docstrings dropped.
+        program: its source, comments and docstrings dropped (or kept: `Policies.comments`).
         samples: how many sampled candidates led to it; 0 for the solution so far (`partial`).
         traces: one per visible call or input.
         shown: whether it is part of the signal's text, rather than dropped for the budget.
+        share: share of the visible tests that it passes; None where no policy asks.
+        marks: what the signal says of the verdict on each run; empty where it says nothing.
     """
 
     program: str
     samples: int
     traces: tuple[Trace, ...]
     shown: bool = True
+    share: float | None = None
+    marks: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -74,12 +83,16 @@ class Signal:
         text: what fills the prompt's slot; empty when nothing could be executed.
         tokens: how many tokens `text` takes.
         cut: whether something was shortened or dropped for the budget or the model's context.
+        away: whether guidance leads away from what it shows.
+        decisions: what policies decided about it, and why.
     """
 
     entries: tuple[SignalEntry, ...]
     text: str
     tokens: int
     cut: bool = False
+    away: bool = False
+    decisions: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -123,6 +136,7 @@ class LineStep:
         fresh: whether the signal was made for this line, rather than kept from an earlier one.
         usage: the model's work in this step, by stage.
         execution_seconds: wall time of running and tracing candidates.
+        decisions: what each policy decided about the line, and why: ``"accept: ..."``.
     """
 
     index: int
@@ -133,6 +147,7 @@ class LineStep:
     fresh: bool = False
     usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
+    decisions: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from attrs import frozen
-
+from egcfg.decoding.settings import Policies
 from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.solution import Generation, LineStep
 
@@ -20,16 +19,15 @@ class ExecutionGuidedDecoding(Method):
 
     over_grid = True
 
-    @frozen(kw_only=True)
-    class Options:
-        """None."""
+    Options = Policies
+    """The line policies; all off is the paper."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Policies) -> None:
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield each line, and the program at the end."""
-        async for step in bench.decode():
+        async for step in bench.decode(policies=self.options):
             if isinstance(step, Generation):
                 yield Attempt(program=step.code, stage="decode", generation=step)
             else:

@@ -22,6 +22,7 @@ from egcfg.errors import ConfigError, did_you_mean
 
 __all__ = [
     "make_options",
+    "options_changed",
     "split_list",
     "strict_converter",
     "to_bool",
@@ -68,6 +69,34 @@ def make_options(options_class: type[T], values: Mapping[str, Any], where: str) 
         # cattrs writes "what is wrong @ where".
         told = (" ".join(text.rpartition(" @ ")[::2][::-1]) for text in problems)
         raise ConfigError(f"wrong option: {'; '.join(told)}") from group
+
+
+def options_changed(options: Any) -> dict[str, str]:
+    """Return the options that are not at their defaults, each as one writes it on a command line.
+
+    Args:
+        options: an instance of an attrs class.
+    """
+    changed = {}
+    for option in attrs.fields(type(options)):
+        default = option.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class
+            default = default.factory(options) if default.takes_self else default.factory()
+        value = getattr(options, option.name)
+        if option.init and value != default:
+            changed[option.name] = _text(value)
+    return changed
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case list() | tuple() | set() | frozenset():
+            return ",".join(map(_text, value))
+        case enum.Enum():
+            return str(value.value)
+    return str(value)
 
 
 def strict_converter(**options: Any) -> cattrs.Converter:

@@ -384,7 +384,7 @@ def _rsr_of_row(row: Row, bases: Sequence[Row]) -> float | None:
 
 def _prompt(config: str) -> str | None:
     try:
-        return SignalConfig.parse(config).prompt
+        return SignalConfig.parse(config.partition(",")[0]).prompt
     except ConfigError:
         return None  # a folder of another tool, with a name of its own
 

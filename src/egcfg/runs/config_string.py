@@ -4,13 +4,15 @@
 
 written without blanks. The unit is the last part and is always there, so a prompt's name may hold
 underscores: ``ns2t0.75d2_my_prompt_ln`` is the prompt ``my_prompt``. ``deepseek_instruct`` is left
-out and ``long_code`` is written ``lci``, as published result folders have it.
+out and ``long_code`` is written ``lci``, as published result folders have it. A folder of results
+whose method has options that are not at their defaults adds them: ``ns2t0.75d2_ln,accept=true``.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
@@ -23,7 +25,7 @@ from egcfg.errors import ConfigError
 if TYPE_CHECKING:
     from egcfg.config import RunConfig
 
-__all__ = ["SETTINGS_IN_STRING", "SignalConfig", "decimal_text", "signal_configs"]
+__all__ = ["SETTINGS_IN_STRING", "SignalConfig", "decimal_text", "options_text", "signal_configs"]
 
 DEFAULTS = DecodingSettings()
 EXAMPLE = "'ns2t0.75d2_ln'"
@@ -69,6 +71,8 @@ class SignalConfig:
         partial: whether the solution so far is shown as well.
         interval_shown: whether ``k1`` is printed although 1 is the default. It only says which of
             two spellings names the folder, so configurations are equal without it.
+        options: those of the method that are not at their defaults, as they are written; part of
+            the folder's name and of no config string that is read.
     """
 
     temperature: float = DEFAULTS.temperature
@@ -79,6 +83,7 @@ class SignalConfig:
     unit: GuidanceUnit = field(default=DEFAULTS.unit, converter=GuidanceUnit)
     partial: bool = DEFAULTS.partial
     interval_shown: bool = field(default=False, eq=False, repr=False)
+    options: Mapping[str, str] = field(factory=dict, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[a-z0-9_]+", self.prompt) or self.prompt in PROMPT_MARKS:
@@ -150,8 +155,14 @@ class SignalConfig:
         return (
             f"{'p' if self.partial else ''}ns{self.candidates}"
             f"t{decimal_text(self.temperature)}d{horizon}{interval}{prompt}"
-            f"_{MARK_OF_UNIT[self.unit]}"
+            f"_{MARK_OF_UNIT[self.unit]}{options_text(self.options)}"
         )
+
+
+def options_text(options: Mapping[str, str]) -> str:
+    """Return what a folder's name says of a method's options."""
+    text = "".join(f",{name}={value}" for name, value in sorted(options.items()))
+    return text.replace("/", "_")
 
 
 def decimal_text(value: float) -> str:

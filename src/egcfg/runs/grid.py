@@ -13,7 +13,7 @@ from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
-from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.config_string import SignalConfig, options_text
 
 __all__ = ["Grid", "MethodConfig", "Unit", "problem_sha256"]
 
@@ -60,8 +60,7 @@ class MethodConfig:
         )
 
     def __str__(self) -> str:
-        options = "".join(f",{name}={value}" for name, value in sorted(self.options.items()))
-        return f"method={self.name}{options}".replace("/", "_")
+        return f"method={self.name}".replace("/", "_") + options_text(self.options)
 
 
 @frozen(kw_only=True)

@@ -10,11 +10,13 @@ import attrs
 from attrs import frozen
 
 from egcfg.config import RunConfig
+from egcfg.config.components import make_component_options
 from egcfg.datasets.selection import dataset_label
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.problem import Problem
 from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.options import options_changed
 from egcfg.plugins.registry import component_class
 from egcfg.runs.config_string import SETTINGS_IN_STRING, signal_configs
 from egcfg.runs.fingerprint import component_provenance
@@ -72,16 +74,17 @@ def planned_grid(config: RunConfig, problems: Sequence[Problem]) -> Grid:
 
     Raises:
         ConfigError: the grid is empty, or a prompt's name cannot be part of a config string.
-        UsageError: the method cannot be imported.
+        UsageError: the method cannot be imported, or has no such option.
     """
-    options = config.options_for(Kind.METHOD, config.method)
+    options = options_changed(make_component_options(config, Kind.METHOD, config.method))
     whole = not component_class(Kind.METHOD, config.method).over_grid
+    configs = signal_configs(config)
     return Grid(
         problems=problems,
-        configs=signal_configs(config),
+        configs=configs if whole else [attrs.evolve(each, options=options) for each in configs],
         gammas=config.gamma,
         method=config.method if whole else None,
-        method_options={option.name: str(option.value) for option in options.values()},
+        method_options=options,
     )
 
 

@@ -47,6 +47,14 @@ def test_explain_shows_candidates_traces_and_decisions_on_standard_error(
     assert "9" in ran.err
 
 
+def test_explain_tells_what_a_policy_decided(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(*RIGHT, *PROMPT, "-g", "1", "--explain", "-o", "method.accept=true")
+
+    assert (ran.status, ran.out) == (0, SQUARE)
+    assert "=== ns3t0.7d2_chat_ln,accept=true, gamma 1" in ran.err
+    assert "  policy accept: candidate 1 passes all visible tests\n" in ran.err
+
+
 def test_explain_shows_what_the_prompt_forces_before_the_first_step(
     egcfg: Callable[..., Any],
 ) -> None:

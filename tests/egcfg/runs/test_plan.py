@@ -6,11 +6,15 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 
 from egcfg.config import RunConfig
+from egcfg.config.schema import OptionValue
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.plugins.hookspecs import Kind
 from egcfg.runs import plan
-from egcfg.runs.plan import plan_run
+from egcfg.runs.plan import plan_run, planned_grid
 
 PROBLEM = Problem(
     task_id="1", description="", entry_point="f", visible_tests=[AssertTest("assert f(1)")]
@@ -36,3 +40,28 @@ def test_a_plan_keeps_its_results_under_data_set_and_model(tmp_path: Path) -> No
     made = plan_run(config, [PROBLEM], "org/m")
     assert made.folder.path == tmp_path / "mine" / "org_m"
     assert orjson.loads(orjson.dumps(made.provenance_of("chat")))["backend"]["model"] == "org/m"
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        ({}, "ns3t0.7d2_chat_ln"),
+        ({"accept": "false"}, "ns3t0.7d2_chat_ln"),
+        ({"accept": "yes"}, "ns3t0.7d2_chat_ln,accept=true"),
+    ],
+)
+def test_a_folder_is_named_by_the_options_of_its_method_that_are_not_at_their_defaults(
+    options: dict[str, str], folder: str
+) -> None:
+    config = RunConfig(
+        options=[
+            OptionValue(kind=Kind.METHOD, component="", name=name, value=value)
+            for name, value in options.items()
+        ]
+    )
+    [row] = planned_grid(config, [PROBLEM]).rows
+    assert str(row) == folder
+    unit, *_ = planned_grid(config, [PROBLEM])
+    assert unit.configurations(DecodingSettings())[0].prompt == "chat"
+    best = evolve(config, method="best_of_n", options=[])
+    assert [str(row) for row in planned_grid(best, [PROBLEM]).rows] == ["method=best_of_n"]
