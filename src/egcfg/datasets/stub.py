@@ -127,6 +127,7 @@ def read_tests(path: Path, function: str, home: str | None = None) -> TestFile:
     asserts: list[str] = []
     setup: list[ast.stmt] = []
     left_out: list[str] = []
+    tests: list[list[ast.stmt]]
     for statement in tree.body:
         match statement:
             case ast.Assert():
@@ -212,8 +213,9 @@ def _parametrized(decorator: ast.expr) -> list[dict[str, ast.expr]] | None:
             return None
     cases = []
     for row in rows:
-        several = isinstance(row, ast.Tuple | ast.List) and len(keys) != 1
-        values = row.elts if several else [row]
+        values = [row]
+        if isinstance(row, ast.Tuple | ast.List) and len(keys) != 1:
+            values = row.elts
         if len(values) != len(keys):
             return None
         cases.append(dict(zip(keys, values, strict=True)))
@@ -292,7 +294,7 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 def _first_line(statement: ast.stmt) -> int:
     decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-    return min(part.lineno for part in (statement, *decorators))
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _text(path: Path) -> str:

@@ -211,7 +211,7 @@ def test_the_last_answer_within_the_limit_stands(egcfg: Callable[..., Any]) -> N
     ran = egcfg(
         *("solve", "Square", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
         *("--backend", "scripted", *PROMPT),
-        *("--method", "best_of_n", "-o", "method.n=1000", "-o", GREEDY_FIRST, "--tokens", "200"),
+        *("--method", "best_of_n", "-o", "method.n=1000", "-o", GREEDY_FIRST, "--tokens", "230"),
     )
 
     assert (ran.status, ran.out) == (3, SQUARE), ran.err
