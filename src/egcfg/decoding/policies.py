@@ -59,10 +59,10 @@ def choose(entries: Sequence[SignalEntry], policies: Policies) -> Choice:
     choice = Choice(entries=tuple(entries))
     if policies.gate:
         choice = _gated(choice)
-    if policies.order is Order.BEST_FIRST:
-        choice = _best_first(choice)
     if policies.signed and choice.entries:
         choice = _one_side(choice)
+    if policies.order is Order.BEST_FIRST:
+        choice = _best_first(choice)
     return choice
 
 
@@ -73,7 +73,7 @@ def _gated(choice: Choice) -> Choice:
     why = (
         f"{programs}, which led to {len(led_to)} different results"
         if guides
-        else (f"{programs}, no two of which led to different results")
+        else f"{programs}, no two of which led to different results"
     )
     return _decided(choice, f"gate: {'guided' if guides else 'unguided'}, {why}", guides=guides)
 
@@ -82,7 +82,7 @@ def _best_first(choice: Choice) -> Choice:
     kept: dict[object, SignalEntry] = {}
     for entry in choice.entries:
         passes = entry.share == 1.0
-        kept.setdefault(entry.program if passes else _led_to(entry), entry)
+        kept.setdefault(entry.program if passes else (entry.share, _led_to(entry)), entry)
     # The solution so far has its place before the candidates.
     ordered = sorted(kept.values(), key=lambda entry: (entry.samples > 0, -(entry.share or 0.0)))
     shares = ", ".join(f"{100 * (entry.share or 0.0):.0f} %" for entry in ordered) or "nothing"

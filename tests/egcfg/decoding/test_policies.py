@@ -491,6 +491,15 @@ def test_guidance_leads_away_from_failures_and_towards_what_passes(
     assert decision.startswith(f"signed: {'away from' if away else 'towards'} what is shown")
 
 
+def test_duplicates_that_are_not_shown_count_for_their_side() -> None:
+    failing = [judged(name, 0.0, "2") for name in "bc"]
+    choice = choose(
+        [judged("a", 1.0, "1"), *failing], Policies(signed=True, order=Order.BEST_FIRST)
+    )
+    assert choice.away
+    assert [each.program for each in choice.entries] == ["b"]
+
+
 def test_with_nothing_to_show_there_is_no_side() -> None:
     assert not choose([], Policies(signed=True)).away
 
