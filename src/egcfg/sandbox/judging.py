@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.translate import pack_limits
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Pace
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
@@ -45,6 +45,7 @@ class Judgement:
         given: code that the program was to continue; the test may use what it defines.
         modules: standard modules that the test uses without importing them.
         limits: what the program may use.
+        unsupported: why this test cannot be judged at all, known beforehand; None where it can.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Judgement:
     given: str = ""
     modules: tuple[str, ...] = ()
     limits: Limits = field(factory=Limits)
+    unsupported: str | None = None
 
     def execution(self) -> Execution:
         """Return the program's side."""
@@ -108,8 +110,4 @@ def read_verdict(program: ExecutionResult, answer: Answer) -> Verdict:
         finding = _JUDGE_ENDS[answer.how]
         return Verdict(finding=finding, message=f"the test: {answer.detail}", program=program)
     report = codec.decode(answer.report, _BOUNDS)
-    finding, message = Finding(report["status"]), report["message"]
-    if finding is Finding.PASSED and not report["calls"] and program.outcome is not Outcome.OK:
-        # A test that calls nothing says nothing about a program that does not even load.
-        finding, message = Finding.UNANSWERED, ""
-    return Verdict(finding=finding, message=message, program=program)
+    return Verdict(finding=Finding(report["status"]), message=report["message"], program=program)

@@ -20,6 +20,7 @@ from typing import Any
 
 from . import codec, frames
 from .exceptions import describe
+from .serving import serve
 
 __all__ = ["READY", "prepare", "rehearse", "run"]
 
@@ -119,7 +120,7 @@ def run(
         with contextlib.suppress(BaseException):
             stream.flush()
     if channel is not None:
-        _serve(channel, module, error)
+        serve(channel, module, error, FILENAME)
     _send(report, answer)
 
 
@@ -166,32 +167,6 @@ def _finish(error: BaseException | None) -> BaseException | None:
         code = SystemExit.__dict__["code"].__get__(error)
         return None if code is None or (type(code) is int and code == 0) else error
     return error
-
-
-def _serve(channel: socket.socket, module: types.ModuleType, error: BaseException | None) -> None:
-    """Answer calls until the other end closes: each gets its value, or what it raised."""
-    while True:
-        request = frames.receive(channel)
-        if request is None:
-            return
-        kind, *parts = codec.decode(request)
-        answer: dict[str, Any] = {}
-        try:
-            if error is not None:
-                raise error
-            if kind == "evaluate":
-                (expression,) = parts
-                value = eval(compile(expression, "<call>", "eval"), module.__dict__)
-            else:
-                name, arguments, keywords = parts
-                value = module.__dict__[name](*arguments, **keywords)
-            _put_value(answer, value)
-        except BaseException as caught:  # noqa: BLE001 - it is the answer
-            answer["raised"] = describe(caught, FILENAME)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
-        frames.send(channel, codec.encode(answer))
 
 
 def _put_value(answer: dict[str, Any], value: object) -> None:
