@@ -28,6 +28,7 @@ class Evaluation:
         tasks: tasks that have a sample; pass@k is the mean over these.
         samples: how many there are.
         extracted: samples whose program was found in a response (`Sample.extracted`).
+        forgeable: samples whose verdict they could have forged (`Score.forgeable`).
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
         short_tasks: of each k that cannot be computed, the tasks with fewer samples.
@@ -38,6 +39,7 @@ class Evaluation:
     tasks: int
     samples: int
     extracted: int
+    forgeable: int
     statuses: Mapping[TestStatus, int]
     pass_at_k: Mapping[int, float]
     short_tasks: Mapping[int, int]
@@ -66,6 +68,7 @@ def evaluate(
         tasks=len(samples),
         samples=len(judged),
         extracted=sum(one.sample.extracted for one in judged),
+        forgeable=sum(one.score.forgeable for one in judged),
         statuses={status: statuses[status] for status in TestStatus},
         pass_at_k={k: mean_pass_at_k(counts, k) for k in wanted if k <= fewest},
         short_tasks={k: sum(n < k for n, _ in counts) for k in wanted if k > fewest},
@@ -100,6 +103,7 @@ def as_json(evaluation: Evaluation) -> bytes:
         "tasks": evaluation.tasks,
         "samples": evaluation.samples,
         "extracted": evaluation.extracted,
+        "forgeable": evaluation.forgeable,
         "statuses": {status.value: number for status, number in evaluation.statuses.items()},
         "pass_at_k": {str(k): chance for k, chance in evaluation.pass_at_k.items()},
         "tasks_short_of_k": {str(k): tasks for k, tasks in evaluation.short_tasks.items()},
@@ -119,6 +123,7 @@ def _row(judged: JudgedSample) -> dict[str, Any]:
         "passed": judged.score.passed,
         "status": judged.status.value,
         "extracted": judged.sample.extracted,
+        "forgeable": judged.score.forgeable,
         "general_error": _storable(judged.score.general_error),
         "tests": [
             {
@@ -140,7 +145,10 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         number = evaluation.extracted
         yield f"note: {number} sample{_s(number)} read as a response: no Python as it stands"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
-        yield "note: unsupported results have no plain value to compare; they count as not passed"
+        yield "note: unsupported tests cannot be judged apart from the program; not passed"
+    if evaluation.forgeable:
+        number = evaluation.forgeable
+        yield f"note: {number} sample{_s(number)} judged in their own process, which can forge that"
 
 
 def _s(number: int) -> str:

@@ -60,13 +60,13 @@ class AssertsScorer(Scorer):
             raise UsageError(
                 f"task {problem.task_id}: asserts need a function's name; set its entry_point"
             )
-        known = bound_names(parse_test(problem.setup_code, problem)) - {problem.entry_point}
+        known = bound_names(parse_test(problem.setup_code, problem))
         trees = []
         for test in problem.scoring_tests:
             if not isinstance(test, AssertTest):
                 raise wrong_kind(problem, test, "asserts", "assert statements")
             tree = parse_test(test.source, problem)
-            if not asks_something(tree, known):
+            if not asks_something(tree, problem.entry_point, known):
                 raise says_nothing(problem, test)
             trees.append((test, tree))
         return problem.entry_point, trees

@@ -58,7 +58,7 @@ class CheckScorer(Scorer):
             if not isinstance(test, CheckTest):
                 raise wrong_kind(problem, test, "check", "a check function")
             tree = parse_test(test.source, problem)
-            if not asks_something(tree, set(), handed="check"):
+            if not asks_something(tree, test.entry_point, set(), handed="check"):
                 raise says_nothing(problem, test)
             judgements[test.name] = Judgement(
                 source=code,

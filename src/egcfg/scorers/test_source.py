@@ -103,16 +103,19 @@ def _unsupported(reason: str) -> str:
     return f"the test runs apart from the program, and {reason}; {ADVICE}"
 
 
-def asks_something(tree: ast.Module, known: set[str], handed: str | None = None) -> bool:
+def asks_something(
+    tree: ast.Module, entry_point: str, known: set[str], handed: str | None = None
+) -> bool:
     """Return whether a test uses the program at all.
 
     Args:
         tree: the test.
+        entry_point: the program's function, whatever else has its name.
         known: names of setup code that are not the program's.
         handed: the function whose first argument is the program's function; it must use that.
     """
     if handed is None:
-        bound = bound_names(tree) | set(dir(builtins)) | known
+        bound = bound_names(tree) | ((set(dir(builtins)) | known) - {entry_point})
         return any(
             isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in bound
             for node in ast.walk(tree)
@@ -135,7 +138,8 @@ def asks_something(tree: ast.Module, known: set[str], handed: str | None = None)
 def free_modules(tree: ast.Module) -> tuple[str, ...]:
     """Return the standard modules that a test uses by name without importing them.
 
-    MBPP's tests lean on the reference solution's imports.
+    MBPP's tests lean on the reference solution's imports. Well-known short names of packages are
+    the packages: no program says what they mean.
     """
     used = {
         part.value.id

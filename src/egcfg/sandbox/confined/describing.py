@@ -29,7 +29,7 @@ from .kinds import (
     FROZEN,
     IMMUTABLE,
     OPAQUE,
-    SHARED,
+    SHARED_KINDS,
     is_plain,
 )
 
@@ -51,7 +51,6 @@ REFUSED: Final = frozenset(
 ) | {f"__{side}{name}__" for name in _ARITHMETIC for side in ("", "r", "i")}
 """Special methods that decide, which is not for the program to do."""
 
-_SHARED: Final = frozenset(SHARED.values())
 # What generated code is compiled as.
 _GENERATED: Final = "<string>"
 _TUPLES: Final = frozenset(("_make", "_replace", "_asdict", "_fields", "_field_defaults"))
@@ -102,7 +101,7 @@ def layout_of(kind: type) -> str:
             return CONTAINERS[base]
         if base is BaseException:
             return EXCEPTION
-        if base in _SHARED and base is not object and base.__basicsize__ and _is_value(base):
+        if base in SHARED_KINDS and base is not object and base.__basicsize__ and _is_value(base):
             return IMMUTABLE
     form = _dataclass(kind)
     if form is None:
@@ -163,7 +162,7 @@ def _specials(kind: type, layout: str, form: Any) -> tuple[tuple[str, str], ...]
     found = []
     for name in sorted(ASKED | REFUSED):
         owner = next((base for base in looked if name in _dict(base)), object)
-        if owner in _SHARED or _is_namedtuple(owner):
+        if owner in SHARED_KINDS or _is_namedtuple(owner):
             continue
         value = _dict(owner)[name]
         if form is not None and _generated(value):
@@ -202,7 +201,7 @@ def _makes(kind: type) -> bool:
     if type(kind) not in (type, abc.ABCMeta) or _dict(kind).get("__abstractmethods__"):
         return True
     for base in _mro(kind):
-        if base in _SHARED or _is_namedtuple(base):
+        if base in SHARED_KINDS or _is_namedtuple(base):
             continue
         for name in ("__init__", "__new__", "__init_subclass__"):
             method = _dict(base).get(name)

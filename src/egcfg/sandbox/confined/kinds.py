@@ -27,6 +27,7 @@ __all__ = [
     "OPAQUE",
     "PLAIN",
     "SHARED",
+    "SHARED_KINDS",
     "attributes",
     "content",
     "exception_parts",
@@ -54,7 +55,7 @@ CONTAINERS: Final[dict[type, str]] = {
 LAYOUTS: Final = frozenset({ATTRIBUTES, *CONTAINERS.values()})
 """Of what can change, and so is kept equal on both sides."""
 
-PLAIN: Final = (
+_SCALARS: Final = (
     type(None),
     type(Ellipsis),
     bool,
@@ -72,10 +73,8 @@ PLAIN: Final = (
     date,
     time,
     timedelta,
-    type({}.keys()),
-    type({}.values()),
-    type({}.items()),
 )
+PLAIN: Final = frozenset((*_SCALARS, type({}.keys()), type({}.values()), type({}.items())))
 """Exact types that travel by value, without an identity."""
 
 SHARED: Final[dict[tuple[str, str], type]] = {
@@ -93,6 +92,7 @@ SHARED: Final[dict[tuple[str, str], type]] = {
     )
 }
 """Classes that travel by name: the same class on both sides."""
+SHARED_KINDS: Final = frozenset(SHARED.values())
 
 _TYPES: Final = {
     (kind.__module__, kind.__qualname__): kind
@@ -133,7 +133,7 @@ def is_plain(value: object) -> bool:
     kind = type(value)
     if kind in (tuple, frozenset):
         return all(map(is_plain, value))  # type: ignore[call-overload]
-    return kind in PLAIN[:-3]
+    return kind in _SCALARS
 
 
 def attributes(value: object) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def make_exception(
     Raises:
         TypeError: no exception of this class can be made of them.
     """
-    base: Any = next(item for item in kind.__mro__ if item in SHARED.values())
+    base: Any = next(item for item in kind.__mro__ if item in SHARED_KINDS)
     error: BaseException = base.__new__(kind, *arguments)
     with contextlib.suppress(TypeError):  # a class whose own __init__ takes other arguments
         base.__init__(error, *arguments)

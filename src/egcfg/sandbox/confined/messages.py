@@ -32,7 +32,7 @@ from .kinds import (
     LAYOUTS,
     OPAQUE,
     PLAIN,
-    SHARED,
+    SHARED_KINDS,
     content,
     fill,
 )
@@ -44,8 +44,8 @@ OBJECTS: Final = 500_000
 """So many objects may be known at once."""
 NUMBER: Final = struct.Struct(">q")
 _BUILTINS: Final = {layout: kind for kind, layout in CONTAINERS.items()}
-_SHARED_CONTAINERS: Final = tuple(
-    kind for kind in SHARED.values() if any(issubclass(kind, base) for base in CONTAINERS)
+_SHARED_CONTAINERS: Final = frozenset(
+    kind for kind in SHARED_KINDS if any(issubclass(kind, base) for base in CONTAINERS)
 )
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import builtins
 import collections
 import dataclasses
+import types
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from .bounds import DecodeError
 from .describing import ASKED, DESCRIPTION, REFUSED
-from .kinds import ATTRIBUTES, CONTAINERS, EXCEPTION, FROZEN, IMMUTABLE, OPAQUE, SHARED, shared_named
+from .kinds import ATTRIBUTES, CONTAINERS, EXCEPTION, FROZEN, IMMUTABLE, OPAQUE, SHARED_KINDS, shared_named
 
 __all__ = ["Kind", "Mirror", "Program", "is_instance", "is_subclass", "make_mirror"]
 
@@ -41,6 +42,10 @@ _TOLD = frozenset(
     __wrapped__ __self__ __func__ __code__ __closure__ __members__ __match_args__ __slots__
     __init__ __new__ __mro__ __bases__ __notes__ __cause__ __context__
     __version__ __all__ __file__ __origin__ __args__ __class_getitem__""".split()
+)
+_HARMLESS = frozenset(
+    (types.FunctionType, types.MethodType, types.ModuleType, types.MappingProxyType)
+    + (map, filter, zip, enumerate, reversed)
 )
 _WAITING = ("__iter__", "__next__", "send", "throw", "close")
 
@@ -125,8 +130,8 @@ def make_mirror(description: Any) -> type:
         bases = told["bases"]
         if told["form"] is not None:
             bases = (_named_tuple(name, *told["form"][1:]),)
-        elif told["layout"] == OPAQUE and any(base in SHARED.values() for base in bases):
-            bases = tuple(base for base in bases if base not in SHARED.values())
+        elif told["layout"] == OPAQUE and any(base in SHARED_KINDS for base in bases):
+            bases = tuple(base for base in bases if base not in SHARED_KINDS)
         made = type.__new__(Mirror, name, bases, members)
     Mirror.described[made] = told
     type.__setattr__(made, "__module__", module)
@@ -211,7 +216,7 @@ def _members(told: dict[str, Any]) -> dict[str, Any]:
 def _plain_base(bases: tuple[type, ...]) -> type:
     for base in bases:
         for kind in base.__mro__:
-            if kind in SHARED.values() and kind is not object:
+            if kind in SHARED_KINDS and kind is not object:
                 return kind
     return object
 
@@ -227,10 +232,12 @@ def _special(name: str, owner: str) -> Callable[..., Any]:
         return lambda self, *arguments, **keywords: Mirror.program.ask(
             "call", self, arguments, tuple(keywords.items())
         )
-    if name in _AWAITED:
+    if name in _AWAITED and name != "__aexit__":
         return lambda self, *arguments: _Waiting(name, self, *arguments)
     if name == "__exit__":
         return _exit
+    if name == "__aexit__":
+        return _leave
     return lambda self, *arguments: Mirror.program.ask("special", name, self, *arguments)
 
 
@@ -240,6 +247,13 @@ def _exit(self: Any, kind: Any, error: Any, _: object) -> bool:
         Mirror.program.ask("special", "__exit__", self, None, None, None)
         return False
     return bool(Mirror.program.ask("special", "__exit__", self, kind, error, None))
+
+
+async def _leave(self: Any, kind: Any, error: Any, _: object) -> bool:
+    if isinstance(error, AssertionError):
+        await _Waiting("__aexit__", self, None, None, None)
+        return False
+    return bool(await _Waiting("__aexit__", self, kind, error, None))
 
 
 class _Waiting:
@@ -299,7 +313,7 @@ def _delete_attribute(self: Any, name: str) -> None:
 
 def _attribute_of_handle(self: Any, name: str) -> Any:
     if name == "__class__":
-        return real_class(type(self))
+        return _told_class(type(self))
     if type(self).__qualname__ == "coroutine" and name in _WAITING:
         return object.__getattribute__(self, name)
     return _ask_attribute(self, name)
@@ -380,6 +394,13 @@ def real_class(kind: type) -> type:
     return shared_named(told["module"], told["qualname"]) or kind
 
 
+def _told_class(kind: type) -> type:
+    """Return the class of an object as a test is told: none that does things when it is called."""
+    real = real_class(kind)
+    # The flag of classes that cannot be called.
+    return real if real.__flags__ & 1 << 7 or real in _HARMLESS else kind
+
+
 def is_instance(value: object, classes: Any) -> bool:
     """Do what ``isinstance`` does, for handles of the library's objects too."""
     return isinstance(value, classes) or is_subclass_of_real(type(value), classes)
@@ -401,7 +422,7 @@ class _KindType(type):
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         if cls is not Kind or len(arguments) != 1 or keywords:
             return type.__call__(cls if cls is not Kind else type, *arguments, **keywords)
-        kind = real_class(builtins.type(arguments[0]))
+        kind = _told_class(builtins.type(arguments[0]))
         return Kind if kind is builtins.type else kind
 
     def __instancecheck__(cls, value: object) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .kinds import LAYOUTS, content
+from .kinds import content
 
 __all__ = ["Objects"]
 
@@ -112,28 +112,40 @@ class Objects:
         for number, known in list(self._known.items()):
             if known.told is not None:
                 items = content(known.object, known.layout)
-                # By identity: no equality of anybody's decides here.
-                if len(items) != len(known.told) or not all(map(operator.is_, items, known.told)):
+                if not _same(items, known.told):
                     yield number, items
 
-    def unheld(self) -> list[int]:
-        """Forget the objects that nobody here holds but this table; return their numbers."""
-        gone = [
+    def unheld(self, keep: Callable[[int, object, str], bool]) -> list[int]:
+        """Forget objects that nobody here holds but this table; return their numbers.
+
+        What changed before it was let go of must be told of first.
+
+        Args:
+            keep: of number, object and layout, whether one that nobody holds is kept all the same.
+        """
+        gone: list[int] = []
+        # What one of them holds is held until that one is gone.
+        while found := [
             number
             for number, known in self._known.items()
-            if number not in self._kept and sys.getrefcount(known.object) <= _UNHELD
-        ]
-        self.forget(gone)
+            if sys.getrefcount(known.object) <= _UNHELD
+            and number not in self._kept
+            and not keep(number, known.object, known.layout)
+            and (known.told is None or _same(content(known.object, known.layout), known.told))
+        ]:
+            self.forget(found)
+            gone += found
         return gone
 
-    def forget(self, numbers: list[int]) -> None:
+    def forget(self, numbers: Iterable[int]) -> None:
         """Forget objects by their numbers."""
         for number in numbers:
             known = self._known.pop(number, None)
             if known is not None:
                 del self._numbers[id(known.object)]
+                self._kept.discard(number)
 
-    @staticmethod
-    def is_mutable(layout: str) -> bool:
-        """Return whether objects of a layout can change."""
-        return layout in LAYOUTS
+
+def _same(items: list[Any], told: list[Any]) -> bool:
+    """Return whether two lists hold the same objects: no equality of anybody's decides."""
+    return len(items) == len(told) and all(map(operator.is_, items, told))

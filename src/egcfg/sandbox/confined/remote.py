@@ -7,6 +7,7 @@ for the program's objects here.
 from __future__ import annotations
 
 import io
+import os
 import socket
 import sys
 import types
@@ -17,6 +18,7 @@ from . import frames
 from .bounds import DEFAULT, DecodeError, EncodeError
 from .describing import ASKED, REFUSED
 from .encoder import Encoder
+from .files import Files
 from .kinds import (
     ATTRIBUTES,
     CONTAINERS,
@@ -67,6 +69,7 @@ class Remote:
         self._channel = channel
         self._stdout = sys.stdout
         self._receiving = False
+        self._files = Files(os.environ.get("TMPDIR", ""))
         self.objects = Objects(1)
         self.setup_classes: dict[str, type] = {}
         self.answered = 0
@@ -100,7 +103,8 @@ class Remote:
         if self._receiving:
             raise DecodeError("what it sends cannot be read without asking it")
         watched = sys.stdout is not self._stdout
-        self._send((operation, arguments, watched, self.objects.unheld()))
+        released = self.objects.unheld(_keep_none)
+        self._send((operation, arguments, watched, tuple(released)))
         while True:
             kind, content, printed = self._receive()
             if printed:
@@ -117,37 +121,35 @@ class Remote:
 
     def _send(self, request: tuple[Any, ...]) -> None:
         try:
-            frames.send(self._channel, _JudgeSender(self).message(request))
-        except EncodeError as error:
+            request = (*request, self._files.folder, self._files.changes())
+            message = _JudgeSender(self).message(request)
+        except Exception as error:  # noqa: BLE001 - nothing of ours is for a test to catch
             self.refuse(f"an argument: {error}")
+        try:
+            frames.send(self._channel, message)
         except OSError as error:
             self._give_up(str(error))
 
     def _receive(self) -> tuple[str, Any, str]:
-        """Return a well-formed answer."""
+        """Return a well-formed answer: its kind, what it says, and what was printed."""
+        self._receiving = True
         try:
             body = frames.receive(self._channel, DEFAULT.size)
             if body is None:
                 self._give_up("it ended")
-            self._receiving = True
-            match _JudgeReceiver(body, self).message():
-                case ("value", value, str(printed)):
-                    return "value", value, printed
-                case ("raised", (BaseException() as error, str(text)), str(printed)):
-                    return "raised", (error, text), printed
-                case ("callback", (int(number), str(operation), tuple(given), tuple(pairs)), ""):
-                    return "callback", (number, operation, given, pairs), ""
-                case ("unsupported", str(reason), _):
-                    self.refuse(reason)
-                case ("ended", _, _):
-                    self._give_up("it did not load")
-        except (DecodeError, RecursionError) as error:
+            kind, content, printed, files, released = _JudgeReceiver(body, self).message()
+            _check(kind, content, printed, released)
+            self._files.apply(files)
+            self.objects.forget(released)
+        except Exception as error:  # noqa: BLE001 - nothing of ours is for a test to catch
             self._give_up(f"its answer is malformed: {error}")
-        except (OSError, frames.FrameError) as error:
-            self._give_up(str(error))
         finally:
             self._receiving = False
-        self._give_up("its answer is malformed")
+        if kind == "unsupported":
+            self.refuse(content)
+        if kind == "ended":
+            self._give_up("it did not load")
+        return kind, content, printed
 
     def _give_up(self, reason: str) -> NoReturn:
         self.refusal = Unanswered(reason)
@@ -174,6 +176,29 @@ class Remote:
         if self.objects.is_passed(number):
             return self.objects.object(number)
         self._give_up("it calls what it was not passed")
+
+
+def _check(kind: Any, content: Any, printed: Any, released: Any) -> None:
+    """See that an answer is one.
+
+    Raises:
+        DecodeError: it is not.
+    """
+    match kind, content:
+        case ("value", _) | ("ended", _) | ("unsupported", str()):
+            pass
+        case "raised", (BaseException(), str()):
+            pass
+        case "callback", (int(), str(), tuple(), tuple(pairs)):
+            _check_pairs(pairs)
+        case _:
+            raise DecodeError("an answer expected")
+    if type(printed) is not str or not all(type(number) is int for number in released):
+        raise DecodeError("text and numbers expected")
+
+
+def _keep_none(*_: object) -> bool:
+    return False
 
 
 def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) -> Any:

@@ -1,10 +1,10 @@
 """The program's side of the conversation with a test: does what the test asks, and answers.
 
 A request is a tuple: the name of an operation, its arguments, whether the test wants to see what is
-printed meanwhile, and the objects that the test no longer holds. An answer is a tuple as well:
-``"value"`` with what came of it, ``"raised"`` with the exception and its text, ``"unsupported"``
-with why the value could not be carried over, or ``"ended"`` where the program did not even load;
-then what was printed. Before it answers, the program may call what the test passed it:
+printed meanwhile, the objects that it no longer holds, its folder and what changed in there. An
+answer is a tuple as well: ``"value"`` with what came of it, ``"raised"`` with the exception and its
+text, ``"unsupported"`` with why the value could not be carried over, or ``"ended"`` where the
+program did not even load; then what was printed, and what files changed. Before it answers, the program may call what the test passed it:
 ``"callback"`` with a number, an operation and arguments, which the test answers by a request
 ``"return"`` or ``"raise"``.
 """
@@ -29,6 +29,7 @@ from . import frames
 from .bounds import DecodeError, EncodeError
 from .describing import describe, layout_of
 from .encoder import Encoder
+from .files import Files
 from .exceptions import describe as describe_error
 from .kinds import (
     ATTRIBUTES,
@@ -38,6 +39,7 @@ from .kinds import (
     LAYOUTS,
     OPAQUE,
     SHARED,
+    SHARED_KINDS,
     attributes,
     exception_parts,
     fill,
@@ -63,8 +65,8 @@ def serve(
         filename: what the program was compiled as.
     """
     service = _Service(channel, module, filename)
-    while (request := service.receive()) is not None:
-        service.answer(request, error)
+    while service.step(error):
+        pass
 
 
 class _Service:
@@ -80,6 +82,7 @@ class _Service:
         self._filename = filename
         self._lock = threading.RLock()
         self._loop: Any = None
+        self._files = Files(os.environ.get("TMPDIR", ""))
 
     def receive(self) -> Any:
         """Return the next request; None where there is none any more."""
@@ -90,13 +93,28 @@ class _Service:
         """Send an answer."""
         frames.send(self._channel, _ProgramSender(self).message(answer))
 
-    def answer(self, request: Any, error: BaseException | None) -> None:
-        """Do what is asked for, and say what came of it."""
-        name, arguments, watched, released = request
+    def step(self, error: BaseException | None) -> bool:
+        """Answer one request; False where there is none any more."""
+        requests = [self.receive()]
+        if requests == [None]:
+            return False
+        self.answer([*requests.pop()], error)
+        return True
+
+    def answer(self, request: list[Any], error: BaseException | None) -> None:
+        """Do what is asked for, and say what came of it. Nothing of the request is held on to."""
+        name, arguments, watched, released, folder, files = request
+        request.clear()
         self.objects.forget(released)
         if error is not None:
-            self.send(("ended", "", ""))
+            self.send(("ended", "", "", (), ()))
             return
+        # Without a mount namespace each process has a folder of another name.
+        shared = folder == self._files.folder
+        if files and not shared:
+            self.send(("unsupported", "the test makes files, and the program has none of them", "", (), ()))
+            return
+        self._files.apply(files)
         printed = io.StringIO()
         stdout = sys.stdout
         if watched:
@@ -109,13 +127,27 @@ class _Service:
         finally:
             if sys.stdout is printed:
                 sys.stdout = stdout
+        arguments = None
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(BaseException):
                 stream.flush()
         try:
-            self.send((*answer, printed.getvalue()))
+            changed = self._files.changes() if shared else ()
+            self.send((*answer, printed.getvalue(), changed, self._released()))
         except EncodeError as refused:
-            self.send(("unsupported", str(refused), ""))
+            self.send(("unsupported", str(refused), "", (), ()))
+
+    def _released(self) -> tuple[int, ...]:
+        """Forget what the program does not hold any more: from now on it is the test's alone."""
+        return tuple(self.objects.unheld(self._is_kept))
+
+    def _is_kept(self, number: int, value: object, layout: str) -> bool:
+        if self.objects.is_foreign(number):
+            return False
+        # Of the program's own, what the test has all of.
+        kind = type(value)
+        whole = kind in SHARED_KINDS or layout == ATTRIBUTES
+        return layout not in LAYOUTS or not whole
 
     def call_back(self, number: int, operation: str, arguments: Any, keywords: Any) -> Any:
         """Have the test do something with an object of its own.
@@ -125,17 +157,20 @@ class _Service:
         """
         with self._lock:
             pairs = tuple(keywords.items())
-            self.send(("callback", (number, operation, tuple(arguments), pairs), ""))
+            self.send(("callback", (number, operation, tuple(arguments), pairs), "", (), ()))
             while True:
-                request = self.receive()
-                if request is None:
+                requests = [self.receive()]
+                if requests == [None]:
                     os._exit(1)  # the test is over
-                if request[0] == "return":
-                    return request[1][0]
-                if request[0] == "raise":
-                    raise request[1][0]
-                # The test goes on asking before it returns.
-                self.answer(request, None)
+                if requests[0][0] not in ("return", "raise"):
+                    # The test goes on asking before it returns.
+                    self.answer([*requests.pop()], None)
+                    continue
+                operation, content, *_, files = requests[0]
+                self._files.apply(files)
+                if operation == "raise":
+                    raise content[0]
+                return content[0]
 
     def _global(self, name: str) -> Any:
         try:
