@@ -27,9 +27,18 @@ class Family:
 
 @frozen
 class Form:
-    """One program and one test."""
+    """One program and one test.
+
+    Attributes:
+        name: family, program and test.
+        number: any n-th part of the numbers holds every program and every test of a family.
+        program: source.
+        test: source.
+        setup: source.
+    """
 
     name: str
+    number: int
     program: str
     test: str
     setup: str
@@ -38,7 +47,7 @@ class Form:
 def all_forms() -> list[Form]:
     """Return every program of every family with every test of it."""
     return [
-        Form(f"{name}/{p}/{t}", program, test, family.setup)
+        Form(f"{name}/{p}/{t}", p + t, program, test, family.setup)
         for name, family in FAMILIES.items()
         for p, program in enumerate(family.programs)
         for t, test in enumerate(family.tests)
