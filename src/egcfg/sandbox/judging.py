@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -43,7 +44,7 @@ class Judgement:
         call_check: whether `test` defines ``check``, which is to be called with the function.
         setup: code that the test relies on; runs on both sides.
         given: code that the program was to continue; the test may use what it defines.
-        modules: standard modules that the test uses without importing them.
+        modules: modules that the test uses without importing them, by the names that it uses.
         limits: what the program may use.
         unsupported: why this test cannot be judged at all, known beforehand; None where it can.
     """
@@ -54,7 +55,7 @@ class Judgement:
     call_check: bool = False
     setup: str = ""
     given: str = ""
-    modules: tuple[str, ...] = ()
+    modules: Mapping[str, str] = field(factory=dict)
     limits: Limits = field(factory=Limits)
     unsupported: str | None = None
 
@@ -73,7 +74,7 @@ class Judgement:
             "call_check": self.call_check,
             "setup": self.setup,
             "given": self.given,
-            "modules": list(self.modules),
+            "modules": dict(self.modules),
             "stdin": "",
             "limits": pack_limits(limits, pace),
             "instrument": None,

@@ -48,6 +48,7 @@ _FUNCTIONS = {
     "inspect.getsourcelines": "it reads the program's source",
     "gc.collect": "it collects the garbage of its own process",
 }
+_SHORT = {"np": "numpy", "pd": "pandas"}
 ADVICE = "choose the scorer 'inprocess' for tests that must share the program's process"
 
 
@@ -91,11 +92,9 @@ def reason_against(tree: ast.Module) -> str | None:
                 continue
         if dotted in _FUNCTIONS:
             return _unsupported(_FUNCTIONS[dotted])
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            module = dotted.partition(".")[0]
-            if module == "builtins" or (name in aliases and module in sys.stdlib_module_names):
-                if dotted != "sys.stdout":
-                    return _unsupported(f"it replaces {dotted} in its own process")
+        stored = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if stored and name in aliases and dotted != "sys.stdout":
+            return _unsupported(f"it replaces {dotted} in its own process")
     return None
 
 
@@ -135,8 +134,8 @@ def asks_something(
     return True
 
 
-def free_modules(tree: ast.Module) -> tuple[str, ...]:
-    """Return the standard modules that a test uses by name without importing them.
+def free_modules(tree: ast.Module) -> dict[str, str]:
+    """Return the modules that a test uses without importing them, by the names that it uses.
 
     MBPP's tests lean on the reference solution's imports. Well-known short names of packages are
     the packages: no program says what they mean.
@@ -147,7 +146,8 @@ def free_modules(tree: ast.Module) -> tuple[str, ...]:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)
     }
     known = sys.stdlib_module_names - set(dir(builtins))
-    return tuple(sorted((used & known) - bound_names(tree)))
+    free = sorted(used - bound_names(tree))
+    return {name: _SHORT.get(name, name) for name in free if name in known or name in _SHORT}
 
 
 def bound_names(tree: ast.AST) -> set[str]:

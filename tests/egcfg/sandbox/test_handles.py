@@ -294,9 +294,7 @@ BENT = {
         "def f(x):\n    s = service()\n    s.send(('passed', None, '', (), ()))\n"
     ),
     "an answer that is no tuple": "def f(x):\n    service().send({'status': 'passed'})\n",
-    "files elsewhere": (
-        "def f(x):\n    service().send(('value', 4, '', (('../x', b'y'),), ()))\n"
-    ),
+    "files elsewhere": ("def f(x):\n    service().send(('value', 4, '', (('../x', b'y'),), ()))\n"),
     "released things": "def f(x):\n    service().send(('value', 5, '', (), ([],)))\n",
 }
 

@@ -57,7 +57,9 @@ def all_forms() -> list[Form]:
 def raises(kind: str, then: str = "pass") -> str:
     """Return a test that expects an exception of a call ``f(1)``."""
     body = "\n".join(f"    {line}" for line in then.splitlines())
-    return f"try:\n    f(1)\nexcept {kind} as e:\n{body}\nelse:\n    raise AssertionError('nothing')"
+    return (
+        f"try:\n    f(1)\nexcept {kind} as e:\n{body}\nelse:\n    raise AssertionError('nothing')"
+    )
 
 
 def returns(*expressions: str, before: str = "") -> tuple[str, ...]:
@@ -226,8 +228,7 @@ FAMILIES: dict[str, Family] = {
         ),
         (
             "assert f() == {'a': 2, 'b': 1}",
-            "from collections import OrderedDict\n"
-            "assert f() == OrderedDict([('a', 2), ('b', 1)])",
+            "from collections import OrderedDict\nassert f() == OrderedDict([('a', 2), ('b', 1)])",
             "assert type(f()) is dict",
             "from collections import Counter\nassert isinstance(f(), Counter)",
             "assert f().most_common(1) == [('a', 2)]",
@@ -528,8 +529,7 @@ FAMILIES: dict[str, Family] = {
             "import asyncio\ntry:\n    asyncio.run(f(2))\nexcept ValueError as e:\n"
             "    assert e.args == (2,)\nelse: assert False",
             "import inspect\nassert inspect.iscoroutinefunction(f)",
-            "import asyncio\n"
-            "assert asyncio.new_event_loop().run_until_complete(f(2)) == 4",
+            "import asyncio\nassert asyncio.new_event_loop().run_until_complete(f(2)) == 4",
             "import asyncio\nasync def main():\n"
             "    return await asyncio.wait_for(f(2), timeout=5)\nassert asyncio.run(main()) == 4",
         ),
@@ -588,8 +588,7 @@ FAMILIES: dict[str, Family] = {
             "import tempfile, os\nwith tempfile.TemporaryDirectory() as d:\n"
             "    p = os.path.join(d, 'a')\n    open(p, 'w').write('x')\n    f(p)\n"
             "    assert open(p).read() == 'x!'",
-            "import os\nopen('u.txt', 'w').write('x')\nf('u.txt')\n"
-            "assert os.path.exists('u.txt')",
+            "import os\nopen('u.txt', 'w').write('x')\nf('u.txt')\nassert os.path.exists('u.txt')",
         ),
     ),
     "exceptions": Family(

@@ -20,7 +20,7 @@ from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.judged import ScorerOptions
 
 ALL_FORMS = runpy.run_path(str(Path(__file__).with_name("assert_forms.py")))["all_forms"]
-# Every form takes a minute; each run of the tests takes a part, in which all tests and programs are.
+# All forms take a minute: each run takes a part of them, with every test and every program.
 EVERY = 1 if os.environ.get("EGCFG_EVERY_FORM") else 4
 GOLDEN = Path(__file__).parent / "golden" / "unsupported_asserts.txt"
 # Runs each program and its test in one module of a process of its own; prints one word each.

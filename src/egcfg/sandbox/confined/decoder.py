@@ -10,7 +10,16 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from .bounds import COLLISIONS, DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, DecodeError
+from .bounds import (
+    COLLISIONS,
+    DECIMAL_CHARS,
+    DEFAULT,
+    F64,
+    FRACTION_BYTES,
+    U32,
+    Bounds,
+    DecodeError,
+)
 
 __all__ = ["READERS", "Decoder", "decode"]
 

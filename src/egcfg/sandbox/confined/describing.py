@@ -36,19 +36,27 @@ from .kinds import (
 __all__ = ["ASKED", "DESCRIPTION", "REFUSED", "describe", "layout_of"]
 
 DESCRIPTION: Final = (
-    "name qualname module bases layout specials names makes native meta form".split()  # noqa: SIM905
+    *("name", "qualname", "module", "bases", "layout", "specials"),
+    *("names", "makes", "native", "meta", "form"),
 )
-ASKED: Final = frozenset(
-    """__call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__
-    __enter__ __exit__ __await__ __aiter__ __anext__ __aenter__ __aexit__ __repr__ __str__
-    __format__ __bytes__ __int__ __float__ __complex__ __index__ __fspath__ __dir__""".split()
-)
+_ANSWERED = """
+__call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__ __enter__
+__exit__ __await__ __aiter__ __anext__ __aenter__ __aexit__ __repr__ __str__ __format__ __bytes__
+__int__ __float__ __complex__ __index__ __fspath__ __dir__
+"""
+ASKED: Final = frozenset(_ANSWERED.split())
 """Special methods that the program may answer: what they give is plain, or a handle again."""
-_ARITHMETIC = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()  # noqa: SIM905
-REFUSED: Final = frozenset(
-    """__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__ __bool__ __hash__ __neg__ __pos__
-    __abs__ __invert__ __round__ __trunc__ __floor__ __ceil__""".split()
-) | {f"__{side}{name}__" for name in _ARITHMETIC for side in ("", "r", "i")}
+_ARITHMETIC = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+    *("lshift", "rshift", "and", "xor", "or"),
+)
+_DECIDING = """
+__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__ __bool__ __hash__ __neg__ __pos__ __abs__
+__invert__ __round__ __trunc__ __floor__ __ceil__
+"""
+REFUSED: Final = frozenset(_DECIDING.split()) | {
+    f"__{side}{name}__" for name in _ARITHMETIC for side in ("", "r", "i")
+}
 """Special methods that decide, which is not for the program to do."""
 
 # What generated code is compiled as.
@@ -178,7 +186,11 @@ def _names(kind: type, form: Any) -> tuple[str, ...]:
     known = _dict(kind)
     if is_native(kind):
         return ()
-    skipped = set() if form is None else {_field_name(field) for field in form[-1 if form[0] == "dataclass" else 1]}
+    skipped = (
+        set()
+        if form is None
+        else {_field_name(field) for field in form[-1 if form[0] == "dataclass" else 1]}
+    )
     if _is_namedtuple(kind):
         skipped |= _TUPLES
     return tuple(

@@ -29,7 +29,11 @@ _SAYS_NOTHING: Final = "the test asked nothing of the program, so that it says n
 
 
 class _Names(dict[str, Any]):
-    """A test's global names: what it binds itself, else the program's."""
+    """A test's global names: what it binds itself, else the program's.
+
+    Attributes:
+        absent: well-known modules that cannot be imported here, and why.
+    """
 
     def __init__(self, remote: Remote, entry_point: str) -> None:
         super().__init__(
@@ -41,11 +45,15 @@ class _Names(dict[str, Any]):
         )
         self._remote = remote
         self._entry_point = entry_point
+        self.absent: dict[str, str] = {}
 
     def __missing__(self, name: str) -> Any:
         # No program changes what a test means by abs or all, unless it is asked for one of these.
         if name != self._entry_point and (hasattr(builtins, name) or name.startswith("__")):
             raise KeyError(name)
+        if name in self.absent:
+            # The program's own module of this name would decide.
+            self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
         value = self._remote.ask("name", name)
         if not isinstance(type(value), Mirror):
             self._remote.answered += 1
@@ -56,8 +64,11 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
     """Run ``request["test"]`` and report a verdict: status and message."""
     remote = Remote(channel)
     names = _Names(remote, request["entry_point"])
-    for module in request["modules"]:
-        names[module] = importlib.import_module(module)
+    for name, module in request["modules"].items():
+        try:
+            names[name] = importlib.import_module(module)
+        except ImportError as error:
+            names.absent[name] = str(error)
     # The program makes files in this folder too: none of them is ever imported here.
     sys.path[:] = [path for path in sys.path if path and path != os.getcwd()]
     os.write(report, READY)

@@ -74,7 +74,9 @@ _SCALARS: Final = (
     time,
     timedelta,
 )
-PLAIN: Final = frozenset((*_SCALARS, type({}.keys()), type({}.values()), type({}.items())))
+PLAIN: Final[frozenset[type]] = frozenset(
+    (*_SCALARS, type({}.keys()), type({}.values()), type({}.items()))
+)
 """Exact types that travel by value, without an identity."""
 
 SHARED: Final[dict[tuple[str, str], type]] = {

@@ -197,7 +197,7 @@ class Receiver(Decoder):
         """Return an empty object of a mutable layout; of its builtin class where `kind` is None."""
         if layout == ATTRIBUTES:
             return object.__new__(kind)
-        base = _BUILTINS[layout]
+        base: Any = _BUILTINS[layout]
         if kind is None:
             return base()
         # The library's own classes that are written in Python begin in __init__.
@@ -250,7 +250,7 @@ class Receiver(Decoder):
         return self.objects.layout(pair[0]) in "oS"
 
     def _fill(self, number: int, items: list[Any]) -> None:
-        value, layout = self.objects.object(number), self.objects.layout(number)
+        value, layout = self.objects.get(number), self.objects.layout(number)
         if layout == "o":
             self.keyed(items[: len(items) // 2 * 2 : 2])
         elif layout == "S":
@@ -269,7 +269,7 @@ class Receiver(Decoder):
 
 def _get_known(data: Receiver, _: int) -> Any:
     try:
-        return data.objects.object(data.number())
+        return data.objects.get(data.number())
     except KeyError as error:
         raise DecodeError("an object that nobody told of") from error
 

@@ -20,7 +20,16 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 from .bounds import DecodeError
 from .describing import ASKED, DESCRIPTION, REFUSED
-from .kinds import ATTRIBUTES, CONTAINERS, EXCEPTION, FROZEN, IMMUTABLE, OPAQUE, SHARED_KINDS, shared_named
+from .kinds import (
+    ATTRIBUTES,
+    CONTAINERS,
+    EXCEPTION,
+    FROZEN,
+    IMMUTABLE,
+    OPAQUE,
+    SHARED_KINDS,
+    shared_named,
+)
 
 __all__ = ["Kind", "Mirror", "Program", "is_instance", "is_subclass", "make_mirror"]
 
@@ -37,15 +46,18 @@ class Program(Protocol):
 
 _AWAITED = ("__await__", "__anext__", "__aenter__", "__aexit__")
 _DECIDING = REFUSED | {"__instancecheck__", "__subclasscheck__", "__dataclass_fields__"}
-_TOLD = frozenset(
-    """__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__
-    __wrapped__ __self__ __func__ __code__ __closure__ __members__ __match_args__ __slots__
-    __init__ __new__ __mro__ __bases__ __notes__ __cause__ __context__
-    __version__ __all__ __file__ __origin__ __args__ __class_getitem__""".split()
-)
+_DESCRIPTIVE = """
+__name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__
+__wrapped__ __self__ __func__ __code__ __closure__ __members__ __match_args__ __slots__ __init__
+__new__ __mro__ __bases__ __notes__ __cause__ __context__ __version__ __all__ __file__ __origin__
+__args__ __class_getitem__
+"""
+_TOLD = frozenset(_DESCRIPTIVE.split())
 _HARMLESS = frozenset(
-    (types.FunctionType, types.MethodType, types.ModuleType, types.MappingProxyType)
-    + (map, filter, zip, enumerate, reversed)
+    (
+        *(types.FunctionType, types.MethodType, types.ModuleType, types.MappingProxyType),
+        *(map, filter, zip, enumerate, reversed),
+    )
 )
 _WAITING = ("__iter__", "__next__", "send", "throw", "close")
 
@@ -61,6 +73,7 @@ class Mirror(type):
         Mirror.program.refuse("the test derives a class from one of the program's")
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        """Make an instance."""
         if Mirror.described[cls]["makes"]:
             return Mirror.program.ask("call", cls, arguments, tuple(keywords.items()))
         return type.__call__(cls, *arguments, **keywords)
@@ -364,11 +377,11 @@ def _make_dataclass(told: dict[str, Any], members: dict[str, Any]) -> type:
             hash=None if hashed is None else bool(hashed),
             **settings,
         )
-    bases = tuple(b for b in told["bases"] if dataclasses.is_dataclass(b))
+    bases: Any = tuple(base for base in told["bases"] if dataclasses.is_dataclass(base))
     members["__annotations__"] = annotations
     # Else dataclasses would write one, with a signature that it would ask the program for.
     members["__doc__"] = told["qualname"]
-    made = type.__new__(Mirror, told["name"], bases, members)
+    made: Any = type.__new__(Mirror, told["name"], bases, members)
     Mirror.described[made] = told
     names = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
     chosen = dict(zip(names, map(bool, parameters), strict=True))
@@ -380,7 +393,8 @@ def _make_dataclass(told: dict[str, Any], members: dict[str, Any]) -> type:
     finally:
         type.__setattr__(Mirror, "__setattr__", settle)
     type.__setattr__(made, "__doc__", _Asked("__doc__"))
-    return made
+    mirror: type = made
+    return mirror
 
 
 # --- the builtins of a test that look at classes --------------------------------------------------
@@ -434,4 +448,3 @@ class _KindType(type):
 
 class Kind(type, metaclass=_KindType):
     """What a test knows as ``type``: of a handle of the library's it tells the library's class."""
-

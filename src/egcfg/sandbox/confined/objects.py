@@ -51,7 +51,7 @@ class Objects:
         """Return the number of an object that both sides know."""
         return self._numbers.get(id(value))
 
-    def object(self, number: int) -> Any:
+    def get(self, number: int) -> Any:
         """Return an object by its number.
 
         Raises:

@@ -173,9 +173,9 @@ class Remote:
         return self.raised is None or self.raised[1] is not error
 
     def _passed(self, number: int) -> Any:
-        if self.objects.is_passed(number):
-            return self.objects.object(number)
-        self._give_up("it calls what it was not passed")
+        if not self.objects.is_passed(number):
+            self._give_up("it calls what it was not passed")
+        return self.objects.get(number)
 
 
 def _check(kind: Any, content: Any, printed: Any, released: Any) -> None:
@@ -207,7 +207,7 @@ def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) ->
     Raises:
         AttributeError: a program has no business with what it asks for.
     """
-    if operation == "call" and isinstance(value, _CALLABLE):
+    if operation == "call" and callable(value):
         return value(*arguments, **keywords)
     if operation == "__next__" and isinstance(value, Iterator):
         return next(value)
@@ -219,15 +219,6 @@ def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) ->
             action: Callable[..., Any] = getattr if operation == "getattr" else setattr
             return action(value, *arguments)
     raise AttributeError(f"{type(value).__name__!r} object has no attribute {arguments[:1]!r}")
-
-
-class _Callable(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return callable(value)
-
-
-class _CALLABLE(metaclass=_Callable):
-    """Whatever can be called."""
 
 
 class _JudgeSender(Sender):
@@ -244,13 +235,17 @@ class _JudgeSender(Sender):
         elif kind in self._remote.setup_classes.values():
             self.put_mutable(value, ATTRIBUTES, kind)
         elif isinstance(value, BaseException):
-            self.put_fixed(value, EXCEPTION, self._exception_class(kind), exception_parts(value), depth)
+            self.put_fixed(
+                value, EXCEPTION, self._exception_class(kind), exception_parts(value), depth
+            )
         elif (name := global_name(value)) is not None:
             self.put_global(*name)
         elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
             self._put_passed(value, "iterator", kind.__name__, ("__next__",), depth)
         elif kind.__module__ == TEST_MODULE and _is_simple(kind):
-            specials = tuple(n for n in sorted(ASKED | REFUSED) if n in dir(kind) and _brings(kind, n))
+            specials = tuple(
+                n for n in sorted(ASKED | REFUSED) if n in dir(kind) and _brings(kind, n)
+            )
             self._put_passed(value, "object", kind.__name__, specials, depth)
         elif callable(value):
             self._put_passed(value, "function", getattr(value, "__name__", "function"), (), depth)
@@ -332,7 +327,7 @@ class _JudgeReceiver(Receiver):
             return self._exception(kind, depth)
         plain = self.get(depth + 1)
         if layout == FROZEN:
-            value = object.__new__(kind)
+            value: Any = object.__new__(kind)
             _check_pairs(plain)
             fill(value, ATTRIBUTES, [part for pair in plain for part in pair])
             return value
@@ -362,7 +357,10 @@ class _JudgeReceiver(Receiver):
                 continue
             for base in kind.__mro__:
                 found = base.__dict__.get(name)
-                if hasattr(type(found), "__get__") and type(found) is not types.MemberDescriptorType:
+                if (
+                    hasattr(type(found), "__get__")
+                    and type(found) is not types.MemberDescriptorType
+                ):
                     raise DecodeError(f"{name} is a method of {kind.__name__}")
 
 

@@ -1,12 +1,14 @@
 """The program's side of the conversation with a test: does what the test asks, and answers.
 
 A request is a tuple: the name of an operation, its arguments, whether the test wants to see what is
-printed meanwhile, the objects that it no longer holds, its folder and what changed in there. An
-answer is a tuple as well: ``"value"`` with what came of it, ``"raised"`` with the exception and its
-text, ``"unsupported"`` with why the value could not be carried over, or ``"ended"`` where the
-program did not even load; then what was printed, and what files changed. Before it answers, the program may call what the test passed it:
-``"callback"`` with a number, an operation and arguments, which the test answers by a request
-``"return"`` or ``"raise"``.
+printed meanwhile, the objects that it no longer holds, its folder and what changed in there.
+
+An answer is a tuple as well: its kind, what it says, what was printed, what files changed, and the
+objects that the program no longer holds. Its kind is ``"value"`` with what came of it, ``"raised"``
+with the exception and its text, ``"unsupported"`` with why the value could not be carried over, or
+``"ended"`` where the program did not even load. Before it answers, the program may use what the
+test passed it: ``"callback"`` with a number, an operation and arguments, which the test answers by
+a request ``"return"`` or ``"raise"``.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from . import frames
 from .bounds import DecodeError, EncodeError
 from .describing import describe, layout_of
 from .encoder import Encoder
-from .files import Files
 from .exceptions import describe as describe_error
+from .files import Files
 from .kinds import (
     ATTRIBUTES,
     EXCEPTION,
@@ -72,9 +74,7 @@ def serve(
 class _Service:
     """What of the program the test may reach, and the objects that both know."""
 
-    def __init__(
-        self, channel: socket.socket, module: types.ModuleType, filename: str
-    ) -> None:
+    def __init__(self, channel: socket.socket, module: types.ModuleType, filename: str) -> None:
         self.module = module
         self.objects = Objects(-1)
         self.setup_classes: tuple[str, ...] = ()
@@ -112,7 +112,15 @@ class _Service:
         # Without a mount namespace each process has a folder of another name.
         shared = folder == self._files.folder
         if files and not shared:
-            self.send(("unsupported", "the test makes files, and the program has none of them", "", (), ()))
+            self.send(
+                (
+                    "unsupported",
+                    "the test makes files, and the program has none of them",
+                    "",
+                    (),
+                    (),
+                )
+            )
             return
         self._files.apply(files)
         printed = io.StringIO()
@@ -302,7 +310,7 @@ class _ProgramReceiver(Receiver):
         super().__init__(data, service.objects)
         self._service = service
 
-    def make_class(self, description: Any) -> type:
+    def make_class(self, description: Any) -> type:  # noqa: ARG002 - there are none
         raise DecodeError("tests describe no classes")
 
     def make_fixed(self, layout: str, kind: Any, depth: int) -> Any:
