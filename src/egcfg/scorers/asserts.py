@@ -15,10 +15,10 @@ from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, Scorer
 from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, says_nothing, warn, wrong_kind
+from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, tell_unsupported, wrong_kind
 from egcfg.scorers.test_source import (
+    SAYS_NOTHING,
     asks_something,
-    bound_names,
     free_modules,
     parse_test,
     reason_against,
@@ -42,7 +42,7 @@ class AssertsScorer(Scorer):
             UsageError: the problem names no function, or a test is no assert, no Python, or says
                 nothing about the program.
         """
-        warn(problem, self._judgements(problem, ""))
+        tell_unsupported(problem, self._judgements(problem, ""))
 
     async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each assert, every one with a fresh process of the program.
@@ -60,19 +60,16 @@ class AssertsScorer(Scorer):
             raise UsageError(
                 f"task {problem.task_id}: asserts need a function's name; set its entry_point"
             )
-        known = bound_names(parse_test(problem.setup_code, problem))
         trees = []
         for test in problem.scoring_tests:
             if not isinstance(test, AssertTest):
                 raise wrong_kind(problem, test, "asserts", "assert statements")
-            tree = parse_test(test.source, problem)
-            if not asks_something(tree, problem.entry_point, known):
-                raise says_nothing(problem, test)
-            trees.append((test, tree))
+            trees.append((test, parse_test(test.source, problem)))
         return problem.entry_point, trees
 
     def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
         entry_point, trees = self._trees(problem)
+        setup = parse_test(problem.setup_code, problem)
         return {
             test.name: Judgement(
                 source=code,
@@ -82,7 +79,9 @@ class AssertsScorer(Scorer):
                 given=problem.given_code,
                 modules=free_modules(tree),
                 limits=self.options.limits,
-                unsupported=reason_against(tree),
+                unsupported=reason_against(tree)
+                if asks_something(tree, entry_point, setup)
+                else SAYS_NOTHING,
             )
             for test, tree in trees
         }

@@ -17,11 +17,16 @@ from egcfg.scorers.judged import (
     ScorerOptions,
     judge_all,
     no_code,
-    says_nothing,
-    warn,
+    tell_unsupported,
     wrong_kind,
 )
-from egcfg.scorers.test_source import asks_something, free_modules, parse_test, reason_against
+from egcfg.scorers.test_source import (
+    SAYS_NOTHING,
+    asks_something,
+    free_modules,
+    parse_test,
+    reason_against,
+)
 
 __all__ = ["CheckScorer"]
 
@@ -40,7 +45,7 @@ class CheckScorer(Scorer):
         Raises:
             UsageError: a test is no `CheckTest`, no Python, or calls nothing.
         """
-        warn(problem, self._judgements(problem, code=""))
+        tell_unsupported(problem, self._judgements(problem, code=""))
 
     async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each check function.
@@ -58,8 +63,7 @@ class CheckScorer(Scorer):
             if not isinstance(test, CheckTest):
                 raise wrong_kind(problem, test, "check", "a check function")
             tree = parse_test(test.source, problem)
-            if not asks_something(tree, test.entry_point, set(), handed="check"):
-                raise says_nothing(problem, test)
+            asks = asks_something(tree, test.entry_point, handed="check")
             judgements[test.name] = Judgement(
                 source=code,
                 test=test.source,
@@ -69,6 +73,6 @@ class CheckScorer(Scorer):
                 given=problem.given_code,
                 modules=free_modules(tree),
                 limits=self.options.limits,
-                unsupported=reason_against(tree),
+                unsupported=reason_against(tree) if asks else SAYS_NOTHING,
             )
         return judgements

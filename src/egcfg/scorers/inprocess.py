@@ -11,12 +11,13 @@ from typing import ClassVar
 
 from attrs import evolve
 
+from egcfg.errors import UsageError
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, TestCase
 from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import Call, Execution, ExecutionResult, Outcome
-from egcfg.scorers.judged import ScorerOptions, ended, no_code, says_nothing, wrong_kind
-from egcfg.scorers.test_source import asks_something, bound_names, parse_test
+from egcfg.scorers.judged import ScorerOptions, ended, no_code, wrong_kind
+from egcfg.scorers.test_source import SAYS_NOTHING, asks_something, parse_test
 
 __all__ = ["InprocessScorer"]
 
@@ -78,7 +79,11 @@ class InprocessScorer(Scorer):
             UsageError: one is neither an assert nor a check function, no Python, or uses nothing
                 of the program.
         """
-        self._executions(problem, "")
+        for name, execution in self._executions(problem, "").items():
+            if execution is None:
+                raise UsageError(
+                    f"task {problem.task_id}: {SAYS_NOTHING}; correct or remove it: {name[:200]}"
+                )
 
     async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each test, every one with a fresh process.
@@ -90,19 +95,21 @@ class InprocessScorer(Scorer):
         executions = self._executions(problem, code)
         if not code.strip():
             return evolve(no_code(executions), forgeable=True)
-        ends = await sandbox.run(list(executions.values()))
-        results = [_result(name, end) for name, end in zip(executions, ends, strict=True)]
-        return Score(results=results, forgeable=True)
+        run = {name: one for name, one in executions.items() if one is not None}
+        ends = dict(zip(run, await sandbox.run(list(run.values())), strict=True))
+        return Score(results=[_result(name, ends.get(name)) for name in executions], forgeable=True)
 
-    def _executions(self, problem: Problem, code: str) -> dict[str, Execution]:
-        known = bound_names(parse_test(problem.setup_code, problem))
-        executions = {}
+    def _executions(self, problem: Problem, code: str) -> dict[str, Execution | None]:
+        """Return what to run by the test's name; None for a test that says nothing."""
+        setup = parse_test(problem.setup_code, problem)
+        executions: dict[str, Execution | None] = {}
         for test in problem.scoring_tests:
             source, function = _source(problem, test)
             entry_point = function or problem.entry_point or ""
             handed = None if function is None else "check"
-            if not asks_something(parse_test(source, problem), entry_point, known, handed):
-                raise says_nothing(problem, test)
+            if not asks_something(parse_test(source, problem), entry_point, setup, handed):
+                executions[test.name] = None
+                continue
             names = f"{{'names': globals(), 'test': {source!r}, 'function': {function!r}}}"
             executions[test.name] = Execution(
                 source=f"{problem.setup_code}\n{code}" if problem.setup_code else code,
@@ -121,7 +128,9 @@ def _source(problem: Problem, test: TestCase) -> tuple[str, str | None]:
     raise wrong_kind(problem, test, "inprocess", "assert statements and check functions")
 
 
-def _result(name: str, end: ExecutionResult) -> TestResult:
+def _result(name: str, end: ExecutionResult | None) -> TestResult:
+    if end is None:
+        return TestResult(name=name, status=TestStatus.UNSUPPORTED, seconds=0.0, error=SAYS_NOTHING)
     if end.outcome is Outcome.OK:
         return TestResult(name=name, status=TestStatus.PASSED, seconds=end.seconds)
     status, error = ended(end)

@@ -21,6 +21,7 @@ from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.sandbox.judging import Finding, Judgement, Verdict
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import ExecutionResult, Limits, Outcome, Raised
+from egcfg.scorers.test_source import SAYS_NOTHING
 
 __all__ = [
     "ScorerOptions",
@@ -28,8 +29,7 @@ __all__ = [
     "judge_all",
     "no_code",
     "raised_text",
-    "says_nothing",
-    "warn",
+    "tell_unsupported",
     "wrong_kind",
 ]
 
@@ -82,9 +82,17 @@ async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score
     return Score(results=results, general_error=_general_error(list(verdicts.values())))
 
 
-def warn(problem: Problem, judgements: dict[str, Judgement]) -> None:
-    """Tell of the tests of which it is plain before they run that they cannot be judged."""
+def tell_unsupported(problem: Problem, judgements: dict[str, Judgement]) -> None:
+    """Warn of the tests of which it is plain before they run that they cannot be judged.
+
+    Raises:
+        UsageError: one says nothing about any program.
+    """
     for name, judgement in judgements.items():
+        if judgement.unsupported == SAYS_NOTHING:
+            raise UsageError(
+                f"task {problem.task_id}: {SAYS_NOTHING}; correct or remove it: {name[:200]}"
+            )
         if judgement.unsupported is not None:
             logger.warning(
                 "task %s: the test %r is unsupported: %s",
@@ -92,14 +100,6 @@ def warn(problem: Problem, judgements: dict[str, Judgement]) -> None:
                 name[:100],
                 judgement.unsupported,
             )
-
-
-def says_nothing(problem: Problem, test: TestCase) -> UsageError:
-    """Return the error for a test that every program passes."""
-    return UsageError(
-        f"task {problem.task_id}: a test calls nothing of the program, so that it says nothing "
-        f"about one; correct or remove it: {test.name[:200]}"
-    )
 
 
 def no_code(names: Iterable[str]) -> Score:

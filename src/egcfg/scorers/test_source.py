@@ -13,7 +13,15 @@ import sys
 from egcfg.errors import UsageError
 from egcfg.interfaces.problem import Problem
 
-__all__ = ["asks_something", "free_modules", "parse_test", "reason_against"]
+__all__ = [
+    "SAYS_NOTHING",
+    "asks_something",
+    "free_modules",
+    "parse_test",
+    "reason_against",
+]
+
+SAYS_NOTHING = "a test calls nothing of the program, so that it says nothing about one"
 
 # Modules whose business is the process that they are used in.
 _MODULES = {
@@ -103,35 +111,38 @@ def _unsupported(reason: str) -> str:
 
 
 def asks_something(
-    tree: ast.Module, entry_point: str, known: set[str], handed: str | None = None
+    tree: ast.Module, entry_point: str, setup: ast.Module | None = None, handed: str | None = None
 ) -> bool:
     """Return whether a test uses the program at all.
 
     Args:
         tree: the test.
         entry_point: the program's function, whatever else has its name.
-        known: names of setup code that are not the program's.
-        handed: the function whose first argument is the program's function; it must use that.
+        setup: code that the test relies on: what it defines is not the program's.
+        handed: a function that is handed the entry point, and must use it.
     """
+    if entry_point in _used_names(tree):
+        return True
     if handed is None:
-        bound = bound_names(tree) | ((set(dir(builtins)) | known) - {entry_point})
-        return any(
-            isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in bound
-            for node in ast.walk(tree)
-        )
+        known = set(dir(builtins)) | bound_names(tree)
+        if setup is not None and entry_point not in _used_names(setup):
+            known |= bound_names(setup)
+        return bool(_used_names(tree) - known)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == handed:
             arguments = [*node.args.posonlyargs, *node.args.args, node.args.vararg]
-            if not arguments or arguments[0] is None:
-                return False
-            name = arguments[0].arg
-            return any(
-                isinstance(part, ast.Name) and part.id == name
-                for statement in node.body
-                for part in ast.walk(statement)
-            )
+            first = next((argument.arg for argument in arguments if argument is not None), None)
+            return any(first in _used_names(statement) for statement in node.body)
     # Bound in another way: what it does is seen when it runs.
     return True
+
+
+def _used_names(tree: ast.AST) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
 
 
 def free_modules(tree: ast.Module) -> dict[str, str]:

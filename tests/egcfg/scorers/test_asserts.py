@@ -164,3 +164,24 @@ def test_other_kinds_of_tests_are_the_users_error(judge: Judge) -> None:
     )
     with pytest.raises(UsageError, match="takes assert statements, not StdioTest"):
         judge(AssertsScorer(OPTIONS), problem, "x")
+
+
+def test_a_test_that_says_nothing_is_refused_beforehand_and_never_passes(judge: Judge) -> None:
+    problem = Problem(
+        task_id="t",
+        description="",
+        entry_point="f",
+        visible_tests=(),
+        hidden_tests=(AssertTest("assert 1 + 1 == 2"),),
+    )
+    scorer = AssertsScorer(OPTIONS)
+    with pytest.raises(UsageError, match="task t: a test calls nothing of the program"):
+        scorer.check(problem)
+    (result,) = judge(scorer, problem, "def f(): pass").results
+    assert result.status is TestStatus.UNSUPPORTED
+
+
+def test_a_test_that_turns_out_to_ask_nothing_does_not_pass(score: ScoreCode) -> None:
+    (result,) = score("def f(x): return x", "for x in []:\n    assert f(x)").results
+    assert result.status is TestStatus.UNSUPPORTED
+    assert "asked nothing" in (result.error or "")

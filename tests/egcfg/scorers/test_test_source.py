@@ -24,7 +24,13 @@ from egcfg.scorers.test_source import asks_something, free_modules, reason_again
 )
 def test_a_test_that_names_nothing_of_the_program_says_nothing(test: str, asks: bool) -> None:
     entry_point = "sum" if "sum" in test else "f"
-    assert asks_something(ast.parse(test), entry_point, {"base"}) is asks
+    setup = ast.parse("def base(x): return x")
+    assert asks_something(ast.parse(test), entry_point, setup) is asks
+
+
+def test_setup_code_may_ask_for_a_test() -> None:
+    setup = ast.parse("def base(x): return f(x)")
+    assert asks_something(ast.parse("assert base(1) == 1"), "f", setup)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +41,13 @@ def test_a_test_that_names_nothing_of_the_program_says_nothing(test: str, asks: 
         ("*all): all[0](1)", True),
         ("candidate): pass", False),
         ("candidate): assert 1 + 1 == 2", False),
-        ("): assert f(1)", False),
+        ("candidate): assert f(1) == 2", True),
+        ("): pass", False),
     ],
 )
 def test_a_check_must_use_what_it_is_handed(body: str, asks: bool) -> None:
     tree = ast.parse(f"def check({body}")
-    assert asks_something(tree, "f", set(), handed="check") is asks
+    assert asks_something(tree, "f", handed="check") is asks
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def _get_fixed(data: Receiver, depth: int) -> Any:
     return value
 
 
-def _get_global(data: Receiver, _: int) -> Any:
+def _get_global(data: Receiver, _depth: int) -> Any:
     module, _, name = data.sized().decode("utf-8", "surrogatepass").partition(":")
     return data.find_global(module, name)
 
