@@ -145,7 +145,7 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         number = evaluation.extracted
         yield f"note: {number} sample{_s(number)} read as a response: no Python as it stands"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
-        yield "note: unsupported tests cannot be judged apart from the program; not passed"
+        yield "note: unsupported results cannot be judged apart from the program, so not passed"
     if evaluation.forgeable:
         number = evaluation.forgeable
         yield f"note: {number} sample{_s(number)} judged in their own process, which can forge that"

@@ -84,6 +84,7 @@ USES = {
     "__repr__": "assert repr(f(2)) == '4'",
     "__format__": "assert f'{f(2)}' == '4'",
     "__bytes__": "assert bytes(f(2)) == b'4'",
+    "__missing__": "assert f(2)['x'] == 4",
     "__iter__": "assert list(f(2)) == [4]",
     "__getitem__": "assert f(2)[0] == 4",
     "__call__": "assert f(2)() == 4",

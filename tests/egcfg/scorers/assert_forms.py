@@ -772,4 +772,68 @@ FAMILIES: dict[str, Family] = {
             "assert float(f(3)) == 4.0",
         ),
     ),
+    "identity": Family(
+        ("def f(x): return x", "def f(x): return type(x)(x)", "def f(x): return [*x]"),
+        (
+            "t = (1, [2])\nassert f(t) is t",
+            "s = 'ab' * 3\nassert f(s) is s",
+            "a = [1]\nassert f(a) is a and f(a) == [1]",
+            "assert f(()) == () and f([None])[0] is None",
+            "d = {1: []}\nassert f(d)[1] is d[1]",
+        ),
+    ),
+    "decorators": Family(
+        (
+            "import functools\ndef f(g):\n    @functools.wraps(g)\n    def w(*a):\n"
+            "        w.calls += 1\n        return g(*a) * 2\n    w.calls = 0\n    return w",
+            "def f(g): return g",
+            "class f:\n    def __init__(s, g): s.g, s.calls = g, 0\n"
+            "    def __call__(s, *a): s.calls += 1; return s.g(*a) * 2",
+        ),
+        (
+            "@f\ndef g(x): return x + 1\nassert g(1) == 4",
+            "@f\ndef g(x): return x + 1\ng(1); g(2)\nassert g.calls == 2",
+            "@f\ndef g(x): return x + 1\nassert g.__name__ == 'g'",
+            "import functools\nassert functools.reduce(f(lambda a, b: a + b), [1, 2, 3]) == 18",
+            "assert max([1, 2], key=f(lambda x: -x)) == 1",
+        ),
+    ),
+    "dicts of its own": Family(
+        (
+            "class D(dict):\n    def __missing__(self, k): return k * 2\ndef f(): return D(a=1)",
+            "class D(dict): pass\ndef f(): return D(a=1)",
+            "from collections import UserDict\nclass D(UserDict): pass\ndef f(): return D(a=1)",
+        ),
+        (
+            "assert f()['b'] == 'bb'",
+            "assert f()['a'] == 1 and len(f()) == 1 and list(f()) == ['a']",
+            "assert dict(f()) == {'a': 1} and list(f().items()) == [('a', 1)]",
+            "assert isinstance(f(), dict) and f() == {'a': 1}",
+        ),
+    ),
+    "signatures and documents": Family(
+        (
+            "def f(a: int, b: str = 'x') -> list:\n    'Doc.'\n    return [a, b]",
+            "def f(*a, **k): return list(a)",
+        ),
+        (
+            "assert f.__doc__ == 'Doc.'",
+            "assert f.__annotations__ == {'a': int, 'b': str, 'return': list}",
+            "import inspect\nassert list(inspect.signature(f).parameters) == ['a', 'b']",
+            "assert f.__defaults__ == ('x',) and f.__code__.co_argcount == 2",
+            "import inspect\nassert inspect.isfunction(f) and not inspect.isclass(f)",
+        ),
+    ),
+    "contexts of exceptions": Family(
+        (
+            "def f(x):\n    try: {}[x]\n    except KeyError: raise ValueError('v')",
+            "def f(x):\n    try: {}[x]\n    except KeyError as e: raise ValueError('v') from e",
+            "def f(x):\n    e = ValueError('v')\n    e.add_note('n')\n    raise e",
+        ),
+        (
+            raises("ValueError", "assert isinstance(e.__context__, KeyError)"),
+            raises("ValueError", "assert isinstance(e.__cause__, KeyError)"),
+            raises("ValueError", "assert e.__notes__ == ['n']"),
+        ),
+    ),
 }

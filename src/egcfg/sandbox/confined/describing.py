@@ -40,9 +40,9 @@ DESCRIPTION: Final = (
     *("names", "makes", "native", "meta", "form"),
 )
 _ANSWERED = """
-__call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__ __enter__
-__exit__ __await__ __aiter__ __anext__ __aenter__ __aexit__ __repr__ __str__ __format__ __bytes__
-__int__ __float__ __complex__ __index__ __fspath__ __dir__
+__call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__ __missing__
+__enter__ __exit__ __await__ __aiter__ __anext__ __aenter__ __aexit__ __repr__ __str__ __format__
+__bytes__ __int__ __float__ __complex__ __index__ __fspath__ __dir__
 """
 ASKED: Final = frozenset(_ANSWERED.split())
 """Special methods that the program may answer: what they give is plain, or a handle again."""

@@ -235,8 +235,8 @@ Pairs = tuple[tuple[str, Any], ...]
 
 def exception_parts(
     error: BaseException,
-) -> tuple[tuple[Any, ...], Pairs, Pairs, BaseException | None]:
-    """Return an exception's arguments, its fields, its own attributes, and its cause."""
+) -> tuple[Any, ...]:
+    """Return an exception's arguments, its fields, its own attributes, its cause and context."""
     fields = []
     for base, names in _FIELDS.items():
         if isinstance(error, base):
@@ -253,7 +253,8 @@ def exception_parts(
         arguments = (BaseExceptionGroup.__dict__["message"].__get__(error), inner)
     cause = BaseException.__dict__["__cause__"].__get__(error)
     state = tuple((name, item) for name, item in own.items() if type(name) is str)
-    return arguments, tuple(fields), state, cause
+    context = BaseException.__dict__["__context__"].__get__(error)
+    return arguments, tuple(fields), state, cause, context
 
 
 def make_exception(
@@ -262,6 +263,7 @@ def make_exception(
     fields: Pairs,
     state: Pairs,
     cause: BaseException | None,
+    context: BaseException | None,
 ) -> BaseException:
     """Return an exception as `exception_parts` took it apart, without the code of its class.
 
@@ -279,5 +281,5 @@ def make_exception(
                 if name in names:
                     owner.__dict__[name].__set__(error, item)
     error.__dict__.update(state)
-    error.__cause__ = cause
+    error.__cause__, error.__context__ = cause, context
     return error

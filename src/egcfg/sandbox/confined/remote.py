@@ -112,11 +112,19 @@ class Remote:
             if kind == "value":
                 self.answered += operation not in ("name", "share")
                 return content
+            if kind == "argument" and operation == "call":
+                self.answered += 1
+                given = arguments[1]
+                if 0 <= content < len(given):
+                    return given[content]
+                self._give_up("it names an argument that it was not given")
             if kind == "raised":
                 error, text = content
                 self.answered += 1
                 self.raised = (text, error)
                 raise error
+            if kind != "callback":
+                self._give_up("its answer is none")
             self._serve(*content)
 
     def _send(self, request: tuple[Any, ...]) -> None:
@@ -185,7 +193,7 @@ def _check(kind: Any, content: Any, printed: Any, released: Any) -> None:
         DecodeError: it is not.
     """
     match kind, content:
-        case ("value", _) | ("ended", _) | ("unsupported", str()):
+        case ("value", _) | ("ended", _) | ("unsupported", str()) | ("argument", int()):
             pass
         case "raised", (BaseException(), str()):
             pass
@@ -334,14 +342,14 @@ class _JudgeReceiver(Receiver):
         return type(plain).__new__(kind, plain)
 
     def _exception(self, kind: Any, depth: int) -> BaseException:
-        given, fields, state, cause = (self.get(depth + 1) for _ in range(4))
+        given, fields, state, cause, context = (self.get(depth + 1) for _ in range(5))
         if not issubclass(kind, BaseException) or type(given) is not tuple:
             raise DecodeError("an exception expected")
         _check_pairs(fields)
         _check_pairs(state)
-        if cause is not None and not isinstance(cause, BaseException):
+        if not all(isinstance(other, BaseException | None) for other in (cause, context)):
             raise DecodeError("a cause expected")
-        return make_exception(kind, given, fields, state, cause)
+        return make_exception(kind, given, fields, state, cause, context)
 
     def find_global(self, module: str, name: str) -> Any:
         found = SHARED.get((module, name)) if module else self._remote.setup_classes.get(name)

@@ -4,11 +4,14 @@ A request is a tuple: the name of an operation, its arguments, whether the test 
 printed meanwhile, the objects that it no longer holds, its folder and what changed in there.
 
 An answer is a tuple as well: its kind, what it says, what was printed, what files changed, and the
-objects that the program no longer holds. Its kind is ``"value"`` with what came of it, ``"raised"``
-with the exception and its text, ``"unsupported"`` with why the value could not be carried over, or
-``"ended"`` where the program did not even load. Before it answers, the program may use what the
-test passed it: ``"callback"`` with a number, an operation and arguments, which the test answers by
-a request ``"return"`` or ``"raise"``.
+objects that the program no longer holds. Its kind is
+
+- ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that came of it;
+- ``"raised"`` with the exception and its text;
+- ``"unsupported"`` with why the value could not be carried over;
+- ``"ended"`` where the program did not even load;
+- ``"callback"`` with a number, an operation and arguments: before it answers, the program uses what
+  the test passed it. The test answers by a request ``"return"`` or ``"raise"``.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from .kinds import (
     IMMUTABLE,
     LAYOUTS,
     OPAQUE,
+    PLAIN,
     SHARED,
     SHARED_KINDS,
     attributes,
@@ -128,7 +132,13 @@ class _Service:
         if watched:
             sys.stdout = printed
         try:
-            answer: tuple[Any, ...] = ("value", self._operations[name](self, *arguments))
+            value = self._operations[name](self, *arguments)
+            answer: tuple[Any, ...] = ("value", value)
+            if type(value) in PLAIN and name == "call":
+                place = next((n for n, given in enumerate(arguments[1]) if given is value), None)
+                if place is not None:
+                    answer = ("argument", place)
+            del value
         except BaseException as caught:  # noqa: BLE001 - it is the answer
             kind, message, _, _ = describe_error(caught, self._filename)
             answer = ("raised", (caught, f"{kind}: {message}"))
@@ -244,6 +254,7 @@ _SPECIALS: Final[dict[str, Callable[..., Any]]] = {
     "__getitem__": operator.getitem,
     "__setitem__": operator.setitem,
     "__delitem__": operator.delitem,
+    "__missing__": _by_class("__missing__"),
     "__enter__": _by_class("__enter__"),
     "__exit__": _by_class("__exit__"),
     "__aiter__": _by_class("__aiter__"),
@@ -318,7 +329,7 @@ class _ProgramReceiver(Receiver):
             name, base = kind
             if name:
                 base = type(name, (base,), {})
-            return make_exception(base, *(self.get(depth + 1) for _ in range(4)))
+            return make_exception(base, *(self.get(depth + 1) for _ in range(5)))
         if layout == OPAQUE:
             return self._stub(*kind)
         plain = self.get(depth + 1)
