@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -242,3 +242,19 @@ def test_bounds_hold_for_the_decoder_too() -> None:
 def test_dates_and_durations_are_exact() -> None:
     for value in (date(1, 1, 1), time(23, 59, 59, 999999), timedelta.min, datetime.max):
         assert same(codec.decode(codec.encode(value)), value)
+
+
+@pytest.mark.parametrize("tag", [b"S", b"Z", b"k"])
+def test_keys_of_one_hash_are_refused_before_they_cost_anything(tag: bytes) -> None:
+    numbers = [i * (2**61 - 1) for i in range(100_000)]
+    body = codec.encode(numbers)
+    with pytest.raises(codec.DecodeError, match="too many keys of the same hash"):
+        codec.decode(tag + body[1:])
+    few = codec.encode(numbers[:20])
+    assert len(codec.decode(tag + few[1:])) == 20
+
+
+def test_times_with_an_offset_are_exact() -> None:
+    for zone in (UTC, timezone(timedelta(hours=-3, minutes=-30))):
+        for value in (datetime(2020, 1, 2, tzinfo=zone), time(3, 4, tzinfo=zone)):
+            assert same(codec.decode(codec.encode(value)), value)

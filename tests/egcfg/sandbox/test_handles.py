@@ -335,6 +335,24 @@ def test_expected_values_stay_with_the_judge(verdict: Verdict) -> None:
     assert verdict(program.replace("P('')", "P('SECRET-1')"), secret).status is TestStatus.PASSED
 
 
+def test_helpers_of_given_code_that_breaks_off_are_the_given_ones(
+    run: Run, sandbox: Sandbox
+) -> None:
+    given = "def close(a, b):\n    return abs(a - b) < 1e-6\n\ndef f(x):\n    if x:\n"
+    problem = Problem(
+        task_id="t",
+        description="",
+        entry_point="f",
+        visible_tests=(),
+        hidden_tests=(AssertTest("assert close(f(2), 4)"),),
+        given_code=given,
+    )
+    scorer = AssertsScorer(ScorerOptions())
+    for value, passes in ((4, True), (5, False)):
+        code = f"{given}        return {value}\n\ndef close(a, b):\n    return True\n"
+        assert run(scorer.score(problem, code, sandbox)).passed is passes
+
+
 def test_too_many_keys_are_the_reason_that_is_told(verdict: Verdict) -> None:
     result = verdict("def f(x): return set(range(200001))", "assert len(f(2)) == 200001")
     assert result.status is TestStatus.UNSUPPORTED

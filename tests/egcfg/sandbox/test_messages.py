@@ -122,7 +122,7 @@ def test_an_objects_number_is_its_owners_to_give() -> None:
         theirs.adopt(number, [], "l")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
     module = load()

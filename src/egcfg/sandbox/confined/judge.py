@@ -101,11 +101,7 @@ def _set_up(source: str, names: _Names, remote: Remote) -> None:
     Its functions are the test's own: no program replaces them. Its classes are too, if their
     instances are nothing but attributes; others are the program's.
     """
-    try:
-        statements = ast.parse(source).body
-    except (SyntaxError, ValueError):
-        return
-    for statement in statements:
+    for statement in _statements(source):
         if isinstance(statement, ast.FunctionDef | ast.ClassDef) and _is_open(statement):
             continue
         code = compile(ast.Module([statement], []), "<setup>", "exec", dont_inherit=True)
@@ -122,6 +118,16 @@ def _set_up(source: str, names: _Names, remote: Remote) -> None:
                 del names[name]
         if remote.refusal is not None:
             raise remote.refusal
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    """Return the statements of code that may break off where the program goes on."""
+    lines = source.splitlines()
+    while lines:
+        with contextlib.suppress(SyntaxError, ValueError):
+            return ast.parse("\n".join(lines)).body
+        lines.pop()
+    return []
 
 
 def _is_open(statement: ast.FunctionDef | ast.ClassDef) -> bool:

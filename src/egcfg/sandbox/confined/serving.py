@@ -6,7 +6,7 @@ printed meanwhile, the objects that it no longer holds, its folder and what chan
 An answer is a tuple as well: its kind, what it says, what was printed, what files changed, and the
 objects that the program no longer holds. Its kind is
 
-- ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that came of it;
+- ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that did;
 - ``"raised"`` with the exception and its text;
 - ``"unsupported"`` with why the value could not be carried over;
 - ``"ended"`` where the program did not even load;
