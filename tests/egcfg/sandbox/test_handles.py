@@ -229,6 +229,11 @@ LIES = {
         "def f(x):\n    t = Tree(x)\n    t.same = lambda o: True\n    return t",
         "assert f(2).same(Tree(4))",
     ),
+    "a method of an object of the test, replaced": (
+        "def f(r):\n    try: r.verify = lambda: True\n    except AttributeError: pass",
+        "class R:\n    got = 0\n    def verify(self): assert self.got == 4\n"
+        "r = R()\nf(r)\nr.verify()",
+    ),
     "an endless iterator": ("def f(x):\n    while True: yield 4", "assert list(f(2)) == [4]"),
     "a flood of objects": (
         "def f(x): return [object() for _ in range(2 * 10**6)]",

@@ -27,10 +27,12 @@ class Files:
 
     Args:
         folder: the scratch folder.
+        apart: a file in it that is this side's alone.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, apart: str = "") -> None:
         self.folder = folder
+        self._apart = apart
         self._known: dict[str, tuple[int, ...]] = {}
         self._empty_at = -1  # the folder's own time when it was seen to be empty
 
@@ -113,7 +115,7 @@ class Files:
                 if stat.S_ISDIR(status.st_mode):
                     found[path] = ()
                     folders.append(path)
-                elif stat.S_ISREG(status.st_mode):
+                elif stat.S_ISREG(status.st_mode) and path != self._apart:
                     found[path] = (status.st_mtime_ns, status.st_size)
         self._empty_at = -1 if found else began
         return found

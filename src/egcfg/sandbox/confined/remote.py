@@ -223,7 +223,10 @@ def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) ->
         if operation in ASKED | REFUSED:
             return getattr(type(value), operation)(value, *arguments, **keywords)
         name = arguments[0]
-        if operation in ("getattr", "setattr") and type(name) is str and name[:1] != "_":
+        # What its class does is not for the program to replace.
+        replaces = operation == "setattr" and callable(getattr(type(value), str(name), None))
+        known = operation in ("getattr", "setattr") and type(name) is str
+        if known and not replaces and name[:1] != "_":
             action: Callable[..., Any] = getattr if operation == "getattr" else setattr
             return action(value, *arguments)
     raise AttributeError(f"{type(value).__name__!r} object has no attribute {arguments[:1]!r}")

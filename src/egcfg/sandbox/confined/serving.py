@@ -86,7 +86,7 @@ class _Service:
         self._filename = filename
         self._lock = threading.RLock()
         self._loop: Any = None
-        self._files = Files(os.environ.get("TMPDIR", ""))
+        self._files = Files(os.environ.get("TMPDIR", ""), apart=os.path.basename(filename))
 
     def receive(self) -> Any:
         """Return the next request; None where there is none any more."""
