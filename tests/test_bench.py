@@ -1,4 +1,4 @@
-"""The benchmarks of decoding run, and count what really happens."""
+"""The benchmarks of decoding and of many tasks at once run, and count what really happens."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-BENCH = Path(__file__).parent.parent / "bench" / "decoding"
+BENCH = Path(__file__).parent.parent / "bench"
 
 
-def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+def run(tmp_path: Path, *arguments: str, bench: str = "decoding") -> dict[str, Any]:
     """Run one command; return its tables."""
     found = tmp_path / "found.json"
-    command = [sys.executable, str(BENCH), *arguments, "--json", str(found)]
+    command = [sys.executable, str(BENCH / bench), *arguments, "--json", str(found)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     tables: dict[str, Any] = json.loads(found.read_text())["tables"]
@@ -45,15 +45,50 @@ def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path:
     tables = run(tmp_path, "time", "--model", str(tiny_llama), "--dtype", "float32", *options)
     ratios = {row["what"]: row["median"] for row in tables["ratios of times, per task"]}
     assert ratios["egcfg guided : generate (plain), same text"] > 0
-    assert ratios["reference loop : egcfg"] > 0
+    assert ratios["egcfg gamma 0 : generate, prompt look-up (plain)"] > 0
+    assert ratios["reference loop (estimate) : egcfg"] > 0
+    [whole] = tables["the reference loop as estimated and as it ran, whole"]
+    assert whole["whole loop, s"] > 0 < whole["estimate from its own calls : whole loop"]
     stages = {row["stage"] for row in tables["where the time of guided decoding goes"]}
     assert {"sampling", "guided", "execution", "the rest"} <= stages
+
+
+def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    naive = importlib.import_module("naive")
+    timed: list[Any] = []
+
+    def time(call: Any) -> Any:
+        """7 ms a token of a prefill, and more the longer it is; 30 ms a step, however many rows."""
+        timed.append(call)
+        length = len(call.ids)
+        return naive.CallSeconds(0.007 * length + 1e-6 * length**2, 0.03 * call.steps)
+
+    scores = [naive.NaiveCall((1,) * length) for length in range(130, 700, 3)]
+    samples = [
+        naive.NaiveCall((1,) * length, ((2,) * (20 + length % 7), (3,) * 9))
+        for length in range(130, 700, 60)
+    ]
+    calls = [*scores[:50], *samples, *scores[50:]]
+    truth = sum(seconds.prefill + seconds.steps for seconds in map(time, calls))
+    timed.clear()
+    assert naive.estimated_seconds(calls, time, len(calls)) == pytest.approx(truth)
+    assert sorted(timed, key=calls.index) == calls
+    timed.clear()
+    assert naive.estimated_seconds(calls, time, 3) == pytest.approx(truth, rel=0.01)
+    assert [call.rows is None for call in timed] == [True] * 3 + [False] * 3
+    # Spread over all lengths, not the first ones.
+    assert [len(call.ids) // 190 for call in timed if call.rows is None] == [1, 2, 3]
+    assert naive.estimated_seconds([], time, 3) == 0
 
 
 def test_a_small_model_in_a_large_frame_computes_the_same(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCH))
+    for folder in ("measuring", "decoding"):
+        monkeypatch.syspath_prepend(str(BENCH / folder))
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -66,3 +101,25 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
     ids = torch.arange(3, 60)[None]
     with torch.inference_mode():
         torch.testing.assert_close(large(ids).logits, small(ids).logits, atol=1e-5, rtol=0)
+
+
+def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--rounds", "1")
+    local = ("--in-flight", "1", "8", "--batches", "1", "2")
+    far = ("--latency", "0.02", "--latency-tasks", "3", "--latency-tokens", "8")
+    far += ("--latency-in-flight", "1", "3")
+    command = ("local", "latency", "--model", str(tiny_llama), *options, *local, *far)
+    guided, sampled, unguided, latency = run(tmp_path, *command, bench="concurrency").values()
+    for table in (guided, sampled, unguided, latency):
+        assert {row["same answers"] for row in table} == {"3 of 3"}
+        assert all(row["slowest"] <= row["tasks/min"] <= row["fastest"] for row in table)
+    for alone, together in (guided, sampled, unguided[:2]):
+        assert alone["ratio"] == 1
+        assert together["passes"] < alone["passes"]
+        assert together["tokens/pass"] > alone["tokens/pass"]
+    assert [row["way"] for row in unguided[2:]] == ["generate, batch 1", "generate, batch 2"]
+    for row in latency:
+        assert row["requests"] > 0
+        assert row["answered by the model"] == 0

@@ -15,7 +15,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "measuring"))
 
 import egcfg_backends_hf  # noqa: F401 - before torch: it settles how torch's threads wait
 
@@ -63,9 +66,8 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = {k: v for k, v in vars(options).items() if v is not None and k != "command"}
-    report = Report(f"bench/decoding {options.command}", {**machine(), **settings})
+    report = Report(f"bench/decoding {options.command}", {**machine(), **settings}, options.json)
     asyncio.run(COMMANDS[options.command].run(options, report))
-    report.write(options.json)
 
 
 if __name__ == "__main__":

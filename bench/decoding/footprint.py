@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from attrs import evolve
+from memory import MIB, peak, resident, start_peak
 from tables import Report, common_length
 from transformers import AutoConfig
 from workbench import Workbench, model_options
@@ -31,7 +32,6 @@ from egcfg_backends_hf.testing import build_tiny_llama
 
 __all__ = ["add_arguments", "run"]
 
-MIB = 2**20
 PROGRAM = """Candidate {0}:
 ```python
 def solve(items):
@@ -192,32 +192,3 @@ async def _growth(options: Namespace, report: Report) -> None:
                     gc.collect()
                     rows.append((number + 1, guided, resident() / MIB))
     report.table("memory in use, tiny model", ("problems", "guided lines", "MiB in all"), rows)
-
-
-def resident() -> int:
-    """Return the bytes in use: allocated on the GPU, or resident in memory."""
-    if torch.cuda.is_available():
-        return torch.cuda.memory_allocated()
-    return _status("VmRSS")
-
-
-def start_peak() -> None:
-    """Forget earlier peaks."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> int:
-    """Return the most bytes in use since `start_peak`."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(name)

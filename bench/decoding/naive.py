@@ -1,20 +1,22 @@
 """What guided decoding costs without egcfg's cache: a bare transformers model, and a naive backend.
 
-`NaiveBackend` answers as egcfg's backend does and, behind each answer, does the work that the
-reference loop would do for it: a pass over the whole prefix for every distribution, nothing kept;
-for candidates a prefill of the whole prefix and a batch that steps through the same tokens with a
+`NaiveBackend` answers as egcfg's backend does and does, or only notes, the work that the reference
+loop would do for it: a pass over the whole prefix for every distribution, nothing kept; for
+candidates a prefill of the whole prefix and a batch that steps through the same tokens with a
 key/value cache, as ``generate`` would (which is kinder than the method's published code: that
-prefills once per candidate).
+prefills once per candidate). What was only noted can be timed later, some calls for all
+(`estimated_seconds`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from attrs import frozen
 from transformers import DynamicCache
 
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
@@ -22,7 +24,44 @@ from egcfg.plugins.component import OpenComponent
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
-__all__ = ["BareModel", "NaiveBackend"]
+__all__ = ["BareModel", "CallSeconds", "NaiveBackend", "NaiveCall", "estimated_seconds"]
+
+
+@frozen
+class NaiveCall:
+    """What the naive loop asks of the model at once.
+
+    Attributes:
+        ids: the prefix.
+        rows: the tokens that run after it, side by side; None: one distribution is asked for, with
+            no cache.
+    """
+
+    ids: tuple[int, ...]
+    rows: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Passes of a single token per row."""
+        return max(map(len, self.rows or ()), default=0)
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that run."""
+        return len(self.ids) + sum(map(len, self.rows or ()))
+
+
+@frozen
+class CallSeconds:
+    """What a call took.
+
+    Attributes:
+        prefill: the pass over its prefix.
+        steps: the passes after it.
+    """
+
+    prefill: float
+    steps: float
 
 
 class BareModel:
@@ -32,30 +71,32 @@ class BareModel:
         model: the transformers model.
         passes: forward passes so far.
         tokens: tokens run through them.
-        seconds: time in them.
     """
 
     def __init__(self, options: HFOptions) -> None:
         self.model: Any = load_model(options).model
         self.passes = self.tokens = 0
-        self.seconds = 0.0
+        self._seconds = 0.0
 
-    def whole(self, ids: Sequence[int]) -> Logprobs:
-        """Run a whole prefix, nothing kept."""
-        logits = self._run([list(ids)], None)
+    def run(self, call: NaiveCall) -> tuple[Logprobs, CallSeconds]:
+        """Run a call; return the distribution after its prefix, and what the passes took."""
+        cache = None if call.rows is None else DynamicCache(config=self.model.config)
+        self._seconds = 0.0
+        logits = self._pass([list(call.ids)], cache)
+        prefill, self._seconds = self._seconds, 0.0
+        if cache is not None:
+            self._step(cache, [list(row) for row in call.rows or () if row])
         precise = logits[0, -1] if logits.dtype == torch.float64 else logits[0, -1].float()
-        return Logprobs(torch.log_softmax(precise, dim=-1).cpu().numpy())
+        distribution = Logprobs(torch.log_softmax(precise, dim=-1).cpu().numpy())
+        return distribution, CallSeconds(prefill, self._seconds)
 
-    def replay(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> None:
-        """Run a prefix once, then the tokens of `rows` side by side, each row to its end."""
-        cache = DynamicCache(config=self.model.config)
-        self._run([list(prefix)], cache)
-        live = [list(row) for row in rows if row]
+    def _step(self, cache: DynamicCache, live: list[list[int]]) -> None:
+        """Run the tokens of rows side by side, each row to its end."""
         if live:
             cache.batch_repeat_interleave(len(live))
         step = 0
         while live:
-            self._run([[row[step]] for row in live], cache)
+            self._pass([[row[step]] for row in live], cache)
             step += 1
             going = [index for index, row in enumerate(live) if len(row) > step]
             if 0 < len(going) < len(live):
@@ -63,7 +104,7 @@ class BareModel:
             live = [live[index] for index in going]
 
     @torch.inference_mode()
-    def _run(self, rows: list[list[int]], cache: DynamicCache | None) -> torch.Tensor:
+    def _pass(self, rows: list[list[int]], cache: DynamicCache | None) -> torch.Tensor:
         started = time.perf_counter()
         ids = torch.tensor(rows, device=self.model.device)
         logits: torch.Tensor = self.model(
@@ -71,42 +112,55 @@ class BareModel:
         ).logits
         if logits.is_cuda:
             torch.cuda.synchronize()
-        self.seconds += time.perf_counter() - started
+        self._seconds += time.perf_counter() - started
         self.passes += 1
         self.tokens += ids.numel()
         return logits
 
 
 class NaiveBackend:
-    """Answers as another backend; does, or only counts, the naive work.
+    """Answers as another backend; does, or only notes, the naive work.
 
     Args:
         answers: gives candidates, and the distributions behind which no work is done.
-        bare: does the work; None: it is only counted, from the calls.
-        every: of how many calls one is worked; with 1 its distributions are the answers.
+        bare: does the work, and gives the distributions; None: it is only noted.
 
     Attributes:
-        passes: forward passes of the naive loop, counted from the calls.
-        tokens: tokens run through them.
-        published_tokens: the same for the method's published code: there the unconditional branch
-            has a cache, the conditional one has none.
-        worked_tokens: those of `tokens` that `bare` really ran.
+        calls: the naive loop's calls so far.
+        seconds: what each of them took, where `bare` did it.
+        published_tokens: tokens that the method's published code would run: there the unconditional
+            branch has a cache, the conditional one has none.
         answering_seconds: time in which `answers` answered.
     """
 
-    def __init__(self, answers: OpenComponent, bare: BareModel | None, every: int = 1) -> None:
+    def __init__(self, answers: OpenComponent, bare: BareModel | None) -> None:
         self._answers = answers
         self._bare = bare
-        self._every = every
-        self._calls = {"score": 0, "sample": 0}
         self._last: tuple[int, ...] = ()
         self._prompt: tuple[int, ...] = ()
         self._prefilled = False
-        self.passes = self.tokens = self.published_tokens = self.worked_tokens = 0
+        self.calls: list[NaiveCall] = []
+        self.seconds: list[CallSeconds] = []
+        self.published_tokens = 0
         self.answering_seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._answers.instance, name)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the naive loop runs."""
+        return sum(call.tokens for call in self.calls)
+
+    @property
+    def working_seconds(self) -> float:
+        """What `bare`'s passes took."""
+        return sum(each.prefill + each.steps for each in self.seconds)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the naive loop."""
+        return sum(1 + call.steps for call in self.calls)
 
     def begin(self, prompt: tuple[int, ...]) -> None:
         """Take the ids of the unconditional prompt of the problem that comes next."""
@@ -118,17 +172,15 @@ class NaiveBackend:
         for request in requests:
             ids = request.ids
             assert not request.draft, "the reference loop drafts nothing"
-            self._count(len(ids), 1)
             # Without a signal both branches are the same; the unconditional one comes first.
             unconditional = ids[: len(self._prompt)] == self._prompt and ids != self._last
             self.published_tokens += 1 if unconditional and self._prefilled else len(ids)
             self._prefilled, self._last = True, ids
-            if self._is_worked("score", len(ids)) and self._bare is not None:
-                distribution = await asyncio.to_thread(self._bare.whole, ids)
-                if self._every == 1:
-                    found.append([distribution])
-                    continue
-            found += await self._answer("score", [request])
+            distribution = await self._run(NaiveCall(ids))
+            if distribution is None:
+                found += await self._answer("score", [request])
+            else:
+                found.append([distribution])
         return Answer(found)
 
     async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
@@ -136,12 +188,9 @@ class NaiveBackend:
         found = await self._answer("sample", requests)
         for request, continuations in zip(requests, found, strict=True):
             # The last token that is sampled is not run; an end token is sampled, but not told.
-            rows = [c.ids if c.finished else c.ids[:-1] for c in continuations]
-            tokens = len(request.ids) + sum(map(len, rows))
-            self._count(tokens, 1 + max(map(len, rows), default=0))
-            self.published_tokens += tokens
-            if self._is_worked("sample", tokens) and self._bare is not None:
-                await asyncio.to_thread(self._bare.replay, request.ids, rows)
+            rows = tuple(c.ids if c.finished else c.ids[:-1] for c in continuations)
+            await self._run(NaiveCall(request.ids, rows))
+            self.published_tokens += self.calls[-1].tokens
         return Answer(found)
 
     async def _answer(self, method: str, requests: Sequence[Any]) -> list[Any]:
@@ -150,12 +199,44 @@ class NaiveBackend:
         self.answering_seconds += time.perf_counter() - started
         return list(answer.value)
 
-    def _count(self, tokens: int, passes: int) -> None:
-        self.tokens += tokens
-        self.passes += passes
+    async def _run(self, call: NaiveCall) -> Logprobs | None:
+        """Note a call, and do its work if that is wanted."""
+        self.calls.append(call)
+        if self._bare is None:
+            return None
+        distribution, seconds = await asyncio.to_thread(self._bare.run, call)
+        self.seconds.append(seconds)
+        return distribution
 
-    def _is_worked(self, kind: str, tokens: int) -> bool:
-        self._calls[kind] += 1
-        worked = self._bare is not None and (self._calls[kind] - 1) % self._every == 0
-        self.worked_tokens += tokens * worked
-        return worked
+
+def estimated_seconds(
+    calls: Sequence[NaiveCall], timed: Callable[[NaiveCall], CallSeconds], count: int
+) -> float:
+    """Return what all calls take together, by a stratified sample of them.
+
+    Distributions and continuations cost differently, and both cost more the longer the prefix. So
+    the calls of each kind are cut into `count` strata by the length of their prefixes (which spread
+    over the whole response: a prefix grows with it), and of each stratum the middle call is timed.
+    The prefills of a stratum are taken to cost the same per token; the steps after all prefills the
+    same per pass, in which one row more costs little.
+
+    Args:
+        calls: all of them.
+        timed: runs one.
+        count: calls to time of each kind; with at least as many as there are, the sum is exact.
+    """
+    prefills = in_steps = 0.0
+    timed_steps = 0
+    for sampled in (False, True):
+        of_kind = [call for call in calls if (call.rows is not None) == sampled]
+        of_kind.sort(key=lambda call: len(call.ids))
+        strata = min(count, len(of_kind))
+        for number in range(strata):
+            start, stop = (len(of_kind) * n // strata for n in (number, number + 1))
+            middle = of_kind[(start + stop) // 2]
+            seconds = timed(middle)
+            tokens = sum(len(call.ids) for call in of_kind[start:stop])
+            prefills += seconds.prefill * tokens / len(middle.ids)
+            in_steps += seconds.steps
+            timed_steps += middle.steps
+    return prefills + in_steps * sum(call.steps for call in calls) / max(1, timed_steps)

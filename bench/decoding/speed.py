@@ -2,12 +2,16 @@
 
 All contestants take their turn on each task, so that a busy moment hits them alike; what counts is
 the median of the tasks' ratios. ``generate`` is forced to the guided text's tokens, or free where
-its greedy text must be egcfg's own at gamma 0. The reference loop would take hours: of its passes
-one in ``--reference-every`` is run and timed, and the rest is taken to cost the same per token.
+its greedy text must be egcfg's own at gamma 0; there it runs with its prompt look-up, too. The
+reference loop would take hours: of each kind of its calls ``--reference-calls``, spread over the
+task, are run and timed for all. How far such an estimate is off is shown on ``--whole`` tasks, on
+which the whole loop runs.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +19,7 @@ from typing import Any
 
 from attrs import frozen
 from counts import reference
-from naive import BareModel, NaiveBackend
+from naive import BareModel, CallSeconds, NaiveBackend, NaiveCall, estimated_seconds
 from peers import generate
 from tables import Report, common_length, spread
 from workbench import Decoded, Stopwatch, Workbench, model_options
@@ -28,10 +32,16 @@ from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]
 
+LOOKUP = 10
+"""Tokens that ``generate``'s prompt look-up drafts at most, as its inventor has it."""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("--lines", type=int, default=30, help="guided lines to reach")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="after which no further task begins"
+    )
     parser.add_argument(
         "--baseline-weights",
         nargs="+",
@@ -39,7 +49,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how the weights are kept for generate; the first also for the reference loop and "
         "transformers' guidance",
     )
-    parser.add_argument("--reference-every", type=int, default=20, help="0: leave it out")
+    parser.add_argument(
+        "--reference-calls",
+        type=int,
+        default=6,
+        metavar="N",
+        help="calls of each kind of the reference loop that are timed per task; 0: leave it out",
+    )
+    parser.add_argument(
+        "--whole",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tasks on which the whole reference loop is run, those with the fewest of its tokens",
+    )
     parser.add_argument("--no-guidance-peer", action="store_true")
 
 
@@ -90,7 +113,9 @@ async def run(options: Namespace, report: Report) -> None:
         ratios, notes = Ratios(), Same()
         seconds: dict[str, float] = dict.fromkeys([*Stage, "execution", "the rest"], 0.0)
         lines = tokens = 0
+        references: list[Reference] = []
         await warm_up(bench, models)
+        over = time.monotonic() + 60 * options.minutes
         for problem in bench.problems:
             guided = await bench.decode(problem)
             await _generate_peers(bench, models, problem, guided, ratios, notes)
@@ -98,15 +123,17 @@ async def run(options: Namespace, report: Report) -> None:
             first = models[names[0]]
             if signal and not options.no_guidance_peer and options.gamma not in (0.0, 1.0):
                 await _guidance_peer(bench, first, problem, signal, ratios, notes)
-            if options.reference_every:
-                took = await _reference_seconds(bench, first, problem, options.reference_every)
-                ratios.add("reference loop : egcfg", took, guided.seconds)
+            if options.reference_calls:
+                found = await Reference.of(bench, problem)
+                took = found.estimate(first, options.reference_calls)
+                ratios.add("reference loop (estimate) : egcfg", took, guided.seconds)
+                references.append(found)
             for name, spent in _by_stage(guided).items():
                 seconds[name] += spent
             lines += guided.guided_lines
             tokens += guided.guided_tokens
             report.progress(f"task {problem.task_id}: {lines} of {options.lines} guided lines")
-            if lines >= options.lines:
+            if lines >= options.lines or time.monotonic() >= over:
                 break
         report.say(f"{lines} guided lines, {tokens} guided tokens")
         report.table(
@@ -114,12 +141,20 @@ async def run(options: Namespace, report: Report) -> None:
             ("what", "tasks", "median", "least", "largest", "one, s", "other, s"),
             ratios.rows(),
         )
-        whole = sum(seconds.values())
+        references.sort(key=lambda reference: reference.naive.tokens)
+        if shortest := references[: options.whole]:
+            report.progress(f"the whole reference loop: {len(shortest)} tasks")
+            report.table(
+                "the reference loop as estimated and as it ran, whole",
+                WHOLE_COLUMNS,
+                [await _whole(bench, first, each, options.reference_calls) for each in shortest],
+            )
+        spent_in_all = sum(seconds.values())
         report.table(
             "where the time of guided decoding goes",
             ("stage", "seconds", "ms per guided token", "share, %"),
             [
-                (name, spent, spent / max(1, tokens) * 1e3, 100 * spent / whole)
+                (name, spent, spent / max(1, tokens) * 1e3, 100 * spent / spent_in_all)
                 for name, spent in seconds.items()
             ],
         )
@@ -172,11 +207,15 @@ async def _generate_peers(
     for weights, bare in models.items():
         _, took = generate(bare.model, prompt, len(ids), forced=ids)
         ratios.add(f"egcfg guided : generate ({weights}), same text", guided.seconds, took)
-        greedy, took = generate(bare.model, prompt, len(unguided.generation.ids))
+        plain = unguided.generation.ids
+        greedy, took = generate(bare.model, prompt, len(plain))
         ratios.add(f"egcfg gamma 0 : generate ({weights})", unguided.seconds, took)
-        same.add(
-            f"gamma 0 and generate ({weights})", problem.task_id, unguided.generation.ids, greedy
+        drafted, with_lookup = generate(bare.model, prompt, len(plain), lookup=LOOKUP)
+        ratios.add(
+            f"egcfg gamma 0 : generate, prompt look-up ({weights})", unguided.seconds, with_lookup
         )
+        same.add(f"gamma 0 and generate ({weights})", problem.task_id, plain, greedy)
+        same.add(f"gamma 0 and prompt look-up ({weights})", problem.task_id, plain, drafted)
 
 
 async def _guidance_peer(
@@ -207,18 +246,75 @@ async def _guidance_peer(
     same.add("egcfg and transformers' guidance", problem.task_id, ids[start:], found)
 
 
-async def _reference_seconds(
-    bench: Workbench, bare: BareModel, problem: Problem, every: int
-) -> float:
-    """Return what the reference loop takes, by one in `every` of its calls to the model."""
-    naive = NaiveBackend(bench.model.backend, bare, every)
-    bare.seconds = 0.0
-    watch = Stopwatch()
-    with watch.running():
-        await reference(bench, naive, problem)
-    # Running candidates, and the loop itself.
-    rest = watch.seconds - bare.seconds - naive.answering_seconds
-    return rest + bare.seconds * naive.tokens / max(1, naive.worked_tokens)
+@frozen
+class Reference:
+    """What the reference loop asks of the model in one task.
+
+    Attributes:
+        problem: the task.
+        naive: holds the calls.
+        rest: seconds that everything else takes: running candidates, and the loop itself.
+    """
+
+    problem: Problem
+    naive: NaiveBackend
+    rest: float
+
+    @classmethod
+    async def of(
+        cls, bench: Workbench, problem: Problem, bare: BareModel | None = None
+    ) -> Reference:
+        """Run the loop; `bare` does its work, else egcfg's backend answers in its place."""
+        naive = NaiveBackend(bench.model.backend, bare)
+        watch = Stopwatch()
+        with watch.running():
+            await reference(bench, naive, problem)
+        rest = watch.seconds - naive.answering_seconds - naive.working_seconds
+        return cls(problem, naive, rest)
+
+    def estimate(self, bare: BareModel, count: int) -> float:
+        """Return the seconds of the whole loop, of which `count` calls of each kind run now."""
+        return self.rest + estimated_seconds(
+            self.naive.calls, lambda call: bare.run(call)[1], count
+        )
+
+
+WHOLE_COLUMNS = (
+    "task",
+    "guided tokens",
+    "naive tokens",
+    "egcfg, s",
+    "whole loop, s",
+    "whole loop : egcfg",
+    "estimate : whole loop",
+    "estimate from its own calls : whole loop",
+)
+
+
+async def _whole(
+    bench: Workbench, bare: BareModel, found: Reference, count: int
+) -> tuple[Any, ...]:
+    """Run the whole loop right after its estimate and egcfg.
+
+    The estimate from the loop's own calls takes what they took in the whole run: it errs by the
+    choice of calls alone, and the other one by what the machine did besides, too.
+    """
+    estimate = found.estimate(bare, count)
+    guided = await bench.decode(found.problem)
+    ran = await Reference.of(bench, found.problem, bare)
+    whole = ran.rest + ran.naive.working_seconds
+    took: dict[NaiveCall, CallSeconds] = dict(zip(ran.naive.calls, ran.naive.seconds, strict=True))
+    own = ran.rest + estimated_seconds(ran.naive.calls, took.__getitem__, count)
+    return (
+        found.problem.task_id,
+        guided.guided_tokens,
+        ran.naive.tokens,
+        guided.seconds,
+        whole,
+        whole / guided.seconds,
+        estimate / whole,
+        own / whole,
+    )
 
 
 def _by_stage(decoded: Decoded) -> dict[str, float]:

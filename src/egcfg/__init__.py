@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from egcfg.interfaces.dataset import Dataset as Dataset
     from egcfg.interfaces.problem import AssertTest as AssertTest
     from egcfg.interfaces.problem import CheckTest as CheckTest
+    from egcfg.interfaces.problem import Comparison as Comparison
     from egcfg.interfaces.problem import Problem as Problem
     from egcfg.interfaces.problem import Program as Program
     from egcfg.interfaces.problem import StdioTest as StdioTest
@@ -68,6 +69,7 @@ __all__ = [
     "ChatMessage",
     "ChatPrompt",
     "CheckTest",
+    "Comparison",
     "Component",
     "Continuation",
     "Dataset",
@@ -123,7 +125,7 @@ _HOMES = {
         "SampleRequest SamplingParams ScoreRequest Usage"
     ),
     "interfaces.dataset": "Dataset",
-    "interfaces.problem": "AssertTest CheckTest Problem Program StdioTest TestCase",
+    "interfaces.problem": "AssertTest CheckTest Comparison Problem Program StdioTest TestCase",
     "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
     "interfaces.scorer": "Score Scorer TestResult TestStatus",
     "interfaces.solution": "Generation LineStep Solution",

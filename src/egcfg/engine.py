@@ -136,7 +136,7 @@ class Engine:
             ContextOverflowError: the bare prompt does not fit the model's context.
             BackendError: the model did not answer.
             BudgetError: a limit is reached.
-            SandboxError: the sandbox failed twice on the same program.
+            SandboxError: the sandbox runs no program, not even an empty one.
         """
         settings = settings or DecodingSettings()
         # Before the model works for minutes, see that a verdict can be had at all.
@@ -167,7 +167,8 @@ class Engine:
             settings=settings,
             generation=generation,
             score=score,
-            isolation=(await self._sandbox.report()).layers,
+            tests_seen=tuple(test.name for test in problem.visible_tests),
+            isolation=(await self._sandbox.report()).findings,
             started=started,
             ended=datetime.now(UTC),
         )
@@ -409,7 +410,7 @@ def solve_steps(
         UsageError: an unknown name, option or setting, or a broken test.
         BackendError: the model did not answer.
         BudgetError: the budget was used up first.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     decoding = make_options(DecodingSettings, settings, "solve")
     given: dict[str, Any] = {

@@ -44,6 +44,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "did_you_mean",
+    "limit_reached",
     "summarize",
 ]
 
@@ -160,3 +161,19 @@ def summarize(error: BaseException) -> str:
     if len(text) > LONGEST_SUMMARY:
         text = text[:LONGEST_SUMMARY].rpartition(" ")[0] + " ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def limit_reached(error: BaseException) -> str | None:
+    """Return which limit of the system an error means, and what to do; None for other errors."""
+    import errno
+    import resource
+
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EMFILE:
+        what, command, limit = "open files", "ulimit -n", resource.RLIMIT_NOFILE
+    elif number == errno.EAGAIN or "can't start new thread" in str(error):
+        what, command, limit = "processes", "ulimit -u", resource.RLIMIT_NPROC
+    else:
+        return None
+    now = resource.getrlimit(limit)[0]
+    return f"the limit of {what} is reached ({command}, now {now}): raise it"

@@ -133,6 +133,7 @@ class EndpointBackend(LogprobBackend):
             scores_drafts=server.scores_drafts,
             exact_logprobs=self._scoring.exact_logprobs,
             context_length=server.context_length,
+            reasons=server.prompts.reasons,
         )
 
     @property

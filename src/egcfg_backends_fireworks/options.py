@@ -50,8 +50,10 @@ class EndpointOptions:
         drafts: how drafted lines are scored.
         speculated_tokens: tokens that a server is let generate at once where there is no draft, so
             that they take one request; 1: none but the one that is needed.
-        tokenizer: folder or hub id of the model's tokenizer, for its chat template and exact
-            token counts; needs egcfg[hf]. None: the server is asked.
+        tokenizer: folder or hub id of the model's tokenizer, for its chat template, exact token
+            counts, and prompts in which special tokens that a problem or a program spells out stay
+            text; needs egcfg[hf]. None: the server is asked, and of servers only llama.cpp's can
+            do the last.
     """
 
     model: str | None = None

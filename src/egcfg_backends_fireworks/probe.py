@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from egcfg.errors import BackendError, CapabilityError
 from egcfg.interfaces.prompt import ChatMessage
+from egcfg.interfaces.reasoning import opens_reasoning
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.comparison import Echo, alike, close, echo_kind
 from egcfg_backends_fireworks.distributions import check_rows
@@ -57,6 +58,7 @@ class ServerProfile:
         chat_template: whether it renders chats as text, or as tokens.
         context_length: tokens of prompt and answer together; None: it does not say.
         end_id: the model's end-of-sequence token; None: it does not say.
+        reasons: whether its template leaves a reasoning block open for the answer.
     """
 
     model: str
@@ -78,6 +80,7 @@ class ServerProfile:
     chat_template: bool
     context_length: int | None
     end_id: int | None
+    reasons: bool = False
 
     @property
     def ids_throughout(self) -> bool:
@@ -142,6 +145,7 @@ async def probe_server(
     last = 2 if echo_last else 0
     right = echo_last or echo is Echo.RIGHT
     pair = None if second is None else (first, second)
+    rendered = await routes.render_chat([ChatMessage("user", "hi")])
     return (
         ServerProfile(
             model=requests.model,
@@ -166,9 +170,10 @@ async def probe_server(
             and prompt_ids
             and tokenized is None
             and await _confirmed(lambda: checks.text_echo(first, greedy.text, last)),
-            chat_template=await routes.render_chat([ChatMessage("user", "hi")]) is not None,
+            chat_template=rendered is not None,
             context_length=await routes.context_length(requests.model),
             end_id=await routes.end_id(),
+            reasons=opens_reasoning(rendered or ""),
         ),
         requests,
     )

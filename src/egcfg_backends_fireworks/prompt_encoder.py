@@ -8,16 +8,24 @@ answer counts if the server read the text as the ids that would have been sent.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, evolve, field, frozen
 
 from egcfg.errors import BackendError, CapabilityError, ContextOverflowError
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.interfaces.prompt import (
+    ChatMessage,
+    ChatPrompt,
+    Template,
+    TextPrompt,
+    literal_stretches,
+)
 from egcfg_backends_fireworks.bounded import BoundedDict
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.responses import Piece
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 from egcfg_backends_fireworks.wire import WirePrompt
@@ -30,6 +38,10 @@ REMEMBERED_ANSWERS = 64
 """Answers kept that text does not bring back: one or two for each problem at work."""
 REMEMBERED_CHATS = 64
 """Chats kept by what comes before their last message's content: one for each prompt builder."""
+SPELT_OUT = re.compile(
+    r"<[|\uff5c][^\s|\uff5c<>]+[|\uff5c]>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>|\[/?INST\]"
+)
+"""How special tokens look, where nobody tells which ones the model has."""
 
 
 @frozen
@@ -72,6 +84,9 @@ class PromptEncoder:
     _known: BoundedDict[str, tuple[int, ...]] = field(
         factory=lambda: BoundedDict(REMEMBERED), init=False, repr=False
     )
+    _literal: BoundedDict[str, tuple[tuple[int, int], ...]] = field(
+        factory=lambda: BoundedDict(REMEMBERED), init=False, repr=False
+    )
     _read_otherwise: deque[tuple[int, ...]] = field(
         factory=lambda: deque(maxlen=REMEMBERED_ANSWERS), init=False, repr=False
     )
@@ -79,24 +94,60 @@ class PromptEncoder:
         factory=lambda: BoundedDict(REMEMBERED_CHATS), init=False, repr=False
     )
 
+    @property
+    def reasons(self) -> bool:
+        """Whether the chat template leaves a reasoning block open for the answer."""
+        return (self.tokenizer or self.profile).reasons
+
     async def text(self, prompt: TextPrompt | ChatPrompt) -> str:
         """Return a prompt as text; a chat in the local tokenizer's template or the server's.
 
+        Where literal text in it spells out special tokens, that is remembered for its ids.
+
         Raises:
-            CapabilityError: there is no template for a chat.
+            CapabilityError: there is no template for a chat, or one that changes what a message
+                says in which special tokens are spelt out.
             BackendError: the template refuses the messages.
         """
-        if isinstance(prompt, TextPrompt):
-            return prompt.text
+        parts = prompt.parts if isinstance(prompt, TextPrompt) else await self._chat_parts(prompt)
+        text = "".join(parts)
+        special = SPELT_OUT if self.tokenizer is None else self.tokenizer.special
+        stretches = tuple(literal_stretches(parts, special))
+        if stretches != self._literal.get(text, ()):
+            self._literal[text] = stretches
+            self._known.pop(text, None)  # of the same text, meant otherwise
+        return text
+
+    async def _chat_parts(self, prompt: ChatPrompt) -> list[str]:
+        """Return a chat as the template words it: messages as literal text, all else not."""
+        rendered = await self._template_text(prompt)
+        parts: list[str] = []
+        position = 0
+        for message in prompt.messages:
+            content = message.content.strip()  # which templates may do
+            found = rendered.find(content, position)
+            if found < 0:
+                if SPELT_OUT.search(content):
+                    raise CapabilityError(
+                        f"the chat template for {self.model} changes what a message says, and this "
+                        "one spells out special tokens, which must stay text; choose another "
+                        "prompt: --prompt long_code"
+                    )
+                continue
+            parts += [Template(rendered[position:found]), content]
+            position = found + len(content)
+        return [*parts, Template(rendered[position:]), *prompt.after(rendered)]
+
+    async def _template_text(self, prompt: ChatPrompt) -> str:
         if self.tokenizer is not None:
-            return self.tokenizer.render_chat(prompt.messages) + prompt.assistant_prefix
+            return self.tokenizer.render_chat(prompt.messages)
         if not self.profile.chat_template:
             raise CapabilityError(
                 f"the endpoint has no chat template for {self.model}; choose --prompt "
                 "deepseek_instruct or --prompt long_code, or name the model's tokenizer: "
                 "--tokenizer HUB_ID_OR_FOLDER"
             )
-        return await self._rendered(prompt.messages) + prompt.assistant_prefix
+        return await self._rendered(prompt.messages)
 
     async def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of a prompt's text: the model's own, or those of interned pieces."""
@@ -132,7 +183,7 @@ class PromptEncoder:
         the answer after the prompt.
         """
         text, answer = self.vocabulary.split_prompt(ids)
-        if not self.defers or not text:
+        if not self.defers or not text or self._literal.get(text):
             return None
         if any(answer[: len(other)] == other for other in self._read_otherwise):
             return None
@@ -164,16 +215,30 @@ class PromptEncoder:
         """Return the model's own ids of a text."""
         if (known := self._known.get(text)) is not None:
             return known
+        literal = self._literal.get(text, ())
         if self.tokenizer is not None:
-            return self.learn(text, self.tokenizer.encode(text))
+            return self.learn(text, self.tokenizer.encode(text, literal))
         if not self.profile.tokenizes:
             return self.learn(text, await self.read_ids(text))
-        pieces = await self.routes.tokenize_pieces(text) or []
-        if not pieces:
-            raise BackendError("the endpoint stopped tokenizing text; check the server")
+        pieces: list[Piece] = []
+        start = 0
+        for begin, end in (*literal, (len(text), len(text))):
+            pieces += await self._pieces(text, start, begin, literal=False)
+            pieces += await self._pieces(text, begin, end, literal=True)
+            start = end
         for piece in pieces:
             self.vocabulary.intern(piece)
         return self.learn(text, [piece.id for piece in pieces if piece.id is not None])
+
+    async def _pieces(self, text: str, start: int, end: int, *, literal: bool) -> list[Piece]:
+        if start == end:
+            return []
+        pieces = await self.routes.tokenize_pieces(
+            text[start:end], first=start == 0, literal=literal
+        )
+        if not pieces:
+            raise BackendError("the endpoint stopped tokenizing text; check the server")
+        return pieces
 
     async def _rendered(self, messages: tuple[ChatMessage, ...]) -> str:
         """Return a chat in the server's template.

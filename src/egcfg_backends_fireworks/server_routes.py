@@ -34,16 +34,26 @@ class ServerRoutes:
         pieces = await self.tokenize_pieces(text)
         return None if pieces is None else tuple(p.id for p in pieces if p.id is not None)
 
-    async def tokenize_pieces(self, text: str) -> list[Piece] | None:
-        """Return the tokens of `text`, with what they spell where the server tells."""
+    async def tokenize_pieces(
+        self, text: str, *, first: bool = True, literal: bool = False
+    ) -> list[Piece] | None:
+        """Return the tokens of `text`, with what they spell where the server tells.
+
+        Args:
+            text: a prompt, or a piece of one.
+            first: whether a prompt begins with it.
+            literal: whether special tokens that are spelt out in it are text. llama.cpp's server
+                can do that; others take no notice.
+        """
         answer = await self._ask(
             "/tokenize",
             {
                 "content": text,  # llama.cpp
                 "model": self.model,
                 "prompt": text,  # vLLM
-                "add_special": True,
-                "parse_special": True,
+                "add_special": first,
+                "add_special_tokens": first,
+                "parse_special": not literal,
                 "with_pieces": True,
             },
         )

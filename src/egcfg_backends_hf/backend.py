@@ -12,11 +12,9 @@ two of them others join, and a call that is cancelled stops.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -42,6 +40,7 @@ from egcfg_backends_hf.engine.pass_runner import Call, PassRunner
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.memory import free_memory, tasks_that_fit
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.text import TextCodec
 
@@ -58,6 +57,7 @@ class _Opened:
         lanes: what is remembered for each task.
         text: the tokenizer.
         end_ids: the tokens that end a sequence.
+        tasks_in_flight: how many tasks to work on at once.
     """
 
     model: CausalModel
@@ -65,6 +65,7 @@ class _Opened:
     lanes: Lanes
     text: TextCodec
     end_ids: frozenset[int]
+    tasks_in_flight: int
 
 
 @define(eq=False)
@@ -177,7 +178,17 @@ class HFBackend(LogprobBackend):
     def capabilities(self) -> Capabilities:
         """Dense distributions and drafts; the context is the one that the model was made for."""
         opened = self._open_model
-        return Capabilities(chat=opened.text.has_chat, context_length=opened.model.context_length)
+        return Capabilities(
+            chat=opened.text.has_chat,
+            context_length=opened.model.context_length,
+            rounding=opened.model.rounding,
+            reasons=opened.text.reasons,
+        )
+
+    @property
+    def tasks_in_flight(self) -> int:
+        """On a CPU eight, where more bring little; elsewhere as many as there is memory for."""
+        return self._open_model.tasks_in_flight
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -281,7 +292,10 @@ class HFBackend(LogprobBackend):
         capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
         lanes = Lanes(model.layers, model.token_bytes, capacity)
         end_ids = text.end_ids() | _end_ids_of(loaded.model)
-        return _Opened(model, PassRunner(evaluator, worker, lanes), lanes, text, end_ids)
+        tasks = super().tasks_in_flight
+        if loaded.model.device.type != "cpu" and model.token_bytes:
+            tasks = tasks_that_fit(capacity, model.token_bytes, model.context_length)
+        return _Opened(model, PassRunner(evaluator, worker, lanes), lanes, text, end_ids, tasks)
 
     def _free(self, lanes: Sequence[Lane]) -> None:
         self._opened = None
@@ -356,14 +370,3 @@ def _end_ids_of(model: torch.nn.Module) -> frozenset[int]:
         found = getattr(settings, "eos_token_id", None)
         ends.update([found] if isinstance(found, int) else found or ())
     return frozenset(ends)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device, or on the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    table = Path("/proc/meminfo")
-    for line in table.read_text().splitlines() if table.exists() else ():
-        if line.startswith("MemAvailable:"):  # what files occupy for the time being is free, too
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

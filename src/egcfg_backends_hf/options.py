@@ -38,7 +38,8 @@ class HFOptions:
         compile: whether torch compiles the model: less overhead per pass, which pays for small
             models and long runs; the first passes take minutes. With plain weights only.
         cache_bytes: memory for keys and values of all tasks in flight, and of earlier ones that may
-            be of use again; None: a third of what is free once the model is loaded.
+            be of use again; None: a third of what is free once the model is loaded, within the
+            limits of control groups.
         threads: CPU threads of torch, for the whole process; None: torch's own choice.
         trust_remote_code: whether code that comes with a hub model may run in this process.
     """

@@ -5,14 +5,21 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import jinja2
 
 from egcfg.errors import BackendError, CapabilityError
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg.interfaces.prompt import (
+    ChatMessage,
+    ChatPrompt,
+    Template,
+    TextPrompt,
+    literal_stretches,
+)
+from egcfg.interfaces.reasoning import opens_reasoning
 
 __all__ = ["TextCodec"]
 
@@ -30,6 +37,9 @@ class TextCodec:
     Args:
         tokenizer: the transformers tokenizer.
         name: of the model, for messages.
+
+    Attributes:
+        reasons: whether the chat template leaves a reasoning block open for the answer.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -46,6 +56,7 @@ class TextCodec:
         # Some decoders drop a leading space: it survives after other text, which is cut off again.
         self._anchor = list(tokenizer.encode("a", add_special_tokens=False))
         self._anchor_text = self._plain_decode(self._anchor)
+        self.reasons = self._opens_reasoning()
 
     @property
     def has_chat(self) -> bool:
@@ -64,7 +75,8 @@ class TextCodec:
             BackendError: the template refuses the messages.
         """
         if isinstance(prompt, ChatPrompt):
-            parts = (*self._chat_parts(prompt.messages), prompt.assistant_prefix)
+            chat = self._chat_parts(prompt.messages)
+            parts = (*chat, *prompt.after("".join(chat)))
         else:
             parts = prompt.parts
         ids = self._encode_parts(parts)
@@ -112,6 +124,15 @@ class TextCodec:
         names = {byte: f"<0x{byte:02X}>" for byte in range(256)}
         return {vocabulary[name]: byte for byte, name in names.items() if name in vocabulary}
 
+    def _opens_reasoning(self) -> bool:
+        if not self.has_chat:
+            return False
+        try:
+            question = (ChatMessage("user", "question"),)
+            return opens_reasoning(self._render(question, add_generation_prompt=True))
+        except jinja2.TemplateError:
+            return False
+
     def _chat_end(self) -> int | None:
         if not self.has_chat:
             return None
@@ -131,30 +152,12 @@ class TextCodec:
         text = "".join(parts)
         ids: list[int] = []
         start = 0
-        for begin, end in self._literal_stretches(parts, text):
+        for begin, end in literal_stretches(parts, self._spelt_out):
             ids += self._tokenizer.encode(text[start:begin], add_special_tokens=False)
             ids += self._encode_literally(text[begin:end])
             start = end
         ids += self._tokenizer.encode(text[start:], add_special_tokens=False)
         return ids
-
-    def _literal_stretches(self, parts: Sequence[str], text: str) -> Iterator[tuple[int, int]]:
-        """Yield where literal text spells out special tokens: up to the next real ones.
-
-        A tokenizer splits text at its special tokens before all else, so that cutting it there
-        changes nothing (where a special token takes whitespace around it along, it keeps that).
-        """
-        template = b"".join(bytes([isinstance(part, Template)]) * len(part) for part in parts)
-        begin, spells = 0, False
-        for match in self._spelt_out.finditer(text):
-            if not all(template[match.start() : match.end()]):
-                spells = True
-                continue
-            if spells:
-                yield begin, match.start()
-            begin, spells = match.end(), False
-        if spells:
-            yield begin, len(text)
 
     def _encode_literally(self, text: str) -> list[int]:
         if self._literal is None:

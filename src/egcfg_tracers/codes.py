@@ -17,7 +17,7 @@ __all__ = ["ITERATES", "PROGRAM_FILE", "Code", "program_frame", "program_stack"]
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
-PROGRAM_FILE = "<program>"
+PROGRAM_FILE = "program.py"
 MAX_ARGUMENT = 40  # characters of an instruction's argument
 MAX_NUMBER = 0xFFFF
 

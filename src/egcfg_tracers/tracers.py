@@ -169,6 +169,7 @@ def _budgets(options: FullOptions, level: str, op_events: int) -> dict[str, Any]
 def _execution(request: TraceRequest, instrument: Instrument) -> Execution:
     return Execution(
         source=request.source,
+        setup=request.setup,
         call=None if request.call is None else Call(request.call),
         stdin=request.stdin,
         run_as_main=request.call is None,

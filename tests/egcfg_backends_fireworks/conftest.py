@@ -7,9 +7,6 @@ import inspect
 import json
 import math
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
@@ -23,6 +20,7 @@ from attrs import define, field
 from egcfg.interfaces.backend import LogprobBackend, Usage
 from egcfg.interfaces.prompt import TextPrompt
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer
+from egcfg_backends_fireworks.testing import llama_server as serve_llama
 
 PIECES = [
     *("\n", "    ", " ", "(", ")", ":", "=", "+", ",", "é", "naïve"),
@@ -306,29 +304,8 @@ def smollm() -> Path:
 
 
 @pytest.fixture(scope="session")
-def llama_server(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def llama_server(smollm: Path) -> Iterator[str]:
     """llama.cpp's server with the embedded model: its address, without the API version."""
     pytest.importorskip("xllamacpp", reason="the llama.cpp server is not installed (xllamacpp)")
-    log = tmp_path_factory.mktemp("llama") / "server.log"
-    script = Path(__file__).with_name("serve_llama.py")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(script), str(smollm)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield _address(process, log)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    while process.poll() is None:
-        for line in log.read_text(errors="replace").splitlines(keepends=True):
-            if line.startswith("http://") and line.endswith("\n"):
-                return line.strip()
-        time.sleep(0.05)
-    pytest.fail(f"the llama.cpp server ended at once: {log.read_text(errors='replace')[-2000:]}")
+    with serve_llama(smollm) as address:
+        yield address

@@ -12,7 +12,7 @@ import pytest
 
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template
 from egcfg_backends_fireworks.client import counted
 from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
@@ -103,9 +103,12 @@ def test_the_value_of_an_unlikely_token_is_exact(backend: Any, llama_server: str
 
 def test_prompt_ids_round_trip(backend: Any) -> None:
     text = "def f(x):\n    return '🦄'\n<|im_end|>\n"
-    ids = backend.ids(text)
+    ids = backend.ids(Template(text))
     assert backend.decode(ids).replace("<|im_end|>", "") == text.replace("<|im_end|>", "")
     assert backend.profile.end_id in ids
+    literal = backend.ids(text)
+    assert backend.decode(literal) == text
+    assert backend.profile.end_id not in literal
 
 
 def test_samples_end_at_their_lines_and_keep_their_ids(backend: Any, llama_server: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from egcfg.errors import BackendError, MissingExtraError, UsageError
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
 from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import FireworksOptions
@@ -49,6 +49,50 @@ def test_prompt_ids_are_the_tokenizers(tiny_llama: Path) -> None:
     text = "def add(first, second):\n    return first"
     expected = transformers.AutoTokenizer.from_pretrained(tiny_llama).encode(text)
     assert LocalTokenizer(str(tiny_llama)).encode(text) == expected
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("marker", ["<|im_end|>", "<|endoftext|>"])
+def test_special_tokens_that_literal_text_spells_out_are_text(
+    tiny_llama: Path, serve: Any, tiny_endpoint: Any, opened: Any, marker: str
+) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    server = serve(tiny_endpoint("fireworks"))
+    options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
+    tokenizer = LocalTokenizer(str(tiny_llama))
+    [token] = tokenizer.encode(marker)
+    with opened(FireworksBackend(options)) as backend:
+        for contents in (("a XX b",), ("XX", "XX\n", "c")):
+            prompts = (
+                ChatPrompt(
+                    tuple(ChatMessage("user", c.replace("XX", name)) for c in contents),
+                    f"x = '{name}'",
+                )
+                for name in ("XX", marker)
+            )
+            counts = [backend.encode(prompt).count(token) for prompt in prompts]
+            assert counts[0] == counts[1]
+        assert token not in backend.encode(TextPrompt(("a ", f"{marker} b")))
+        assert token in backend.encode(TextPrompt(("a ", Template(marker))))
+
+
+@pytest.mark.model
+def test_reasoning_that_the_template_opens_is_closed_before_a_given_beginning(
+    tiny_llama: Path, tmp_path: Path, serve: Any, tiny_endpoint: Any, opened: Any
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    loaded = transformers.AutoTokenizer.from_pretrained(tiny_llama)
+    loaded.chat_template = "{{ messages[0]['content'] + '<think>\\n' }}"
+    loaded.save_pretrained(tmp_path)
+    server = serve(tiny_endpoint("fireworks"))
+    options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tmp_path))
+    tokenizer = LocalTokenizer(str(tmp_path))
+    with opened(FireworksBackend(options)) as backend:
+        assert backend.capabilities.reasons
+        ids = backend.encode(ChatPrompt((ChatMessage("user", "hi"),), "def f"))
+        assert list(ids) == tokenizer.encode("hi<think>\n\n</think>\n\ndef f")
+        ids = backend.encode(ChatPrompt((ChatMessage("user", "hi"),)))
+        assert list(ids) == tokenizer.encode("hi<think>\n")
 
 
 def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:

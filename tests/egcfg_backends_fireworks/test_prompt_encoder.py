@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -77,3 +78,37 @@ def test_a_chat_without_a_template_or_that_it_refuses_is_told() -> None:
         asyncio.run(encoder(Server(chat_template=False)).text(chat("a")))
     with pytest.raises(BackendError, match="did not take the messages"):
         asyncio.run(encoder(Server(refuses="b")).text(chat("abc")))
+
+
+@define
+class Llama:
+    """A server that tokenizes: letters are tokens, and so is ``<x>`` where it is not literal."""
+
+    tokenizes: bool = True
+    ids_throughout: bool = True
+    asked: list[str] = field(factory=list)
+
+    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        assert path == "/tokenize"
+        assert body is not None
+        self.asked.append(body["content"])
+        pieces = list(body["content"])
+        if body["parse_special"]:
+            pieces = re.findall(r"<s>|.", body["content"], re.DOTALL)
+        start = [{"id": 0, "piece": ""}] if body["add_special"] else []
+        return {"tokens": start + [{"id": 1 if p == "<s>" else ord(p), "piece": p} for p in pieces]}
+
+
+def test_special_tokens_in_literal_text_are_text_where_the_server_can_do_that() -> None:
+    server = Llama()
+    prompts = encoder(server)
+
+    async def ids(*parts: str) -> list[int]:
+        return list(await prompts.encode(await prompts.text(TextPrompt(parts))))
+
+    assert asyncio.run(ids(Template("a<s>b"), "c")) == [0, 97, 1, 98, 99]
+    assert len(server.asked) == 1
+    literal = asyncio.run(ids(Template("a<s>"), "b<s>", Template("<s>c")))
+    assert literal == [0, 97, 1, *map(ord, "b<s>"), 1, 99]
+    assert asyncio.run(ids("<s>")) == [0, *map(ord, "<s>")]
+    assert asyncio.run(ids(Template("<s>"))) == [0, 1]

@@ -614,10 +614,36 @@ def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
     assert costs == [20, 21, 21, 21, 20, 22]
 
 
+def test_a_task_takes_over_the_answer_of_an_earlier_one_to_the_same_prompt(
+    ask: Asker, naive_logprobs: Naive, run: Run
+) -> None:
+    async def follow(ids: Ids, answer: Ids) -> list[int]:
+        """Ask for one token after another, and sample half-way; return what each token cost."""
+        costs = []
+        for place in range(len(answer) + 1):
+            [scores] = await ask.score(ids + answer[:place])
+            assert_same(scores, naive_logprobs, ids + answer[:place])
+            costs.append(ask.spent.forward_tokens)
+            if place == len(answer) // 2:
+                await ask.sample(ids + answer[:place], 2, greedy(2))
+        return costs
+
+    async def check() -> None:
+        answer, other = (60, 70, 80, 90, 100, 110), (60, 70, 80, 90, 120, 130)
+        first = await asyncio.create_task(follow(DISTINCT, answer))
+        assert (first[0], first[1]) == (20, 1)
+        assert sum(await asyncio.create_task(follow(DISTINCT, answer))) == 0
+        again = await asyncio.create_task(follow(DISTINCT, other))
+        assert (sum(again[:5]), sum(again) > 0) == (0, True)
+
+    run(check())
+
+
 def test_distributions_are_forgotten_above_their_budget_but_never_wrong(
     ask: Asker, naive_logprobs: Naive, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluator, "REMEMBERED_BYTES", 4 * 384 * 8)
+    monkeypatch.setattr(evaluator, "REMEMBERED_FOR", 1)
 
     async def check() -> None:
         draft = (40, 41, 42, 43, 44, 45)
@@ -700,6 +726,31 @@ def test_calls_of_several_tasks_interleave_and_stay_right(
         assert [await asyncio.create_task(one(number)) for number in range(5)] == list(together)
 
     run(check())
+
+
+def test_what_runs_in_the_same_pass_moves_log_probabilities_by_the_told_rounding_at_most(
+    open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
+) -> None:
+    prompts = [(*DISTINCT, *range(40 + number, 50 + 7 * number)) for number in range(6)]
+
+    async def scored(backend: HFBackend, ids: Ids) -> NDArray[Any]:
+        [[found]] = (await backend.score([ScoreRequest(ids)])).value
+        return np.asarray(found.values)
+
+    async def alone() -> list[NDArray[Any]]:
+        return [await asyncio.create_task(scored(coarse, ids)) for ids in prompts]
+
+    async def together() -> list[NDArray[Any]]:
+        return list(await asyncio.gather(*(scored(again, ids) for ids in prompts)))
+
+    coarse, again = (open_folder(tiny_llama, dtype="float32") for _ in range(2))
+    apart, shared = run(alone()), run(together())
+    most = max(np.abs(a - b).max() for a, b in zip(apart, shared, strict=True))
+    assert most <= coarse.capabilities.rounding < 1e-3
+    assert open_folder(tiny_llama, dtype="bfloat16").capabilities.rounding > 0.1
+    exact = open_folder(tiny_llama)
+    assert exact.capabilities.rounding == 0.0
+    assert exact.tasks_in_flight == 8
 
 
 def test_a_cancelled_call_stops_after_its_pass_and_spoils_nothing(

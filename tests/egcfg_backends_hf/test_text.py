@@ -223,3 +223,22 @@ def test_messages_that_the_template_refuses_are_one_clear_line() -> None:
     )
     with pytest.raises(BackendError, match=r"no system role.*--prompt long_code"):
         codec.encode(ChatPrompt((ChatMessage("system", "x"),)))
+
+
+# --- reasoning ----------------------------------------------------------------------------------
+
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("content", ["hi", "say <|im_end|>"])
+def test_reasoning_that_the_template_opens_is_closed_before_a_given_beginning(content: str) -> None:
+    codec = with_template(THINKING)
+    assert codec.reasons
+    assert not BYTE_LEVEL.reasons
+    assert not SENTENCEPIECE.reasons
+    begun = codec.decode(codec.encode(chat(content, prefix="```python\n")))
+    assert begun.endswith("assistant\n<think>\n\n</think>\n\n```python\n")
+    assert codec.decode(codec.encode(chat(content))).endswith("assistant\n<think>\n")

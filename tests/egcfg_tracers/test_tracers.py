@@ -349,7 +349,7 @@ def test_a_long_whole_program_that_is_left_alone_still_shows_its_end(trace):
 def test_code_made_by_hand_with_impossible_lines_is_traced(trace):
     source = """
 def run(n):
-    made = compile("x = n + 1", "<program>", "exec")
+    made = compile("x = n + 1", "program.py", "exec")
     for first in (0, 2**31 - 1):
         found = {"n": n}
         exec(made.replace(co_firstlineno=first, co_name="made"), found)

@@ -19,7 +19,7 @@ from egcfg.errors import EgcfgError, SandboxError, summarize
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import registry
-from egcfg.sandbox import LAYERS, Level, Pace
+from egcfg.sandbox import LAYERS, Level
 
 __all__ = [
     "Finding",
@@ -157,18 +157,10 @@ async def look_at_sandbox(config: RunConfig) -> list[Finding]:
             for layer in LAYERS:
                 state = report.layers.get(layer, "missing")
                 found.append((layer, state, missing_is if layer in report.missing else Verdict.OK))
-            pace = await sandbox.pace()  # after known programs were judged
+            packages = ", ".join(report.packages) or "none"
+            found.append(("packages for programs", packages, Verdict.OK))
             found.append(("verdicts", "known programs are judged right", Verdict.OK))
-            found.append(("pace", _pace(pace), Verdict.OK))
+            found.append(("limits of time", report.limits_of_time, Verdict.OK))
     except SandboxError as error:
         found.append(("isolation", str(error), Verdict.PROBLEM))
     return [Finding("sandbox", *finding) for finding in found]
-
-
-def _pace(pace: Pace) -> str:
-    if pace == Pace():
-        return "limits of time hold as they are set"
-    return (
-        "a slow or busy machine: limits are stretched, "
-        f"processor time {pace.cpu} times, real time {pace.wall} times"
-    )

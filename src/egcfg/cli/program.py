@@ -20,7 +20,7 @@ from egcfg.cli.status import (
     Interrupted,
 )
 from egcfg.cli.terminal import printable
-from egcfg.errors import BudgetError, EgcfgError, UsageError
+from egcfg.errors import BudgetError, EgcfgError, UsageError, limit_reached
 
 __all__ = ["egcfg", "invoke", "main"]
 
@@ -57,6 +57,11 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(error, str(error), BUDGET_USED_UP)
     except EgcfgError as error:
         return _fail(error, str(error), FAILED)
+    except (OSError, RuntimeError) as error:
+        reached = limit_reached(error)
+        if reached is None:
+            raise
+        return _fail(error, reached, FAILED)
     except Interrupted as error:
         return _fail(error, str(error), INTERRUPTED)
     except (click.Abort, KeyboardInterrupt) as error:

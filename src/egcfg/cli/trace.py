@@ -86,7 +86,7 @@ def trace_command(
         except (SyntaxError, ValueError) as error:
             raise UsageError(f"--call: {call!r} is no expression; write it like f(3)") from error
     request = TraceRequest(
-        source=source,
+        source=source.removeprefix("\ufeff"),  # a byte order mark is none of a file's text
         call=call,
         stdin=_read(stdin_file) if stdin_file is not None else "",
         limits=Limits(cpu_seconds=seconds, wall_seconds=_WALL_SECONDS * seconds),

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import fields
 
-from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode
+from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode, package_names
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.guidance import guidance_rule
@@ -26,6 +26,7 @@ from egcfg.plugins.registry import create, options_class, registry, title_of
 from egcfg.prompts.worked_examples import holds_mbpp_examples
 from egcfg.runs.config_string import signal_configs
 from egcfg.sandbox import Sandbox
+from egcfg.sandbox.packages import find_packages
 
 __all__ = [
     "check_names",
@@ -33,6 +34,7 @@ __all__ = [
     "component_in_use",
     "component_options",
     "configured_sandbox",
+    "importable_packages",
     "make_component_options",
     "model_label",
     "open_component",
@@ -105,8 +107,26 @@ def component_in_use(config: RunConfig, kind: Kind, name: str) -> OpenComponent:
 
 
 def configured_sandbox(config: RunConfig) -> Sandbox:
-    """Return the sandbox in the mode that `config` asks for; it starts when first used."""
-    return Sandbox(strict=config.sandbox is SandboxMode.STRICT)
+    """Return the sandbox in the mode that `config` asks for; it starts when first used.
+
+    Raises:
+        UsageError: a package that programs are to import is not installed.
+    """
+    return Sandbox(strict=config.sandbox is SandboxMode.STRICT, packages=_package_names(config))
+
+
+def importable_packages(config: RunConfig) -> list[str]:
+    """Return the names of the packages that programs may import, of those that are installed.
+
+    Raises:
+        UsageError: as `configured_sandbox`.
+    """
+    return sorted(package.name for package in find_packages(_package_names(config)))
+
+
+def _package_names(config: RunConfig) -> tuple[str, ...] | None:
+    names = config.sandbox_packages
+    return None if names is None else package_names(names)
 
 
 def model_label(config: RunConfig) -> str | None:

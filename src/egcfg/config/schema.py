@@ -31,6 +31,7 @@ __all__ = [
     "RunConfig",
     "SandboxMode",
     "Setting",
+    "package_names",
     "settings",
 ]
 
@@ -174,6 +175,20 @@ def _above_zero(value: float) -> None:
         raise ValueError(f"must be above 0, not {value:g}")
 
 
+def package_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``numpy,scipy``; none for ``none``.
+
+    Raises:
+        ValueError: one is empty, or ``none`` is among others.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    if "" in names or "none" in names:
+        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
+    return names
+
+
 BACKEND_SETTINGS = ("model", "base_url", "tokenizer", "device", "dtype")
 """Settings that are options of whichever backend is selected; None: as that backend has it."""
 
@@ -209,10 +224,18 @@ class RunConfig:
     seed: int = _setting(Group.MODEL, "of everything random", _DECODING["seed"], metavar="N")
 
     dataset: str = _setting(
-        Group.PROBLEMS, "a data set's name, or a .jsonl file", "quickstart", metavar="NAME|FILE"
+        Group.PROBLEMS,
+        "a data set's name, or a .jsonl or .parquet file",
+        "quickstart",
+        metavar="NAME|FILE",
     )
     data: Path | None = _setting(  # noqa: RUF009 - makes an attrs field
         Group.PROBLEMS, "read the data set from this file", None, metavar="FILE"
+    )
+    strict_data: bool = _setting(
+        Group.PROBLEMS,
+        "refuse a file with a record that cannot be used, instead of its rest",
+        False,
     )
     task: tuple[str, ...] = _setting(
         Group.PROBLEMS, "only this task id (repeatable)", (), metavar="ID"
@@ -299,8 +322,8 @@ class RunConfig:
     )
     concurrency: int | None = _setting(
         Group.EXECUTION,
-        "tasks to work on at once; no text depends on it  [as the backend says: 16 of an endpoint, "
-        "8 of others]",
+        "tasks to work on at once; no text depends on it, near-ties apart  [as the backend says: "
+        "16 of an endpoint, by memory on a GPU, 8 of others]",
         None,
         metavar="N",
         check=_at_least(1),
@@ -313,6 +336,15 @@ class RunConfig:
         "strict: refuse to run with an isolation layer missing",
         SandboxMode.AUTO,
         metavar="auto|strict",
+    )
+    sandbox_packages: str | None = _setting(
+        Group.EXECUTION,
+        "what programs and tests may import besides the standard library, as pip calls it, each "
+        "with what it needs  [numpy, pandas, scipy, sympy, networkx, sortedcontainers, where "
+        "installed]",
+        None,
+        metavar="none|NAME,...",
+        check=package_names,
     )
 
     max_requests: int | None = _setting(

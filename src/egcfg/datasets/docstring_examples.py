@@ -15,9 +15,13 @@ import doctest
 import re
 import warnings
 from collections.abc import Iterator
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, product
+from typing import TypeAlias
 
-__all__ = ["docstring_asserts"]
+__all__ = ["completed", "docstring_asserts", "docstring_of"]
+
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 # An example: the source of an expression that calls the function, the source of its value.
 _Example = tuple[str, str]
@@ -27,28 +31,75 @@ def docstring_asserts(code: str, function: str) -> list[str]:
     """Return one assert statement per example in the docstring of `function`.
 
     Args:
-        code: source that defines `function`; a body that is only a docstring will do.
+        code: source that defines `function`, or the beginning of one (see `completed`).
         function: its name.
     """
-    try:
-        tree = _parse(code)
-    except SyntaxError:
+    code, node = _definition(code, function)
+    if not isinstance(node, _Function):
         return []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            text = _docstring_source(code, node)
-            examples: dict[str, str] = {}
-            for call, value in chain(
-                _doctest_examples(text, function),
-                _call_examples(text, function),
-                _named_examples(text, node),
-            ):
-                examples.setdefault(call, value)
-            return [f"assert {call} == {value}" for call, value in examples.items()]
-    return []
+    text = _docstring_source(code, node)
+    examples: dict[str, str] = {}
+    for call, value in chain(
+        _doctest_examples(text, function),
+        _call_examples(text, function),
+        _named_examples(text, node),
+    ):
+        examples.setdefault(call, value)
+    return [f"assert {call} == {value}" for call, value in examples.items()]
 
 
-def _docstring_source(code: str, node: ast.FunctionDef) -> str:
+def docstring_of(code: str, name: str) -> str:
+    """Return the docstring of the function or class `name` in `code`, or else the module's own.
+
+    Empty where there is none, or `code` is not the beginning of a program.
+    """
+    code, node = _definition(code, name)
+    if node is not None and (text := ast.get_docstring(node)):
+        return text
+    try:
+        return ast.get_docstring(_parse(code)) or ""
+    except SyntaxError:
+        return ""
+
+
+def completed(code: str) -> str:
+    """Return the beginning of a program with as little added as makes it Python.
+
+    A definition may lack its body (or have a comment in place of one), a docstring its end.
+
+    Raises:
+        SyntaxError: it is not the beginning of a Python program.
+    """
+    try:
+        _parse(code)
+    except SyntaxError:
+        code = code.rstrip()
+        last = code.rpartition("\n")[2]
+        indent = last[: len(last) - len(last.lstrip())]
+        bodies = ["", *(f"\n{indent}{deeper}pass" for deeper in ("", "    ", "\t", " "))]
+        for quotes, body in product(("", '"""', "'''"), bodies):
+            with suppress(SyntaxError):
+                _parse(code + quotes + body)
+                return f"{code}{quotes}{body}\n"
+        raise
+    return code
+
+
+def _definition(code: str, name: str) -> tuple[str, _Function | ast.ClassDef | None]:
+    """Return completed code, and the last definition of `name` in it."""
+    try:
+        code = completed(code)
+    except SyntaxError:
+        return code, None
+    found = [
+        node
+        for node in ast.walk(_parse(code))
+        if isinstance(node, _Function | ast.ClassDef) and node.name == name
+    ]
+    return code, found[-1] if found else None
+
+
+def _docstring_source(code: str, node: _Function) -> str:
     """The docstring as it is written: ``\\n`` in an example stays an escape."""
     match node.body[0]:
         case ast.Expr(value=ast.Constant(value=str()) as constant):
@@ -116,7 +167,7 @@ _NAMED = re.compile(
 )
 
 
-def _named_examples(text: str, node: ast.FunctionDef) -> Iterator[_Example]:
+def _named_examples(text: str, node: _Function) -> Iterator[_Example]:
     parameters = [argument.arg for argument in node.args.args]
     for match in _NAMED.finditer(text):
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
-from egcfg.datasets.jsonlines import read_records
-from egcfg.datasets.shapes import problems_from_records
+from egcfg.datasets.records import Record, read_records
+from egcfg.datasets.shapes.table import problems_from_records
 from egcfg.errors import DataError, MissingExtraError
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
@@ -25,20 +25,26 @@ class HumanEvalDataset(Dataset):
 
         Attributes:
             path: a file of HumanEval's shape; None: the one in the installed wheel.
+            strict: whether one record that cannot be used refuses the file.
+            visible: how many of the docstring's examples are visible; None: all.
         """
 
         path: Path | None = None
+        strict: bool = False
+        visible: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
     def problems(self) -> list[Problem]:
         """Return the tasks in published order."""
-        records = read_records(self.options.path or _installed_file())
+        options = self.options
+        records = read_records(options.path or _installed_file())
         for record in records:
-            for field in ("prompt", "entry_point", "test"):
-                record.text(field)  # complains unless it is of HumanEval's shape
-        return problems_from_records(records)
+            if isinstance(record, Record):
+                for name in ("prompt", "entry_point"):
+                    record.text(name)  # complains unless it is of a shape like HumanEval's
+        return problems_from_records(records, strict=options.strict, visible=options.visible)
 
 
 def _installed_file() -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
-from egcfg.datasets.jsonlines import Record, read_records
-from egcfg.datasets.shapes import problems_from_records
-from egcfg.errors import DataError, MissingExtraError, UnknownNameError
+from egcfg.datasets.hub import hub_records
+from egcfg.datasets.records import Record, read_records
+from egcfg.datasets.shapes.table import problems_from_records
+from egcfg.errors import DataError, UnknownNameError
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
 
@@ -37,10 +37,14 @@ class MbppDataset(Dataset):
         Attributes:
             path: ``mbpp.jsonl``, plain or gzipped; None: from the hub, or its local cache.
             split: prompt (1-10), test (11-510), validation (511-600), train (601-974) or all.
+            strict: whether one record that cannot be used refuses the file.
+            visible: how many asserts are visible, while all score; None: all, as published.
         """
 
         path: Path | None = None
         split: str = "test"
+        strict: bool = False
+        visible: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
 
     def __init__(self, options: Options) -> None:
         if options.split not in SPLITS:
@@ -49,19 +53,24 @@ class MbppDataset(Dataset):
 
     def problems(self) -> list[Problem]:
         """Return the split's tasks in the order of their ids."""
-        return problems_from_records(mbpp_records(self.options.path, SPLITS[self.options.split]))
+        options = self.options
+        records = mbpp_records(options.path, SPLITS[options.split])
+        return problems_from_records(records, strict=options.strict, visible=options.visible)
 
 
-def mbpp_records(path: Path | None, task_ids: Iterable[int]) -> list[Record]:
-    """Return the records with these task ids, in their order.
+def mbpp_records(path: Path | None, task_ids: Iterable[int]) -> list[Record | DataError]:
+    """Return the records with these task ids, in their order, and what is wrong with lines.
 
     Raises:
         DataError: the file is not MBPP's, lacks all of them, or the hub cannot be reached.
         MissingExtraError: there is no file, and the package ``datasets`` is not installed.
     """
-    records = read_records(path) if path else _from_hub()
+    records = read_records(path) if path else hub_records(HUB_ID, "full")
     by_id: dict[str, Record] = {}
+    faults = [record for record in records if isinstance(record, DataError)]
     for record in records:
+        if isinstance(record, DataError):
+            continue
         record.items("test_list")
         task_id = record.name("task_id")
         first = by_id.setdefault(task_id, record)
@@ -72,24 +81,4 @@ def mbpp_records(path: Path | None, task_ids: Iterable[int]) -> list[Record]:
         raise DataError(
             f"{path or HUB_ID} holds no task of this split; choose another: -o dataset.split=all"
         )
-    return found
-
-
-def _from_hub() -> list[Record]:
-    try:
-        import datasets
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "to load MBPP from the hub, run: pip install 'egcfg[datasets]'; "
-            "or give a file: --data mbpp.jsonl"
-        ) from error
-    try:
-        splits: Mapping[str, Iterable[dict[str, Any]]] = datasets.load_dataset(HUB_ID, "full")
-        rows = [row for split in splits.values() for row in split]
-    except Exception as error:
-        # The hub's client raises what its layers raise: HTTP, file, cache and format errors.
-        raise DataError(
-            f"cannot load {HUB_ID} from the hub ({type(error).__name__}: {error}); "
-            "check the connection, or give a file: --data mbpp.jsonl"
-        ) from error
-    return [Record(HUB_ID, number, row) for number, row in enumerate(rows, start=1)]
+    return [*found, *faults]

@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 
 from attrs import frozen
 
-from egcfg.datasets.shapes import read_problems
+from egcfg.datasets.shapes.table import read_problems
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
 

@@ -10,6 +10,7 @@ import attrs
 from attrs import evolve
 
 from egcfg.config.schema import RunConfig
+from egcfg.datasets.records import FILE_ENDINGS
 from egcfg.errors import UnknownNameError, UsageError
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
@@ -18,8 +19,6 @@ from egcfg.plugins.registry import create, options_class
 
 __all__ = ["dataset_label", "open_dataset", "open_problems", "select"]
 
-_FILE_ENDINGS = (".jsonl", ".jsonl.gz")
-
 
 def open_dataset(
     name_or_path: str, data: Path | None = None, options: Mapping[str, Any] | None = None
@@ -27,7 +26,7 @@ def open_dataset(
     """Open the data set that ``--dataset NAME_OR_FILE [--data FILE]`` means.
 
     Args:
-        name_or_path: a registered name, or a file that ends in ``.jsonl`` or ``.jsonl.gz``.
+        name_or_path: a registered name, or a file (`egcfg.datasets.records.FILE_ENDINGS`).
         data: the file to read a named data set from.
         options: further options of the data set.
 
@@ -40,13 +39,13 @@ def open_dataset(
     """
     values = dict(options or {})
     name = name_or_path
-    if name_or_path.endswith(_FILE_ENDINGS):
+    if name_or_path.endswith(FILE_ENDINGS):
         if data is not None:
             raise UsageError(
                 f"two files were given, {name_or_path} and {data}; give --dataset a name "
                 "or leave out --data"
             )
-        name, data = "jsonl", Path(name_or_path)
+        name, data = "file", Path(name_or_path)
     if data is not None:
         fields = attrs.fields(options_class(Kind.DATASET, name))
         if "path" not in {option.name for option in fields}:
@@ -64,6 +63,8 @@ def open_problems(config: RunConfig) -> list[Problem]:
         UsageError: no such data set, scorer or task.
     """
     options = {o.name: o.value for o in config.options_for(Kind.DATASET, config.dataset).values()}
+    if config.strict_data:
+        options["strict"] = True
     dataset = open_dataset(config.dataset, config.data, options)
     problems = select(dataset.problems(), config.task, config.limit, config.start, config.end)
     if config.scorer is not None:
@@ -73,7 +74,7 @@ def open_problems(config: RunConfig) -> list[Problem]:
 
 def dataset_label(name_or_path: str) -> str:
     """Return how results name a data set: its name, or its file's name without the ending."""
-    for ending in sorted(_FILE_ENDINGS, key=len, reverse=True):
+    for ending in sorted(FILE_ENDINGS, key=len, reverse=True):
         if name_or_path.endswith(ending):
             return Path(name_or_path).name.removesuffix(ending)
     return name_or_path

@@ -30,12 +30,12 @@ LINE_TOKENS = 96
 """
 
 STOPS = {
-    CodeLayout.FENCED: ("\n```",),
+    CodeLayout.FENCED: ("\n```", "\n~~~"),
     CodeLayout.COMPLETION: ("\ndef ", "\nclass ", "\nif __name__", "\nprint(", "\n```"),
 }
 """Texts after which nothing of a candidate is wanted."""
 
-WHOLE_PROGRAM_STOPS = ("\n```",)
+WHOLE_PROGRAM_STOPS = ("\n```", "\n~~~")
 """The same where no function is asked for, so that none can be over."""
 
 

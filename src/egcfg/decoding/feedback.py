@@ -17,6 +17,7 @@ from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Signal, SignalEntry
 from egcfg.interfaces.tracer import Trace
 from egcfg.plugins.component import OpenComponent
+from egcfg.prompts.wording import code_block
 from egcfg.sandbox.service import Sandbox
 from egcfg.usage.model import Model
 
@@ -63,7 +64,7 @@ class Feedback:
             The signal; its text is empty where there is nothing to run or no room to show it.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same program.
+            SandboxError: the sandbox runs no program, not even an empty one.
             PluginError: the tracer answers wrongly.
         """
         traces = {entry.program: entry.traces for entry in known}
@@ -173,7 +174,7 @@ class SignalText:
         told = self._told(shown, chars)
         parts = [_runs_text(self._entries[0].traces)]
         for number, entry in enumerate(self._entries[:shown]):
-            program = f"{self._name(number)}:\n```python\n{entry.program}\n```\n"
+            program = f"{self._name(number)}:\n{code_block(entry.program)}\n"
             parts.append(program + "".join(self._run_texts(number, told)))
         return "\n".join(parts)
 

@@ -61,7 +61,7 @@ async def decode(
         ContextOverflowError: the bare prompt does not fit the model's context.
         UnknownNameError: the settings name a guidance rule that does not exist.
         BackendError: the model did not answer.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
     decoding = _Decoding(model, feedback, problem, prompt, settings)
@@ -82,6 +82,7 @@ async def decode(
                 await decoding.make_signal(index)
 
         # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
+        active = decoding.active if stage is Stage.GUIDED else None
         tokens: list[TokenChoice] = []
         started_in_code = decoding.response.in_code
         while (token := await decoding.next_token(stage)) is not None:
@@ -95,8 +96,8 @@ async def decode(
             in_code=stage is Stage.GUIDED or decoding.response.in_code,
             text=decoding.line_decided(length),
             tokens=tuple(tokens),
-            signal=decoding.active.signal if decoding.active else None,
-            fresh=decoding.active is not None and decoding.active.created_at_step == index,
+            signal=active.signal if active else None,
+            fresh=active is not None and active.created_at_step == index,
             usage={s: spent - usage.get(s, Usage()) for s, spent in model.usage.items()},
             execution_seconds=decoding.execution_seconds - seconds,
         )
@@ -176,7 +177,7 @@ class _Decoding:
         params = SamplingParams(temperature=0.0, max_tokens=self.settings.max_tokens)
         completion = await self.model.complete(self.prompt.unconditional(), params)
         self.response.read(self.prompt.response_prefix + completion.text)
-        if self.response.span.end is not None:
+        if self.response.over:
             return self.generation(FinishReason.CODE_END)
         ended = completion.finished
         return self.generation(FinishReason.END_OF_SEQUENCE if ended else FinishReason.MAX_TOKENS)
@@ -215,10 +216,10 @@ class _Decoding:
         """Return the distinct programs of the candidates; first the code so far, where wanted."""
         response, entry_point = self.response, self.problem.entry_point
         texts = [candidate.text for candidate in self.pool.candidates]
-        programs = distinct_programs((response.program(text) for text in texts), entry_point)
+        programs = distinct_programs((response.program_with(t) for t in texts), entry_point)
         if not self.settings.partial:
             return programs
-        so_far = distinct_programs([response.program()], entry_point)
+        so_far = distinct_programs([response.program_with()], entry_point)
         return [evolve(program, samples=0) for program in so_far] + [
             program for program in programs if all(program.source != s.source for s in so_far)
         ]
@@ -258,7 +259,10 @@ class _Decoding:
                     continue
                 self.finish = FinishReason.MAX_TOKENS
                 return None
-            token = self.sampler.choose(guided.distribution, len(self.response.ids))
+            position = len(self.response.ids)
+            token = self.sampler.choose(guided.distribution, position)
+            if self.sampler.is_near_tie(guided.distribution, position, self._rounding()):
+                self.counts.update(near_ties=1)
             if token in self.model.end_ids:
                 self.finish = FinishReason.END_OF_SEQUENCE
                 return None
@@ -267,13 +271,15 @@ class _Decoding:
     async def _distributions(self, stage: Stage) -> tuple[Logprobs, Guided]:
         """Return the next token's unconditional and guided distributions."""
         branches = [self.unconditional]
-        if self.conditional.ids:
+        # Prose between two blocks of code is nothing that a signal tells of.
+        guides = bool(self.conditional.ids) and self.response.in_code
+        if guides:
             branches.append(self.conditional)
         if any(branch.next is None for branch in branches):
             await self._score(branches, stage)
         unconditional, conditional = self.unconditional.next, self.conditional.next
         assert unconditional is not None  # asked for just now at the latest
-        if conditional is None:
+        if not guides or conditional is None:
             return unconditional, Guided(unconditional)
         guided = self._mix(unconditional, conditional)
         if not guided.unresolved or not self.model.capabilities.exact_logprobs:
@@ -299,6 +305,11 @@ class _Decoding:
         self.signal_is_read = True
         for (branch, draft), distributions in zip(pending, answers, strict=True):
             branch.learn(draft, distributions)
+
+    def _rounding(self) -> float:
+        """How far rounding may move a log-probability of the next token, in nats."""
+        rounding, gamma = self.model.capabilities.rounding, self.settings.gamma
+        return rounding * (abs(1.0 - gamma) + gamma) if self.conditional.ids else rounding
 
     def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
         return self.rule(unconditional, conditional, self.settings.gamma)
@@ -334,7 +345,7 @@ class _Decoding:
         last_scored = self.unconditional
         if self.conditional.ids:
             self.conditional.advance(token)
-            last_scored = self.conditional
+            last_scored = self.conditional if self.response.in_code else last_scored
         choice = TokenChoice(
             id=token,
             text=text,
@@ -355,7 +366,7 @@ class _Decoding:
 
     def line_is_over(self, line_start: int, *, started_in_code: bool) -> bool:
         """Whether the line that starts there is decided, or the response is; sets `finish`."""
-        if self.response.span.end is not None:
+        if self.response.over:
             self.finish = FinishReason.CODE_END
         elif len(self.response.ids) >= self.limit:
             self.finish = FinishReason.MAX_TOKENS

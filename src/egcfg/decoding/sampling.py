@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from array_api_compat import array_namespace
 from attrs import field, frozen
 
 from egcfg.interfaces.backend import Logprobs
@@ -74,8 +76,31 @@ class Sampler:
     def choose(self, distribution: Logprobs, position: int) -> int:
         """Return the token at `position` of the response."""
         return sample_token(
-            distribution,
-            self.temperature,
-            1.0,
-            lambda: np.random.default_rng([self.seed, self._stream, position]).random(),
+            distribution, self.temperature, 1.0, lambda: self._random_number(position)
         )
+
+    def is_near_tie(self, distribution: Logprobs, position: int, rounding: float) -> bool:
+        """Whether the choice might be another one, were each log-probability off by `rounding`.
+
+        Args:
+            distribution: what is chosen from.
+            position: of the token.
+            rounding: nats.
+        """
+        if rounding == 0.0:
+            return False
+        if self.temperature == 0.0:  # the first falls, and another rises
+            xp = array_namespace(values := distribution.values)
+            close = values >= xp.max(values) - 2.0 * rounding
+            return int(xp.sum(xp.astype(close, xp.int64))) > 1
+        # The mass of a set of tokens, F, moves by F (1 - F) times the change of its odds at most.
+        number, most = self._random_number(position), rounding / (2.0 * self.temperature)
+        ends = max(number - most, 0.0), min(number + most, 1.0)
+        low, high = (
+            sample_token(distribution, self.temperature, 1.0, partial(float, end)) for end in ends
+        )
+        return low != high
+
+    def _random_number(self, position: int) -> float:
+        """The random number, in [0, 1), of the token at `position`."""
+        return float(np.random.default_rng([self.seed, self._stream, position]).random())

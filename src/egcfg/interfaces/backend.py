@@ -269,6 +269,11 @@ class Capabilities:
             sends no drafts.
         exact_logprobs: whether `LogprobBackend.logprobs` works; dense backends do not need it.
         context_length: tokens of prompt and answer together; None: not known.
+        rounding: how far the log-probability of a token may move with what else the model works on
+            at the moment, in nats. Choices that this might turn are counted
+            (`Generation.near_ties`); 0: none are.
+        reasons: whether its chat template leaves a reasoning block open
+            (`egcfg.interfaces.reasoning.opens_reasoning`), which then is the answer's beginning.
     """
 
     logprobs: bool = True
@@ -278,6 +283,8 @@ class Capabilities:
     scores_drafts: bool = True
     exact_logprobs: bool = False
     context_length: int | None = None
+    rounding: float = 0.0
+    reasons: bool = False
 
 
 class Backend(ABC):
@@ -359,7 +366,8 @@ class LogprobBackend(Backend):
         """Return the token ids of a prompt, up to where generation starts.
 
         A beginning-of-sequence token is added where the model expects one and the prompt does not
-        start with it. See `egcfg.interfaces.prompt` for which text may become special tokens.
+        start with it. See `egcfg.interfaces.prompt` for which text may become special tokens. A
+        rendered chat goes on with `ChatPrompt.after`.
 
         Raises:
             CapabilityError: the model has no chat template, and `prompt` is a chat.

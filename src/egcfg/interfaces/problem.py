@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import ast
+import enum
+import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from attrs import field, frozen, validators
+from attrs import Attribute, evolve, field, frozen, validators
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.tracer import TraceRequest
+from egcfg.sandbox.types import Limits
 
-__all__ = ["AssertTest", "CheckTest", "Problem", "Program", "StdioTest", "TestCase"]
+__all__ = [
+    "AssertTest",
+    "CheckTest",
+    "Comparison",
+    "IgnoredWhitespace",
+    "Problem",
+    "Program",
+    "StdioTest",
+    "TestCase",
+    "find_call",
+    "uses_when_run",
+]
+
+LONGEST_INPUT_IN_NAME = 200
+MIB = 1 << 20
 
 
 @frozen
@@ -23,10 +40,12 @@ class Program:
     Attributes:
         source: its text.
         entry_point: the function that solves the problem; None for a whole program.
+        setup: code that the tests rely on, which runs before it.
     """
 
     source: str
     entry_point: str | None
+    setup: str = ""
 
 
 class TestCase(ABC):
@@ -80,7 +99,9 @@ class AssertTest(TestCase):
     def executions(self, program: Program) -> Sequence[TraceRequest]:
         """Return the call of the entry point, if there is one; see `find_call`."""
         call = None if program.entry_point is None else find_call(self.source, program.entry_point)
-        return [] if call is None else [TraceRequest(source=program.source, call=call)]
+        if call is None:
+            return []
+        return [TraceRequest(source=program.source, setup=program.setup, call=call)]
 
 
 @frozen
@@ -90,21 +111,63 @@ class CheckTest(TestCase):
     Attributes:
         source: code that defines ``check``.
         entry_point: name of the function that ``check`` is called with.
+        label: tells it from the problem's other checks.
     """
 
     may_be_visible = False
 
     source: str
     entry_point: str
+    label: str = ""
 
     @property
     def name(self) -> str:
         """The key of this test in a result file."""
-        return f"check({self.entry_point})"
+        return f"{self.label} check({self.entry_point})".lstrip()
 
     def executions(self, program: Program) -> Sequence[TraceRequest]:  # noqa: ARG002 - see above
         """Return nothing: calls and expected values cannot be told apart."""
         return []
+
+
+class IgnoredWhitespace(enum.StrEnum):
+    """Which whitespace makes no difference between two outputs.
+
+    Whitespace is a blank, ``\\t``, ``\\v``, ``\\f`` or ``\\r`` (C's ``isspace``), and the ends of
+    lines, which are ``\\n`` and ``\\r\\n``; nothing else is.
+
+    ``NONE``: every character counts, the end of the last line included. ``TRAILING``: whitespace at
+    the ends of lines, and empty lines at the end of the output, do not count. ``INLINE``: nor does
+    whitespace before the first token of a line, nor how much of it separates two. ``ALL``: nor do
+    ends of lines: outputs are sequences of tokens.
+    """
+
+    NONE = "none"
+    TRAILING = "trailing"
+    INLINE = "inline"
+    ALL = "all"
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """When a program's output counts as the expected one.
+
+    Attributes:
+        ignore_whitespace: which whitespace makes no difference.
+        ignore_case: whether upper and lower case are the same.
+        absolute_tolerance: how far a number may be from the expected one. With one of the
+            tolerances above zero, outputs are compared token by token, as contest judges do: a
+            token that is a decimal number fits an expected one within the larger of both, other
+            tokens and the whitespace between are compared as text.
+        relative_tolerance: the same, as a share of the expected number.
+    """
+
+    ignore_whitespace: IgnoredWhitespace = field(
+        default=IgnoredWhitespace.TRAILING, converter=IgnoredWhitespace
+    )
+    ignore_case: bool = False
+    absolute_tolerance: float = field(default=0.0, validator=validators.ge(0))
+    relative_tolerance: float = field(default=0.0, validator=validators.ge(0))
 
 
 @frozen
@@ -113,21 +176,38 @@ class StdioTest(TestCase):
 
     Attributes:
         stdin: the whole input.
-        stdout: the whole expected output; compared line by line without trailing blanks.
+        stdout: the whole expected output.
+        comparison: when an output counts as the expected one; None: as the scorer's options say.
+        checker: code that decides instead, for tasks with several right answers: it defines
+            ``check(input, output, expected)``, three texts, which returns True for a right output
+            and False for a wrong one. Part of the data set, and trusted; it runs in a process of
+            its own. None: as the scorer's options say.
     """
 
     stdin: str
     stdout: str
+    comparison: Comparison | None = None
+    checker: str | None = None
 
     @property
     def name(self) -> str:
-        """The key of this test in a result file."""
-        return f"stdin: {self.stdin!r}"
+        """The key of this test in a result file: its input, a long one by its beginning."""
+        if len(self.stdin) <= LONGEST_INPUT_IN_NAME:
+            return f"stdin: {self.stdin!r}"
+        digest = hashlib.sha256(self.stdin.encode("utf-8", "surrogatepass")).hexdigest()
+        return (
+            f"stdin: {self.stdin[:LONGEST_INPUT_IN_NAME]!r}... "
+            f"({len(self.stdin)} characters, sha256 {digest[:16]})"
+        )
 
     def executions(self, program: Program) -> Sequence[TraceRequest]:
-        """Return a run on the input: of the entry point where there is one."""
-        call = f"{program.entry_point}()" if program.entry_point else None
-        return [TraceRequest(source=program.source, call=call, stdin=self.stdin)]
+        """Return a run on the input: of the entry point where the program does not run it."""
+        function = program.entry_point
+        runs_itself = function is None or uses_when_run(program.source, function)
+        call = None if runs_itself else f"{function}()"
+        return [
+            TraceRequest(source=program.source, setup=program.setup, call=call, stdin=self.stdin)
+        ]
 
 
 def _as_tuple(tests: Iterable[TestCase]) -> tuple[TestCase, ...]:
@@ -153,13 +233,19 @@ class Problem:
         visible_tests: tests that prompts and traces may use (`TestCase.may_be_visible`).
         hidden_tests: tests that only scorers see. Empty: the visible ones score as well, which is
             how MBPP results are published.
-        setup_code: code that the tests (not the prompt) rely on, run before the solution.
+        setup_code: code that the tests (not the prompt) rely on; runs before the solution in the
+            same names, as a text of its own.
         given_code: code that the model is to continue, such as HumanEval's signature and
             docstring; part of the prompt and of every executed program.
         scorer: name of the scorer that decides about a solution.
+        time_limit: seconds of processor time that one run of a program may take, for a trace or a
+            test; the limit of real time grows with it. None: as the settings say.
+        memory_limit: MiB of address space that it may take, the interpreter included. None: as the
+            settings say.
 
     Raises:
-        UsageError: a test is none, or no visible assert calls the entry point.
+        UsageError: a test is none, no visible assert calls the entry point, or a limit is not
+            above zero.
     """
 
     task_id: str = field(validator=validators.min_len(1))
@@ -170,6 +256,14 @@ class Problem:
     setup_code: str = ""
     given_code: str = ""
     scorer: str = "asserts"
+    time_limit: float | None = field(default=None)
+    memory_limit: float | None = field(default=None)
+
+    @time_limit.validator
+    @memory_limit.validator
+    def _is_above_zero(self, attribute: Attribute[float | None], limit: float | None) -> None:
+        if limit is not None and not limit > 0:
+            raise UsageError(f"task {self.task_id}: {attribute.name} must be above zero")
 
     @visible_tests.validator
     def _may_be_visible(self, _: object, tests: tuple[TestCase, ...]) -> None:
@@ -193,15 +287,27 @@ class Problem:
         """The tests that decide: the hidden ones, or the visible ones where none are hidden."""
         return self.hidden_tests or self.visible_tests
 
+    def limits(self, usual: Limits) -> Limits:
+        """Return `usual` with the problem's own limits in place of those of time and memory."""
+        if self.time_limit is not None:
+            stretch = self.time_limit / usual.cpu_seconds
+            wall_seconds = stretch * usual.wall_seconds
+            usual = evolve(usual, cpu_seconds=self.time_limit, wall_seconds=wall_seconds)
+        if self.memory_limit is not None:
+            usual = evolve(usual, memory_bytes=round(self.memory_limit * MIB))
+        return usual
+
     def executions(self, source: str) -> list[TraceRequest]:
         """Return what to execute of the program `source` for the visible tests, in their order.
 
-        The setup code runs before it.
+        The problem's limits hold.
         """
-        program = Program(
-            f"{self.setup_code}\n{source}" if self.setup_code else source, self.entry_point
-        )
-        return [request for test in self.visible_tests for request in test.executions(program)]
+        program = Program(source, self.entry_point, self.setup_code)
+        return [
+            evolve(request, limits=self.limits(request.limits))
+            for test in self.visible_tests
+            for request in test.executions(program)
+        ]
 
 
 def find_call(source: str, function: str) -> str | None:
@@ -219,6 +325,42 @@ def find_call(source: str, function: str) -> str | None:
         # Pre-order: a call's arguments come before whatever stands to the right of the call.
         todo[:0] = ast.iter_child_nodes(node)
     return None
+
+
+def uses_when_run(source: str, function: str) -> bool:
+    """Return whether `source`, run as a whole program, names `function` where it may be called.
+
+    That is at its top level, or in a function or method that the top level names, or that one of
+    those names. False where `source` is not Python.
+    """
+    reached: set[str] = set()
+    unreached: dict[str, list[ast.AST]] = {}  # bodies of definitions
+    try:
+        todo: list[ast.AST] = [_parse(source.removeprefix("\ufeff"))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                todo += node.decorator_list
+                unreached.setdefault(name, []).extend(node.body)
+                # Python itself calls special methods, such as __init__.
+                names = [name] if name in reached or name.startswith("__") else []
+            case ast.Name(id=name, ctx=ast.Load()):
+                if name == function:
+                    return True
+                names = [name]
+            case ast.Attribute(attr=name):
+                todo.append(node.value)
+                names = [name]
+            case _:
+                todo += ast.iter_child_nodes(node)
+                names = []
+        for name in names:
+            reached.add(name)
+            todo += unreached.pop(name, [])
+    return False
 
 
 def _mentions(source: str, name: str | None) -> bool:

@@ -8,12 +8,15 @@ spells out a special token of the model (a program that prints ``<|im_end|>``), 
 from __future__ import annotations
 
 import enum
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.reasoning import closing_text
 
 __all__ = [
     "ChatMessage",
@@ -23,6 +26,7 @@ __all__ = [
     "PromptBuilder",
     "Template",
     "TextPrompt",
+    "literal_stretches",
 ]
 
 
@@ -30,6 +34,30 @@ class Template(str):
     """Text of a prompt in which special tokens that are spelt out stand for themselves."""
 
     __slots__ = ()
+
+
+def literal_stretches(parts: Sequence[str], special: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Yield where literal text spells out special tokens, each up to the next real one.
+
+    A tokenizer splits text at its special tokens before all else, so that cutting it there changes
+    nothing (where a special token takes whitespace around it along, it keeps that).
+
+    Args:
+        parts: literal text and `Template` text of one prompt; positions are those of all of it.
+        special: matches the model's special tokens.
+    """
+    text = "".join(parts)
+    template = b"".join(bytes([isinstance(part, Template)]) * len(part) for part in parts)
+    begin, spells = 0, False
+    for match in special.finditer(text):
+        if not all(template[match.start() : match.end()]):
+            spells = True
+            continue
+        if spells:
+            yield begin, match.start()
+        begin, spells = match.end(), False
+    if spells:
+        yield begin, len(text)
 
 
 @frozen
@@ -73,6 +101,16 @@ class ChatPrompt:
         """The chat in a neutral notation, for people."""
         said = "".join(f"<{m.role}>\n{m.content}\n" for m in self.messages)
         return f"{said}<assistant>\n{self.assistant_prefix}"
+
+    def after(self, rendered: str) -> tuple[str, ...]:
+        """Return what follows the rendered template: `assistant_prefix`, outside of any reasoning.
+
+        A template may leave a reasoning block open. Before an answer whose beginning is given, it
+        is closed; otherwise the model reasons, and its answer comes after.
+        """
+        if not self.assistant_prefix:
+            return ()
+        return (Template(closing_text(rendered)), self.assistant_prefix)
 
 
 class CodeLayout(enum.StrEnum):

@@ -45,6 +45,7 @@ class TestResult:
         status: the verdict.
         seconds: wall time of the execution.
         error: one line on what went wrong; None when passed.
+        packages: those that the program imported, as ``name==version``; as it says itself.
     """
 
     __test__ = False
@@ -53,6 +54,7 @@ class TestResult:
     status: TestStatus
     seconds: float
     error: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 def _as_tuple(results: Iterable[TestResult]) -> tuple[TestResult, ...]:
@@ -79,11 +81,22 @@ class Score:
         return bool(self.results) and all(r.status is TestStatus.PASSED for r in self.results)
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that the solution imported in any test, in alphabetical order."""
+        return tuple(sorted({package for r in self.results for package in r.packages}))
+
+    @property
     def accuracy(self) -> float:
         """Share of the tests that passed, 0 where there are none."""
         if not self.results:
             return 0.0
         return sum(r.status is TestStatus.PASSED for r in self.results) / len(self.results)
+
+    @property
+    def sandbox_error(self) -> str | None:
+        """Why the sandbox failed on a test; None where it did on none."""
+        failed = (r for r in self.results if r.status is TestStatus.SANDBOX_ERROR)
+        return next((test.error or "no cause given" for test in failed), None)
 
 
 class Scorer(ABC):
@@ -110,6 +123,6 @@ class Scorer(ABC):
         """Judge `code` (the whole program, given code included) by `Problem.scoring_tests`.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: a test is of a kind that this scorer does not know, or is broken itself.
         """

@@ -150,6 +150,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
+            in flight the text might be another one. Candidates' tokens are not looked at.
     """
 
     response: str
@@ -163,6 +165,7 @@ class Generation:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
 
     @property
     def total_usage(self) -> Usage:
@@ -179,7 +182,9 @@ class Solution:
         settings: what it was decoded with.
         generation: the text, the code and what they cost.
         score: the verdict.
-        isolation: the sandbox's layers under which programs ran: "active", or why not.
+        tests_seen: names of the visible tests: what prompts and traces were made of.
+        isolation: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
         started: when decoding started (UTC).
         ended: when scoring ended (UTC).
     """
@@ -188,6 +193,7 @@ class Solution:
     settings: DecodingSettings
     generation: Generation
     score: Score
+    tests_seen: tuple[str, ...]
     isolation: Mapping[str, str]
     started: datetime
     ended: datetime

@@ -158,12 +158,15 @@ class TraceRequest:
 
     Attributes:
         source: the program.
+        setup: code that runs before it in the same names, unwatched; or after it, where it needs
+            names that the program defines.
         call: the expression to evaluate afterwards; None runs `source` as ``__main__``.
         stdin: what standard input holds.
         limits: what the run may use.
     """
 
     source: str
+    setup: str = ""
     call: str | None = None
     stdin: str = ""
     limits: Limits = field(factory=lambda: Limits(cpu_seconds=2.0, wall_seconds=6.0))
@@ -185,7 +188,7 @@ class Tracer(ABC):
         """Run every request in a process of its own and return one trace each, in order.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same request.
+            SandboxError: the sandbox runs no program, not even an empty one.
         """
 
     @abstractmethod

@@ -79,8 +79,29 @@ def egcfg_components() -> list[Component]:
         ),
         Component(
             kind=Kind.DATASET,
-            name="jsonl",
-            target="egcfg.datasets.jsonl:JsonlDataset",
-            summary="your own problems, one JSON object a line",
+            name="humaneval+",
+            target="egcfg.datasets.evalplus:HumanEvalPlusDataset",
+            summary="HumanEval with EvalPlus' further tests; from the hub or --data FILE",
+            extra="egcfg[datasets]",
+        ),
+        Component(
+            kind=Kind.DATASET,
+            name="mbpp+",
+            target="egcfg.datasets.evalplus:MbppPlusDataset",
+            summary="378 tasks of MBPP with EvalPlus' further tests; from the hub or --data FILE",
+            extra="egcfg[datasets]",
+        ),
+        Component(
+            kind=Kind.DATASET,
+            name="hub",
+            target="egcfg.datasets.hub:HubDataset",
+            summary="any data set of the hub whose shape is known: -o dataset.name=ORG/NAME",
+            extra="egcfg[datasets]",
+        ),
+        Component(
+            kind=Kind.DATASET,
+            name="file",
+            target="egcfg.datasets.file:FileDataset",
+            summary="your own problems, or a published file: JSON lines or Parquet",
         ),
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from egcfg.decoding.definitions import preamble
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt, PromptBuilder
-from egcfg.prompts.wording import answer_start, preamble, request, task_text
+from egcfg.prompts.wording import answer_start, request, task_text
 
 __all__ = ["ChatPromptBuilder"]
 
@@ -24,7 +25,7 @@ class ChatPromptBuilder(PromptBuilder):
 
         Attributes:
             prefill: whether the answer is made to start with the code fence and the given code;
-                small models ramble otherwise.
+                small models ramble otherwise, while others reason and draft.
         """
 
         prefill: bool = True
@@ -34,14 +35,16 @@ class ChatPromptBuilder(PromptBuilder):
 
     def build(self, problem: Problem) -> Prompt:
         """Return the prompt; see `PromptBuilder.build`."""
+        prefill = self.options.prefill
+        given_code = "" if prefill else preamble(problem.given_code, problem.entry_point)
         return Prompt(
             before=task_text(problem),
             # A chat template may trim the message, so the slot is not at its end.
             after=f"\n\nAnswer with {request(problem)} in one code block, without tests or "
             "explanations.",
             chat=True,
-            response_prefix=answer_start(problem) if self.options.prefill else "",
+            response_prefix=answer_start(problem) if prefill else "",
             signal_header=_SIGNAL_HEADER,
             layout=CodeLayout.FENCED,
-            given_code="" if self.options.prefill else preamble(problem),
+            given_code=given_code,
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from egcfg.decoding.definitions import preamble
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
-from egcfg.prompts.wording import answer_start, preamble
+from egcfg.prompts.wording import answer_start
 
 __all__ = ["instruction_prompt"]
 
@@ -32,5 +33,5 @@ def instruction_prompt(problem: Problem, instruction: str, prefill: bool) -> Pro
         signal_header=_SIGNAL_HEADER,
         signal_footer="\n",
         layout=CodeLayout.FENCED,
-        given_code="" if prefill else preamble(problem),
+        given_code="" if prefill else preamble(problem.given_code, problem.entry_point),
     )

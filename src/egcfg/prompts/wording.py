@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 
@@ -12,7 +11,6 @@ __all__ = [
     "answer_start",
     "code_block",
     "description_is_given",
-    "preamble",
     "request",
     "task_text",
     "tests_text",
@@ -80,30 +78,6 @@ def unseen_tests(problem: Problem) -> list[TestCase]:
         if call is None or _bare(call) not in given:
             tests.append(test)
     return tests
-
-
-def preamble(problem: Problem) -> str:
-    """Return the part of the given code that a full answer does not repeat: imports and helpers.
-
-    That is everything before the definition of the entry point, or all of it if it has none.
-    """
-    given_code, entry_point = problem.given_code, problem.entry_point
-    if entry_point is None:
-        return given_code
-    try:
-        statements = ast.parse(given_code).body
-    except SyntaxError:  # most likely a signature without a body
-        name = re.escape(entry_point)
-        match = re.search(rf"^(?:async[ \t]+)?def[ \t]+{name}\b", given_code, re.MULTILINE)
-        return given_code[: match.start()] if match else given_code
-    for statement in statements:
-        match statement:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == entry_point:
-                first = min(s.lineno for s in (statement, *statement.decorator_list))
-                return "".join(given_code.splitlines(keepends=True)[: first - 1])
-            case _:
-                pass
-    return given_code
 
 
 def _fence(code: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from egcfg.datasets.jsonlines import Record, read_records
 from egcfg.datasets.mbpp import mbpp_records
-from egcfg.datasets.shapes import mbpp_problem
+from egcfg.datasets.records import Record, read_records
+from egcfg.datasets.shapes.mbpp import mbpp_problem
 from egcfg.errors import DataError
 from egcfg.interfaces.problem import AssertTest, TestCase
 
@@ -34,7 +34,8 @@ def mbpp_examples(path: Path | None) -> tuple[WorkedExample, ...]:
         DataError: the file cannot be read or lacks one of them, or the hub cannot be reached.
         MissingExtraError: the hub is asked, and the package ``datasets`` is not installed.
     """
-    records = mbpp_records(path, MBPP_EXAMPLES)
+    found = mbpp_records(path, MBPP_EXAMPLES)
+    records = [record for record in found if isinstance(record, Record)]
     if len(records) < len(MBPP_EXAMPLES):
         raise DataError(
             f"{path} lacks one of the tasks 2, 3 and 4, which serve as examples; "
@@ -49,12 +50,13 @@ def holds_mbpp_examples(path: Path) -> bool:
     Raises:
         DataError: it cannot be read, or is no file of JSON lines.
     """
-    solved = {str(r.values.get("task_id")) for r in read_records(path) if r.has("code")}
+    records = [record for record in read_records(path) if isinstance(record, Record)]
+    solved = {str(r.values.get("task_id")) for r in records if r.has("code")}
     return solved.issuperset(map(str, MBPP_EXAMPLES))
 
 
 def _example(record: Record) -> WorkedExample:
-    problem = mbpp_problem(record)
+    problem = mbpp_problem(record, None)
     return WorkedExample(problem.description, problem.visible_tests, record.text("code").strip())
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -84,6 +84,59 @@ class Cost:
 
 
 @frozen(kw_only=True)
+class TestCounts:
+    """How many tests a task has, from the task with the fewest to the one with the most.
+
+    Attributes:
+        seen: tests that the decoder saw.
+        scored: tests that decided.
+        both: tests that were seen and decided.
+        unknown: tasks of which nobody wrote down what was seen.
+    """
+
+    __test__ = False  # not a pytest class
+
+    seen: tuple[int, int] = (0, 0)
+    scored: tuple[int, int] = (0, 0)
+    both: tuple[int, int] = (0, 0)
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, tasks: Iterable[tuple[Collection[str] | None, Collection[str]]]) -> TestCounts:
+        """Return the counts of tasks, given the names of what was seen (if known) and scored."""
+        known, unknown = [], 0
+        for seen, scored in tasks:
+            if seen is None:
+                unknown += 1
+            else:
+                known.append((len(set(seen)), len(set(scored)), len({*seen} & {*scored})))
+        if not known:
+            return cls(unknown=unknown)
+        seen_counts, scored_counts, both_counts = zip(*known, strict=True)
+        return cls(
+            seen=(min(seen_counts), max(seen_counts)),
+            scored=(min(scored_counts), max(scored_counts)),
+            both=(min(both_counts), max(both_counts)),
+            unknown=unknown,
+        )
+
+    def words(self, seen: str = "seen") -> str:
+        """Say it in words; `seen` is what the decoder did with them."""
+        if self.scored == (0, 0):
+            return "tests seen: not written down"
+        text = (
+            f"tests per task: {_range(self.seen)} {seen}, {_range(self.scored)} scored, "
+            f"of which {_range(self.both)} {seen}"
+        )
+        return f"{text}; {self.unknown} results do not say" if self.unknown else text
+
+
+def _range(counts: tuple[int, int]) -> str:
+    least, most = counts
+    return str(least) if least == most else f"{least}-{most}"
+
+
+@frozen(kw_only=True)
 class Row:
     """One configuration at one gamma.
 
@@ -94,6 +147,8 @@ class Row:
         verdicts: whether each task solved in this very row passed.
         skipped: tasks skipped because another unit had solved them.
         unreadable: files that are empty (left by a crash) or broken.
+        sandbox_errors: tasks on which the sandbox failed; they are judged, and not passed.
+        near_ties: choices of the judged units so close that rounding might have turned them.
         cost: what the judged units took.
         rsr: relative success rate against the gamma 0 row of the same prompt, over the tasks that
             both have; None where there is no such row, or either one skipped tasks.
@@ -105,6 +160,8 @@ class Row:
     verdicts: Mapping[str, bool] = field(repr=False)
     skipped: int = 0
     unreadable: int = 0
+    sandbox_errors: int = 0
+    near_ties: int = 0
     cost: Cost = field(factory=Cost)
     rsr: float | None = None
 
@@ -139,6 +196,7 @@ class Report:
         union_solved: tasks that any unit solved (an oracle over tests picks).
         union_rsr: relative success rate of the union against the best gamma 0 row, over the tasks
             that this row has; None where there is none.
+        tests: how many tests of a task the decoder saw, and how many decided.
         wall_seconds: time in which at least one of the units was at work, those of several
             processes counted once; None where a file does not say when.
         broken: files that could not be understood, with what is wrong.
@@ -150,6 +208,7 @@ class Report:
     rows: tuple[Row, ...]
     union_solved: int
     union_rsr: float | None
+    tests: TestCounts
     wall_seconds: float | None = None
     broken: Mapping[str, str] = field(factory=dict)
 
@@ -219,6 +278,9 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         _row(config, gamma, groups[config, gamma], len(tasks), prices)
         for config, gamma in sorted(groups, key=lambda key: (natural_order(key[0]), key[1]))
     ]
+    judged = [
+        r.result for r in records if r.result and not r.result.global_cached and r.result.tests
+    ]
     solved = {r.task_id for r in records if r.result is not None and r.result.passed}
     bases = [row for row in rows if row.gamma == 0 and row.accuracy is not None]
     best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
@@ -229,6 +291,7 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
         union_solved=len(solved),
         union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
+        tests=TestCounts.of((r.tests_seen, r.tests) for r in judged),
         wall_seconds=_wall_seconds(records),
         broken={str(r.path): r.problem for r in records if r.problem is not None},
     )
@@ -238,7 +301,7 @@ def _row(
     config: str, gamma: float, records: Sequence[Record], tasks: int, prices: Prices | None
 ) -> Row:
     verdicts: dict[str, bool] = {}
-    skipped = unreadable = 0
+    skipped = unreadable = sandbox_errors = near_ties = 0
     cost = Cost()
     for record in sorted(records, key=lambda record: natural_order(record.task_id)):
         if record.state is not FileState.DONE or record.result is None:
@@ -247,7 +310,9 @@ def _row(
             skipped += 1
         else:
             verdicts[record.task_id] = record.result.passed
+            sandbox_errors += record.result.has_sandbox_error
             cost += _cost(record, prices)
+            near_ties += record.result.stats.near_ties if record.result.stats is not None else 0
     return Row(
         config=config,
         gamma=gamma,
@@ -255,6 +320,8 @@ def _row(
         verdicts=verdicts,
         skipped=skipped,
         unreadable=unreadable,
+        sandbox_errors=sandbox_errors,
+        near_ties=near_ties,
         cost=cost,
     )
 

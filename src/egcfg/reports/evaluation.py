@@ -1,19 +1,21 @@
-"""What came of judging a file of samples: counts and pass@k, as text, JSON and JSON lines."""
+"""What came of judging a file of samples: counts and pass@k, as text and JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+import attrs
 import orjson
 from attrs import frozen
 
-from egcfg.evaluation.judging import JudgedSample
+from egcfg.evaluation.judging import Isolation, JudgedSample
 from egcfg.interfaces.scorer import TestStatus
+from egcfg.reports.aggregate import TestCounts
 from egcfg.reports.pass_at_k import mean_pass_at_k
+from egcfg.sandbox import Level
 
-__all__ = ["Evaluation", "as_json", "as_json_lines", "as_text", "evaluate"]
+__all__ = ["Evaluation", "as_json", "as_text", "evaluate"]
 
 USUAL_KS = (1, 10, 100)
 
@@ -29,6 +31,9 @@ class Evaluation:
         samples: how many there are.
         extracted: samples whose program was found in a response (`Sample.extracted`).
         forgeable: samples whose verdict they could have forged (`Score.forgeable`).
+        empty: samples without a text (`Sample.empty`).
+        tests: how many of a task's tests are visible to a decoder, and how many decide.
+        isolation: under which programs ran; where samples differ, the weakest.
         statuses: samples of each `JudgedSample.status`.
         pass_at_k: by k, from 0 to 1.
         short_tasks: of each k that cannot be computed, the tasks with fewer samples.
@@ -40,6 +45,9 @@ class Evaluation:
     samples: int
     extracted: int
     forgeable: int
+    empty: int
+    tests: TestCounts
+    isolation: Isolation
     statuses: Mapping[TestStatus, int]
     pass_at_k: Mapping[int, float]
     short_tasks: Mapping[int, int]
@@ -59,6 +67,7 @@ def evaluate(
     samples = Counter(one.sample.problem.task_id for one in judged)
     correct = Counter(one.sample.problem.task_id for one in judged if one.score.passed)
     statuses = Counter(one.status for one in judged)
+    problems = {one.sample.problem.task_id: one.sample.problem for one in judged}
     fewest = min(samples.values())
     wanted = sorted(set(ks)) or [k for k in USUAL_KS if k <= fewest]
     counts = [(number, correct[task]) for task, number in samples.items()]
@@ -69,6 +78,12 @@ def evaluate(
         samples=len(judged),
         extracted=sum(one.sample.extracted for one in judged),
         forgeable=sum(one.score.forgeable for one in judged),
+        empty=sum(one.sample.empty for one in judged),
+        tests=TestCounts.of(
+            ([t.name for t in problem.visible_tests], [t.name for t in problem.scoring_tests])
+            for problem in problems.values()
+        ),
+        isolation=max((one.isolation for one in judged), key=_weakness),
         statuses={status: statuses[status] for status in TestStatus},
         pass_at_k={k: mean_pass_at_k(counts, k) for k in wanted if k <= fewest},
         short_tasks={k: sum(n < k for n, _ in counts) for k in wanted if k > fewest},
@@ -81,6 +96,8 @@ def as_text(evaluation: Evaluation) -> str:
     lines = [
         f"{evaluation.dataset}: {samples} sample{_s(samples)}, "
         f"{evaluation.tasks} of {evaluation.dataset_tasks} tasks",
+        evaluation.tests.words("visible"),
+        f"isolation: {_isolation_text(evaluation.isolation)}",
         "",
         f"{'':<14}{'samples':>7}{'share':>10}",
     ]
@@ -104,37 +121,14 @@ def as_json(evaluation: Evaluation) -> bytes:
         "samples": evaluation.samples,
         "extracted": evaluation.extracted,
         "forgeable": evaluation.forgeable,
+        "empty": evaluation.empty,
+        "tests": attrs.asdict(evaluation.tests),
+        "isolation": evaluation.isolation.as_json(),
         "statuses": {status.value: number for status, number in evaluation.statuses.items()},
         "pass_at_k": {str(k): chance for k, chance in evaluation.pass_at_k.items()},
         "tasks_short_of_k": {str(k): tasks for k, tasks in evaluation.short_tasks.items()},
     }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def as_json_lines(judged: Iterable[JudgedSample]) -> bytes:
-    """Return one JSON object per sample, in their order, with the verdict of each test."""
-    return b"".join(orjson.dumps(_row(one), option=orjson.OPT_APPEND_NEWLINE) for one in judged)
-
-
-def _row(judged: JudgedSample) -> dict[str, Any]:
-    return {
-        "task_id": judged.sample.problem.task_id,
-        "line": judged.sample.line,
-        "passed": judged.score.passed,
-        "status": judged.status.value,
-        "extracted": judged.sample.extracted,
-        "forgeable": judged.score.forgeable,
-        "general_error": _storable(judged.score.general_error),
-        "tests": [
-            {
-                "name": test.name,
-                "status": test.status.value,
-                "seconds": round(test.seconds, 6),
-                "error": _storable(test.error),
-            }
-            for test in judged.score.results
-        ],
-    }
 
 
 def _notes(evaluation: Evaluation) -> Iterable[str]:
@@ -144,17 +138,29 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.extracted:
         number = evaluation.extracted
         yield f"note: {number} sample{_s(number)} read as a response: no Python as it stands"
+    if evaluation.empty:
+        number = evaluation.empty
+        yield f"note: {number} sample{_s(number)} without a completion, judged as empty"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
         yield "note: unsupported results cannot be judged apart from the program, so not passed"
     if evaluation.forgeable:
         number = evaluation.forgeable
         yield f"note: {number} sample{_s(number)} judged in their own process, which can forge that"
+    if evaluation.statuses[TestStatus.SANDBOX_ERROR]:
+        yield (
+            "note: sandbox_error says nothing about a sample, which counts as not passed; "
+            "`egcfg doctor` checks the sandbox"
+        )
+
+
+def _weakness(isolation: Isolation) -> tuple[int, int]:
+    return list(Level).index(isolation.level), len(isolation.missing)
+
+
+def _isolation_text(isolation: Isolation) -> str:
+    missing = f", without {', '.join(isolation.missing)}" if isolation.missing else ""
+    return isolation.level.value + missing
 
 
 def _s(number: int) -> str:
     return "" if number == 1 else "s"
-
-
-def _storable(text: str | None) -> str | None:
-    """Spell out lone surrogates, which judged programs may print and JSON cannot hold."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

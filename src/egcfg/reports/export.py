@@ -32,6 +32,8 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "rsr": row.rsr,
                 "skipped": row.skipped,
                 "unreadable": row.unreadable,
+                "sandbox_errors": row.sandbox_errors,
+                "near_ties": row.near_ties,
                 **attrs.asdict(row.cost),
             }
             for row in report.rows
@@ -44,6 +46,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             **attrs.asdict(report.cost),
             "wall_seconds": report.wall_seconds,
         },
+        "tests": attrs.asdict(report.tests),
         "broken": dict(report.broken),
     }
 
@@ -56,8 +59,10 @@ def as_json(reports: Iterable[Report]) -> str:
 def as_csv(reports: Iterable[Report]) -> str:
     """Return one line per row of each report, and one per union (its gamma is empty)."""
     lines = []
-    for report in map(as_dict, reports):
-        names = {"dataset": report["dataset"], "model": report["model"]}
+    for each in reports:
+        report = as_dict(each)
+        names = {name: report[name] for name in ("dataset", "model")}
+        names["tests"] = each.tests.words()
         lines += [{**names, **row} for row in report["rows"]]
         union = {key: value for key, value in report["union"].items() if key != "oracle"}
         lines.append({**names, "config": "union", "tasks": report["tasks"], **union})

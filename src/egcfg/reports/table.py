@@ -26,7 +26,7 @@ __all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
 
 UNKNOWN = "-"
 COLUMNS = (
-    *("gamma", "solved", "skipped", "unreadable", "acc %", "RSR"),
+    *("gamma", "solved", "skipped", "unreadable", "sandbox error", "acc %", "RSR"),
     *("tok in", "cached", "tok out", "requests", "passes", "seconds", "cost"),
 )
 EXPENDABLE = ("passes", "cached", "requests", "tok in", "seconds", "tok out", "cost")
@@ -61,14 +61,26 @@ def report_view(report: Report) -> RenderableType:
         f"{'' if cost.price is None else f' at a cost of {count_text(cost.price)}'}: an oracle "
         "over the tests picks, so this is not the accuracy of any single run"
     )
-    parts.append(Text(union))
+    parts += [Text(union), Text(report.tests.words())]
     if any(row.skipped for row in report.rows):
         note = "rows with skipped tasks were tried on what others had not solved: no accuracy"
+        parts.append(Text(note))
+    if any(row.sandbox_errors for row in report.rows):
+        note = (
+            "the sandbox failed on some programs, which count as not passed: their result files "
+            "say why; delete these to try again"
+        )
         parts.append(Text(note))
     if cost.concurrency > 1:
         note = (
             f"up to {cost.concurrency} units shared their time: what one took is told by "
             "passes, requests and tokens"
+        )
+        parts.append(Text(note))
+    if near_ties := sum(row.near_ties for row in report.rows):
+        note = (
+            f"{near_ties} near-tie{'' if near_ties == 1 else 's'}: tokens chosen by so little that "
+            "rounding may turn the choice where other units are in flight"
         )
         parts.append(Text(note))
     for path, problem in report.broken.items():
@@ -111,6 +123,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     unused = {
         *(() if any(row.skipped for row in rows) else ("skipped",)),
         *(() if any(row.unreadable for row in rows) else ("unreadable",)),
+        *(() if any(row.sandbox_errors for row in rows) else ("sandbox error",)),
         # What a local model keeps is no matter of money.
         *(("passes",) if requests else ("requests", "cached")),
         *(() if any(row.cost.price is not None for row in rows) else ("cost",)),
@@ -139,6 +152,7 @@ def _cells(row: Row) -> dict[str, str]:
         "solved": f"{row.solved}/{row.done}{missing}",
         "skipped": str(row.skipped),
         "unreadable": str(row.unreadable),
+        "sandbox error": str(row.sandbox_errors),
         "acc %": _number(row.accuracy, 1),
         "RSR": _number(row.rsr, 2),
         "tok in": _count(cost.input_tokens),
@@ -210,6 +224,8 @@ def _verdict(record: Record) -> Text:
         return Text(record.state.value, style="red")
     if record.result.global_cached:
         return Text("skipped")
+    if record.result.has_sandbox_error:
+        return Text("sandbox error", style="red")
     return Text("yes", style="green") if record.result.passed else Text("no")
 
 

@@ -15,7 +15,11 @@ from typing import Any
 import attrs
 
 from egcfg.config import RunConfig
-from egcfg.config.components import EXAMPLE_OPTIONS, make_component_options
+from egcfg.config.components import (
+    EXAMPLE_OPTIONS,
+    importable_packages,
+    make_component_options,
+)
 from egcfg.errors import ConfigError
 from egcfg.plugins.hookspecs import Kind
 
@@ -37,18 +41,22 @@ NOT_OF_THE_MODEL = frozenset({"trainer_state.json", "training_args.bin"})
 def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
     """Return, per kind, a component's name and its options, those left at their defaults included.
 
+    Traces depend on which packages programs may import, so their names are added.
+
     Args:
         config: what is asked.
         prompt: name of the prompt builder.
 
     Raises:
-        UsageError: an option is unknown or wrong, or its component cannot be imported.
+        UsageError: an option is unknown or wrong, its component cannot be imported, or a package
+            is not installed.
         DataError: the data set's file, which may hold a prompt's examples, cannot be read.
     """
     components = {Kind.BACKEND: config.backend, Kind.TRACER: config.tracer, Kind.PROMPT: prompt}
     if config.scorer is not None:
         components[Kind.SCORER] = config.scorer
-    return {kind.value: _provenance(config, kind, name) for kind, name in components.items()}
+    told = {kind.value: _provenance(config, kind, name) for kind, name in components.items()}
+    return {**told, "packages": importable_packages(config)}
 
 
 def model_fingerprint(model: str) -> str | None:

@@ -36,7 +36,10 @@ __all__ = [
 
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-COUNTERS = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+COUNTERS = (
+    *("signals", "signals_cut", "tokens_changed", "tokens_drafted"),
+    *("uncertain_choices", "near_ties"),
+)
 
 
 class MalformedResultError(ValueError):
@@ -79,6 +82,7 @@ class ResultStats:
         tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
+        near_ties: choices so close that rounding might have turned them.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -95,6 +99,7 @@ class ResultStats:
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0
+    near_ties: int = 0
     concurrency: int = 1
 
     @property
@@ -121,7 +126,10 @@ class Result:
         response: the model's whole response.
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
-        sandbox: the isolation layers under which programs ran: "active", or why not.
+        tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
+        sandbox: under what isolation programs ran: each layer is "active", or says why not;
+            then what else was found, such as how limits of time are meant.
+        packages: those that the program imported, as ``name==version``.
         extra: fields of other tools, kept as they were.
     """
 
@@ -137,7 +145,9 @@ class Result:
     response: str | None = None
     finish: str | None = None
     problem_sha256: str | None = None
+    tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
+    packages: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -174,7 +184,9 @@ class Result:
             response=solution.generation.response,
             finish=solution.generation.finish.value,
             problem_sha256=problem_sha256,
+            tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
+            packages=solution.score.packages,
         )
 
     @classmethod
@@ -198,6 +210,11 @@ class Result:
             ),
             problem_sha256=problem_sha256,
         )
+
+    @property
+    def has_sandbox_error(self) -> bool:
+        """Whether the sandbox failed on a test, which says nothing about the solution."""
+        return any(t.status == TestStatus.SANDBOX_ERROR for t in self.tests.values())
 
     def as_cached(self) -> Result:
         """Return the entry of a unit that is skipped because this result solved its task."""
@@ -231,8 +248,12 @@ def dump_result(result: Result) -> bytes:
     for name in ("response", "finish", "problem_sha256"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
+    if result.tests_seen is not None:
+        content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
         content["sandbox"] = dict(result.sandbox)
+    if result.packages:
+        content["packages"] = list(result.packages)
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
 
 
@@ -257,6 +278,7 @@ def load_result(data: bytes) -> Result:
     passed = cached or (bool(tests) and all(t.passed for t in tests.values()))
     passed = _take(rest, "passed", bool, passed and general_error is None)
     stats = _take(rest, "stats", dict, None)
+    seen = _take(rest, "tests_seen", list, None)
     share = sum(t.passed for t in tests.values()) / len(tests) if tests else float(passed)
     return Result(
         code=_take(rest, "code", str, ""),
@@ -271,7 +293,9 @@ def load_result(data: bytes) -> Result:
         response=_take(rest, "response", str, None),
         finish=_take(rest, "finish", str, None),
         problem_sha256=_take(rest, "problem_sha256", str, None),
+        tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
+        packages=tuple(map(str, _take(rest, "packages", list, []))),
         extra=rest,
     )
 

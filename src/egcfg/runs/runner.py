@@ -9,6 +9,8 @@ What a unit's failure means is decided here:
   again would give the same;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
   in a row (of the last units to finish) stop the run; a `CapabilityError` stops it at once;
+* a solution that the sandbox fails on is a result, too, which says so; several in a row (of the
+  last units to finish) stop the run;
 * a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
   whatever the model says when it is opened. The other units in flight are cancelled and stay
   undone;
@@ -37,24 +39,18 @@ from egcfg.errors import (
     CapabilityError,
     ContextOverflowError,
     RunError,
-    SandboxError,
 )
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution
-from egcfg.runs.claims import Claims
+from egcfg.runs.claims import Claim, Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
+from egcfg.sandbox.failures import Failures
 from egcfg.usage.budget import Meter, Spending
 
-__all__ = [
-    "RunObserver",
-    "RunSummary",
-    "Solve",
-    "run",
-]
+__all__ = ["RunObserver", "RunSummary", "Solve", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -178,8 +174,9 @@ async def run(
         provenance_of: whatever else determines the text with a prompt builder of that name (tracer,
             options, dtype ...), as JSON values; see `ResultsFolder.write_with_provenance`.
         stop_when_solved: skip a task's remaining units once one of any configuration passed. The
-            rows of the skipped units are then no single runs any more. Of a task one unit is in
-            flight at a time, so that the same ones are skipped however many are at work.
+            rows of the skipped units are then no single runs any more. A task is claimed whole, and
+            one unit of it is in flight at a time: the same ones are skipped however many units and
+            processes are at work.
         observer: is told what happens.
         meter: looked at before each unit; it is up to `solve` to count with it what a unit costs.
             None: there is no budget.
@@ -192,9 +189,7 @@ async def run(
         UsageError: a problem or a setting cannot be used as given, or a plugin is broken.
     """
     base = settings or DecodingSettings()
-    decoding = attrs.asdict(
-        base, filter=lambda attribute, _: attribute.name not in NOT_IN_PROVENANCE
-    )
+    decoding = attrs.asdict(base, filter=lambda each, _: each.name not in NOT_IN_PROVENANCE)
     provenances = {
         str(config): {"decoding": decoding, **provenance_of(config.prompt)}
         for config in grid.configs
@@ -253,9 +248,11 @@ class _Job:
     claims: Claims
     summary: RunSummary
     records: dict[_Place, Record] = field(factory=dict)
+    tasks: dict[str, Claim] = field(factory=dict)  # claimed as a whole
     startable: int = 0
     model_is_open: bool = False
     failures_in_a_row: int = 0
+    sandbox_failures: Failures = field(factory=Failures)
     ended_by: Exception | None = None
     """What stops the run: an error that is not its unit's own, or the end of a budget."""
 
@@ -300,9 +297,8 @@ class _Job:
                 if not in_flight:
                     break
                 done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
-                left += [in_flight[task] for task in in_flight if task in done and task.result()]
-                for task in done:
-                    del in_flight[task]
+                for task in [task for task in in_flight if task in done]:
+                    left += self._end_of_unit(in_flight.pop(task), waiting, refused=task.result())
                 if not isinstance(self.ended_by, BudgetError | None):
                     break
         finally:
@@ -318,16 +314,30 @@ class _Job:
     def _next(self, waiting: list[_Place], in_flight: Iterable[_Place]) -> _Place | None:
         """Take the unit to start next out of `waiting`; None: nothing can be started now."""
         busy = {place.task_id for place in in_flight} if self.stop_when_solved else frozenset()
-        for number, place in enumerate(waiting):
-            if place.task_id not in busy:
-                return waiting.pop(number)
-        return None
+        number = next((n for n, each in enumerate(waiting) if each.task_id not in busy), None)
+        return None if number is None else waiting.pop(number)
+
+    def _end_of_unit(self, place: _Place, waiting: list[_Place], *, refused: bool) -> list[_Place]:
+        """Return what is left to another process, if one is at the unit; give the task back.
+
+        Where tasks are claimed, the units after a refused one are left as well: in their turn.
+        """
+        left = [place] if refused else []
+        if self.stop_when_solved:
+            if refused:
+                left += [each for each in waiting if each.task_id == place.task_id]
+                waiting[:] = [each for each in waiting if each.task_id != place.task_id]
+            over = all(each.task_id != place.task_id for each in waiting)
+            if over and (claim := self.tasks.pop(place.task_id, None)):
+                failed = {unit.problem.task_id for unit, _ in self.summary.failures}
+                self.claims.release(claim, done=not refused and place.task_id not in failed)
+        return left
 
     async def _prepare(self, place: _Place) -> None:
         """See, before a unit is claimed, that it can be solved: the model is open, and paid for."""
         if self._result(place) is not None or self._solved(place) is not None:
             return
-        if not self.claims.free(self._claim_path(place)):
+        if not all(map(self.claims.free, (*self._task_to_claim(place), self._claim_path(place)))):
             return
         try:
             self.meter.check()
@@ -353,6 +363,11 @@ class _Job:
     async def _claim_and_do(self, place: _Place) -> bool:
         """Do a unit if it is still to do; return False if another process is at it."""
         result = self._result(place)
+        for path in self._task_to_claim(place) if result is None else ():
+            of_task = self.claims.acquire(path)
+            if of_task is None:
+                return False
+            self.tasks[place.task_id] = of_task
         claim = self.claims.acquire(self._claim_path(place)) if result is None else None
         if result is None and claim is None:
             return False
@@ -409,11 +424,7 @@ class _Job:
             return Result.of_overflow(
                 error, started, datetime.now(UTC), place.sha256, concurrency=concurrency
             )
-        for test in solution.score.results:
-            if test.status is TestStatus.SANDBOX_ERROR:
-                raise SandboxError(
-                    f"the sandbox failed on {unit}: {test.error}; see egcfg doctor, then run again"
-                )
+        self.sandbox_failures.note(str(unit), solution.score.sandbox_error)
         return Result.of_solution(solution, place.sha256, concurrency=concurrency)
 
     def _write(self, place: _Place, result: Result) -> None:
@@ -431,6 +442,11 @@ class _Job:
                 f"the model failed to answer {self.failures_in_a_row} times in a row, last: "
                 f"{error}; run again to go on where this run stopped"
             ) from error
+
+    def _task_to_claim(self, place: _Place) -> list[Path]:
+        """Return the claim of the unit's whole task where that is to be had first, or nothing."""
+        claimed = not self.stop_when_solved or place.task_id in self.tasks
+        return [] if claimed else [self.folder.task_claim_path(place.task_id)]
 
     def _claim_path(self, place: _Place) -> Path:
         return self.folder.claim_path(place.config, place.task_id, place.unit.gamma)

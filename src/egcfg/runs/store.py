@@ -4,6 +4,7 @@
     <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
+    <results_dir>/<dataset>/<model>/.claims/    of whole tasks
     <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.usage.ledger`
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
@@ -116,6 +117,10 @@ class ResultsFolder:
     def claim_path(self, config: str, task_id: str, gamma: float) -> Path:
         """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
         return self.path / config / CLAIMS_NAME / unit_name(task_id, gamma)
+
+    def task_claim_path(self, task_id: str) -> Path:
+        """Return the stem of the claim files of a task, in all configurations."""
+        return self.path / CLAIMS_NAME / f"task_id={file_name(task_id)}"
 
     def read(self, config: str, task_id: str, gamma: float) -> Record | None:
         """Return the result file of a unit, under any spelling of its gamma; None: there is none.

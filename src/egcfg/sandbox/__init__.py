@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from egcfg.sandbox.packages import DEFAULT_PACKAGES
 from egcfg.sandbox.report import LAYERS, Level, SandboxReport
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import (
@@ -11,11 +12,11 @@ from egcfg.sandbox.types import (
     Instrument,
     Limits,
     Outcome,
-    Pace,
     Raised,
 )
 
 __all__ = [
+    "DEFAULT_PACKAGES",
     "LAYERS",
     "Call",
     "Execution",
@@ -24,7 +25,6 @@ __all__ = [
     "Level",
     "Limits",
     "Outcome",
-    "Pace",
     "Raised",
     "Sandbox",
     "SandboxReport",

@@ -1,7 +1,7 @@
-"""Programs of which all is known: what verdict is right, and how long a usual machine takes.
+"""Programs of which all is known: what verdict is right, and what must be out of reach.
 
-If the sandbox errs about a verdict, none of it counts. If programs take long here, limits of time
-that were meant for a usual machine would change scores: they are stretched.
+If the sandbox errs about a verdict, none of it counts. If a program reaches another process, the
+sandbox must not claim to keep it from that, whatever its layers say.
 """
 
 from __future__ import annotations
@@ -12,21 +12,31 @@ from attrs import frozen
 
 from egcfg.errors import SandboxError
 from egcfg.sandbox.judging import Finding, Judgement, Verdict
-from egcfg.sandbox.types import Execution, ExecutionResult, Outcome, Pace
+from egcfg.sandbox.types import Call, Execution, ExecutionResult
 
-__all__ = ["check_verdicts", "measure_pace"]
-
-# What a core of a usual server takes for the work below, in processor time.
-USUAL_SECONDS = 0.025
-WORK = """
-found = {}
-for number in range(60_000):
-    key = str(number % 97)
-    found[key] = found.get(key, 0) + number * number % 7
-"""
-MAX_STRETCH = 20
+__all__ = ["check_verdicts", "reaches_process"]
 
 TEST = "def check(candidate):\n    assert candidate([3, 1, 2]) == [1, 2, 3]\n"
+# Signal 0 asks for permission only. A file's owner is sent a signal when something arrives there.
+SIGNALS = """
+import ctypes, fcntl, os
+def queue(pid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.sigqueue(pid, 0, ctypes.c_void_p(0)):
+        raise OSError(ctypes.get_errno(), "sigqueue")
+def own(pid):
+    reader, _ = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETOWN, pid)
+def reached(pid):
+    found = []
+    for attempt in (lambda: os.kill(pid, 0), lambda: queue(pid), lambda: own(pid)):
+        try:
+            attempt()
+            found.append(True)
+        except OSError:
+            pass
+    return found
+"""
 
 
 @frozen
@@ -80,30 +90,22 @@ async def check_verdicts(
             )
 
 
-async def measure_pace(
-    run: Callable[[Sequence[Execution]], Awaitable[list[ExecutionResult]]], count: int
-) -> Pace:
-    """Run known work several times at once, and return how slow this machine is at it.
+async def reaches_process(
+    run: Callable[[Sequence[Execution]], Awaitable[list[ExecutionResult]]], pid: int
+) -> bool:
+    """Return whether a program can send a signal to a process of the same user.
 
     Args:
-        run: `egcfg.sandbox.Sandbox.run`, or what it does without this measurement.
-        count: how many times; as many as there are cores at work.
+        run: `egcfg.sandbox.Sandbox.run`, or what it does without this check.
+        pid: the process, which gets no signal, only a question whether it would.
 
     Raises:
-        SandboxError: the work does not get done.
+        SandboxError: the program does not say.
     """
-    results = await run([Execution(source=WORK)] * count)
-    for result in results:
-        if result.outcome is not Outcome.OK:
-            raise SandboxError(
-                f"the sandbox does not get a known program done: {result.outcome}"
-                f" {result.detail}; run `egcfg doctor`"
-            )
-    cpu = min(result.cpu_seconds for result in results)
-    wall = min(result.seconds for result in results)
-    return Pace(cpu=_stretch(cpu / USUAL_SECONDS), wall=_stretch(max(cpu, wall) / USUAL_SECONDS))
-
-
-def _stretch(slowness: float) -> int:
-    # In whole steps: small differences between two runs are not to change the limits.
-    return max(1, min(MAX_STRETCH, round(slowness)))
+    (result,) = await run([Execution(source=SIGNALS, call=Call(f"reached({pid})"))])
+    if not isinstance(result.value, list):
+        raise SandboxError(
+            f"the sandbox does not get a known program done: {result.outcome} {result.detail};"
+            " run `egcfg doctor`"
+        )
+    return bool(result.value)

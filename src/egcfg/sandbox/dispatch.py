@@ -1,7 +1,9 @@
 """Gives jobs to staged processes, as many at a time as there are slots, and awaits the answers.
 
 A job is one execution, or two that talk to each other over a channel: first the program, then its
-judge. A job whose answer never came, or that the sandbox itself failed, is tried once more.
+judge. A job whose answer never came, or that the sandbox itself failed, is tried once more. If that
+fails, too, an empty program takes the place of its program: where even that cannot be run, nothing
+can, and that is an error; else it is this program that the sandbox cannot run, and an answer.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from egcfg.errors import SandboxError
-from egcfg.sandbox.server_process import ServerProcess
+from egcfg.sandbox.pool import Pool
 from egcfg.sandbox.watch import Answer, Watch
 
 __all__ = ["Dispatcher"]
@@ -23,6 +25,13 @@ ATTEMPTS = 2
 REPLACEMENTS = 20
 # Answers that say nothing about the program.
 FAILURES = ("lost", "sandbox_error")
+# What an execution, or a judge, is asked for to do nothing.
+NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("source", "setup", "given", "test"), ""),
+    "call": None,
+    "modules": [],
+    "call_check": False,
+}
 
 
 class Dispatcher:
@@ -38,30 +47,30 @@ class Dispatcher:
         self,
         loop: asyncio.AbstractEventLoop,
         slots: int,
-        ready_server: Callable[[], Awaitable[ServerProcess]],
+        ready_pool: Callable[[], Awaitable[Pool]],
     ) -> None:
         """Prepare for jobs.
 
         Args:
             loop: the event loop that runs now.
             slots: how many jobs are at work at the same time.
-            ready_server: returns a live server; never called twice at the same time.
+            ready_pool: returns the processes of a live server; never called twice at the same time.
         """
         self.loop = loop
         self.trial = asyncio.Lock()
         self.jobs = 0
         self._slots = asyncio.Semaphore(slots)
         self._turn = asyncio.Lock()  # to start the server or to take processes from it
-        self._ready_server = ready_server
+        self._ready_pool = ready_pool
 
-    async def server(self) -> ServerProcess:
-        """Return a live server.
+    async def pool(self) -> Pool:
+        """Return the processes of a live server.
 
         Raises:
             SandboxError: it does not start.
         """
         async with self._turn:
-            return await self._ready_server()
+            return await self._ready_pool()
 
     async def run(self, jobs: Sequence[Job]) -> list[tuple[Answer, ...]]:
         """Run every job and return its answers, in order.
@@ -69,7 +78,7 @@ class Dispatcher:
         If one fails, or if this is cancelled, all processes of these jobs are ended.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same job.
+            SandboxError: the sandbox fails on an empty program.
         """
         self.jobs += len(jobs)
         try:
@@ -84,58 +93,71 @@ class Dispatcher:
         return [task.result() for task in tasks]
 
     async def _answer(self, job: Job) -> tuple[Answer, ...]:
-        causes: list[str] = []
         async with self._slots:
-            while len(causes) < ATTEMPTS:
+            for _ in range(ATTEMPTS):
                 answers = await self._attempt(job)
-                if any(answer.how == "dismissed" for answer in answers):
-                    continue  # the program never ran: that was no attempt at it
-                failures = [answer.detail for answer in answers if answer.how in FAILURES]
-                if not failures:
+                cause = _failure(answers)
+                if cause is None:
                     return answers
-                causes.append(failures[0])
-            log = (await self.server()).log_tail()
-        raise SandboxError(
-            f"the sandbox failed {ATTEMPTS} times on the same program: {causes[-1]}"
-            + (f"; its server says: {log}" if log else "")
-            + "; `egcfg doctor` checks the sandbox"
-        )
+            in_its_place = tuple({**request, **NOTHING} for request in job)
+            if _failure(await self._attempt(in_its_place)) is not None:
+                log = (await self.pool()).server.log_tail()
+                raise SandboxError(
+                    f"the sandbox failed {ATTEMPTS} times on a program, and on an empty one in its "
+                    f"place: {cause}{f'; its server says: {log}' if log else ''}; "
+                    "`egcfg doctor` checks the sandbox"
+                )
+        failed = Answer(how="sandbox_error", detail=f"the sandbox failed {ATTEMPTS} times: {cause}")
+        return (failed,) * len(job)
 
     async def _attempt(self, job: Job) -> tuple[Answer, ...]:
         for _ in range(REPLACEMENTS):
             watches: list[Watch] = []
             try:
                 try:
-                    server = await self._start(job, watches)
+                    pool = await self._start(job, watches)
                 except OSError as error:
                     # A process or the server was gone before the program was there.
                     cause = error
                     continue
-                answers = tuple([await watch.answer for watch in watches])
+                answers = await self._answers(watches)
                 if any(answer.how == "lost" for answer in answers):
-                    await server.settle()
+                    await pool.server.settle()
                 else:
                     # Before the processes are closed, so that the server wakes up once.
-                    server.replenish()
+                    pool.replenish()
                 return answers
             finally:
                 for watch in watches:
                     watch.close()
-        return (Answer(how="lost", detail=f"the server does not take requests ({cause})"),)
+        return (Answer(how="lost", detail=str(cause)),)
 
-    async def _start(self, job: Job, watches: list[Watch]) -> ServerProcess:
+    async def _answers(self, watches: Sequence[Watch]) -> tuple[Answer, ...]:
+        """Return the answers of a job; when its judge has answered, its program soon has to."""
+        *programs, last = watches
+        answer = await last.answer
+        for program in programs:
+            program.hurry()
+        return (*[await program.answer for program in programs], answer)
+
+    async def _start(self, job: Job, watches: list[Watch]) -> Pool:
         """Start a job, and add what watches it to a list.
 
         Raises:
-            OSError: a process or the server is gone.
+            OSError: a process or the server is gone, or there is no room for one.
         """
         async with self._turn:
-            server = await self._ready_server()
-            processes = await server.take(job)
+            pool = await self._ready_pool()
+            processes = await pool.take(job)
         watches += [
-            Watch(process, request, ends_at_once=server.ends_at_once, lasts=server.tell_taken)
+            Watch(process, request, ends_at_once=pool.server.ends_at_once)
             for process, request in zip(processes, job, strict=True)
         ]
         for watch in watches:
             await watch.start()
-        return server
+        return pool
+
+
+def _failure(answers: Sequence[Answer]) -> str | None:
+    """Return why the sandbox failed, None where it did not."""
+    return next((answer.detail for answer in answers if answer.how in FAILURES), None)

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from egcfg.sandbox.clocks import STRETCH
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.translate import pack_limits
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Pace
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
@@ -22,6 +23,7 @@ class Finding(enum.StrEnum):
 
     ``UNANSWERED``: the program ended before it had answered every call. ``TIMEOUT`` and ``MEMORY``:
     the comparison itself hit a limit, or the program's own MemoryError came through.
+    ``SANDBOX_ERROR``: the sandbox failed twice on this judgement.
     """
 
     PASSED = "passed"
@@ -31,6 +33,7 @@ class Finding(enum.StrEnum):
     UNANSWERED = "unanswered"
     TIMEOUT = "timeout"
     MEMORY = "memory"
+    SANDBOX_ERROR = "sandbox_error"
 
 
 @frozen(kw_only=True)
@@ -61,12 +64,15 @@ class Judgement:
 
     def execution(self) -> Execution:
         """Return the program's side."""
-        return Execution(source=self.source, limits=self.limits)
+        return Execution(
+            source=self.source, setup=self.setup, limits=self.limits, keep_output=False
+        )
 
-    def judge_request(self, pace: Pace) -> dict[str, Any]:
+    def judge_request(self) -> dict[str, Any]:
         """Return the request for the judge's process."""
-        # Most of its time the judge waits for the program.
-        limits = attrs.evolve(self.limits, wall_seconds=2 * self.limits.wall_seconds + 5)
+        # Most of its time the judge waits for the program, however long that one lasts.
+        wall_seconds = STRETCH * self.limits.wall_seconds + self.limits.cpu_seconds
+        limits = attrs.evolve(self.limits, wall_seconds=wall_seconds)
         return {
             "role": "judge",
             "test": self.test,
@@ -76,7 +82,8 @@ class Judgement:
             "given": self.given,
             "modules": dict(self.modules),
             "stdin": "",
-            "limits": pack_limits(limits, pace),
+            "keep_output": False,
+            "limits": pack_limits(limits),
             "instrument": None,
         }
 
@@ -101,6 +108,7 @@ _JUDGE_ENDS = {
     "memory": Finding.MEMORY,
     "output": Finding.ERROR,
     "killed": Finding.ERROR,
+    "sandbox_error": Finding.SANDBOX_ERROR,
 }
 _BOUNDS = codec.Bounds(size=1 << 16, nodes=20, depth=2, keys=10)
 
@@ -109,6 +117,7 @@ def read_verdict(program: ExecutionResult, answer: Answer) -> Verdict:
     """Return the verdict that a judge reported, or what its end means."""
     if answer.how != "reported":
         finding = _JUDGE_ENDS[answer.how]
-        return Verdict(finding=finding, message=f"the test: {answer.detail}", program=program)
+        whose = "" if finding is Finding.SANDBOX_ERROR else "the test: "
+        return Verdict(finding=finding, message=f"{whose}{answer.detail}", program=program)
     report = codec.decode(answer.report, _BOUNDS)
     return Verdict(finding=Finding(report["status"]), message=report["message"], program=program)

@@ -68,6 +68,11 @@ class ProgramProcess:
         # While the program starts there is time for that.
         self._receive_pid()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has waited too long for its program, and ended."""
+        return has_data(self.leash)
+
     def _receive_pid(self) -> None:
         with contextlib.suppress(OSError):  # not yet, or never
             self._pid = receive_process_id(self._orders)

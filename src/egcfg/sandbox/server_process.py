@@ -1,39 +1,43 @@
-"""The parent's handle on its fork server: starts it, takes staged processes from it, ends it."""
+"""The parent's handle on its fork server: starts it, has processes staged by it, ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections import deque
+import weakref
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from egcfg.errors import SandboxError
+from attrs import asdict
+
+from egcfg.errors import SandboxError, limit_reached
 from egcfg.sandbox.confined import frames
-from egcfg.sandbox.confined.staging import REFUSED
+from egcfg.sandbox.packages import Package
 from egcfg.sandbox.processes import (
     MOST_DESCRIPTORS,
     ProgramProcess,
-    has_data,
     receive_process_id,
     wait_for_data,
 )
 
-__all__ = ["ServerProcess"]
+__all__ = ["ServerProcess", "Shapes"]
 
 CONFINED = Path(__file__).with_name("confined")
 # Kept referenced: a Popen object that is dropped while its process runs warns.
 _FOREIGN: list[subprocess.Popen[bytes]] = []
 # For the server to start, to take an order, or to stage a process.
 PATIENCE_SECONDS = 30.0
+START_ATTEMPTS = 3
 END_SECONDS = 5.0
 SETTLE_SECONDS = 0.25
 LOOK_SECONDS = 0.005
@@ -42,6 +46,10 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # No HOME, no key, nothing of the user's: clearing it in a fork would leave it in memory.
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
+    # A thread per core would each reserve memory, and wait for the others on a busy machine.
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
@@ -49,6 +57,7 @@ ENVIRONMENT = {
 }
 
 Shapes = list[dict[str, Any]]
+"""What processes are to be staged for: one execution, or two that talk to each other."""
 
 
 class ServerProcess:
@@ -58,6 +67,8 @@ class ServerProcess:
         layers: what the server found when it tried each isolation layer: name -> "active", or why
             it is not.
         pid: its process id.
+        control: the socket that orders go to, and staged processes come from.
+        spares: how many processes may wait for a program.
         ends_at_once: whether killing a program's process ends everything that it started, and
             leaves no file.
     """
@@ -66,41 +77,50 @@ class ServerProcess:
         """Prepare a server; `start` returns one that is ready."""
         self.layers: dict[str, str] = {}
         self.pid = 0
+        self.spares = 0
         self.ends_at_once = False
-        self._spares = 0
-        self._scratch = tempfile.mkdtemp(prefix="egcfg-sandbox-")
-        self._log: IO[bytes] = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - kept
+        self._scratch_root: str | None = None
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - kept
         self._process: subprocess.Popen[bytes] | None = None
-        self._control, self._theirs = socket.socketpair()
-        self._control.settimeout(PATIENCE_SECONDS)
+        self.control, self._theirs = socket.socketpair()
+        self.control.settimeout(PATIENCE_SECONDS)
         self._usable = False  # not before it is ready, nor after a failure
+        self._at_exit: weakref.finalize[..., Any] | None = None
         self._loaded: dict[str, tuple[tuple[int, ...], str]] = {}
-        self._shapes: Shapes = []  # of the latest request
-        # The shapes of each answer that was asked for and not taken. Answers wait in the control
-        # socket, the oldest first.
-        self._asked: deque[Shapes] = deque()
-        self._taken = self._told = 0
 
     @classmethod
-    async def start(cls, disabled: Collection[str] = ()) -> Self:
+    async def start(cls, disabled: Collection[str] = (), packages: Sequence[Package] = ()) -> Self:
         """Start a server and wait until it is ready.
 
         Args:
             disabled: isolation layers to leave out.
+            packages: what programs may import besides the standard library.
 
         Raises:
             SandboxError: it does not start.
         """
-        server = cls()
+        failures = 0
+        while True:
+            try:
+                return await cls._begin(disabled, packages)
+            except SandboxError:
+                failures += 1
+                if failures == START_ATTEMPTS:
+                    raise
+
+    @classmethod
+    async def _begin(cls, disabled: Collection[str], packages: Sequence[Package]) -> Self:
+        try:
+            server = cls()
+        except OSError as error:
+            raise _not_started(error) from error
         try:
             server._launch()
-            await server._greet(disabled)
+            await server._greet(disabled, packages)
         except (OSError, frames.FrameError) as error:
-            cause = server.log_tail() or str(error)
+            log = server.log_tail()
             server.close()
-            raise SandboxError(
-                f"the sandbox's server does not start: {cause}; `egcfg doctor` checks the sandbox"
-            ) from error
+            raise _not_started(error, log) from error
         except BaseException:
             server.close()
             raise
@@ -121,30 +141,36 @@ class ServerProcess:
                 start_new_session=True,
             )
 
-    async def _greet(self, disabled: Collection[str]) -> None:
+    async def _greet(self, disabled: Collection[str], packages: Sequence[Package]) -> None:
         """Send the settings, and receive what the server tells about itself."""
-        tree_folder = os.path.join(self._scratch, "tree")
-        os.mkdir(tree_folder)
         settings = {
-            "scratch_root": self._scratch,
-            "tree_folder": tree_folder,
+            "temporary_folder": tempfile.gettempdir(),
             "disabled": sorted(disabled),
+            "packages": [asdict(package) for package in packages],
         }
         if sys.platform == "linux":
-            self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._order(settings, [])
-        await wait_for_data(self._control, PATIENCE_SECONDS)
+        await wait_for_data(self.control, PATIENCE_SECONDS)
         # The rest has come with it: it is sent in one piece.
-        self.pid = receive_process_id(self._control)
-        hello = frames.receive(self._control)
+        self.pid = receive_process_id(self.control)
+        hello = frames.receive(self.control)
         if hello is None:
             raise ConnectionError("it ended")
         if sys.platform == "linux":
-            self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+            self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         found = json.loads(hello)
         self.layers = found["layers"]
         self.ends_at_once = found["ends_at_once"]
-        self._spares = found["spares"]
+        self.spares = found["spares"]
+        self._scratch_root = found["scratch_root"]
+        # Whoever forgets to close it leaves nothing either.
+        self._at_exit = weakref.finalize(
+            self,
+            _end_own,
+            os.getpid(),
+            *(self.control, self._log, self._process, self._scratch_root),
+        )
         self._usable = True
 
     @property
@@ -159,104 +185,55 @@ class ServerProcess:
                 while self.alive:
                     await asyncio.sleep(LOOK_SECONDS)
 
-    async def take(self, requests: Sequence[dict[str, Any]]) -> list[ProgramProcess]:
-        """Return processes that wait for these requests, with a channel between them if two.
+    def stage(self, shapes: Shapes, count: int, *, ahead: bool) -> None:
+        """Have processes of these shapes staged, so many times; `receive` each time."""
+        order = {"do": "stage", "count": count, "ahead": ahead, "shapes": shapes}
+        self._order(order, [])
 
-        One call at a time. A call that is cancelled leaves what it asked for to the next one.
-
-        Args:
-            requests: one, or two that are to talk to each other.
+    async def wait(self) -> None:
+        """Wait until there is something to `receive`.
 
         Raises:
-            OSError: the server is gone, or has no room.
+            TimeoutError: it takes too long.
         """
-        shapes = [self._shape(request) for request in requests]
-        if shapes != self._shapes:
-            self._shapes = shapes
         try:
-            while self._asked and self._asked[0] is not self._shapes:
-                for process in await self._receive():
-                    process.close()
-            if not self._asked:
-                self._ask(1, ahead=False)
-            if not has_data(self._control):
-                # There is a time to wait, so the cores are not needed otherwise.
-                self._ask(self._spares - (len(self._asked) - 1), ahead=True)
-            processes = await self._receive()
-        except OSError:
+            await wait_for_data(self.control, PATIENCE_SECONDS)
+        except TimeoutError:
             # What was asked for may come or not: later answers cannot be told apart.
             self._usable = False
             raise
-        if not processes:
-            raise OSError("there is no room for another process")
-        return processes
 
-    def tell_taken(self) -> None:
-        """Tell which processes do not wait any more, or they would be dismissed after a second."""
-        self._order_more(0)
+    def receive(self, shapes: Shapes) -> list[ProgramProcess]:
+        """Return the processes that were asked for first, and that have these shapes.
 
-    def replenish(self) -> None:
-        """Have as many processes wait as should; best asked when they are least in the way."""
-        self._order_more(self._spares)
-
-    def _order_more(self, spares: int) -> None:
-        if self._usable:
-            waiting = sum(shapes is self._shapes for shapes in self._asked)
-            with contextlib.suppress(OSError):  # it is gone: the next one to take will see
-                self._ask(spares - waiting, ahead=True)
-
-    def _ask(self, count: int, *, ahead: bool) -> None:
-        """Ask for processes of the present shapes; tell how many were taken so far."""
-        if count <= 0 and self._told == self._taken:
-            return
-        count = max(0, count)
-        order = {
-            "do": "stage",
-            "taken": self._taken,
-            "count": count,
-            "ahead": ahead,
-            "shapes": self._shapes if count else [],
-        }
-        self._order(order, [])
-        self._told = self._taken
-        self._asked.extend([self._shapes] * count)
-
-    async def _receive(self) -> list[ProgramProcess]:
-        """Return the processes that were asked for first; none where there was no room for them."""
-        await wait_for_data(self._control, PATIENCE_SECONDS)
-        shapes = self._asked[0]
-        answer, descriptors, _, _ = socket.recv_fds(
-            self._control, 1, MOST_DESCRIPTORS * len(shapes), CLOSE_ON_EXEC
-        )
-        if not answer:
-            raise ConnectionResetError("the server has ended")
-        self._asked.popleft()
-        self._taken += 1
-        if answer == REFUSED:
-            return []
+        Raises:
+            OSError: the server has ended, or there is no room for them.
+        """
+        try:
+            answer, descriptors, flags, _ = socket.recv_fds(
+                self.control, 1, MOST_DESCRIPTORS * len(shapes), CLOSE_ON_EXEC
+            )
+            if not answer:
+                raise ConnectionResetError("the server has ended")
+        except OSError:
+            self._usable = False
+            raise
+        if flags & socket.MSG_CTRUNC:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise _no_room(errno.EMFILE)
+        if answer[0]:
+            raise _no_room(answer[0])
         return [ProgramProcess(shape, descriptors) for shape in shapes]
 
-    def _shape(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return what the server must know of an execution ahead of its request."""
-        limits, instrument = request["limits"], request["instrument"]
-        return {
-            "cpu_seconds": limits["cpu_seconds"],
-            "memory_bytes": limits["memory_bytes"],
-            "file_bytes": limits["file_bytes"],
-            "has_stdin": bool(request["stdin"]),
-            "instrument": self._load_instrument(instrument["path"]) if instrument else None,
-            "instrument_options": instrument["options"] if instrument else {},
-            "instrument_bytes": instrument["memory_bytes"] if instrument else 0,
-        }
-
-    def _load_instrument(self, path: str) -> str:
+    def load(self, path: str) -> str:
         """Have the server load an instrument's module, once per version, and return its key."""
         status = os.stat(path)
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         loaded, key = self._loaded.get(path, ((), ""))
         if version != loaded:
             key = f"{path}:{'-'.join(map(str, version))}"
-            with tempfile.TemporaryFile(dir=self._scratch) as file:
+            with tempfile.TemporaryFile() as file:
                 file.write(Path(path).read_bytes())
                 file.seek(0)
                 self._order({"do": "load", "key": key}, [file.fileno()])
@@ -271,24 +248,17 @@ class ServerProcess:
 
     def close(self) -> None:
         """End the server, and executions in flight with it."""
-        with contextlib.suppress(OSError):  # it has ended
-            # Not just closed: a call that waits for an answer wakes up.
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._control.close()
-        if self._process is not None:
-            if not self._usable:
-                self._process.kill()
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._log.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._at_exit is not None:
+            self._at_exit.detach()
+        if self._process is not None and not self._usable:
+            self._process.kill()
+        _end(self.control, self._log, self._process, self._scratch_root)
 
     def abandon(self) -> None:
         """Let go of a server that belongs to the process that this one was forked from."""
-        self._control.close()
+        if self._at_exit is not None:
+            self._at_exit.detach()
+        self.control.close()
         self._log.close()
         if self._process is not None:
             _FOREIGN.append(self._process)
@@ -296,6 +266,51 @@ class ServerProcess:
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
         """Send an order; waits only if dozens of them are still unread."""
         frame = frames.pack_json(order)
-        sent = socket.send_fds(self._control, [frame], descriptors)
+        sent = socket.send_fds(self.control, [frame], descriptors)
         if sent < len(frame):
-            self._control.sendall(frame[sent:])
+            self.control.sendall(frame[sent:])
+
+
+def _end(
+    control: socket.socket,
+    log: IO[bytes],
+    process: subprocess.Popen[bytes] | None,
+    scratch_root: str | None,
+) -> None:
+    """End a server, wait for its end, and leave no file of it."""
+    with contextlib.suppress(OSError):  # it has ended
+        # Not just closed: a call that waits for an answer wakes up.
+        control.shutdown(socket.SHUT_RDWR)
+    control.close()
+    if process is not None:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    log.close()
+    if scratch_root is not None:  # the server could not do that if it was killed
+        shutil.rmtree(scratch_root, ignore_errors=True)
+
+
+def _end_own(owner: int, *server: Any) -> None:
+    """End a server, unless it belongs to the process that this one was forked from."""
+    if os.getpid() == owner:
+        _end(*server)
+
+
+def _not_started(error: Exception, log: str = "") -> SandboxError:
+    """Return the error for a server that ended before it was ready, or could not be made."""
+    last = log.splitlines()[-1] if log else str(error)
+    # Its own traceback ends in such an error where it was short of something.
+    its = re.search(r"\[Errno (\d+)\]", last)
+    cause = limit_reached(OSError(int(its[1]), last) if its else error) or last
+    return SandboxError(
+        f"the sandbox's server does not start: {cause}; `egcfg doctor` checks the sandbox"
+    )
+
+
+def _no_room(number: int) -> OSError:
+    """Return the error for a process that cannot be made, with the limit that is reached."""
+    error = OSError(number, os.strerror(number))
+    return OSError(number, limit_reached(error) or f"there is no room for another process: {error}")

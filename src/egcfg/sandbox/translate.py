@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import attrs
+
 from egcfg.sandbox.confined import codec
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Pace, Raised
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome, Raised
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["pack_limits", "to_request", "to_result"]
@@ -14,24 +17,29 @@ __all__ = ["pack_limits", "to_request", "to_result"]
 BOUNDS = codec.Bounds(size=16 << 20, nodes=500_000, keys=10_000)
 REPORT_BOUNDS = codec.Bounds(size=17 << 20, nodes=100, depth=4, keys=20)
 
+REPORTED = {"value", "unsupported", "raised", "packages"}
+
 _OUTCOMES = {
     "timeout": Outcome.TIMEOUT,
     "memory": Outcome.MEMORY,
     "output": Outcome.OUTPUT,
     "killed": Outcome.KILLED,
+    "sandbox_error": Outcome.SANDBOX_ERROR,
 }
 
 
-def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
+def to_request(execution: Execution) -> dict[str, Any]:
     """Return the request for the program's process."""
     instrument = execution.instrument
     return {
         "role": "program",
         "source": execution.source,
+        "setup": execution.setup,
         "call": execution.call.source if execution.call is not None else None,
         "stdin": execution.stdin,
         "main": execution.run_as_main,
-        "limits": pack_limits(execution.limits, pace),
+        "keep_output": execution.keep_output,
+        "limits": pack_limits(execution.limits),
         "instrument": None
         if instrument is None
         else {
@@ -42,34 +50,48 @@ def to_request(execution: Execution, pace: Pace) -> dict[str, Any]:
     }
 
 
-def pack_limits(limits: Limits, pace: Pace) -> dict[str, Any]:
-    """Return limits as plain data, those of time as this machine needs them."""
-    return {
-        "cpu_seconds": limits.cpu_seconds * pace.cpu,
-        "wall_seconds": limits.wall_seconds * pace.wall,
-        "memory_bytes": limits.memory_bytes,
-        "output_bytes": limits.output_bytes,
-        "file_bytes": limits.file_bytes,
-    }
+def pack_limits(limits: Limits) -> dict[str, Any]:
+    """Return limits as plain data."""
+    return attrs.asdict(limits)
 
 
-def to_result(execution: Execution, answer: Answer) -> ExecutionResult:
-    """Return what came of an execution."""
+def to_result(
+    execution: Execution, answer: Answer, packages: Collection[str] = ()
+) -> ExecutionResult:
+    """Return what came of an execution.
+
+    Args:
+        execution: what was run.
+        answer: what came of it.
+        packages: those that it could import.
+    """
     if answer.how == "reported":
         try:
-            found = _read_report(_decode_report(answer.report), execution.call is not None)
+            report = _decode_report(answer.report)
+            found = _read_report(report, execution.call is not None)
+            found["packages"] = _packages(report.get("packages", []), packages)
         except codec.DecodeError as error:
             found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
     else:
         found = {"outcome": _OUTCOMES[answer.how], "detail": answer.detail}
+    stdout, undecodable = _decode(answer.stdout)
     return ExecutionResult(
-        stdout=answer.stdout.decode("utf-8", "backslashreplace"),
-        stderr=answer.stderr.decode("utf-8", "backslashreplace"),
+        stdout=stdout,
+        undecodable=undecodable,
+        stderr=_decode(answer.stderr)[0],
         memory=answer.memory,
         seconds=answer.seconds,
         cpu_seconds=answer.cpu_seconds,
         **found,
     )
+
+
+def _decode(output: bytes) -> tuple[str, bool]:
+    """Return output as text, and whether some of it is no UTF-8 and became backslash escapes."""
+    try:
+        return output.decode(), False
+    except UnicodeDecodeError:
+        return output.decode("utf-8", "backslashreplace"), True
 
 
 def _decode_report(data: bytes) -> dict[str, Any]:
@@ -79,7 +101,7 @@ def _decode_report(data: bytes) -> dict[str, Any]:
         DecodeError: it is not a dict of known keys.
     """
     report = codec.decode(data, REPORT_BOUNDS)
-    if type(report) is not dict or not report.keys() <= {"value", "unsupported", "raised"}:
+    if type(report) is not dict or not report.keys() <= REPORTED:
         raise codec.DecodeError("a report expected")
     return report
 
@@ -103,6 +125,12 @@ def _read_report(report: dict[str, Any], called: bool) -> dict[str, Any]:
         except codec.DecodeError as error:
             found["unsupported"] = str(error)
     return found
+
+
+def _packages(data: object, known: Collection[str]) -> tuple[str, ...]:
+    if type(data) is not list or not all(type(item) is str and item in known for item in data):
+        raise codec.DecodeError("a list of packages expected")
+    return tuple(data)
 
 
 def _raised(data: object) -> Raised:

@@ -15,13 +15,15 @@ __all__ = [
     "Instrument",
     "Limits",
     "Outcome",
-    "Pace",
     "Raised",
 ]
 
 
 class Outcome(enum.StrEnum):
-    """How an execution ended, decided by the parent and the kernel, not by the program."""
+    """How an execution ended, decided by the parent and the kernel, not by the program.
+
+    ``SANDBOX_ERROR`` says nothing about the program: the sandbox failed on it twice.
+    """
 
     OK = "ok"
     EXCEPTION = "exception"
@@ -34,13 +36,16 @@ class Outcome(enum.StrEnum):
 
 @frozen(kw_only=True)
 class Limits:
-    """What one execution may use. Times are those of a usual machine, stretched on slower ones.
+    """What one execution may use.
 
     Attributes:
         cpu_seconds: processor time; the limit that decides on a loaded machine.
         wall_seconds: real time, for programs that sleep or wait; keep it well above cpu_seconds.
+            Waits for a core do not count, up to four times as much in all. Where the system does
+            not tell them (it is not Linux, or hides it), that is the limit of all programs.
         memory_bytes: address space of the process.
-        output_bytes: standard output and standard error together.
+        output_bytes: standard output, where it is kept. Of standard error as much is kept; what
+            comes after that is dropped.
         file_bytes: size of any file it writes.
     """
 
@@ -49,19 +54,6 @@ class Limits:
     memory_bytes: int = 1 << 30
     output_bytes: int = 1 << 20
     file_bytes: int = 16 << 20
-
-
-@frozen(kw_only=True)
-class Pace:
-    """How much slower than a usual machine this one is, in whole multiples; never below 1.
-
-    Attributes:
-        cpu: in processor time.
-        wall: in real time, with every core at work and whatever else runs here.
-    """
-
-    cpu: int = 1
-    wall: int = 1
 
 
 @frozen
@@ -113,19 +105,25 @@ class Execution:
     """One run of one program in a fresh process.
 
     Attributes:
-        source: the program, compiled under the file name ``<program>``.
+        source: the program, compiled as a file ``program.py`` with UTF-8 text.
+        setup: code that runs before it in the same names; or after it, where it needs names that
+            the program defines.
         call: evaluated in the program's globals afterwards; its value comes back.
         stdin: what standard input holds.
         run_as_main: whether ``__name__`` is ``"__main__"``, as for a whole program.
         limits: what it may use.
+        keep_output: whether what it prints is read. Else it may print any amount: what comes after
+            ``output_bytes`` is dropped.
         instrument: what watches it.
     """
 
     source: str
+    setup: str = ""
     call: Call | None = None
     stdin: str = ""
     run_as_main: bool = False
     limits: Limits = field(factory=Limits)
+    keep_output: bool = True
     instrument: Instrument | None = None
 
 
@@ -152,16 +150,18 @@ class ExecutionResult:
     Attributes:
         outcome: how it ended.
         value: the call's value after a trip through the sandbox's own codec: exact builtin types
-            only. Meaningful when `has_value`.
+            and plain arrays only. Meaningful when `has_value`.
         has_value: whether a call was made, returned, and its value could be carried over.
         unsupported: why the value could not be carried over; None when it could.
         raised: the exception that ended the program.
         stdout: standard output, decoded as UTF-8 with backslash escapes for what is not.
+        undecodable: whether some of it is not.
         stderr: the same for standard error.
         memory: the instrument's shared memory without its trailing zeros; empty without an
             instrument.
         seconds: wall time from its request to its end, or to the end of its report.
         cpu_seconds: processor time that it took.
+        packages: those that it imported, itself or by others, as ``name==version``.
         detail: for `Outcome.SANDBOX_ERROR` and `Outcome.KILLED`, what happened.
     """
 
@@ -171,8 +171,10 @@ class ExecutionResult:
     unsupported: str | None = None
     raised: Raised | None = None
     stdout: str = ""
+    undecodable: bool = False
     stderr: str = ""
     memory: bytes = field(default=b"", repr=False)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    packages: tuple[str, ...] = ()
     detail: str = ""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
 
+from egcfg.sandbox.clocks import STRETCH, cpu_seconds, waiting
 from egcfg.sandbox.confined import frames
 from egcfg.sandbox.confined.program import READY
 from egcfg.sandbox.processes import ProgramProcess
@@ -29,6 +28,12 @@ END_BYTES = 1 << 12
 # Most programs have ended by then. Until then no output is read: it waits in the pipes, and the
 # program for a reader if they are full.
 SHORT_SECONDS = 0.02
+# How often a longer one is looked at: a wait for a core that is not over is known that exactly.
+LOOK_SECONDS = 0.1
+# And how soon again, where what is left of a limit does not get less for want of a core.
+SOON_SECONDS = 0.005
+# What a program may still take to report when its judge has said all there is to say.
+LAST_SECONDS = 0.25
 # How long a process may take to end once it is told to.
 GRACE_SECONDS = 30.0
 
@@ -39,9 +44,8 @@ class Answer:
 
     Attributes:
         how: how it ended, in one word: "reported", "timeout", "memory", "output" or "killed"; or,
-            with no statement about the program, "sandbox_error" (the sandbox failed), "lost" (so
-            did the process that was to tell its end) or "dismissed" (its process had waited too
-            long, and was ended as its request came).
+            with no statement about the program, "sandbox_error" (the sandbox failed) or "lost" (so
+            did the process that was to tell its end).
         detail: more about it, for people.
         seconds: wall time.
         cpu_seconds: processor time.
@@ -74,7 +78,6 @@ class Watch:
         request: dict[str, Any],
         *,
         ends_at_once: bool,
-        lasts: Callable[[], None],
     ) -> None:
         """Own a process that waits; nothing is sent before `start`.
 
@@ -82,26 +85,28 @@ class Watch:
             process: the process; `close` closes it.
             request: what it is to run.
             ends_at_once: whether killing it ends everything that it started, and leaves no file.
-            lasts: called once if the execution is no short one.
         """
         self._process = process
         self._request = request
         self._limits: dict[str, Any] = request["limits"]
+        self._keeps_output: bool = request["keep_output"]
+        self._wall_seconds: float = self._limits["wall_seconds"]
         self._ends_at_once = ends_at_once
-        self._lasts = lasts
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Answer] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._started = 0.0
+        self._seen = (0.0, 0.0, 0.0)  # when looked at last; processor time and waits by then
+        self._waits_now = 0.0  # for how long it has waited for a core that it has not got yet
+        self._ending = False
         self._seconds = 0.0
         self._cpu_seconds = 0.0
         self._status = 0
         self._ended: str | None = None
         self._detail = ""
-        self._output = 0
         self._report = bytearray()
-        self._stdout: list[bytes] = []
-        self._stderr: list[bytes] = []
+        self._output: dict[int, list[bytes]] = {process.stdout: [], process.stderr: []}
+        self._output_bytes = dict.fromkeys(self._output, 0)
         self._pipes = {process.stdout, process.stderr, process.report}
         self._leash = process.leash.fileno()
         self._watched: set[int] = set()  # the descriptors that the loop calls back for
@@ -114,9 +119,19 @@ class Watch:
         """
         await self._process.start(self._request)
         self._started = time.monotonic()
+        self._seen = (self._started, 0.0, 0.0)
         self._watch(self._process.report)
-        seconds = min(SHORT_SECONDS, self._limits["wall_seconds"], self._limits["cpu_seconds"])
+        seconds = min(SHORT_SECONDS, self._wall_seconds, self._limits["cpu_seconds"])
         self._timer = self._loop.call_later(seconds, self._go_on)
+
+    def hurry(self) -> None:
+        """Give the program a moment to report: nobody asks it anything any more."""
+        if self.answer.done() or self._ending:
+            return
+        self._wall_seconds = min(self._wall_seconds, self._wall_used() + LAST_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LAST_SECONDS, self._go_on)
 
     def close(self) -> None:
         """End the process, if it is not over, and close its descriptors."""
@@ -144,34 +159,50 @@ class Watch:
         self._read(descriptor)
         if self._complete and self._ends_at_once:
             self._seconds = time.monotonic() - self._started
-            self._cpu_seconds = _cpu_seconds(self._process.pid)
+            self._cpu_seconds = cpu_seconds(self._process.pid)
             self._process.kill()
             self._conclude()
         elif self._complete or self._process.report not in self._pipes:
             # Without a report to write to, it has nothing left to say.
             self._end()
-        elif self._output > self._limits["output_bytes"]:
-            self._force("output", "it wrote too much output")
+        elif self._too_much_output:
+            self._force("output", self._limit_of_output)
         elif len(self._report) > LONGEST_REPORT:
             self._force("killed", "its report is too long")
 
     def _go_on(self) -> None:
         """Watch a program that is not over at once: its output and its time, too."""
-        self._lasts()
         for descriptor in self._pipes - self._watched:
             self._watch(descriptor)
         self._check_time()
 
     def _check_time(self) -> None:
         """End the process if it has taken too long; look again when it may have."""
-        wall = self._started + self._limits["wall_seconds"] - time.monotonic()
-        cpu = self._limits["cpu_seconds"] - _cpu_seconds(self._process.pid)
+        wall = self._wall_seconds - self._wall_used()
+        cpu = self._limits["cpu_seconds"] - cpu_seconds(self._process.pid)
         if wall <= 0:
             self._force("timeout", "it took too much wall time")
         elif cpu <= 0:
             self._force("timeout", "it took too much processor time")
         else:
-            self._timer = self._loop.call_later(min(wall, cpu), self._check_time)
+            seconds = max(SOON_SECONDS, min(wall, cpu, LOOK_SECONDS))
+            self._timer = self._loop.call_later(seconds, self._check_time)
+
+    def _wall_used(self) -> float:
+        """Return the real time that counts: without the waits for a core, as far as it is told."""
+        now = time.monotonic()
+        elapsed = now - self._started
+        waits = waiting(self._process.pid)
+        if waits is None:
+            return elapsed / STRETCH
+        last, last_cpu, last_waits = self._seen
+        self._seen = (now, cpu_seconds(self._process.pid), waits.seconds)
+        progress = self._seen[1] - last_cpu + waits.seconds - last_waits
+        # The kernel counts a wait when it is over. One that is not began after the last progress.
+        self._waits_now = max(0.0, now - last - progress) + (0.0 if progress else self._waits_now)
+        if not waits.is_runnable:
+            self._waits_now = 0.0
+        return max(elapsed - waits.seconds - self._waits_now, elapsed / STRETCH)
 
     @property
     def _complete(self) -> bool:
@@ -179,6 +210,16 @@ class Watch:
         if len(self._report) < REPORT_START or not self._report.startswith(READY):
             return False
         return len(self._report) >= self._report_end()
+
+    @property
+    def _too_much_output(self) -> bool:
+        """Whether it printed more than it may. Only standard output counts, and only if read."""
+        printed = self._output_bytes[self._process.stdout]
+        return self._keeps_output and printed > self._limits["output_bytes"]
+
+    @property
+    def _limit_of_output(self) -> str:
+        return f"it printed more than {self._limits['output_bytes']} bytes"
 
     def _report_end(self) -> int:
         (length,) = frames.HEADER.unpack_from(self._report, len(READY))
@@ -199,11 +240,12 @@ class Watch:
                 if len(self._report) > LONGEST_REPORT or self._complete:
                     return
             else:
-                self._output += len(piece)
-                is_stdout = descriptor == self._process.stdout
-                (self._stdout if is_stdout else self._stderr).append(piece)
-                if self._output > self._limits["output_bytes"]:
-                    return
+                rest = self._limits["output_bytes"] - self._output_bytes[descriptor]
+                self._output_bytes[descriptor] += len(piece)
+                if rest > 0:
+                    self._output[descriptor].append(piece[:rest])
+                if len(piece) > rest:
+                    return  # what a program goes on to print must not hold the loop
 
     def _force(self, how: str, detail: str) -> None:
         self._ended, self._detail = how, detail
@@ -211,6 +253,7 @@ class Watch:
 
     def _end(self) -> None:
         """Have the process ended; what is over once all of it is gone."""
+        self._ending = True
         self._seconds = time.monotonic() - self._started
         self._process.end()
         self._stop()
@@ -228,19 +271,14 @@ class Watch:
             return
         end = json.loads(body)
         self._status, self._cpu_seconds = end["status"], end["cpu_seconds"]
-        if end["reason"] == "memory":
-            self._ended, self._detail = "memory", "it took too much memory"
-        if end["reason"] == "dismissed":
-            self._finish(Answer(how="dismissed"))
-        else:
-            self._conclude()
+        self._conclude()
 
     def _conclude(self) -> None:
         """Make the answer of all that has come."""
         for descriptor in list(self._pipes):
             self._read(descriptor)
         how, detail = self._verdict()
-        stderr = b"".join(self._stderr)[: self._limits["output_bytes"]]
+        stderr = b"".join(self._output[self._process.stderr])
         if how == "sandbox_error":
             detail = f"{detail}: {stderr.decode('utf-8', 'replace')[-2000:]}"
         self._finish(
@@ -252,7 +290,7 @@ class Watch:
                 report=bytes(self._report[REPORT_START : self._report_end()])
                 if how == "reported"
                 else b"",
-                stdout=b"".join(self._stdout)[: self._limits["output_bytes"]],
+                stdout=b"".join(self._output[self._process.stdout]),
                 stderr=stderr,
                 memory=self._process.used_memory(),
             )
@@ -286,8 +324,8 @@ class Watch:
         """Return (how, detail): a forced end first, then the report, then the kernel's account."""
         if not self._report.startswith(READY):
             return "sandbox_error", self._detail or _status_text(self._status)
-        if self._output > self._limits["output_bytes"]:
-            return "output", "it wrote too much output"
+        if self._too_much_output:
+            return "output", self._limit_of_output
         if self._ended is not None:
             return self._ended, self._detail
         if self._complete:
@@ -299,17 +337,6 @@ class Watch:
         if len(self._report) == len(READY):
             return "killed", f"it left by itself, {_status_text(self._status)}"
         return "killed", "its report is cut off"
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the processor time of another process, 0 where the system does not tell."""
-    if sys.platform != "linux" or not pid:
-        return 0.0  # RLIMIT_CPU is left to count whole seconds
-    try:
-        # The kernel's number of a process's clock: inverted id, then 2 for "scheduler".
-        return float(time.clock_gettime((~pid << 3) | 2))
-    except OSError:
-        return 0.0
 
 
 def _status_text(status: int) -> str:

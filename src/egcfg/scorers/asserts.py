@@ -48,7 +48,7 @@ class AssertsScorer(Scorer):
         """Judge `code` by each assert, every one with a fresh process of the program.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         judgements = self._judgements(problem, code)
@@ -78,7 +78,7 @@ class AssertsScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
                 unsupported=reason_against(tree)
                 if asks_something(tree, entry_point, setup)
                 else SAYS_NOTHING,

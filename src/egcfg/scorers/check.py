@@ -51,7 +51,7 @@ class CheckScorer(Scorer):
         """Judge `code` by each check function.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         judgements = self._judgements(problem, code)
@@ -72,7 +72,7 @@ class CheckScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
                 unsupported=reason_against(tree) if asks else SAYS_NOTHING,
             )
         return judgements

@@ -89,7 +89,7 @@ class InprocessScorer(Scorer):
         """Judge `code` by each test, every one with a fresh process.
 
         Raises:
-            SandboxError: the sandbox failed twice on the same test.
+            SandboxError: the sandbox runs no program, not even an empty one.
             UsageError: as `check`.
         """
         executions = self._executions(problem, code)
@@ -112,9 +112,11 @@ class InprocessScorer(Scorer):
                 continue
             names = f"{{'names': globals(), 'test': {source!r}, 'function': {function!r}}}"
             executions[test.name] = Execution(
-                source=f"{problem.setup_code}\n{code}" if problem.setup_code else code,
+                source=code,
+                setup=problem.setup_code,
                 call=Call(f"exec(compile({RUNNER!r}, '<test>', 'exec'), {names})"),
-                limits=self.options.limits,
+                limits=problem.limits(self.options.limits),
+                keep_output=False,
             )
         return executions
 
@@ -132,10 +134,14 @@ def _result(name: str, end: ExecutionResult | None) -> TestResult:
     if end is None:
         return TestResult(name=name, status=TestStatus.UNSUPPORTED, seconds=0.0, error=SAYS_NOTHING)
     if end.outcome is Outcome.OK:
-        return TestResult(name=name, status=TestStatus.PASSED, seconds=end.seconds)
+        return TestResult(
+            name=name, status=TestStatus.PASSED, seconds=end.seconds, packages=end.packages
+        )
     status, error = ended(end)
     raised = end.raised
     # An assertion of the program's own has a line of the program.
     if raised is not None and raised.type == "AssertionError" and raised.line is None:
         status, error = TestStatus.FAILED, raised.message or "the assertion does not hold"
-    return TestResult(name=name, status=status, seconds=end.seconds, error=error)
+    return TestResult(
+        name=name, status=status, seconds=end.seconds, error=error, packages=end.packages
+    )

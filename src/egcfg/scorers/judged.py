@@ -71,7 +71,7 @@ async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score
     """Decide by each test, given by name.
 
     Raises:
-        SandboxError: the sandbox failed twice on the same test.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     judged = {name: one for name, one in judgements.items() if one.unsupported is None}
     verdicts = dict(zip(judged, await sandbox.judge(list(judged.values())), strict=True))
@@ -144,6 +144,7 @@ def _result(name: str, verdict: Verdict) -> TestResult:
         name=name,
         status=status,
         seconds=verdict.program.seconds,
+        packages=verdict.program.packages,
         error=None if status is TestStatus.PASSED else error,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from egcfg.decoding.candidates import CandidatePool
-from egcfg.decoding.code import distinct_programs, extract_code, find_code
+from egcfg.decoding.code import Response, distinct_programs
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
@@ -38,7 +38,7 @@ async def reference_decode(
 
     Raises:
         BackendError: the model did not answer.
-        SandboxError: the sandbox failed twice on the same program.
+        SandboxError: the sandbox runs no program, not even an empty one.
     """
     rule = guidance_rule(settings.rule)
     sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
@@ -53,10 +53,11 @@ async def reference_decode(
     shown: tuple[SignalEntry, ...] = ()
     while len(ids) < settings.max_tokens:
         text = prompt.response_prefix + await model.decode(ids)
-        span = find_code(text, prompt.layout, problem.entry_point, prompt.given_code)
-        if span.end is not None:
+        response = Response(model, problem, prompt)
+        response.read(text)
+        if response.over:
             break
-        guided = settings.gamma != 0.0 and span.guidance_start is not None
+        guided = settings.gamma != 0.0 and response.in_code
         due = (
             not started
             or {
@@ -69,15 +70,7 @@ async def reference_decode(
             started, line, lines_since_signal = True, "", 0
             await pool.resample(unconditional_prompt, ids, text)
             programs = distinct_programs(
-                (
-                    extract_code(
-                        text + candidate.text,
-                        prompt.layout,
-                        problem.entry_point,
-                        prompt.given_code,
-                    )
-                    for candidate in pool.candidates
-                ),
+                (response.program_with(candidate.text) for candidate in pool.candidates),
                 problem.entry_point,
             )
             signal = await feedback.signal(problem, programs, settings.signal_tokens, shown)

@@ -47,6 +47,7 @@ class ScriptedOptions:
         context_length: tokens that it takes at most; None: any number.
         tells_context: whether it says so, or just refuses what is longer, as some endpoints do.
         exact_logprobs: whether it tells the values that a cut distribution lacks.
+        rounding: how far it says that rounding may move its log-probabilities, in nats.
     """
 
     script: Callable[[str], str]
@@ -56,6 +57,7 @@ class ScriptedOptions:
     context_length: int | None = None
     tells_context: bool = True
     exact_logprobs: bool = False
+    rounding: float = 0.0
 
 
 @define(eq=False)
@@ -85,6 +87,7 @@ class ScriptedBackend(LogprobBackend):
             scores_drafts=self.options.scores_drafts,
             context_length=self.options.context_length if self.options.tells_context else None,
             exact_logprobs=self.options.exact_logprobs,
+            rounding=self.options.rounding,
         )
 
     @property

@@ -1,9 +1,10 @@
-"""Servers on loopback to test endpoints against: one that serves a model, and its faults."""
+"""Servers on loopback to test endpoints against: two that serve a model, and faults."""
 
 from __future__ import annotations
 
 from egcfg_backends_fireworks.testing.faults import FAULTS, Faulty
+from egcfg_backends_fireworks.testing.llama_server import llama_server
 from egcfg_backends_fireworks.testing.loopback import Answer, LoopbackServer
 from egcfg_backends_fireworks.testing.served_model import ServedModel
 
-__all__ = ["FAULTS", "Answer", "Faulty", "LoopbackServer", "ServedModel"]
+__all__ = ["FAULTS", "Answer", "Faulty", "LoopbackServer", "ServedModel", "llama_server"]

@@ -19,6 +19,10 @@ STALL_S = 10.0
 PATH = "/v1/completions"
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # many tasks may connect in one moment
+
+
 @frozen
 class Answer:
     """What a server does with one request.
@@ -78,7 +82,7 @@ class LoopbackServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()

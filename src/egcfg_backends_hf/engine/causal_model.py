@@ -28,6 +28,11 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 COARSE = 0.25
 """The same for 16-bit numbers and quantised weights."""
 
+# How far the log-probability of a likely token may move with what else runs in its pass, in nats.
+# Measured with SmolLM2-135M, alone and among eight: the 20 likeliest tokens moved by 7e-5 at most,
+# the margin between the first two by 6e-5 (float32, float16 weights too); in bfloat16 by 0.4 both.
+ROUNDING = {torch.float64: 0.0, torch.float32: 1e-4}
+
 TRUNK, BRANCHES = (1, 2), ((3, 4, 5), (4, 3, 6))
 """The token ids that `CausalModel.enable_tree_attention` tries out."""
 
@@ -41,6 +46,7 @@ class CausalModel:
     Attributes:
         context_length: positions that the model was made for; None: its config does not say.
         layers: how many caches of keys and values it needs.
+        rounding: how far a log-probability may move with what else runs in the pass, in nats.
         token_bytes: memory of one token's keys and values, in all layers; 0: none are kept.
         passes: forward passes so far.
         tokens: tokens that ran through them, of all rows.
@@ -51,6 +57,7 @@ class CausalModel:
         config = model.config.get_text_config()
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.layers: int = config.num_hidden_layers
+        self.rounding = ROUNDING.get(model.dtype, COARSE)
         self.token_bytes = 0
         self._cache = PassCache(self.layers)
         self.passes = 0

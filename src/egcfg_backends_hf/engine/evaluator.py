@@ -17,6 +17,7 @@ import torch
 from attrs import define, field
 
 from egcfg.interfaces.backend import Logprobs, ScoreRequest
+from egcfg_backends_hf.engine.backoff import Backoff
 from egcfg_backends_hf.engine.causal_model import CausalModel, FloatArray, is_out_of_memory
 from egcfg_backends_hf.engine.lanes import Lane, shared_length
 from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node
@@ -42,8 +43,13 @@ prompt."""
 SHARED_PROMPT = 64
 """Tokens that two prompts begin with alike, for one to wait until the other has computed them."""
 
-REMEMBERED_BYTES = 256 * 2**20
-"""Bytes of distributions that are remembered, in case they are asked for again."""
+REMEMBERED_BYTES = 128 * 2**20
+"""Bytes of distributions that are remembered for each task in flight, in case they are asked for
+again: some 220 of a vocabulary of 150,000 tokens, as many as three candidates of two lines and a
+drafted line in both branches take."""
+
+REMEMBERED_FOR = 2
+"""Tasks at least for which that much is remembered."""
 
 
 @define(eq=False)
@@ -126,6 +132,7 @@ class Evaluator(ABC):
         self.model = model
         self._remembered: dict[Node, None] = {}
         self._most = PASS_TOKENS
+        self._backoff = Backoff()
 
     @abstractmethod
     def run_pass(self, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
@@ -150,11 +157,12 @@ class Evaluator(ABC):
             node.scores = Logprobs(row.copy())  # else one that is kept would keep all of its pass
             self._remembered[node] = None
 
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self, lanes: Sequence[Lane]) -> None:
         """Forget distributions until the rest fits its budget; all of them are equally large."""
+        tasks = max(REMEMBERED_FOR, sum(not lane.idle for lane in lanes))
         known = [node for node in self._remembered if node.scores]  # the others were evicted
         size = next((node.scores.values.nbytes for node in known if node.scores), 1)
-        surplus = max(0, len(known) - max(1, REMEMBERED_BYTES // size))
+        surplus = max(0, len(known) - max(1, tasks * REMEMBERED_BYTES // size))
         for node in known[:surplus]:
             node.scores = None
         self._remembered = dict.fromkeys(known[surplus:])
@@ -178,9 +186,15 @@ class Evaluator(ABC):
             self._most = PASS_TOKENS  # without whoever asked for it there may be memory again
             raise error
         self._most = size // 2
+        self._backoff.failed()
         logger.warning(
-            "out of memory with %d at once; running %d at a time from here on", size, self._most
+            "out of memory with %d at once; running %d at a time for now", size, self._most
         )
+
+    def _grow(self) -> None:
+        """Answer a pass that had memory enough: after many of them, try larger ones again."""
+        if self._most < PASS_TOKENS and self._backoff.succeeded():
+            self._most = min(PASS_TOKENS, 2 * self._most)
 
 
 class TreeEvaluator(Evaluator):
@@ -199,7 +213,8 @@ class TreeEvaluator(Evaluator):
         for lane, pending in work.items():
             for each in pending:
                 each.fill(lane.tree.find(each.ids))
-        self._forget_oldest()
+        self._forget_oldest(lanes)
+        self._grow()
         for lane, _ in parts:
             lane.last_pass = self.model.passes
         return {lane: len(nodes) for lane, nodes in parts}
@@ -245,13 +260,13 @@ class TreeEvaluator(Evaluator):
         self._remember([nodes[index] for index in rows], found)
 
     def _waits_for_prompt(self, lane: Lane, work: Work, lanes: Sequence[Lane]) -> bool:
-        """Begin an empty lane with what another knows of its prompt.
+        """Begin an empty lane with what another knows of its prompt, and of an answer to it.
 
         Returns:
             Whether another lane is about to compute more of it, so that it is worth waiting for.
         """
-        ids = min((each.ids for each in work[lane]), key=len)
-        source = max(lanes, key=lambda other: other.computed(ids))
+        ids = min((each.request.ids for each in work[lane]), key=len)
+        source = max(lanes, key=lambda other: (other.computed(ids), len(other.answer_to(ids))))
         known = source.computed(ids)
         for other in takewhile(lambda other: other is not lane, work):  # the first one computes
             if any(shared_length(each.ids, ids) >= known + SHARED_PROMPT for each in work[other]):
@@ -296,7 +311,8 @@ class WholePrefixEvaluator(Evaluator):
             self._remember(lane.tree.path(ids)[-tails[first] :], logprobs)
         for _, each, path in paths:
             each.fill(path)
-        self._forget_oldest()
+        self._forget_oldest(lanes)
+        self._grow()
         ran: dict[Lane, int] = {}
         for lane, ids in alike:
             ran[lane] = ran.get(lane, 0) + len(ids)

@@ -3,8 +3,9 @@
 A task decodes one response: it works on two prefixes that grow (the unconditional and the
 conditional branch), and on the continuations that it sampled last. Its lane has the token tree of
 these, with the keys and values. A new lane begins with a copy of what another one knows of its
-prompt, so that a few-shot prompt is computed once. When its task is done a lane is idle, and stays
-for later tasks until memory is short: the least recently used goes first.
+prompt, and of the answer to the same prompt: a few-shot prompt is computed once, and so is what a
+task's answers at several guidance strengths begin with alike. When its task is done a lane is idle,
+and stays for later tasks until memory is short: the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import chain, takewhile
 
 from attrs import define, field
 
+from egcfg_backends_hf.engine.backoff import Backoff
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex
 from egcfg_backends_hf.engine.slot_cache import SlotBuffers
 from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node, TokenTree
@@ -57,6 +59,7 @@ class Lane:
         tree: what is in them, and the distributions after it.
         branches: the prefixes of the task's last scores.
         continuations: what it sampled last, each after its prefix.
+        inherited: another task's answer that this one may yet give, after its prompt.
         samples: where the tokens of `continuations` came before.
         in_flight: the sequences of the call that it waits for.
         eviction_is_due: whether a branch changed otherwise than by growing.
@@ -71,6 +74,7 @@ class Lane:
     tree: TokenTree = field(factory=TokenTree)
     branches: list[Branch] = field(factory=list)
     continuations: list[tuple[int, ...]] = field(factory=list)
+    inherited: tuple[int, ...] = ()
     samples: TokenIndex = field(factory=TokenIndex)
     in_flight: list[tuple[int, ...]] = field(factory=list)
     eviction_is_due: bool = False
@@ -119,26 +123,44 @@ class Lane:
         """Return for how many of the first tokens of `ids` there are keys and values."""
         return sum(1 for _ in takewhile(lambda n: n.slot != NO_SLOT, self.tree.find(ids)))
 
-    def begin_as(self, source: Lane, ids: Sequence[int]) -> list[Node]:
-        """Copy what another lane knows of a prefix into this one, which is empty.
+    def answer_to(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what of `ids` is computed, with the longest branch after it if that is all of it.
+
+        Another thread may do so while the task goes on: what it finds was there a moment ago.
+        """
+        branches = [branch.ids for branch in self.branches]
+        after = [known for known in branches if known[: len(ids)] == ids]
+        longest = max(after, key=len, default=ids)
+        return longest[: self.computed(longest)]
+
+    def begin_as(self, source: Lane, ids: tuple[int, ...]) -> list[Node]:
+        """Copy what another lane knows of a prefix and its answer into this one, which is empty.
 
         Returns:
             The tokens that are known now.
         """
-        found = source.tree.find(ids[: source.computed(ids)])
+        known = source.answer_to(ids)
+        found = source.tree.find(known)
         # First what may run out of memory.
         self.buffers.copy(source.buffers, [node.slot for node in found])
-        path = self.tree.path([node.token for node in found])
+        path = self.tree.path(known)
         self.tree.take_slots(path)
         for node, other in zip(path, found, strict=True):
             node.scores = other.scores
+        self.inherited = known
         return path
 
     def evict(self) -> None:
         """Forget what the task needs no more."""
         self.eviction_is_due = False
+        followed = (self.inherited[: len(b.ids)] == b.ids for b in self.branches)
+        if not any(followed):
+            self.inherited = ()
         needed: Iterator[tuple[int, ...]] = chain(
-            (branch.ids for branch in self.branches), self.continuations, self.in_flight
+            (branch.ids for branch in self.branches),
+            self.continuations,
+            self.in_flight,
+            (self.inherited,),
         )
         self.tree.evict(needed)
         self.buffers.trim(self.tree.used)
@@ -176,13 +198,14 @@ class Lanes:
     def __init__(self, layers: int, token_bytes: int, capacity: int) -> None:
         self._layers = layers
         self._token_bytes = token_bytes
-        self._capacity = capacity
+        self._capacity = self._most = capacity
+        self._backoff = Backoff()
         self._live: dict[asyncio.Task[object], Lane] = {}
         self._idle: list[Lane] = []
         self._count = 0
         self._largest = 0
         self.on_end: Callable[[], None] = lambda: None
-        self._ended = asyncio.Event()
+        self._room = asyncio.Event()
         self._waiting_is_told = False
 
     async def current(self, tokens: int) -> Lane:
@@ -203,8 +226,8 @@ class Lanes:
                 self._count += 1
                 task.add_done_callback(self._task_is_done)
             else:
-                self._ended.clear()
-                await self._ended.wait()
+                self._room.clear()
+                await self._room.wait()
         return self._live[task]
 
     @property
@@ -223,7 +246,10 @@ class Lanes:
         return sum(lane.buffers.bytes for lane in self.all)
 
     def tidy(self) -> None:
-        """Note how large live lanes are, and forget idle ones until all fit; between passes."""
+        """Note how large live lanes are, and forget idle ones until all fit; before each pass."""
+        if self._capacity < self._most and self._backoff.succeeded():
+            self._capacity = min(self._most, self._capacity + max(self._capacity, self._largest))
+            self._room.set()
         self._largest = max([self._largest, *(lane.buffers.bytes for lane in self.live)])
         for lane in [lane for lane in self._idle if not lane.buffers.bytes]:  # of no use to others
             self._idle.remove(lane)
@@ -240,7 +266,8 @@ class Lanes:
             self._idle.pop(0).clear()
 
     def limit(self) -> None:
-        """Take what live lanes hold for all that fits: memory has run out with one more."""
+        """Take what live lanes hold for all that fits for now: memory ran out with one more."""
+        self._backoff.failed()
         self._capacity = min(self._capacity, sum(lane.buffers.bytes for lane in self.live))
 
     def _has_room(self, expected: int) -> bool:
@@ -260,10 +287,10 @@ class Lanes:
 
     def _task_is_done(self, task: asyncio.Task[object]) -> None:
         lane = self._live.pop(task)
-        lane.continuations, lane.in_flight = [], []
+        lane.continuations, lane.in_flight, lane.inherited = [], [], ()
         lane.idle = lane.eviction_is_due = True
         self._idle.append(lane)
-        self._ended.set()
+        self._room.set()
         self.on_end()
 
 

@@ -141,14 +141,12 @@ class _PassLayer(CacheLayerMixin):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new tokens into the slots of their lanes."""
-        for part in running.parts:
-            part.keys, part.values = part.buffers.write(
-                self._number,
-                part.slots,
-                key_states[:, :, part.rows],
-                value_states[:, :, part.rows],
-                part.mask.shape[3],
+        if torch.compiler.is_compiling():
+            written: tuple[torch.Tensor, torch.Tensor] = torch.ops.egcfg.write_slots(
+                key_states, value_states, self._number
             )
+            return written
+        _write(key_states, value_states, self._number)
         return key_states, value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -170,6 +168,34 @@ class PassCache(Cache):
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[_PassLayer(number) for number in range(layers)])
+
+
+def _write(keys: torch.Tensor, values: torch.Tensor, layer: int) -> None:
+    for part in running.parts:
+        part.keys, part.values = part.buffers.write(
+            layer, part.slots, keys[:, :, part.rows], values[:, :, part.rows], part.mask.shape[3]
+        )
+
+
+@torch.library.custom_op(
+    "egcfg::write_slots",
+    mutates_args=(),
+    schema="(Tensor keys, Tensor values, int layer) -> (Tensor, Tensor)",
+)
+def _compiled_write(
+    keys: torch.Tensor, values: torch.Tensor, layer: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Write tokens into slots; what is returned makes attention wait for it.
+
+    To a compiler it is one operator: lanes and slots change from pass to pass.
+    """
+    _write(keys, values, layer)
+    return keys.clone(), values.clone()
+
+
+@_compiled_write.register_fake
+def _(keys: torch.Tensor, values: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG001
+    return torch.empty_like(keys), torch.empty_like(values)
 
 
 def _bytes(buffers: Sequence[torch.Tensor]) -> int:

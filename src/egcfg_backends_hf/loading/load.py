@@ -117,15 +117,20 @@ def _check_together(options: HFOptions, *, plain: bool) -> None:
 
 
 def _compile(model: PreTrainedModel) -> None:
-    """Let torch compile the model's passes, of any length, and try it out.
+    """Let torch compile the model's layers, for passes of any length, and try it out.
+
+    Its head is one matrix product: there is nothing to gain, and how many distributions are wanted
+    would be one more size to compile for.
 
     Raises:
         UsageError: this model or machine does not allow it.
     """
-    model.forward = torch.compile(model.forward, dynamic=True)
+    layers = model.base_model
+    layers.forward = torch.compile(layers.forward, dynamic=True)
+    ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
     try:
         with torch.inference_mode():
-            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device))
+            model(input_ids=ids, use_cache=False, logits_to_keep=1)
     except Exception as error:  # compilers fail in their own ways, a missing one included
         raise UsageError(
             f"the model cannot be compiled here: {summarize(error)}; leave out backend.compile"

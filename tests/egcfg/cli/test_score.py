@@ -5,15 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from egcfg.errors import SandboxError
-from egcfg.sandbox import Sandbox
+from egcfg.sandbox import LAYERS, Level, Sandbox
+from egcfg.sandbox.judging import Finding, Judgement, Verdict
 
 GOLDEN = Path(__file__).parent / "golden" / "score.txt"
 TASKS = [
@@ -38,6 +45,7 @@ SAMPLES = [
     {"task_id": "square", "completion": "class A:\n    __eq__ = max\nsquare = lambda x: A()"},
     {"task_id": "echo", "solution": "print(input())\n"},
     {"task_id": "echo", "solution": "print(input()\n"},
+    {"task_id": "echo", "solution": None},
 ]
 LIMITS = ("-o", "scorer.cpu_seconds=0.5", "-o", "scorer.wall_seconds=5")
 
@@ -59,11 +67,12 @@ def test_the_report_counts_every_status_and_says_what_pass_at_k_is_over(
 ) -> None:
     ran = egcfg("score", *files, *LIMITS, "-k", "1", "-k", "2", "-k", "5")
 
+    out = re.sub("(?<=^isolation: ).+$", "LEVEL", ran.out, flags=re.MULTILINE)  # the machine's
     if os.environ.get("UPDATE_GOLDEN") == "1":
-        GOLDEN.write_text(ran.out, encoding="utf-8")
+        GOLDEN.write_text(out, encoding="utf-8")
     assert ran.status == 0
-    assert ran.out == GOLDEN.read_text(encoding="utf-8")
-    assert "judged 8 of 8\n" in ran.err
+    assert out == GOLDEN.read_text(encoding="utf-8")
+    assert "judged 9 of 9\n" in ran.err
 
 
 def test_json_is_all_that_standard_output_holds_and_quiet_is_quiet(
@@ -74,7 +83,10 @@ def test_json_is_all_that_standard_output_holds_and_quiet_is_quiet(
     assert (ran.status, ran.err) == (0, "")
     report = json.loads(ran.out)
     assert (report["dataset"], report["tasks"], report["dataset_tasks"]) == ("tasks", 2, 3)
-    assert report["pass_at_k"] == {"1": pytest.approx((2 / 6 + 1 / 2) / 2)}
+    assert report["pass_at_k"] == {"1": pytest.approx((2 / 6 + 1 / 3) / 2)}
+    assert report["empty"] == 1
+    assert report["isolation"]["level"] in list(Level)
+    assert report["isolation"]["layers"].keys() == set(LAYERS)
 
 
 def test_out_holds_one_line_per_sample_with_the_verdict_of_each_test(
@@ -88,9 +100,11 @@ def test_out_holds_one_line_per_sample_with_the_verdict_of_each_test(
     ]
     assert [row["status"] for row in rows] == [
         *("passed", "passed", "failed", "timeout", "memory", "unsupported"),
-        *("passed", "error"),
+        *("passed", "error", "error"),
     ]
-    assert [row["line"] for row in rows] == list(range(1, 9))
+    assert [row["line"] for row in rows] == list(range(1, 10))
+    assert [row["empty"] for row in rows] == [False] * 8 + [True]
+    assert all(row["isolation"]["layers"].keys() == set(LAYERS) for row in rows)
     assert [test["name"] for test in rows[2]["tests"]] == TASKS[0]["tests"]
     assert [test["status"] for test in rows[2]["tests"]] == ["passed", "failed"]
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["verdicts.jsonl"]
@@ -124,8 +138,11 @@ def test_a_file_that_is_none_of_samples_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--out", "."), "--out: cannot write ."),
+        (("--out", "."), "--out: cannot write .: it is no regular file"),
+        (("--out", os.devnull), f"--out: cannot write {os.devnull}: it is no regular file"),
+        (("--out", "samples.jsonl"), "--out: samples.jsonl, line 1, holds no verdict"),
         (("--out", "samples.jsonl/out"), "--out: cannot write samples.jsonl/out"),
+        (("--scorer", "stdio"), "task square: the scorer 'stdio' takes pairs of input and output"),
         (("-k", "0"), "0 is not in the range x>=1"),
         (("-o", "scorer.cpu_second=1"), "has no option 'cpu_second'; did you mean"),
         (("--scorer", "assert"), "no scorer named 'assert'; did you mean 'asserts'"),
@@ -152,6 +169,158 @@ def test_a_sandbox_that_misjudges_stops_it_before_a_sample(
 
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == "egcfg: the sandbox judges a wrong program as passed\n"
+
+
+def many_samples(folder: Path, number: int) -> tuple[str, ...]:
+    """Write samples of which every third is wrong, and return the arguments that score them."""
+    data = write(folder / "tasks.jsonl", [TASKS[0] | {"tests": ["assert square(3) == 9"]}])
+    samples = [
+        {"task_id": "square", "completion": f"def square(x):\n    return x * x + {n % 3 == 0}\n"}
+        for n in range(number)
+    ]
+    return write(folder / "samples.jsonl", samples), "--dataset", data, "--out", "out.jsonl"
+
+
+# The program, which gets a signal in the middle of its 41st line.
+STOPPED = """
+import os, signal
+from egcfg.cli import main
+
+def write(handle, data, write=os.write):
+    if bytes(data).startswith(b'{"task_id"') and os.fstat(handle).st_size and not stopped:
+        with open("out.jsonl", "rb") as file:
+            if file.read().count(b"\\n") == 40:
+                written = write(handle, data[:50])
+                stopped.append(os.kill(os.getpid(), signal.NAME))
+                return written
+    return write(handle, data)
+
+stopped = []
+os.write = write
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_stopped_score_goes_on_where_it_was(
+    egcfg: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    arguments = many_samples(tmp_path, 99)
+    out = tmp_path / "out.jsonl"
+
+    child = subprocess.run(
+        [sys.executable, "-c", STOPPED.replace("NAME", name), "score", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *kept, torn = out.read_bytes().split(b"\n")
+    if name == "SIGKILL":
+        assert (child.returncode, len(kept), len(torn)) == (-signal.SIGKILL, 40, 50)
+    else:
+        # Whoever is told to stop ends the line.
+        assert (40 < len(kept) < 99, torn) == (True, b"")
+        assert child.returncode == 128 + signal.Signals[name]
+        assert f"interrupted; {len(kept)} verdicts are kept in out.jsonl: run" in child.stderr
+    ran = egcfg("score", *arguments)
+
+    assert ran.status == 0
+    assert f"{len(kept)} of 99 samples are judged already\n" in ran.err
+    lines = out.read_bytes().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == list(range(1, 100))
+    assert [json.loads(line)["passed"] for line in lines] == [n % 3 != 0 for n in range(99)]
+    # To the last digit of the seconds that they took: these were not judged twice.
+    assert set(kept) <= set(lines)
+    assert "passed             66    66.7 %" in ran.out
+
+
+def test_a_finished_score_is_told_again_without_a_sandbox(
+    egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = many_samples(tmp_path, 20)
+    first = egcfg("score", *arguments)
+    monkeypatch.delattr(Sandbox, "report")
+    again = egcfg("score", *arguments)
+
+    assert again.out == first.out
+    assert again.err == "20 of 20 samples are judged already\n"
+
+
+def test_verdicts_with_other_settings_are_not_mixed_in(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments = many_samples(tmp_path, 20)
+    egcfg("score", *arguments)
+    before = (tmp_path / "out.jsonl").read_bytes()
+
+    for other in (("-o", "scorer.cpu_seconds=3"), ("--sandbox-packages", "none")):
+        ran = egcfg("score", *arguments, *other)
+
+        assert (ran.status, ran.out) == (2, "")
+        assert "out.jsonl, line 1, is about another sample, or was judged with other" in ran.err
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_a_disk_that_is_full_stops_it_and_keeps_what_is_whole(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments = many_samples(tmp_path, 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
+    try:
+        full = egcfg("score", *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    kept = (tmp_path / "out.jsonl").read_bytes().splitlines(keepends=True)
+    assert full.status == 1
+    assert "cannot write out.jsonl: File too large; make room, then run the same" in full.err
+    assert 0 < len(kept) < 20
+    assert all(json.loads(line) and line.endswith(b"\n") for line in kept)
+    assert egcfg("score", *arguments).status == 0
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
+
+
+def test_a_program_on_which_the_sandbox_fails_is_counted_and_the_others_are_judged(
+    egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = many_samples(tmp_path, 6)
+    judge = Sandbox.judge
+
+    async def fail_on_one(self: Sandbox, judgements: Sequence[Judgement]) -> list[Verdict]:
+        verdicts = await judge(self, judgements)
+        if "+ True" not in judgements[0].source:
+            return verdicts
+        return [
+            attrs.evolve(v, finding=Finding.SANDBOX_ERROR, message="no answer") for v in verdicts
+        ]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sandbox, "judge", fail_on_one)
+        ran = egcfg("score", *arguments)
+    again = egcfg("score", *arguments)
+
+    for each in (ran, again):
+        assert each.status == 1
+        assert "sandbox_error       2    33.3 %" in each.out
+        assert "passed              4    66.7 %" in each.out
+        assert "note: sandbox_error says nothing about a sample" in each.out
+    assert "6 of 6 samples are judged already\n" in again.err
+    lines = (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["line"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_terminal_shows_a_bar(
+    egcfg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    ran = egcfg("score", *many_samples(tmp_path, 20))
+
+    assert ran.status == 0
+    assert "judged in" in ran.err
+    assert "\x1b" not in ran.out
 
 
 def test_what_limits_a_run_does_not_limit_the_samples(

@@ -63,3 +63,11 @@ def test_the_json_is_what_the_schema_in_the_docs_says(
     asked = () if call is None else ("--call", call)
     ran = egcfg("trace", "program.py", *asked, "--tracer", tracer, "--format", "json")
     jsonschema.validate(json.loads(ran.out), json_schema())
+
+
+def test_a_byte_order_mark_is_none_of_the_program(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text("x = 1\nprint(x)", encoding="utf-8-sig")
+    ran = egcfg("trace", "program.py")
+    assert (ran.err, ran.out.splitlines()[:2]) == ("", ["run", "L1 x = 1"])

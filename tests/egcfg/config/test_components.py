@@ -13,16 +13,18 @@ from egcfg.config.components import (
     check_names,
     check_scorers,
     component_options,
+    configured_sandbox,
     model_label,
     open_component,
 )
-from egcfg.config.schema import OptionValue
+from egcfg.config.schema import OptionValue, settings
 from egcfg.datasets.selection import open_problems
 from egcfg.errors import UnknownNameError, UsageError
 from egcfg.plugins.hookspecs import Kind
 from egcfg.prompts import worked_examples
 from egcfg.prompts.worked_examples import OWN_EXAMPLES
 from egcfg.runs.fingerprint import component_provenance
+from egcfg.sandbox import DEFAULT_PACKAGES
 from egcfg_backends_hf.loading.source import EMBEDDED_DISTRIBUTION, embedded_model
 
 PROMPT = "deepseek_instruct"
@@ -102,7 +104,7 @@ def test_of_a_part_of_mbpp_without_them_they_are_our_own_and_a_line_says_so(
 
 def test_prompts_without_examples_and_other_data_sets_take_none(mbpp_file: Path) -> None:
     assert component_options(config(mbpp_file), Kind.PROMPT, "chat") == {}
-    other = config(mbpp_file, dataset="jsonl")
+    other = config(mbpp_file, dataset="file")
     assert component_options(other, Kind.PROMPT, PROMPT) == {}
     assert examples_told(other) == "own"
 
@@ -140,3 +142,24 @@ def test_a_scorer_that_does_not_fit_the_tests_is_told_before_anything_is_opened(
     config = RunConfig(dataset="quickstart", limit=1, scorer="check")
     with pytest.raises(UsageError, match="'check' takes a check function, not AssertTest; choose"):
         check_scorers(config, open_problems(config))
+
+
+@pytest.mark.parametrize(
+    ("given", "packages"),
+    [(None, None), ("none", ()), ("numpy, sympy", ("numpy", "sympy"))],
+)
+def test_the_sandbox_has_the_packages_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, packages: tuple[str, ...] | None
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "egcfg.config.components.Sandbox", lambda **options: asked.append(options["packages"])
+    )
+    configured_sandbox(RunConfig(sandbox_packages=given))
+    assert asked == [packages]
+
+
+def test_the_default_packages_are_those_that_the_help_names() -> None:
+    assert (
+        f"[{', '.join(DEFAULT_PACKAGES)}, where installed]" in settings()["sandbox_packages"].help
+    )

@@ -161,6 +161,12 @@ def test_values_get_their_declared_type(name: str, raw: Any, expected: Any) -> N
         ("top_p", "2", "--top-p: must be <= 1: 2.0"),
         ("unit", "lin", "--unit: 'lin' is not possible; did you mean 'line'?"),
         ("sandbox", "off", "--sandbox: 'off' is not possible; choose from: auto, strict"),
+        (
+            "sandbox_packages",
+            "numpy,,scipy",
+            "--sandbox-packages: must be none, or names of packages such as numpy,scipy",
+        ),
+        ("sandbox_packages", "none,scipy", "--sandbox-packages: must be none, or names"),
         ("partial", "perhaps", "--partial: 'perhaps' is neither true nor false"),
         ("model", "", "--model: the text is empty"),
         ("model", ["a"], "--model: ['a'] is not text"),

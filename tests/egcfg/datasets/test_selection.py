@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from egcfg.datasets.jsonl import JsonlDataset
+from egcfg.datasets.file import FileDataset
 from egcfg.datasets.mbpp import MbppDataset
 from egcfg.datasets.quickstart import QuickstartDataset
 from egcfg.datasets.selection import dataset_label, open_dataset, select
@@ -29,7 +29,7 @@ class TestOpening:
     @pytest.mark.parametrize("name", ["own.jsonl", "own.jsonl.gz"])
     def test_a_file_opens_as_ones_own_problems(self, name: str) -> None:
         dataset = open_dataset(name)
-        assert isinstance(dataset, JsonlDataset)
+        assert isinstance(dataset, FileDataset)
         assert dataset.options.path == Path(name)
 
     def test_data_and_options_reach_the_data_set(self) -> None:
@@ -39,7 +39,7 @@ class TestOpening:
 
     def test_a_path_from_a_flag_is_text(self, write: Write) -> None:
         line = {"task_id": 1, "description": "x", "tests": ["assert f(1)"]}
-        assert len(open_dataset("jsonl", None, {"path": str(write(line))}).problems()) == 1
+        assert len(open_dataset("file", None, {"path": str(write(line))}).problems()) == 1
 
     def test_an_unknown_name_is_refused_with_a_suggestion(self) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'humaneval'"):

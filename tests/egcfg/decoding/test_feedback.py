@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
+from egcfg_tracers.tracers import FullTracer
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -315,3 +317,26 @@ def test_runs_that_look_alike_only_because_they_are_cut_are_not_called_alike() -
     text = SignalText(entries(runs), cut, 2000).text(2, 60)
     assert "as candidate 1\n" not in text
     assert text.count("result 11") == 2
+
+
+def test_setup_code_runs_apart_so_that_lines_and_first_statement_are_the_programs_own(
+    run: Run,
+) -> None:
+    problem = evolve(PROBLEM, setup_code="import math\n\nBASE = math.floor(40.5)")
+    source = (
+        "from __future__ import annotations\n"
+        "def f(x: undefined) -> int:\n    y = x + BASE\n    return y\n"
+    )
+    with closing(Sandbox()) as sandbox:
+        made = evolve(feedback(FullTracer()), sandbox=sandbox)
+        signal = run(made.signal(problem, [CandidateProgram(source, samples=1)], 20_000))
+    assert "SyntaxError" not in signal.text
+    assert "L3 y = x + BASE -> y=41" in signal.text
+    assert "BASE = math" not in signal.text
+
+
+def test_the_fence_around_a_program_is_longer_than_any_in_it() -> None:
+    [entry] = entries([[["result 1"]]])
+    program = "def f():\n    return '```\\n````'"
+    text = SignalText([evolve(entry, program=program)], whole, 2000).text(1, 2000)
+    assert f"`````python\n{program}\n`````\n" in text

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from egcfg.decoding import loop
 from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError, UnknownNameError
-from egcfg.interfaces.backend import FREE, SampleRequest, ScoreRequest
+from egcfg.interfaces.backend import FREE, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Stage
@@ -361,8 +362,81 @@ def test_prose_before_the_code_is_decoded_without_guidance(decode: Decode) -> No
 
     steps, generation = decode(backend(script=script), prompt=prompt, gamma=1)
     prose = [step for step in steps if step.signal is None]
-    assert [s.text for s in prose] == ["Sure:\n", "```python\n", "import math\n", "def f("]
+    begins = ["Sure:\n", "```python\n", "import math\n", "def f("]
+    assert [s.text for s in prose] == [*begins, "Done."]
     assert generation.code == "import math\ndef f(x):\n    return x\n"
+
+
+RIGHT = "```python\ndef f(x):\n    return x + 1\n```\n"
+WRONG = "```python\ndef f(x):\n    return x\n```\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<think>\nTry:\n{WRONG}no.\n</think>\n{RIGHT}",
+        f"A first attempt:\n{WRONG}It misses one. Better:\n{RIGHT}",
+        f"```bash\npip install it\n```\n{RIGHT}",
+        f"It is used so:\n```python\nprint(f(1))\n```\nWhere:\n{RIGHT}Done.",
+        f"{RIGHT}Test:\n```python\nfrom solution import f\nassert f(1) == 2\n```\n",
+        "def f(x):\n    return x + 1\n",
+    ],
+)
+@pytest.mark.parametrize("gamma", [0, 1])
+def test_the_answer_is_found_among_drafts_and_other_blocks(
+    decode: Decode, answer: str, gamma: float
+) -> None:
+    prompt = evolve(PROMPT, response_prefix="")
+
+    def script(text: str) -> str:
+        return answer[len(text.rpartition("Answer:\n")[2]) :]
+
+    steps, generation = decode(backend(script=script, noise=0.01), prompt=prompt, gamma=gamma)
+    assert generation.code == "def f(x):\n    return x + 1\n"
+    guided = "".join(step.text for step in steps if step.signal)
+    assert ("return x + 1" in guided) is (gamma == 1)
+    for unguided in ("Try", "pip", "print", "Where", "It misses"):
+        assert unguided not in guided
+
+
+def test_a_fresh_start_gets_the_given_imports(decode: Decode) -> None:
+    given_code = 'from typing import List\n\n\ndef f(x: List[int]) -> int:\n    """One."""\n'
+    layout = CodeLayout.COMPLETION
+    prompt = Prompt(before="", after=given_code, layout=layout, given_code=given_code)
+    body = "def f(x: List[int]) -> int:\n    return 1\n"
+
+    def script(text: str) -> str:
+        answer = f"Sure:\n```python\n{body}```\nIt returns one.\n"
+        return answer[len(text.rpartition('One."""\n')[2]) :]
+
+    _, generation = decode(backend(script=script), prompt=prompt, gamma=0)
+    assert generation.code == f"from typing import List\n\n\n{body}"
+    assert generation.finish is FinishReason.CODE_END
+
+
+def test_an_answer_is_over_when_its_function_begins_again(decode: Decode) -> None:
+    script = answers("def f(x):\n    return x\n\n" * 9, "")
+    _, generation = decode(backend(script=script), gamma=0)
+    assert generation.code == "def f(x):\n    return x\n"
+    assert generation.response.count("def f(") == 2
+    assert generation.finish is FinishReason.CODE_END
+
+
+def test_reasoning_that_the_template_opened_is_waited_for(decode: Decode) -> None:
+    class Thinks(ScriptedBackend):
+        @property
+        def capabilities(self) -> Any:
+            return evolve(super().capabilities, reasons=True)
+
+    def script(text: str) -> str:
+        answer = f"Try:\n{WRONG}no.\n</think>\n{RIGHT}"
+        return answer[len(text.rpartition("<assistant>\n")[2]) :]
+
+    prompt = evolve(PROMPT, response_prefix="", chat=True)
+    model = Thinks(ScriptedOptions(script=script, noise=0.01))
+    steps, generation = decode(model, prompt=prompt, gamma=1)
+    assert generation.code == "def f(x):\n    return x + 1\n"
+    assert "return x\n" not in "".join(step.text for step in steps if step.signal)
 
 
 def test_a_continuation_ends_where_its_function_does(decode: Decode) -> None:
@@ -482,8 +556,38 @@ def test_what_is_counted_is_a_whole_number(decode: Decode) -> None:
     script = lambda text: "    return x\n\n\nprint()"[len(text.rpartition("):\n")[2]) :]  # noqa: E731
     for values in ({"gamma": 1, "unit": "prefix"}, {"gamma": 0, "max_tokens": 1}):
         _, generation = decode(backend(script=script), prompt=prompt, **values)
-        counts = ("signals", "signals_cut", "tokens_changed", "tokens_drafted", "uncertain_choices")
+        counts = ("signals", "signals_cut", "tokens_changed", "tokens_drafted")
+        counts += ("uncertain_choices", "near_ties")
         assert {type(getattr(generation, name)) for name in counts} == {int}
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
+def test_choices_that_rounding_may_turn_are_counted_the_last_one_included(
+    decode: Decode, gamma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    choose = Sampler.choose
+
+    def watched(sampler: Sampler, distribution: Logprobs, position: int) -> int:
+        first, second = sorted(distribution.values)[-1:-3:-1]
+        seen.append(float(first - second))
+        return choose(sampler, distribution, position)
+
+    monkeypatch.setattr(Sampler, "choose", watched)
+    script = answers(UNGUIDED_ANSWER[:-5], GUIDED_ANSWER[:-5])
+    _, generation = decode(backend(script=script, noise=0.45), gamma=gamma)
+    assert generation.finish is FinishReason.END_OF_SEQUENCE
+    assert generation.near_ties == 0
+    margins = seen.copy()
+    middle = sorted(margins)[len(margins) // 2]
+    # Each log-probability may be off by so much, in both branches, which guidance weighs.
+    rounding = middle / 2 / (abs(1 - gamma) + gamma)
+    _, generation = decode(backend(script=script, noise=0.45, rounding=rounding), gamma=gamma)
+    guided = sum(margin <= middle * 1.000001 for margin in margins)
+    # Before the code both branches are one.
+    before = sum(margin <= rounding * 2 for margin in margins)
+    assert min(before, guided) <= generation.near_ties <= guided
+    assert generation.near_ties > len(margins) // 4
 
 
 # --- without an event loop ----------------------------------------------------------------------

@@ -120,3 +120,38 @@ def test_sampled_tokens_follow_the_tempered_distribution(temperature: float) -> 
     np.testing.assert_allclose(sampled / 4000, expected, atol=0.03)
     listed = {sampler.choose(CUT, position) for position in range(60)}
     assert listed == {7, 3, 9}
+
+
+@given(
+    values=logits,
+    temperature=st.one_of(st.just(0.0), st.floats(0.1, 4)),
+    rounding=st.sampled_from([1e-6, 1e-3, 0.1, 2.0]),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_what_is_no_near_tie_rounding_cannot_turn(
+    values: np.ndarray, temperature: float, rounding: float, seed: int, data: st.DataObject
+) -> None:
+    exact = values.astype(np.float64)
+    shifts = arrays(np.float64, len(values), elements=st.floats(-rounding, rounding))
+    moved = Logprobs(exact + data.draw(shifts))
+    sampler = Sampler(temperature, seed, "task")
+    if not sampler.is_near_tie(Logprobs(exact), 5, 1.001 * rounding):
+        assert sampler.choose(moved, 5) == sampler.choose(Logprobs(exact), 5)
+
+
+@pytest.mark.parametrize("distribution", [DENSE, CUT])
+def test_the_likeliest_two_within_twice_the_rounding_are_a_near_tie(distribution: Logprobs) -> None:
+    margin = math.log(0.5 / 0.3)
+    greedy = Sampler(0.0, 0, "task")
+    assert greedy.is_near_tie(distribution, 0, 0.501 * margin)
+    assert not greedy.is_near_tie(distribution, 0, 0.499 * margin)
+    assert not greedy.is_near_tie(Logprobs(np.log([0.5, 0.5])), 0, 0.0)
+
+
+def test_drawn_tokens_are_near_ties_in_proportion_to_the_rounding() -> None:
+    drawn = Sampler(1.0, 0, "task")
+    found = [sum(drawn.is_near_tie(DENSE, n, by) for n in range(2000)) for by in (0.01, 0.04)]
+    # Two ends between three tokens, each of them half as wide as the rounding to both sides.
+    assert found[0] == pytest.approx(2000 * 2 * 0.01, rel=0.4)
+    assert found[1] == pytest.approx(4 * found[0], rel=0.4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,10 @@ def scorers(scorer: Scorer) -> Mapping[str, OpenComponent]:
 
 
 def judge(
-    programs: list[str], scorer: Scorer, workers: int, judged: Callable[[], object] = lambda: None
+    programs: list[str],
+    scorer: Scorer,
+    workers: int,
+    judged: Callable[[JudgedSample], object] = lambda _: None,
 ) -> list[JudgedSample]:
     async def judged_here() -> list[JudgedSample]:
         samples = [sample(program, line) for line, program in enumerate(programs)]
@@ -67,8 +71,8 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
         "def f(x:\n",
         "",
     ]
-    done = []
-    judged = judge(programs, AssertsScorer(ScorerOptions()), 3, lambda: done.append(None))
+    done: list[JudgedSample] = []
+    judged = judge(programs, AssertsScorer(ScorerOptions()), 3, done.append)
 
     assert [one.sample.line for one in judged] == list(range(len(programs)))
     assert [one.status.value for one in judged] == [
@@ -80,7 +84,8 @@ def test_verdicts_come_in_the_order_of_the_samples_whichever_is_done_first() -> 
     ]
     # The one that is right for the first test only.
     assert [r.status.value for r in judged[9].score.results] == ["passed", "failed"]
-    assert len(done) == len(programs)
+    assert sorted(done, key=lambda one: one.sample.line) == judged
+    assert all(one.isolation.layers for one in judged)
 
 
 def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
@@ -101,14 +106,27 @@ def test_as_many_are_judged_at_once_as_the_sandbox_has_workers() -> None:
     assert most == 3
 
 
-def test_a_failing_sandbox_stops_the_work_with_its_cause() -> None:
+def test_samples_that_the_sandbox_fails_on_are_verdicts_of_their_own() -> None:
     async def answer(code: str) -> TestStatus:
-        return TestStatus.SANDBOX_ERROR if code == "2" else TestStatus.PASSED
+        # Often, but never five in a row.
+        return TestStatus.PASSED if int(code) % 5 == 4 else TestStatus.SANDBOX_ERROR
+
+    judged = judge([str(n) for n in range(50)], Answers(answer), 1)
+    assert Counter(one.status for one in judged) == {
+        TestStatus.PASSED: 10,
+        TestStatus.SANDBOX_ERROR: 40,
+    }
+
+
+def test_a_sandbox_that_fails_on_five_in_a_row_stops_the_work_with_its_cause() -> None:
+    async def answer(code: str) -> TestStatus:
+        return TestStatus.SANDBOX_ERROR if int(code) > 1 else TestStatus.PASSED
 
     scorer = Answers(answer)
-    with pytest.raises(SandboxError, match="task square: the sandbox failed: why; run"):
+    message = "5 programs in a row, last on a sample of task square: why; see `egcfg doctor`"
+    with pytest.raises(SandboxError, match=message):
         judge([str(n) for n in range(500)], scorer, 1)
-    assert scorer.asked == ["0", "1", "2"]
+    assert scorer.asked == [str(n) for n in range(7)]
 
 
 def test_a_scorer_that_answers_wrongly_is_named() -> None:
@@ -137,9 +155,10 @@ def test_nothing_is_begun_or_goes_on_after_a_cancellation() -> None:
     async def cancelled() -> None:
         nonlocal work
         samples = [sample(str(n)) for n in range(100)]
-        work = asyncio.ensure_future(judge_samples(samples, scorers(scorer), Sandbox(workers=1)))
-        with pytest.raises(asyncio.CancelledError):
-            await work
+        async with Sandbox(workers=1) as sandbox:
+            work = asyncio.ensure_future(judge_samples(samples, scorers(scorer), sandbox))
+            with pytest.raises(asyncio.CancelledError):
+                await work
 
     work: asyncio.Future[Any]
     asyncio.run(cancelled())

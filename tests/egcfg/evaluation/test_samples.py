@@ -102,6 +102,30 @@ def test_a_file_holds_any_number_of_samples_per_task(tmp_path: Path, name: str) 
     assert all(sample.problem is PROBLEM for sample in samples)
 
 
+def test_a_line_without_a_text_counts_as_an_empty_completion(tmp_path: Path) -> None:
+    lines: list[dict[str, object]] = [
+        {"completion": "    return sum(xs)\n"},
+        {"completion": None},
+        {},
+        {"solution": None, "code": None},
+        {"completion": " \n"},
+        {"code": ""},
+    ]
+    file = write(tmp_path / "s.jsonl", *({"task_id": "Sums/1", **line} for line in lines))
+
+    samples = read_samples(file, [PROBLEM])
+
+    assert [sample.empty for sample in samples] == [False, True, True, True, True, True]
+    assert [sample.program for sample in samples[1:4]] == [GIVEN] * 3
+
+
+def test_a_file_in_which_no_line_has_a_text_is_none_of_samples(tmp_path: Path) -> None:
+    file = write(tmp_path / "s.jsonl", *[{"task_id": "Sums/1", "generation": "x"}] * 2)
+
+    with pytest.raises(DataError, match="line 1, field 'completion': is missing in every line; "):
+        read_samples(file, [PROBLEM])
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
@@ -110,7 +134,6 @@ def test_a_file_holds_any_number_of_samples_per_task(tmp_path: Path, name: str) 
             {"task_id": "Sums/l", "completion": ""},
             "'Sums/l' in this data set (--dataset); did you mean 'Sums/1'",
         ),
-        ({"task_id": "Sums/1"}, "field 'completion': is missing; give 'completion' "),
         ({"task_id": "Sums/1", "completion": 3}, "field 'completion': must be text, not a number"),
         ({"task_id": "Sums/1", "code": ["x"]}, "field 'code': must be text, not a list"),
         (["Sums/1", ""], "a list instead of an object"),

@@ -14,8 +14,10 @@ from egcfg.interfaces.problem import (
     StdioTest,
     TestCase,
     find_call,
+    uses_when_run,
 )
 from egcfg.interfaces.tracer import TraceRequest
+from egcfg.sandbox.types import Limits
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_setup_code_runs_before_the_program() -> None:
         setup_code="import math",
     )
     [request] = problem.executions("def f(x):\n    return x")
-    assert request.source == "import math\ndef f(x):\n    return x"
+    assert (request.setup, request.source) == ("import math", "def f(x):\n    return x")
 
 
 def test_an_input_runs_the_whole_program_or_the_function_where_one_is_asked_for() -> None:
@@ -175,3 +177,80 @@ def test_a_kind_of_test_that_says_nothing_about_its_execution_is_none() -> None:
 
     with pytest.raises(TypeError, match="executions"):
         Nameless()  # type: ignore[abstract]
+
+
+def test_a_problems_limits_hold_for_its_traces_and_leave_others_alone() -> None:
+    usual = Limits(cpu_seconds=2, wall_seconds=8, memory_bytes=7, output_bytes=9)
+    limited = Problem(
+        task_id="t",
+        description="",
+        entry_point=None,
+        visible_tests=[StdioTest("1", "1"), StdioTest("2", "2")],
+        time_limit=0.5,
+        memory_limit=64,
+    )
+    assert limited.limits(usual) == Limits(
+        cpu_seconds=0.5, wall_seconds=2, memory_bytes=64 << 20, output_bytes=9
+    )
+    requests = limited.executions("print(1)")
+    assert [request.limits for request in requests] == [
+        limited.limits(TraceRequest(source="").limits)
+    ] * 2
+    unlimited = Problem(task_id="t", description="", entry_point=None, visible_tests=[])
+    assert unlimited.limits(usual) is usual
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("name", ["time_limit", "memory_limit"])
+def test_a_limit_is_above_zero(name: str, limit: float) -> None:
+    with pytest.raises(UsageError, match=f"task t: {name} must be above zero"):
+        Problem(task_id="t", description="", entry_point=None, visible_tests=[], **{name: limit})
+
+
+DEFINED = "def solve():\n    print(input())\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "uses"),
+    [
+        (DEFINED, False),
+        (DEFINED + "solve()", True),
+        (DEFINED + "if __name__ == '__main__':\n    solve()", True),
+        (DEFINED + "def main():\n    solve()", False),
+        (DEFINED + "def main():\n    solve()\nmain()", True),
+        ("def main():\n    solve()\n" + DEFINED + "main()", True),
+        (DEFINED + "def main():\n    solve()\ndef other():\n    main()\nother()", True),
+        (DEFINED + "def main():\n    solve()\ndef other():\n    main()\n", False),
+        (DEFINED + "class A:\n    def go(self):\n        solve()\n", False),
+        (DEFINED + "class A:\n    def go(self):\n        solve()\nA().go()", True),
+        (DEFINED + "class A:\n    def go(self):\n        solve()\nA()", False),
+        (DEFINED + "class A:\n    def __init__(self):\n        solve()\nA()", True),
+        (DEFINED + "class A:\n    solve()\n", True),
+        (DEFINED + "main = solve\nmain()", True),
+        (DEFINED + "run(target=solve)", True),
+        (DEFINED + "f'{solve()}'", True),
+        (DEFINED + "x = lambda: solve()", True),
+        (DEFINED + "async def main():\n    solve()\nasyncio.run(main())", True),
+        (DEFINED + "solve.calls = 0", True),
+        (DEFINED + "a.solve()", False),
+        (DEFINED + "solve = None", False),
+        ("def solve(n):\n    return solve(n - 1)\n", False),
+        ("\ufeff" + DEFINED + "solve()", True),
+        ("def solve(:", False),
+        ("", False),
+    ],
+)
+def test_a_program_uses_a_function_where_its_top_level_leads_there(
+    program: str, uses: bool
+) -> None:
+    assert uses_when_run(program, "solve") == uses
+    calls = [None if uses else "solve()"]
+    assert [r.call for r in StdioTest("1", "1").executions(Program(program, "solve"))] == calls
+
+
+@given(st.text("ab", min_size=1, max_size=400))
+def test_an_input_has_a_name_of_bounded_length_and_its_own(stdin: str) -> None:
+    name = StdioTest(stdin, "").name
+    assert len(name) < 300
+    assert name != StdioTest(stdin + "a", "").name
+    assert name != StdioTest(stdin[:-1] + "c", "").name

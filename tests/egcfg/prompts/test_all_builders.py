@@ -7,7 +7,8 @@ import ast
 import attrs
 import pytest
 
-from egcfg.decoding.code import extract_code, find_code
+from egcfg.decoding.answer import AnswerReader, CodeSpan
+from egcfg.decoding.extraction import extract_code
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt, PromptBuilder
 from egcfg.plugins.hookspecs import Kind
@@ -26,6 +27,12 @@ def builder(request: pytest.FixtureRequest) -> PromptBuilder:
 @pytest.fixture
 def prompt(builder: PromptBuilder, problem: Problem) -> Prompt:
     return builder.build(problem)
+
+
+def span_of(response: str, prompt: Prompt, problem: Problem) -> CodeSpan:
+    reader = AnswerReader.of(prompt, problem.entry_point, reasoning=False)
+    reader.read(response)
+    return reader.span
 
 
 def test_the_built_in_builders_are_all_checked_here() -> None:
@@ -73,17 +80,16 @@ def test_a_good_answer_becomes_a_program_that_parses(prompt: Prompt, problem: Pr
     response = prompt.response_prefix + answer
     if prompt.layout is CodeLayout.FENCED:
         response += "```"
-    arguments = (response, prompt.layout, problem.entry_point, prompt.given_code)
-    code = extract_code(*arguments)
+    code = extract_code(response, prompt.layout, problem.entry_point, prompt.given_code)
     ast.parse(code)
     assert code.endswith(answer)
     assert code.count("def f(") == (problem.entry_point is not None)
     assert code.count("def helper") == problem.given_code.count("def helper")
-    assert find_code(*arguments).guidance_start is not None
+    assert span_of(response, prompt, problem).guidance_start is not None
 
 
 def test_the_code_is_not_over_where_the_answer_begins(prompt: Prompt, problem: Problem) -> None:
-    span = find_code(prompt.response_prefix, prompt.layout, problem.entry_point, prompt.given_code)
+    span = span_of(prompt.response_prefix, prompt, problem)
     assert span.start is not None
     assert span.end is None
 

@@ -1,43 +1,15 @@
 from __future__ import annotations
 
-import pytest
-
-from egcfg.decoding.code import find_code
+from egcfg.decoding.answer import AnswerReader
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import CodeLayout
-from egcfg.prompts.wording import answer_start, code_block, preamble, task_text, unseen_tests
+from egcfg.prompts.wording import answer_start, code_block, task_text, unseen_tests
 
 
 def given(code: str, entry_point: str | None = "f") -> Problem:
     return Problem(
         task_id="1", description="", entry_point=entry_point, visible_tests=[], given_code=code
     )
-
-
-@pytest.mark.parametrize("entry_point", ["f", None])
-def test_preamble_of_nothing_is_nothing(entry_point: str | None) -> None:
-    assert preamble(given("", entry_point)) == ""
-
-
-@pytest.mark.parametrize(
-    "definition",
-    [
-        "def f(x):\n    pass\n",
-        "def f(x):\n",
-        "async def f(x):\n    pass\n",
-        "@cache\n@wraps(g)\ndef f(x):\n    pass\n",
-        "async  def f(x):\n",
-    ],
-)
-def test_preamble_is_what_stands_before_the_function(definition: str) -> None:
-    before = "import math\n\ndef f2(x):\n    return f(x)\n\n"
-    assert preamble(given(before + definition)) == before
-
-
-def test_preamble_without_the_function_is_everything() -> None:
-    assert preamble(given("import math\n")) == "import math\n"
-    assert preamble(given("import (\n")) == "import (\n"
-    assert preamble(given("def f(): pass\n", None)) == "def f(): pass\n"
 
 
 def test_a_fence_is_longer_than_those_inside() -> None:
@@ -51,7 +23,9 @@ def test_an_answer_starts_with_the_fence_and_the_given_code() -> None:
     quoted = 'def f(x):\n    """\n```\nf(1)\n```\n"""\n'
     start = answer_start(given(quoted))
     assert start == "````python\n" + quoted
-    assert find_code(start, CodeLayout.FENCED, "f").end is None
+    reader = AnswerReader(CodeLayout.FENCED, "f")
+    reader.read(start)
+    assert reader.span.end is None
 
 
 def test_tests_in_the_given_code_are_not_repeated(humaneval: Problem) -> None:

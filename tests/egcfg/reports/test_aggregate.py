@@ -3,7 +3,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egcfg.interfaces.backend import Usage
-from egcfg.reports.aggregate import Cost, aggregate, natural_order, relative_success_rate
+from egcfg.reports.aggregate import (
+    Cost,
+    TestCounts,
+    aggregate,
+    natural_order,
+    relative_success_rate,
+)
 from egcfg.runs.store import FileState
 
 
@@ -130,3 +136,22 @@ def test_tasks_and_configurations_are_in_the_order_of_their_numbers():
 @given(st.lists(st.text(max_size=4)))
 def test_any_names_can_be_ordered(names):
     assert len(sorted(names, key=natural_order)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([], "tests seen: not written down"),
+        ([(None, ["a"])], "tests seen: not written down"),
+        (
+            [(["a", "b", "c"], ["a", "b", "c"])],
+            "tests per task: 3 seen, 3 scored, of which 3 seen",
+        ),
+        (
+            [(["a"], ["a", "b", "c"]), (["a", "b"], ["c"]), (None, ["a"])],
+            "tests per task: 1-2 seen, 1-3 scored, of which 0-1 seen; 1 results do not say",
+        ),
+    ],
+)
+def test_what_was_seen_stands_beside_what_was_scored(tasks, said):
+    assert TestCounts.of(tasks).words() == said

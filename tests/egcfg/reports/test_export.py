@@ -20,7 +20,14 @@ def test_json_holds_every_number_by_name(make_record):
         "concurrency": 1,
         "price": None,
     }
-    counts = {"done": 1, "tasks": 1, "skipped": 0, "unreadable": 0}
+    counts = {
+        "done": 1,
+        "tasks": 1,
+        "skipped": 0,
+        "unreadable": 0,
+        "sandbox_errors": 0,
+        "near_ties": 0,
+    }
     base = {"config": "ns2t0.75d2_ln", "gamma": 0.0, "solved": 0, "accuracy": 0.0, "rsr": None}
     assert report["rows"][0] == {**base, **counts, **cost}
     assert report["rows"][1]["rsr"] == 100

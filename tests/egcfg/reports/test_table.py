@@ -7,6 +7,7 @@ from rich.console import Console
 from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.table import report_view, run_view, task_table
+from egcfg.runs.results import TestVerdict
 from egcfg.usage.prices import Prices
 
 
@@ -53,6 +54,18 @@ def test_the_final_table_of_a_run(make_record, render, golden):
         for gamma in (0.0, 1.0)
     ]
     assert render(run_view(records)) == golden("run.txt")
+
+
+def test_what_the_sandbox_failed_on_is_counted_and_shown(make_record, render):
+    verdict = TestVerdict(passed=False, error="why", status="sandbox_error")
+    failed = make_record("1", passed=False)
+    failed = attrs.evolve(failed, result=attrs.evolve(failed.result, tests={"a": verdict}))
+    shown = render(run_view([failed, make_record("2")]), width=100)
+    (task,) = [line for line in shown.splitlines() if line.startswith("1 ")]
+    assert task.split()[:4] == ["1", "1", "sandbox", "error"]
+    (row,) = aggregate([failed, make_record("2")])[0].rows
+    assert (row.done, row.solved, row.sandbox_errors) == (2, 1, 1)
+    assert "the sandbox failed on some programs, which count as not passed" in shown
 
 
 def test_an_endpoints_table_shows_requests(make_record, render):
@@ -153,3 +166,14 @@ def test_shared_time_is_shown_on_the_clock_only(make_record, render):
     assert "in 10.0 s:" in render(report_view(report), width=200)
     (unknown,) = aggregate([*records, make_record("9")])
     assert unknown.wall_seconds is None
+
+
+def test_near_ties_are_told_where_there_are_any(make_record, render):
+    def counting(task, near_ties):
+        record = make_record(task)
+        stats = attrs.evolve(record.result.stats, near_ties=near_ties)
+        return attrs.evolve(record, result=attrs.evolve(record.result, stats=stats))
+
+    assert "near-tie" not in render(run_view([counting("1", 0)]))
+    assert "1 near-tie: " in render(run_view([counting("1", 1), counting("2", 0)]))
+    assert "3 near-ties: " in render(run_view([counting("1", 1), counting("2", 2)]))

@@ -87,6 +87,7 @@ def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestSt
             tokens_drafted=4,
         ),
         score=Score(results=results),
+        tests_seen=tuple(test.name for test in problem.visible_tests),
         isolation={"rlimits": "active", "seccomp": "not on this kernel"},
         started=START,
         ended=START + timedelta(seconds=3661.5),

@@ -1,6 +1,9 @@
 """One process of a run, as the fault tests start and kill it: no model, real runner and files.
 
-Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS UNITS_AT_ONCE
+Usage: grid_worker.py RESULTS_DIR LOG SECONDS_PER_UNIT TASKS UNITS_AT_ONCE STOP_WHEN_SOLVED
+
+Where runs stop when a task is solved (1, not 0), the gammas are 0 to 4, and task n passes from
+gamma n % 6 on.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from egcfg.runs.store import ResultsFolder
 
 
 class SlowSolver:
-    """Logs each start and end; two that solve one unit at the same time are found by a lock."""
+    """Logs each start and end; two that solve one unit at the same time are found by a lock,
+    as are two that are at one task where that is not to be."""
 
-    def __init__(self, log: Path, seconds: float) -> None:
+    def __init__(self, log: Path, seconds: float, stop_when_solved: bool) -> None:
         self.log = log
         self.seconds = seconds
+        self.stop_when_solved = stop_when_solved
 
     def note(self, event: str, unit: str) -> None:
         handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -37,7 +42,8 @@ class SlowSolver:
     async def __call__(self, problem, settings, *, prompt, on_step):  # noqa: ARG002 - the seam's
         started = datetime.now(UTC)
         unit = f"{problem.task_id}@{settings.gamma:g}"
-        with self.log.with_name(f"lock-{unit}").open("w") as lock:
+        shared = problem.task_id if self.stop_when_solved else unit
+        with self.log.with_name(f"lock-{shared}").open("w") as lock:
             try:
                 # The kernel frees the lock of a killed process.
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +52,9 @@ class SlowSolver:
             self.note("start", unit)
             await asyncio.sleep(self.seconds)
             self.note("end", unit)
-        test = TestResult(name=problem.scoring_tests[0].name, status=TestStatus.PASSED, seconds=0.0)
+        passes = not self.stop_when_solved or settings.gamma >= int(problem.task_id) % 6
+        status = TestStatus.PASSED if passes else TestStatus.FAILED
+        test = TestResult(name=problem.scoring_tests[0].name, status=status, seconds=0.0)
         return Solution(
             task_id=problem.task_id,
             settings=settings,
@@ -54,6 +62,7 @@ class SlowSolver:
                 response="", code="x = 1\n" * 2000, ids=(), finish=FinishReason.CODE_END
             ),
             score=Score(results=[test]),
+            tests_seen=(),
             isolation={},
             started=started,
             ended=datetime.now(UTC),
@@ -63,8 +72,9 @@ class SlowSolver:
 def main() -> None:
     # Ctrl-C works here also where whoever runs the tests ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    results_dir, log, seconds, tasks, at_once = sys.argv[1:]
-    solver = SlowSolver(Path(log), float(seconds))
+    results_dir, log, seconds, tasks, at_once, stop = sys.argv[1:]
+    stop_when_solved = bool(int(stop))
+    solver = SlowSolver(Path(log), float(seconds), stop_when_solved)
     problems = [
         Problem(
             task_id=str(number),
@@ -74,13 +84,15 @@ def main() -> None:
         )
         for number in range(int(tasks))
     ]
-    grid = Grid(problems=problems, configs=[SignalConfig()], gammas=[0, 1])
+    gammas = range(5) if stop_when_solved else [0, 1]
+    grid = Grid(problems=problems, configs=[SignalConfig()], gammas=gammas)
     folder = ResultsFolder(Path(results_dir), "set", "model")
 
     async def open_model() -> int:
         return int(at_once)
 
-    summary = asyncio.run(run(grid, folder, solver, open_model=open_model))
+    running = run(grid, folder, solver, open_model=open_model, stop_when_solved=stop_when_solved)
+    summary = asyncio.run(running)
     sys.stdout.write(f"{summary.finished} {summary.in_flight_elsewhere}\n")
 
 

@@ -22,8 +22,9 @@ def start(tmp_path, request):
     script = request.path.with_name("grid_worker.py")
     workers = []
 
-    def start(seconds=0.03, tasks=TASKS, at_once=1):
-        arguments = [tmp_path / "results", tmp_path / "log", seconds, tasks, at_once]
+    def start(seconds=0.03, tasks=TASKS, at_once=1, stop_when_solved=0):
+        folders = [tmp_path / "results", tmp_path / "log"]
+        arguments = [*folders, seconds, tasks, at_once, stop_when_solved]
         worker = subprocess.Popen(
             [sys.executable, script, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -112,6 +113,35 @@ def test_killing_processes_loses_at_most_the_units_in_flight(tmp_path, start, ev
     assert len(events("start")) <= UNITS + kills
     starts = Counter(unit for unit, _ in events("start"))
     assert len(starts) == UNITS
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_where_solved_tasks_are_skipped_processes_run_the_units_that_one_would(
+    tmp_path, start, events, wait_for, kills
+):
+    chance = random.Random(kills)
+    workers = [start(0.02, TASKS, at_once, 1) for at_once in (1, 2, 4, 16)]
+    for number in range(kills):
+        wait_for(lambda number=number: len(events("start")) >= 4 * (number + 1))
+        victim = workers.pop(chance.randrange(len(workers)))
+        victim.kill()
+        victim.wait()
+        workers.append(start(0.02, TASKS, 3, 1))
+    for worker in workers:
+        finish(worker)
+    finish(start(0.02, TASKS, 4, 1))  # all others may have passed a victim's task when it died
+    assert events("conflict") == []
+    assert_all_done(tmp_path, units=5 * TASKS)
+    expected = {f"{task}@{g}" for task in range(TASKS) for g in range(5) if g <= task % 6}
+    starts = Counter(unit for unit, _ in events("start"))
+    assert starts.keys() == expected
+    assert len(events("start")) <= len(expected) + 16 * kills
+    for task in range(TASKS):
+        mine = [unit for unit, _ in events("start") if unit.startswith(f"{task}@")]
+        assert mine == sorted(mine)
+    if not kills:
+        assert max(starts.values()) == 1
+        assert claim_files(tmp_path) == []
 
 
 def test_what_was_finished_before_a_kill_is_never_solved_again(tmp_path, start, events, wait_for):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from egcfg.config import RunConfig, load_config
-from egcfg.errors import ConfigError
+from egcfg.errors import ConfigError, UsageError
 from egcfg.plugins.hookspecs import Kind
 from egcfg.runs.fingerprint import (
     PIECE_BYTES,
@@ -81,6 +81,16 @@ def test_checkpoints_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_a_scorer_is_told_where_it_was_chosen() -> None:
     assert Kind.SCORER.value not in component_provenance(config(), "chat")
     assert component_provenance(config(scorer="asserts"), "chat")["scorer"]["name"] == "asserts"
+
+
+def test_packages_are_told_by_their_names_and_only_those_that_are_there() -> None:
+    names = "sortedcontainers, numpy"
+    chosen = component_provenance(config(sandbox_packages=names), "chat")
+    assert chosen["packages"] == ["numpy", "sortedcontainers"]
+    assert component_provenance(config(sandbox_packages="none"), "chat")["packages"] == []
+    assert {"numpy", "sortedcontainers"} <= {*component_provenance(config(), "chat")["packages"]}
+    with pytest.raises(UsageError, match="'no-such-package' for the sandbox is not installed"):
+        component_provenance(config(sandbox_packages="no-such-package"), "chat")
 
 
 # --- local models ---------------------------------------------------------------------------------

@@ -55,11 +55,14 @@ results = st.builds(
         tokens_changed=counts,
         tokens_drafted=counts,
         uncertain_choices=counts,
+        near_ties=counts,
     ),
+    packages=st.lists(text, max_size=2).map(tuple),
     global_cached=st.booleans(),
     response=st.none() | text,
     finish=st.none() | text,
     problem_sha256=st.none() | text,
+    tests_seen=st.none() | st.lists(text, max_size=2).map(tuple),
     sandbox=st.none() | st.dictionaries(text, text, max_size=2),
     extra=st.dictionaries(text.map("x_".__add__), st.integers(0, 9), max_size=2),
 )
@@ -274,3 +277,13 @@ def test_whatever_is_in_a_file_it_is_a_result_or_malformed(content):
     except MalformedResultError:
         return
     assert load_result(dump_result(result)) == result
+
+
+def test_what_a_program_imported_in_any_test_is_in_the_file(make_solution):
+    solution = make_solution((TestStatus.PASSED, TestStatus.PASSED))
+    first, second = solution.score.results
+    numpy = attrs.evolve(first, packages=("numpy==2.0", "pandas==3.0"))
+    score = Score(results=[numpy, attrs.evolve(second, packages=("numpy==2.0",))])
+    written = dump_result(Result.of_solution(attrs.evolve(solution, score=score)))
+    assert json.loads(written)["packages"] == ["numpy==2.0", "pandas==3.0"]
+    assert "packages" not in json.loads(dump_result(Result.of_solution(solution)))

@@ -375,15 +375,39 @@ class TestFailures:
             run(grid, folder, solver)
         assert [record.task_id for record in grid_records(grid, folder)] == ["HumanEval/0"] * 2
 
-    def test_a_score_that_says_sandbox_error_stops_the_run_too(self, grid, folder, make_solution):
-        statuses = (TestStatus.PASSED, TestStatus.SANDBOX_ERROR)
+    def test_a_solution_that_the_sandbox_fails_on_is_a_result_and_not_met_again(
+        self, grid, folder, make_solution
+    ):
+        asked = []
 
         async def judge(problem, settings, *, prompt, on_step):  # noqa: ARG001 - the seam's
-            return make_solution(statuses, problem.task_id, settings.gamma)
+            asked.append(problem.task_id)
+            failed = problem.task_id == "HumanEval/0"
+            last = TestStatus.SANDBOX_ERROR if failed else TestStatus.PASSED
+            return make_solution((TestStatus.PASSED, last), problem.task_id, settings.gamma)
 
-        with pytest.raises(SandboxError, match="task HumanEval/0"):
+        summary = run(grid, folder, judge)
+        assert (summary.finished, summary.passed, summary.complete) == (4, 2, True)
+        failed = [r.task_id for r in grid_records(grid, folder) if r.result.has_sandbox_error]
+        assert failed == ["HumanEval/0"] * 2
+        assert run(grid, folder, judge).done_before == 4
+        assert len(asked) == 4
+
+    def test_a_sandbox_that_fails_on_five_in_a_row_stops_the_run(
+        self, make_problem, folder, make_solution
+    ):
+        asked = []
+
+        async def judge(problem, settings, *, prompt, on_step):  # noqa: ARG001 - the seam's
+            asked.append(problem.task_id)
+            return make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
+
+        problems = [make_problem(str(number)) for number in range(4)]
+        grid = Grid(problems=problems, configs=[CONFIG], gammas=[0, 1])
+        with pytest.raises(SandboxError, match=r"5 programs in a row, last on .*egcfg doctor"):
             run(grid, folder, judge)
-        assert grid_records(grid, folder) == []
+        assert len(asked) == 5
+        assert len(grid_records(grid, folder)) == 4
 
     @pytest.mark.parametrize(
         "error", [asyncio.CancelledError, PluginError, SandboxError, ZeroDivisionError]

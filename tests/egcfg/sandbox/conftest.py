@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,12 +32,12 @@ def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     # Every process of a sandbox is a fork of its server, and has the server's command line.
     mark = tmp_path_factory.mktemp("confined") / "link"
     mark.symlink_to(server_process.CONFINED)
-    servers = []
+    servers: list[tuple[int, str | None]] = []
     start = ServerProcess.start
 
-    async def noted(disabled: Collection[str]) -> ServerProcess:
-        server = await start(disabled)
-        servers.append((server.pid, server._scratch))
+    async def noted(*args: Any) -> ServerProcess:
+        server = await start(*args)
+        servers.append((server.pid, server._scratch_root))
         return server
 
     with pytest.MonkeyPatch.context() as patch:
@@ -60,9 +60,9 @@ def eventually() -> Callable[[Callable[[], T]], T]:
     return wait_until
 
 
-def leftovers(mark: Path, servers: list[tuple[int, str]]) -> list[str]:
+def leftovers(mark: Path, servers: list[tuple[int, str | None]]) -> list[str]:
     """Return processes with `mark` in their command line, and what is left of `servers`."""
-    found = [scratch for _, scratch in servers if os.path.exists(scratch)]
+    found = [scratch for _, scratch in servers if scratch and os.path.exists(scratch)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
             line = (process / "cmdline").read_text()

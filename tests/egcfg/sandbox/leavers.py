@@ -54,17 +54,17 @@ async def main(disabled: list[str]) -> None:
                 ]
             )
         running = children(os.getpid())
-        server = (await sandbox._ready_server()).pid
+        server = (await sandbox._ready_pool()).server.pid
         # An answer is complete a moment before its processes are gone.
         patience = time.monotonic() + 10
         while (left_to_it := children(server)) and time.monotonic() < patience:
             time.sleep(0.01)
-        folder = os.listdir(tempfile.gettempdir())
-        scratch = os.listdir(os.path.join(tempfile.gettempdir(), folder[0]))
+        root = tempfile.gettempdir()
+        scratch = [name for folder in os.listdir(root) for name in os.listdir(f"{root}/{folder}")]
     left = {
         "servers": len(running),
         "left to it": left_to_it,
-        "scratch": sorted(set(scratch) - {"tree"}),
+        "scratch": scratch,
         "processes": children(os.getpid()),
         "folders": os.listdir(tempfile.gettempdir()),
         "descriptors": len(os.listdir("/proc/self/fd")) - descriptors,

@@ -17,6 +17,7 @@ from egcfg.errors import SandboxError
 from egcfg.sandbox import Call, Execution, Instrument, Sandbox
 from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.processes import ProgramProcess
+from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.watch import Watch
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -62,19 +63,23 @@ def unharmed(run: Run, own_sandbox: Sandbox, eventually: Eventually) -> Iterator
     """Check that a test leaves this process and its sandbox as they were."""
     execution = Execution(source="", call=Call("1"))
     run(own_sandbox.run([execution] * 4))
-    server = own_sandbox._server
+    server = server_of(own_sandbox)
     descriptors = len(os.listdir("/proc/self/fd"))
     yield
     assert len(os.listdir("/proc/self/fd")) == descriptors
     # Every slot is free again, and the same server serves.
     results = run(own_sandbox.run([execution] * 2 * own_sandbox.workers))
     assert [result.value for result in results] == [1] * 2 * own_sandbox.workers
-    assert own_sandbox._server is server
-    assert server is not None
+    assert server_of(own_sandbox) is server
     # An idle server keeps no process.
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     assert eventually(lambda: not children.read_text())
     assert server.log_tail() == ""
+
+
+def server_of(sandbox: Sandbox) -> ServerProcess:
+    assert sandbox._pool is not None
+    return sandbox._pool.server
 
 
 def gone(pids: list[int]) -> bool:
@@ -159,13 +164,13 @@ def test_one_that_waits_for_its_process_is_cancelled(
     run: Run, own_sandbox: Sandbox, taken: list[ProgramProcess]
 ) -> None:
     async def work() -> list[object]:
-        server = own_sandbox._server
-        assert server is not None
+        pool = own_sandbox._pool
+        assert pool is not None
         # A shape for which no process waits; while the server stands still, the loop goes on.
         new = Execution(source="x = input()", call=Call("x"), stdin="typed")
-        with stopped(server.pid):
+        with stopped(pool.server.pid):
             tasks = [asyncio.create_task(own_sandbox.run([new])) for _ in range(2)]
-            await until(lambda: server._asked)
+            await until(lambda: pool._asked)
             for _ in range(3):
                 await asyncio.sleep(0.001)
             assert not taken
@@ -273,7 +278,7 @@ def test_a_server_is_not_left_behind_by_a_cancelled_start(
         await asyncio.sleep(seconds)
         task.cancel()
         await asyncio.wait([task])
-        assert (sandbox._server is None) == task.cancelled()
+        assert (sandbox._pool is None) == task.cancelled()
 
     descriptors = len(os.listdir("/proc/self/fd"))
     for number in range(5):
@@ -291,11 +296,11 @@ def test_a_sandbox_that_is_closed_wakes_up_whoever_waits_for_it(
     run(own_sandbox.run([execution]))
 
     async def work() -> list[object]:
-        server = own_sandbox._server
-        assert server is not None
-        with stopped(server.pid):
+        pool = own_sandbox._pool
+        assert pool is not None
+        with stopped(pool.server.pid):
             task = asyncio.create_task(own_sandbox.run([Execution(source="", stdin="other")]))
-            await until(lambda: server._asked)
+            await until(lambda: pool._asked)
             own_sandbox.close()
         (result,) = await task
         return [result.outcome]

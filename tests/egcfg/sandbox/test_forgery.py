@@ -17,12 +17,11 @@ from egcfg.interfaces.scorer import Score
 from egcfg.sandbox import Sandbox
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.check import CheckScorer
-from egcfg.scorers.judged import ScorerOptions
-from egcfg.scorers.stdio import StdioScorer
+from egcfg.scorers.stdio import StdioOptions, StdioScorer
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0)
+OPTIONS = StdioOptions(cpu_seconds=0.5, wall_seconds=2.0)
 TOKEN = "EXPECTED-8c1f2e77"
 NUMBER = Problem(
     task_id="number",

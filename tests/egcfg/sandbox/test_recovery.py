@@ -29,9 +29,8 @@ def children_of(pid: int) -> str:
 
 
 def server_of(sandbox: Sandbox) -> ServerProcess:
-    server = sandbox._server
-    assert server is not None
-    return server
+    assert sandbox._pool is not None
+    return sandbox._pool.server
 
 
 def test_no_execution_is_lost_or_wrong_when_the_server_is_killed(

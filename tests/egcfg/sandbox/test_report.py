@@ -16,18 +16,17 @@ from egcfg.sandbox import (
     Execution,
     ExecutionResult,
     Level,
-    Limits,
-    Outcome,
-    Pace,
     Sandbox,
     SandboxReport,
 )
-from egcfg.sandbox.canary import MAX_STRETCH
+from egcfg.sandbox.clocks import Waiting
 from egcfg.sandbox.judging import Finding, Verdict
+from egcfg.sandbox.server_process import ServerProcess
 from egcfg.sandbox.watch import Answer
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ALL = dict.fromkeys(LAYERS, "active")
+BUT_LIMITS = tuple(name for name in LAYERS if name not in ("rlimits", "memory limit"))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,6 @@ def test_each_layer_can_be_missing(run: Run, name: str) -> None:
         report = run(sandbox.report())
         assert report.layers[name] == "switched off"
         assert name in report.missing
-        run(sandbox.canary())
 
 
 def test_the_canary_sings(run: Run, sandbox: Sandbox) -> None:
@@ -86,31 +84,29 @@ def test_the_canary_sings_once_for_all_that_wait_for_it(
 ) -> None:
     sung: list[str] = []
 
-    async def measure(_run: object, _count: int) -> Pace:
+    async def check(_judge: object) -> None:
         sung.append("starts")
         await asyncio.sleep(0.01)
         sung.append("ends")
-        return Pace(cpu=2)
 
     async def work(sandbox: Sandbox) -> list[object]:
         first = asyncio.create_task(sandbox.canary())
         others = [sandbox.run([Execution(source="", call=Call("1"))]) for _ in range(3)]
-        results = await asyncio.gather(*others, sandbox.pace(), first)
+        results = await asyncio.gather(*others, first)
         assert sung == ["starts", "ends"]
-        return [*(result.value for (result,) in results[:3]), results[3]]
+        return [result.value for (result,) in results[:3]]
 
-    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
+    monkeypatch.setattr("egcfg.sandbox.service.check_verdicts", check)
     with closing(Sandbox()) as sandbox:
-        assert run(work(sandbox)) == run(work(sandbox)) == [1, 1, 1, Pace(cpu=2)]
+        assert run(work(sandbox)) == run(work(sandbox)) == [1, 1, 1]
 
 
 def test_a_cancelled_canary_is_sung_by_the_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sung: list[int] = []
 
-    async def measure(_run: object, _count: int) -> Pace:
+    async def check(_judge: object) -> None:
         sung.append(1)
         await asyncio.sleep(0 if len(sung) > 1 else 60)
-        return Pace()
 
     async def work(sandbox: Sandbox) -> None:
         first, second = (asyncio.create_task(sandbox.canary()) for _ in range(2))
@@ -120,47 +116,52 @@ def test_a_cancelled_canary_is_sung_by_the_next(run: Run, monkeypatch: pytest.Mo
         await asyncio.wait([first, second])
         assert (first.cancelled(), second.exception(), len(sung)) == (True, None, 2)
 
-    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
+    monkeypatch.setattr("egcfg.sandbox.service.check_verdicts", check)
     with closing(Sandbox()) as sandbox:
         run(work(sandbox))
 
 
-@pytest.mark.parametrize(
-    ("pace", "outcome"), [(Pace(), Outcome.TIMEOUT), (Pace(cpu=20, wall=20), Outcome.OK)]
-)
-@pytest.mark.parametrize(
-    "source",
-    ["import time\nwhile time.process_time() < 0.6: pass", "import time\ntime.sleep(0.6)"],
-    ids=["processor time", "real time"],
-)
-def test_limits_of_time_are_stretched_on_a_slow_machine(
-    run: Run, monkeypatch: pytest.MonkeyPatch, source: str, pace: Pace, outcome: Outcome
-) -> None:
-    async def measure(_run: object, _count: int) -> Pace:
-        return pace
-
-    monkeypatch.setattr("egcfg.sandbox.service.measure_pace", measure)
-    limits = Limits(cpu_seconds=0.3, wall_seconds=0.4)
-    with closing(Sandbox()) as sandbox:
-        (result,) = run(sandbox.run([Execution(source=source, limits=limits)]))
-        assert (run(sandbox.pace()), result.outcome) == (pace, outcome)
-
-
-def test_the_pace_is_what_known_work_takes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("egcfg.sandbox.canary.USUAL_SECONDS", 60.0)
-    with closing(Sandbox()) as sandbox:
-        assert run(sandbox.pace()) == Pace()
-    monkeypatch.setattr("egcfg.sandbox.canary.USUAL_SECONDS", 1e-9)
-    with closing(Sandbox()) as sandbox:
-        assert run(sandbox.pace()) == Pace(cpu=MAX_STRETCH, wall=MAX_STRETCH)
-
-
-def test_known_work_that_does_not_get_done_is_an_error(
+def test_known_programs_that_do_not_get_done_are_an_error(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("egcfg.sandbox.canary.WORK", "1 / 0")
+    monkeypatch.setattr("egcfg.sandbox.canary.SIGNALS", "1 / 0")
     with (
         closing(Sandbox()) as sandbox,
         pytest.raises(SandboxError, match="known program done: exception"),
     ):
         run(sandbox.run([Execution(source="")]))
+
+
+def test_strong_isolation_is_not_claimed_where_a_program_can_signal_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ServerProcess.start
+
+    async def start(*_: object) -> ServerProcess:
+        server = await begin(BUT_LIMITS)
+        server.layers.update(dict.fromkeys(LAYERS, "active"))
+        return server
+
+    monkeypatch.setattr(ServerProcess, "start", start)
+    with closing(Sandbox()) as sandbox:
+        report = run(sandbox.report())
+        assert (report.missing, report.level) == ((), Level.BASIC)
+        assert report.findings["other processes"] == "within reach of programs"
+    with (
+        closing(Sandbox(strict=True)) as sandbox,
+        pytest.raises(SandboxError, match="a program can send them signals"),
+    ):
+        run(sandbox.run([Execution(source="")]))
+
+
+def test_what_was_found_is_told_in_results(run: Run, sandbox: Sandbox) -> None:
+    report = run(sandbox.report())
+    assert report.findings.keys() == {*LAYERS, "other processes", "limits of time"}
+
+
+def test_limits_of_time_say_what_they_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = SandboxReport(ALL)
+    monkeypatch.setattr("egcfg.sandbox.report.waiting", lambda _: Waiting(0.0, True))
+    assert report.limits_of_time == "waits for a core do not count"
+    monkeypatch.setattr("egcfg.sandbox.report.waiting", lambda _: None)
+    assert "stretched 4 times" in report.limits_of_time

@@ -52,7 +52,7 @@ def test_a_value_without_plain_form_is_unsupported(execute: Execute) -> None:
     [
         ("x = 1\ny = x / 0", None, "ZeroDivisionError", "division by zero", 2),
         ("def f():\n    return {}['k']", "f()", "KeyError", "'k'", 2),
-        ("x = (", None, "SyntaxError", "'(' was never closed (<program>, line 1)", 1),
+        ("x = (", None, "SyntaxError", "'(' was never closed (program.py, line 1)", 1),
         ("x = 1", "f()", "NameError", "name 'f' is not defined", None),
         ("x = 1", "f(", "SyntaxError", "'(' was never closed (<call>, line 1)", 1),
         ("import sys\nsys.exit(3)", None, "SystemExit", "3", 2),
@@ -147,21 +147,26 @@ def test_files_are_limited_in_size(execute: Execute) -> None:
     assert result.raised.type == "OSError"
 
 
-def test_every_execution_starts_in_an_empty_folder(run: Run, sandbox: Sandbox) -> None:
+def test_every_execution_starts_in_a_folder_with_its_own_file_only(
+    run: Run, sandbox: Sandbox
+) -> None:
     source = "import os\nseen = os.listdir('.')\nopen('left', 'w').close()"
     results = run(sandbox.run([Execution(source=source, call=Call("seen"))] * 4))
-    assert [result.value for result in results] == [[]] * 4
+    assert [result.value for result in results] == [["program.py"]] * 4
 
 
 def test_the_environment_is_clean(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with closing(Sandbox()) as fresh:
         execution = Execution(
-            source="import os", call=Call("(dict(os.environ), dict(os.environb))")
+            source="import os", call=Call("(dict(os.environ), dict(os.environb), os.getcwd())")
         )
         (result,) = run(fresh.run([execution]))
-    names = set(result.value[0])
-    assert names == {"LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "TMPDIR", "TZ"}
+    environment, _, folder = result.value
+    threads = {f"{library}_NUM_THREADS" for library in ("MKL", "OMP", "OPENBLAS")}
+    python = {"LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "TZ"}
+    assert environment.keys() == threads | python | {"HOME", "TMPDIR"}
+    assert environment["HOME"] == environment["TMPDIR"] == folder
 
 
 def test_the_same_program_behaves_the_same(run: Run, sandbox: Sandbox) -> None:
@@ -249,7 +254,7 @@ class Instrument:
         sys.settrace(self.trace)
 
     def trace(self, frame, event, argument):
-        if frame.f_code.co_filename == "<program>":
+        if frame.f_code.co_filename == "program.py":
             self.memory[1] = min(self.memory[1] + 1, 255)
             return self.trace
 

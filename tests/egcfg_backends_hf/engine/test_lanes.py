@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from egcfg.interfaces.backend import Logprobs
+from egcfg_backends_hf.engine import backoff
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
 from egcfg_backends_hf.engine.prompt_lookup import speculate
 from egcfg_backends_hf.engine.slot_cache import GROWTH, SlotBuffers
@@ -120,6 +121,31 @@ def test_a_lane_begins_with_a_copy_that_is_its_own() -> None:
     assert lane.computed((*FIRST[:3], 7)) == 3
     source.clear()
     assert kept(lane, FIRST[:3]) == [*FIRST[:3]]
+
+
+def test_a_lane_begins_with_the_answer_to_its_prompt_for_as_long_as_its_task_follows_it() -> None:
+    source, lane = new_lane(), new_lane()
+    answer = (*FIRST, 5, 6, 7)
+    source.touch([FIRST, SECOND])
+    source.touch([answer, (*SECOND, 5)])
+    for ids in (answer, (*SECOND, 5)):
+        fill(source, ids)
+    lane.touch([FIRST])
+    assert [node.token for node in lane.begin_as(source, FIRST)] == [*answer]
+    lane.touch([(*FIRST, 5)])
+    lane.evict()  # as it does when it samples
+    assert lane.computed(answer) == len(answer)
+    assert kept(lane, answer) == [*answer]
+    lane.touch([(*FIRST, 5, 9)])
+    lane.evict()
+    assert lane.computed(answer) == len((*FIRST, 5))
+
+
+def test_a_lane_does_not_begin_with_the_answer_to_another_prompt() -> None:
+    source, lane = new_lane(), new_lane()
+    source.touch([(*FIRST, 5, 6)])
+    fill(source, (*FIRST, 5, 6))
+    assert [node.token for node in lane.begin_as(source, (*FIRST[:3], 8))] == [*FIRST[:3]]
 
 
 async def hold(lanes: Lanes, ids: Sequence[int], finish: asyncio.Event, tokens: int = 1) -> Lane:
@@ -238,5 +264,43 @@ def test_the_first_task_runs_however_large_it_is_and_memory_that_ran_out_is_not_
         await asyncio.sleep(0.01)
         assert len(lanes.live) == 1
         second.cancel()
+
+    asyncio.run(check())
+
+
+def test_room_that_memory_did_not_allow_is_tried_again_after_many_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "PASSES", 3)
+
+    async def check() -> None:
+        lanes, finish = Lanes(1, SLOT, 10 * GROWTH * SLOT), asyncio.Event()
+        fill(await lanes.current(1), FIRST)
+        lanes.tidy()
+        lanes.limit()
+        second = asyncio.create_task(hold(lanes, SECOND, finish))
+        for _ in range(2):
+            lanes.tidy()
+            await asyncio.sleep(0)
+            assert len(lanes.live) == 1
+        lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 2
+        third = asyncio.create_task(hold(lanes, FIRST, finish))
+        for _ in range(3):  # as after each attempt that does not fail
+            lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 3
+        lanes.limit()  # this one did
+        fourth = asyncio.create_task(hold(lanes, FIRST, finish))
+        for _ in range(5):
+            lanes.tidy()
+            await asyncio.sleep(0)
+            assert len(lanes.live) == 3
+        lanes.tidy()
+        await asyncio.sleep(0.01)
+        assert len(lanes.live) == 4
+        finish.set()
+        await asyncio.wait([second, third, fourth])
 
     asyncio.run(check())

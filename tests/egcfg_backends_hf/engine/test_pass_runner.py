@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.engine import evaluator, pass_runner
+from egcfg_backends_hf.engine import backoff, evaluator, pass_runner
 from egcfg_backends_hf.engine.causal_model import CausalModel
 from egcfg_backends_hf.options import HFOptions
 
@@ -142,9 +143,11 @@ def test_a_dozen_guided_tasks_take_exactly_so_many_passes(
 
     run(alone())
     taken = len(passes.ran)
+    run(backend.close())  # else they would begin with their own answers
+    run(backend.open())
     passes.ran.clear()
     run(together([fast_decode(backend, number, settings) for number in range(12)]))
-    assert (taken, len(passes.ran)) == (153, 15)
+    assert (taken, len(passes.ran)) == (153, 16)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
@@ -410,12 +413,50 @@ def test_where_memory_runs_out_for_good_the_newest_task_fails_and_the_others_go_
 
     with caplog.at_level(logging.WARNING):
         run(check())
-    assert "at a time from here on" in caplog.text
+    assert "at a time for now" in caplog.text
     # Whoever comes now waits until there is room.
     passes.fail = lambda _: None
     passes.ran.clear()
     run(together([sample(backend, ids, 8) for ids in PROMPTS[:3]]))
     assert {len(sizes) for sizes in passes.sizes()} == {1}
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_memory_that_came_back_is_taken_again_and_tried_ever_more_rarely(
+    backend: HFBackend, passes: Passes, run: Run, monkeypatch: pytest.MonkeyPatch, for_good: bool
+) -> None:
+    monkeypatch.setattr(backoff, "PASSES", 8)
+    failed: list[int] = []
+
+    def fail(ran: Pass) -> Exception | None:
+        """No memory for two tasks in a pass, or two tokens: for good, or for the first tasks."""
+        if sum(map(len, ran)) == 1 or (failed and not for_good and len(passes.ran) > 40):
+            return None
+        failed.append(len(passes.ran))
+        return torch.OutOfMemoryError("CUDA out of memory")
+
+    passes.fail = fail
+
+    async def rounds() -> list[list[Continuation]]:
+        return [
+            await together([sample(backend, (*ids, number), 8) for ids in PROMPTS[:3]])
+            for number in range(60, 66)
+        ]
+
+    found = run(rounds())
+    together_at_once = [len(sizes) for sizes in passes.sizes()]
+    if for_good:
+        assert set(together_at_once) == {1}
+        waits = [after - before for before, after in pairwise(failed) if after > before]
+        assert waits == sorted(waits)
+        assert len(waits) < 8
+    else:
+        assert max(failed) <= 40
+        assert max(together_at_once) == 3
+    passes.fail = lambda _: None
+    run(backend.close())
+    run(backend.open())
+    assert run(rounds()) == found
 
 
 def test_tasks_wait_for_memory_and_all_of_them_finish(

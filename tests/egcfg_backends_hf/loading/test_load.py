@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -190,3 +193,52 @@ def test_a_sliding_window_runs_uncached_but_right(
     for token in first.ids:
         assert token == int(naive(chain).argmax())
         chain += (token,)
+
+
+# --- compiled models ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Return what was compiled so far: traced as ever, but run as it is, without a compiler."""
+    graphs: list[Any] = []
+
+    def trace(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=trace))
+    yield graphs
+    torch.compiler.reset()
+
+
+def test_a_model_is_compiled_three_times_whatever_its_passes_contain(
+    compiled: list[Any],
+    open_folder: Open,
+    tiny_llama: Path,
+    naive_logprobs: Callable[[Sequence[int]], Any],
+    run: Run,
+) -> None:
+    backend = open_folder(tiny_llama, compile=True)
+
+    async def ask(ids: tuple[int, ...], *drafts: tuple[int, ...]) -> None:
+        answer = await backend.score([ScoreRequest(ids, draft) for draft in drafts])
+        for draft, scores in zip(drafts, answer.value, strict=True):
+            for end, found in enumerate(scores):
+                expected = naive_logprobs(ids + draft[:end])
+                np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-9)
+
+    async def grow(number: int, step: int) -> None:
+        prompt = tuple(range(10 + number, 40 + 3 * number))
+        for length in range(1, len(prompt), step):
+            await ask(prompt[:length], (), (60, 61)[: length % 3])
+        await backend.sample([SampleRequest(prompt, 3, SamplingParams(max_tokens=6))])
+
+    async def check() -> None:
+        await asyncio.create_task(grow(0, 1))
+        await asyncio.gather(*(grow(number, number) for number in range(1, 6)))
+
+    run(check())
+    assert backend._open_model.model.passes > 40
+    # The attempt whether it compiles at all, passes of one token, passes of more.
+    assert len(compiled) == 3

@@ -1,4 +1,4 @@
-"""What is done to a process before the program's first line, and how its tree is ended."""
+"""What is done to a process before the program's first line, and how it is ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from typing import Protocol
 
 from .layers import Layers
 
-__all__ = ["Scratch", "close_others", "confine", "end_process", "end_tree", "make_scratch"]
+__all__ = ["Scratch", "confine", "end_process", "make_scratch"]
 
 OPEN_FILES = 64
 PROCESSES = 64
@@ -63,16 +61,15 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def make_scratch(layers: Layers, root: str) -> Scratch:
+def make_scratch(layers: Layers) -> Scratch:
     """Return a program's scratch folder; it is made here where it is no mount.
 
     Args:
         layers: what works here.
-        root: where scratch folders are made without a mount namespace.
     """
     if layers.scratch is not None:
         return Scratch(layers.scratch, temporary=False)
-    return Scratch(tempfile.mkdtemp(prefix="run-", dir=root), temporary=True)
+    return Scratch(tempfile.mkdtemp(prefix="run-", dir=layers.scratch_root), temporary=True)
 
 
 def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) -> None:
@@ -89,15 +86,15 @@ def confine(layers: Layers, scratch: Scratch, limits: Limits, kept: set[int]) ->
     """
     layers.separate(SCRATCH_FILES * limits.file_bytes)
     os.chdir(scratch.path)
-    os.environ["TMPDIR"] = scratch.path
+    os.environ["HOME"] = os.environ["TMPDIR"] = scratch.path
     tempfile.tempdir = None
     _set_limits(layers, limits)
     layers.lock(scratch.path)
-    close_others(kept)
+    _close_others(kept)
     layers.filter_calls()
 
 
-def close_others(kept: set[int]) -> None:
+def _close_others(kept: set[int]) -> None:
     """Close every descriptor of this process but those in `kept`."""
     low = 0
     for descriptor in sorted(kept):
@@ -125,7 +122,7 @@ def _set_limits(layers: Layers, limits: Limits) -> None:
         elif sys.platform == "darwin":
             # Where threads do not count, and nothing else keeps children from getting away.
             values[resource.RLIMIT_NPROC] = 0
-    if layers.has("memory limit") and layers.memory_used is None:
+    if layers.has("memory limit"):
         values[resource.RLIMIT_AS] = limits.memory_bytes
     for number, value in values.items():
         _, hard = resource.getrlimit(number)
@@ -145,46 +142,3 @@ def end_process(pid: int) -> tuple[int, resource.struct_rusage]:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     return status, usage
-
-
-def end_tree(pid: int, proc: int | None) -> tuple[int, resource.struct_rusage]:
-    """End a process as `end_process` does, and all others that became this process's children.
-
-    Args:
-        pid: its process id.
-        proc: descriptor of /proc, which is out of sight by now; None where there is none.
-    """
-    ended = end_process(pid)
-    _kill_orphans(proc)
-    return ended
-
-
-def _kill_orphans(proc: int | None) -> None:
-    """Kill and reap whatever else became this process's child, until nothing is left."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            for child in _children(proc):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            time.sleep(0.001)
-
-
-def _children(proc: int | None) -> Iterator[int]:
-    """Yield the process ids of this process's children, from a descriptor of /proc."""
-    if proc is None:
-        return
-    own = os.getpid()
-    for name in os.listdir(proc):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError):  # gone meanwhile
-            descriptor = os.open(f"{name}/stat", os.O_RDONLY, dir_fd=proc)
-            with open(descriptor, "rb") as file:
-                # The name before it, in brackets, may hold anything.
-                parent = file.read().rpartition(b")")[2].split()[1]
-            if int(parent) == own:
-                yield int(name)

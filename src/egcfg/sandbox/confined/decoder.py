@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from .arrays import from_parts
 from .bounds import (
     COLLISIONS,
     DECIMAL_CHARS,
@@ -152,6 +153,10 @@ def _get_decimal(data: Decoder, _: int) -> Decimal:
     return Decimal(payload.decode("ascii"))
 
 
+def _get_array(data: Decoder, depth: int) -> Any:
+    return from_parts(*(data.get(depth + 1) for _ in range(3)))
+
+
 def _get_range(data: Decoder, depth: int) -> range:
     return range(*(data.exact(int, depth) for _ in range(3)))
 
@@ -182,6 +187,7 @@ READERS: Final[dict[bytes, Callable[[Any, int], Any]]] = {
     b"v": lambda data, depth: dict(enumerate(data.items(depth))).values(),
     b"w": lambda data, depth: dict(data.pairs(depth)).items(),
     b"I": lambda data, depth: iter(data.items(depth)),
+    b"A": _get_array,
     b"R": _get_range,
     b"r": _get_fraction,
     b"m": _get_decimal,

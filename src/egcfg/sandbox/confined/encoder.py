@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from .arrays import Parts, to_parts
 from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, EncodeError
 
 __all__ = ["Encoder", "encode"]
@@ -43,6 +44,9 @@ class Encoder:
         if depth > self.bounds.depth:
             raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
         kind = type(value)
+        if kind not in _WRITERS and (parts := to_parts(value)) is not None:
+            _put_parts(self, parts, depth)
+            return
         for base in kind.__mro__:
             writer = _WRITERS.get(base)
             if writer is not None:
@@ -212,6 +216,12 @@ def _put_timedelta(out: Encoder, value: Any, depth: int) -> None:
     out.write(b"d")
     for part in ("days", "seconds", "microseconds"):
         out.put(timedelta.__dict__[part].__get__(value), depth + 1)
+
+
+def _put_parts(out: Encoder, parts: Parts, depth: int) -> None:
+    out.write(b"A")
+    for part in parts:
+        out.put(part, depth + 1)
 
 
 def _nothing() -> Iterator[Any]:

@@ -62,6 +62,7 @@ class _Names(dict[str, Any]):
 
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status and message."""
+    os.write(report, READY)
     remote = Remote(channel)
     names = _Names(remote, request["entry_point"])
     for name, module in request["modules"].items():
@@ -71,7 +72,6 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
             names.absent[name] = str(error)
     # The program makes files in this folder too: none of them is ever imported here.
     sys.path[:] = [path for path in sys.path if path and path != os.getcwd()]
-    os.write(report, READY)
     status, message = "passed", ""
     try:
         _set_up(request["given"], names, remote)
@@ -83,6 +83,10 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
             names["check"](remote.ask("name", request["entry_point"]))
     except BaseException as error:  # noqa: BLE001 - it is the verdict
         status, message = _classify(error, remote)
+    if status == "passed" and not remote.answered:
+        # One that does not load is to blame first, and it may still be at it.
+        with contextlib.suppress(BaseException):
+            remote.ask("share")
     if remote.refusal is not None:
         kind = "unsupported" if isinstance(remote.refusal, Unsupported) else "unanswered"
         status, message = kind, str(remote.refusal)

@@ -62,14 +62,38 @@ class Landlock:
             "landlock",
         )
         self.rights = (1 << RIGHTS.get(self.version, RIGHTS[max(RIGHTS)])) - 1
-        self.rules = [
-            # A right for folders cannot be given to a file.
-            *(
-                (os.open(path, os.O_PATH), READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
-                for path in readable
-            ),
-            *((os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in devices),
-        ]
+        # Older kernels refuse a longer structure, unless what they don't know is zero.
+        self.attributes = _Ruleset(handled_access_fs=self.rights)
+        if self.version >= 4:
+            self.attributes.handled_access_net = BIND_AND_CONNECT_TCP
+        if self.version >= 6:
+            self.attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
+        self.devices = [path for path in devices if os.path.exists(path)]
+        self.rules = [(os.open(path, os.O_PATH), _reading(path)) for path in readable]
+        self.rules += [(os.open(path, os.O_PATH), READ_FILE | WRITE_FILE) for path in self.devices]
+        self.narrower: int | None = None  # a ruleset
+
+    def narrow(self, readable: Sequence[str], listed: Sequence[str], scratch_root: str) -> None:
+        """Allow reading of some of the given paths only.
+
+        Rules only ever allow, and a process pays for each that it makes; so these are made once,
+        and hold beside those of each process.
+
+        Args:
+            readable: paths that may be read with all that is beneath.
+            listed: folders that may be listed, with all that is beneath.
+            scratch_root: the folder that all scratch folders are in.
+        """
+        self.narrower = self._ruleset()
+        for path, rights in (
+            *((path, _reading(path)) for path in readable),
+            *((path, READ_DIR) for path in listed),
+            *((path, READ_FILE | WRITE_FILE) for path in self.devices),
+            (scratch_root, self.rights & ~IOCTL_DEV),
+        ):
+            descriptor = os.open(path, os.O_PATH)
+            self._allow(self.narrower, descriptor, rights)
+            os.close(descriptor)
 
     def apply(self, scratch: str) -> None:
         """Confine this process, for good; needs no_new_privs.
@@ -80,30 +104,26 @@ class Landlock:
         Raises:
             OSError: the kernel refuses.
         """
-        attributes = _Ruleset(handled_access_fs=self.rights)
-        if self.version >= 4:
-            attributes.handled_access_net = BIND_AND_CONNECT_TCP
-        if self.version >= 6:
-            attributes.scoped = SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS
-        # Older kernels refuse a longer structure, unless what they don't know is zero.
-        ruleset = linux.check(
-            linux.libc.syscall(
-                ctypes.c_long(SYS_CREATE_RULESET),
-                ctypes.byref(attributes),
-                ctypes.c_size_t(ctypes.sizeof(attributes)),
-                0,
-            ),
-            "landlock_create_ruleset",
-        )
+        ruleset = self._ruleset()
         here = os.open(scratch, os.O_PATH)
         for folder, rights in (*self.rules, (here, self.rights & ~IOCTL_DEV)):
             self._allow(ruleset, folder, rights)
         os.close(here)
-        linux.check(
-            linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), 0),
-            "landlock_restrict_self",
-        )
+        if self.narrower is not None:
+            _restrict(self.narrower)
+        _restrict(ruleset)
         os.close(ruleset)
+
+    def _ruleset(self) -> int:
+        return linux.check(
+            linux.libc.syscall(
+                ctypes.c_long(SYS_CREATE_RULESET),
+                ctypes.byref(self.attributes),
+                ctypes.c_size_t(ctypes.sizeof(self.attributes)),
+                0,
+            ),
+            "landlock_create_ruleset",
+        )
 
     def _allow(self, ruleset: int, path: int, rights: int) -> None:
         rule = _PathBeneath(allowed_access=rights & self.rights, parent_fd=path)
@@ -117,3 +137,15 @@ class Landlock:
             ),
             "landlock_add_rule",
         )
+
+
+def _restrict(ruleset: int) -> None:
+    linux.check(
+        linux.libc.syscall(ctypes.c_long(SYS_RESTRICT_SELF), ctypes.c_int(ruleset), 0),
+        "landlock_restrict_self",
+    )
+
+
+def _reading(path: str) -> int:
+    # A right for folders cannot be given to a file.
+    return READ_FILE | (READ_DIR if os.path.isdir(path) else 0)

@@ -13,9 +13,9 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["LINUX_ONLY", "PROBE_BYTES", "WORKS", "Layers", "reason"]
+__all__ = ["LINUX_ONLY", "WORKS", "Layers", "reason"]
 
 WORKS = "active"
 PROBE_BYTES = 64 << 20
@@ -38,46 +38,59 @@ class Layers:
 
     Attributes:
         status: layer -> "active", or why it is not.
-        proc: descriptor of /proc, for keepers; None where there is none.
         scratch: the folder that is an empty mount of its own for each program; None where a
             temporary folder must be made for it.
-        memory_used: returns how many bytes of memory a process has, where keepers must enforce the
-            limit; None where the kernel enforces it, or nothing can.
+        scratch_root: the folder in which such folders are made; None where none are.
     """
 
     def __init__(self) -> None:
         self.status: dict[str, str] = {}
-        self.proc: int | None = None
         self.scratch: str | None = None
-        self.memory_used: Callable[[int], int] | None = None
+        self.scratch_root: str | None = None
 
     def has(self, name: str) -> bool:
         """Return whether a layer is active."""
         return self.status.get(name) == WORKS
 
-    def enter(self, folder: str, disabled: Collection[str]) -> None:
+    def enter(
+        self, temporary_folder: str, disabled: Collection[str], packages: Sequence[str]
+    ) -> None:
         """Find out what works, and enter the layers that hold for the server itself.
 
         Args:
-            folder: an empty folder, for the programs' file tree.
+            temporary_folder: where `scratch_root` is made, if there must be one.
             disabled: layers to leave out.
+            packages: folders and files of packages that programs may read.
         """
         self._disabled = disabled
         self.status["clean environment"] = WORKS
         self.attempt("rlimits", _probe_rlimits)
         self.attempt("memory limit", _probe_memory_limit)
-        self.enter_more(folder)
+        self.enter_more(temporary_folder, packages)
 
-    def enter_more(self, folder: str) -> None:  # noqa: ARG002 - for those that override it
+    def enter_more(
+        self,
+        temporary_folder: str,
+        packages: Sequence[str],  # noqa: ARG002 - for those that override it
+    ) -> None:
         """Do the same for the layers that only some systems have."""
         self.status.update(dict.fromkeys(LINUX_ONLY, f"{sys.platform} has none"))
+        self.make_root(temporary_folder)
+
+    def make_root(self, temporary_folder: str) -> None:
+        """Make the folder in which programs' folders are made."""
+        self.scratch_root = tempfile.mkdtemp(prefix="egcfg-sandbox-", dir=temporary_folder)
 
     def fork_apart(self) -> int:
         """Fork a process that is apart from all others, as far as the system can do that."""
         return os.fork()
 
-    def adopt(self) -> None:
-        """Become the parent of orphaned descendants, where the system can do that."""
+    def end_orphans(self, forked: Collection[int]) -> None:
+        """End what programs that are gone have started, where that does not end with them.
+
+        Args:
+            forked: the processes that this one has forked and still knows.
+        """
 
     def separate(self, scratch_bytes: int) -> None:
         """Give this process what each program has for itself."""

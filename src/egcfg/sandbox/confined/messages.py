@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from .arrays import is_array
 from .bounds import DEFAULT, U32, Bounds, DecodeError, EncodeError
 from .decoder import READERS, Decoder
 from .encoder import Encoder
@@ -85,7 +86,7 @@ class Sender(Encoder):
     def put(self, value: object, depth: int) -> None:
         """Write a value."""
         kind = type(value)
-        if kind in PLAIN:
+        if kind in PLAIN or is_array(kind):
             super().put(value, depth)
             return
         number = self.objects.number(value)

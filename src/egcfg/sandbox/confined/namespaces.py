@@ -1,15 +1,15 @@
 """Namespaces: the server enters them once; each execution adds a pid namespace and a scratch mount.
 
-Inside, the file system is a small read-only tree: the interpreter, the shared libraries and four
-devices; no /proc, no home, no network but a loopback that is down.
+Inside, the file system is a small read-only tree: the interpreter, the shared libraries, chosen
+packages and four devices; no /proc, no home, no network but a loopback that is down.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from . import linux
+from .readable import Readable
 
 __all__ = [
     "DEVICES",
@@ -19,11 +19,14 @@ __all__ = [
     "enter_execution",
     "enter_user",
     "fork_first",
-    "readable_paths",
 ]
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 SCRATCH = "/tmp"
+SHARED_MEMORY = "/dev/shm"
+SCRATCH_INODES = 1000
+# Where the new tree is built: a folder that exists, and that nothing in the tree comes from.
+BUILDING_SITE = "/proc"
 
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -31,31 +34,6 @@ MS_BIND = 4096
 MS_MOVE = 8192
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
-
-# Shared libraries that extension modules of the standard library load, and time zones.
-SYSTEM_PATHS = (
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/share/zoneinfo",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-)
-
-
-def readable_paths() -> list[str]:
-    """Return what a program may read: the interpreter's files and the system's libraries."""
-    wanted = {sys.base_prefix, *SYSTEM_PATHS}
-    if sys.base_prefix == "/usr":
-        wanted -= {path for path in wanted if path.startswith("/usr/")}
-    wanted.update(os.path.realpath(path) for path in sys.path if os.path.isdir(path))
-    existing = sorted(path for path in wanted if os.path.exists(path))
-    return [
-        path
-        for path in existing
-        if not any(path.startswith(f"{other}/") for other in existing if other != path)
-    ]
 
 
 def enter_user() -> None:
@@ -71,12 +49,12 @@ def enter_user() -> None:
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
-def enter(name: str, folder: str) -> None:
+def enter(name: str, readable: Readable) -> None:
     """Enter a namespace of another kind, and make use of it.
 
     Args:
         name: "network", "ipc", "uts" or "mount".
-        folder: an empty folder to build the new tree in.
+        readable: the files of the new tree.
 
     Raises:
         OSError: the system does not give it.
@@ -91,7 +69,7 @@ def enter(name: str, folder: str) -> None:
         linux.check(linux.libc.sethostname(name_bytes, len(name_bytes)), "sethostname")
     else:
         linux.unshare(linux.CLONE_NEWNS)
-        _build_tree(folder)
+        _build_tree(BUILDING_SITE, readable)
 
 
 def become_first(proc: int) -> int:
@@ -150,20 +128,24 @@ def enter_execution(scratch_bytes: int | None) -> None:
     """
     if scratch_bytes is not None:
         linux.unshare(linux.CLONE_NEWNS)
-        linux.mount(
-            "tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},mode=0700"
-        )
+        options = f"size={scratch_bytes},nr_inodes={SCRATCH_INODES},mode=0700"
+        linux.mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options)
     linux.unshare(linux.CLONE_NEWUSER)
 
 
-def _build_tree(root: str) -> None:
+def _build_tree(root: str, readable: Readable) -> None:
     linux.mount("none", "/", "", MS_REC | MS_PRIVATE)
     linux.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
-    for path in readable_paths():
+    for path in readable.paths:
         _show(path, root)
-    for device in DEVICES:
+    for folder in readable.hidden:
+        linux.mount("tmpfs", root + folder, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
+    for path in readable.packages:
+        _bind(path, root + path)
+    for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
     os.mkdir(root + SCRATCH, 0o700)
+    os.symlink(SCRATCH, root + SHARED_MEMORY)
     linux.make_read_only(root)
     os.chdir(root)
     linux.mount(".", "/", "", MS_MOVE)

@@ -6,27 +6,26 @@ says what came of the program; how the process ended is not for it to tell.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import io
 import json
 import os
 import random
 import socket
 import sys
-import threading
 import types
 from typing import Any
 
-from . import codec, frames
+from . import codec, frames, interpreter
 from .exceptions import describe
+from .interpreter import FILENAME
+from .packages import PackageFinder
 from .serving import serve
 
 __all__ = ["READY", "prepare", "rehearse", "run"]
 
 READY = b"R"
-FILENAME = "<program>"
-RECURSION_ROOM = 1000
+# Python 3.11 counts calls from C, too: three are below a program that are not below a script.
+RECURSION_ROOM = 1000 if sys.version_info >= (3, 12) else 1003
 REHEARSAL = """
 from typing import List
 
@@ -44,18 +43,18 @@ def prepare() -> None:
     """Do to this process what takes no request, so that it need not be done when one is here."""
     # The module seeds itself anew in every fork.
     random.seed(0)
-    open_streams()
+    interpreter.open_streams()
 
 
-def rehearse() -> None:
-    """Do once what every execution does.
+def rehearse(packages: PackageFinder) -> None:
+    """Do once what every execution does, but for its end.
 
     Memory that this process shares with the one it was forked from is copied when it is written
     to, and that takes longer than the work itself.
     """
     request = json.loads(REQUEST)
     report = os.open(os.devnull, os.O_WRONLY)
-    run(request, report, None, None)
+    run(request, report, None, None, packages, ends=False)
     os.close(report)
     del sys.modules["program"]
 
@@ -65,43 +64,66 @@ def run(
     report: int,
     channel: socket.socket | None,
     instrument: Any,
+    packages: PackageFinder,
+    *,
+    ends: bool = True,
 ) -> None:
     """Run ``request["source"]``, then its call or the calls that come in, and report.
 
     Args:
         request: source, setup, call and main, as the parent packs them. Setup is code of the
             tests that runs before the program, or after it where it needs the program's names.
-        report: descriptor that the report goes to: `READY` right before the first line, then a
-            frame with an encoded dict.
+        report: descriptor that the report goes to: `READY` before anything is made of the program,
+            then a frame with an encoded dict.
         channel: where calls come in after the program ran, until its other end closes.
         instrument: watches the program, as `egcfg.sandbox.Instrument` describes it. May be None.
+        packages: tells which packages were imported.
+        ends: whether this process ends after it.
     """
-    main = bool(request["main"])
     stdout, stderr = sys.stdout, sys.stderr
-    module = types.ModuleType("__main__" if main else "program")
-    # Dataclasses and typing look a class's module up by name.
-    sys.modules[module.__name__] = module
+    module, error, answer = _execute(request, report, instrument)
+    if channel is None and ends:
+        if error is not None:
+            interpreter.tell(error)
+        del module, error
+        interpreter.finish(request["source"], main=bool(request["main"]))
+    for stream in (sys.stdout, stdout, stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    if channel is not None:
+        serve(channel, module, error, FILENAME)
+    if imported := packages.imported():
+        answer["packages"] = imported
+    _send(report, answer)
+
+
+def _execute(
+    request: dict[str, Any], report: int, instrument: Any
+) -> tuple[types.ModuleType, BaseException | None, dict[str, Any]]:
+    """Run the program and its call; return its module, what ended it, and what to report."""
+    main = bool(request["main"])
+    module = interpreter.new_module(main=main)
     call = request["call"]
     answer: dict[str, Any] = {}
     error: BaseException | None = None
     sys.setrecursionlimit(RECURSION_ROOM + _stack_depth())
-    setup = request.get("setup", "")
+    os.write(report, READY)
     try:
-        late_setup = not _run_setup(setup, module)
-        program = compile(request["source"], FILENAME, "exec", dont_inherit=True)
+        # In the same names, but a text of its own: the program's first statement stays its first.
+        late_setup = _run_setup(request["setup"], module) if request["setup"] else None
+        source = interpreter.encoded(request["source"])
+        program = compile(source, FILENAME, "exec", dont_inherit=True)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
     except BaseException as caught:  # noqa: BLE001 - it is the answer
-        os.write(report, READY)
         error = caught
     else:
+        # Nothing of ours that is written in Python may run between start() and the program.
         if instrument is not None:
             instrument.start()
-        # Nothing of ours that is written in Python may run between start() and the program.
-        os.write(report, READY)
         try:
             exec(program, module.__dict__)
-            if late_setup:
-                exec(setup, module.__dict__)
+            if late_setup is not None:
+                exec(late_setup, module.__dict__)
             if expression is not None:
                 if instrument is not None:
                     instrument.resume()
@@ -112,16 +134,18 @@ def run(
             instrument.stop(error)
         if error is None and expression is not None:
             _put_value(answer, value)
-    if main and (error is None or isinstance(error, SystemExit)):
-        error = _finish(error)
-    if error is not None:
+    if error is not None and not (main and _is_regular_exit(error)):
         answer["raised"] = describe(error, FILENAME)
-    for stream in (sys.stdout, stdout, stderr):
-        with contextlib.suppress(BaseException):
-            stream.flush()
-    if channel is not None:
-        serve(channel, module, error, FILENAME)
-    _send(report, answer)
+    return module, error, answer
+
+
+def _is_regular_exit(error: BaseException) -> bool:
+    """Return whether it is a plain ``sys.exit()``: a whole program's regular end."""
+    if not isinstance(error, SystemExit):
+        return False
+    code = SystemExit.__dict__["code"].__get__(error)
+    # Of a status, the system keeps the lowest byte.
+    return code is None or (isinstance(code, int) and int.__and__(code, 0xFF) == 0)
 
 
 def _stack_depth() -> int:
@@ -132,41 +156,14 @@ def _stack_depth() -> int:
     return depth
 
 
-def _run_setup(setup: str, module: types.ModuleType) -> bool:
-    """Run what the tests rely on; False where it must wait for names that the program defines."""
+def _run_setup(setup: str, module: types.ModuleType) -> types.CodeType | None:
+    """Run what the tests rely on; return it where it needs names that the program will define."""
+    code = compile(setup, "<setup>", "exec", dont_inherit=True)
     try:
-        exec(setup, module.__dict__)
+        exec(code, module.__dict__)
     except NameError:
-        return False
-    return True
-
-
-def open_streams() -> None:
-    """Give this process text streams over its own descriptors 0, 1 and 2."""
-    stdin = io.TextIOWrapper(
-        io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"
-    )
-    stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
-    stderr = io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(2, "w", closefd=False)), "utf-8", "backslashreplace"
-    )
-    for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _finish(error: BaseException | None) -> BaseException | None:
-    """End a whole program as the interpreter would: wait for its threads, run its exit handlers.
-
-    A plain ``sys.exit()`` is a program's regular end.
-    """
-    with contextlib.suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]  # the interpreter's own step
-        atexit._run_exitfuncs()
-    if isinstance(error, SystemExit):
-        code = SystemExit.__dict__["code"].__get__(error)
-        return None if code is None or (type(code) is int and code == 0) else error
-    return error
+        return code
+    return None
 
 
 def _put_value(answer: dict[str, Any], value: object) -> None:

@@ -19,6 +19,7 @@ from .bounds import DEFAULT, DecodeError, EncodeError
 from .describing import ASKED, REFUSED
 from .encoder import Encoder
 from .files import Files
+from .interpreter import FILENAME
 from .kinds import (
     ATTRIBUTES,
     CONTAINERS,
@@ -69,7 +70,7 @@ class Remote:
         self._channel = channel
         self._stdout = sys.stdout
         self._receiving = False
-        self._files = Files(os.environ.get("TMPDIR", ""))
+        self._files = Files(os.environ.get("TMPDIR", ""), apart=FILENAME)
         self.objects = Objects(1)
         self.setup_classes: dict[str, type] = {}
         self.answered = 0

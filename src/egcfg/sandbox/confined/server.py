@@ -1,12 +1,11 @@
-"""The fork server: one warm process that stages programs' processes ahead, and reaps them.
+"""The fork server: one warm process that stages programs' processes, and reaps them.
 
 Control messages are frames of JSON:
 
-- ``{"do": "stage", "taken": ..., "count": ..., "ahead": ..., "shapes": [...]}``: stage `count`
-  more. With one shape that is one process each, with two shapes two with a channel between them.
-  Each is answered by one byte (`STAGED` or `REFUSED`) with the descriptors that `Staged.handed`
-  lists. `taken` counts the answers that the parent has read so far: what came with them waits no
-  more.
+- ``{"do": "stage", "count": ..., "ahead": ..., "shapes": [...]}``: stage `count` more. With one
+  shape that is one process each, with two shapes two with a channel between them. Each is answered
+  by one byte with the descriptors that `Staged.handed` lists: 0, or without any, the number of the
+  error for which there is no room.
 - ``{"do": "load", "key": ...}`` with a descriptor to read an instrument's source from.
 
 The server, of which every program's process is a fork, never holds anything of an execution.
@@ -15,27 +14,30 @@ The server, of which every program's process is a fork, never holds anything of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import traceback
 import types
-from collections import deque
 from typing import Any
 
-from . import confinement, frames, keeper
-from .staging import PROCESS_ID, REFUSED, STAGED, Shape, Staged
+from . import frames, interpreter
+from .layers import Layers
+from .packages import PackageFinder
+from .staging import PROCESS_ID, Shape, Staged
 
-# Each looks functions up that other systems lack.
+# It looks functions up that other systems lack.
 if sys.platform == "linux":
     from .linux_layers import LinuxLayers as SystemLayers
 else:
-    from .mac_layers import MacLayers as SystemLayers
+    SystemLayers = Layers
 
 __all__ = ["serve"]
 
@@ -45,8 +47,6 @@ abc array bisect cmath collections contextlib copy dataclasses datetime decimal 
 fractions functools hashlib heapq inspect io itertools json linecache math operator queue random
 re statistics string struct tempfile textwrap threading time traceback typing unicodedata
 """.split()  # noqa: SIM905 - a paragraph, not 35 lines
-# How long processes wait for an execution that may never come.
-IDLE_MILLISECONDS = 1000
 
 
 class Server:
@@ -56,55 +56,59 @@ class Server:
         control: the parent has its other end.
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
-        scratch_root: the folder in which scratch folders are made.
-        direct: whether programs' processes are forked from this one, without a keeper.
+        packages: finds what programs may import besides the standard library.
     """
 
-    def __init__(self, control: socket.socket, scratch_root: str) -> None:
+    def __init__(self, control: socket.socket, packages: PackageFinder) -> None:
         self.control = control
+        self.packages = packages
         self.instruments: dict[str, types.ModuleType] = {}
-        self.scratch_root = scratch_root
         self.layers = SystemLayers()
-        self.direct = False
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._forked: dict[int, Staged] = {}  # by leash, those without a keeper
-        self._asked = 0  # how many were ever asked for
-        # Those that have no execution yet, each with its place among all that were asked for.
-        self._waiting: deque[tuple[int, list[Staged]]] = deque()
+        self._staged: dict[int, Staged] = {}  # by leash
 
     def greet(self) -> None:
         """Tell the parent that all is ready, and what there is.
 
-        The message is this process's id, then a frame of the layers' status, of how many processes
-        may wait ahead, and whether killing a program's process ends everything that it started and
-        leaves no file: with seccomp it started nothing but threads.
+        The message is this process's id, then a frame of the layers' status, of the scratch root,
+        of how many processes may wait ahead, and whether killing a program's process ends
+        everything that it started and leaves no file: with seccomp it started nothing but threads.
         """
-        self.direct = self.layers.has("pid namespace") and self.layers.has("mount namespace")
-        if not self.direct:
-            # The kernel reaps keepers by itself.
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        mounted = self.layers.scratch_root is None
+        # One that waits is out of everybody's reach, and holds no folder that others see.
+        apart = mounted and self.layers.has("pid namespace")
         hello = {
             "layers": self.layers.status,
-            # Without these layers one that waits would hold a folder that everybody sees.
-            "spares": len(os.sched_getaffinity(0)) if self.direct else 0,
-            "ends_at_once": self.direct and self.layers.has("seccomp"),
+            "scratch_root": self.layers.scratch_root,
+            "spares": len(os.sched_getaffinity(0)) if apart else 0,
+            "ends_at_once": mounted and self.layers.has("seccomp"),
         }
         self.control.sendall(PROCESS_ID.pack(os.getpid()) + frames.pack_json(hello))
 
     def loop(self) -> None:
-        """Serve until the parent closes its end; what is at work then ends with this process."""
+        """Serve until the parent closes its end."""
         control = self.control.fileno()
         while True:
-            events = self._poll.poll(IDLE_MILLISECONDS if self._waiting else None)
-            if not events:
-                self._dismiss()
             # Orders first: an execution waits for them.
-            for descriptor, event in sorted(events, key=lambda event: event[0] != control):
+            for descriptor, event in sorted(
+                self._poll.poll(), key=lambda event: event[0] != control
+            ):
                 if descriptor != control:
-                    self._end(self._forked[descriptor], told=not event & select.POLLHUP)
+                    self._end(descriptor, listened=not event & select.POLLHUP)
                 elif not self._take_order():
                     return
+
+    def close(self) -> None:
+        """End whatever is at work, and leave no file."""
+        for leash in tuple(self._staged):
+            self._end(leash, listened=False)
+        if self.layers.scratch_root is not None:
+            shutil.rmtree(self.layers.scratch_root, ignore_errors=True)
+
+    def end_orphans(self) -> None:
+        """End what programs that are gone have left running."""
+        self.layers.end_orphans({staged.pid for staged in self._staged.values()})
 
     def _take_order(self) -> bool:
         """Do what the next message says; False where there is none any more."""
@@ -122,8 +126,6 @@ class Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        while self._waiting and self._waiting[0][0] <= order["taken"]:
-            self._waiting.popleft()
         shapes = [Shape(**shape) for shape in order["shapes"]]
         for _ in range(order["count"]):
             self._stage(shapes, ahead=order["ahead"])
@@ -131,50 +133,33 @@ class Server:
 
     def _stage(self, shapes: list[Shape], *, ahead: bool) -> None:
         """Stage one process, or two with a channel between them, and hand them over."""
-        self._asked += 1
-        channels: tuple[socket.socket | None, ...] = (None,)
-        if len(shapes) > 1:
-            channels = socket.socketpair()
         staged: list[Staged] = []
+        failure = 0
+        channels: tuple[socket.socket | None, ...] = (None,)
         try:
+            if len(shapes) > 1:
+                channels = socket.socketpair()
             for shape, channel in zip(shapes, channels, strict=True):
                 staged.append(Staged(self, shape, channel, ahead=ahead))
-        except OSError:
-            pass
+        except OSError as error:
+            failure = error.errno or errno.EAGAIN
         finally:
             for channel in channels:
                 if channel is not None:
                     channel.close()
-        complete = len(staged) == len(shapes)
-        handed = [descriptor for one in staged for descriptor in one.handed] if complete else []
+        handed = [] if failure else [descriptor for one in staged for descriptor in one.handed]
         with contextlib.suppress(OSError):  # the parent is gone: the next order says so
-            socket.send_fds(self.control, [STAGED if complete else REFUSED], handed)
+            socket.send_fds(self.control, [bytes([failure])], handed)
         for one in staged:
             for descriptor in one.handed:
                 os.close(descriptor)
-            if self.direct:
-                self._poll.register(one.leash, select.POLLIN)
-                self._forked[one.leash.fileno()] = one
-            else:
-                one.leash.close()
-        if self.direct and complete:
-            self._waiting.append((self._asked, staged))
+            self._poll.register(one.leash, select.POLLIN)
+            self._staged[one.leash.fileno()] = one
 
-    def _end(self, staged: Staged, reason: str = "", *, told: bool = True) -> None:
-        """End a process; tell the parent how it ended, if its end of the leash is open."""
-        self._poll.unregister(staged.leash)
-        del self._forked[staged.leash.fileno()]
-        status, usage = confinement.end_process(staged.pid)
-        if told:
-            keeper.tell_end(staged.leash, reason, status, usage)
-        staged.leash.close()
-
-    def _dismiss(self) -> None:
-        """End the processes that wait."""
-        while self._waiting:
-            for staged in self._waiting.popleft()[1]:
-                if staged.leash.fileno() in self._forked:
-                    self._end(staged, "dismissed")
+    def _end(self, leash: int, *, listened: bool) -> None:
+        """End a process, by the leash that it has."""
+        self._poll.unregister(leash)
+        self._staged.pop(leash).end(listened=listened)
 
     def _load(self, key: str, descriptor: int) -> None:
         with open(os.dup(descriptor), encoding="utf-8") as file:
@@ -203,10 +188,17 @@ def serve(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         importlib.import_module(name)
-    server = Server(stream, settings["scratch_root"])
-    server.layers.enter(settings["tree_folder"], settings["disabled"])
-    server.greet()
-    # What exists now is never garbage: collecting it would only copy shared pages.
-    gc.collect()
-    gc.freeze()
-    server.loop()
+    interpreter.add_site_names()
+    packages = PackageFinder(settings["packages"])
+    sys.meta_path.append(packages)
+    paths = [path for package in settings["packages"] for path in package["paths"]]
+    server = Server(stream, packages)
+    try:
+        server.layers.enter(settings["temporary_folder"], settings["disabled"], paths)
+        server.greet()
+        # What exists now is never garbage: collecting it would only copy shared pages.
+        gc.collect()
+        gc.freeze()
+        server.loop()
+    finally:
+        server.close()

@@ -1,16 +1,19 @@
 """A program's process, forked ahead of its request: confined, it waits.
 
 What takes longest (the fork, the namespaces, the scratch mount, the other layers) needs no program,
-so it is done before one comes. The parent holds the other ends of all that the process reads from
-and writes to: it sends the request directly, and receives the report directly. The server, from
-which the process was forked, never sees a byte of either.
+so it is done before one comes; a process ends by itself when none comes for a while. The parent
+holds the other ends of all that the process reads from and writes to: it sends the request
+directly, and receives the report directly. The server, from which the process was forked, never
+sees a byte of either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
+import select
 import signal
 import socket
 import struct
@@ -19,15 +22,17 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from . import confinement, frames, keeper, program
+from . import confinement, devices, frames, interpreter, program
 from .judge import run_judge
 
-__all__ = ["PROCESS_ID", "REFUSED", "STAGED", "Shape", "Staged"]
+__all__ = ["PROCESS_ID", "Shape", "Staged"]
 
 PROCESS_ID = struct.Struct(">I")
 """The first thing that a process says on its socket: its number, as it sees it itself."""
-STAGED, REFUSED = b"S", b"R"
-"""What the server says when there is a process as it was asked for, and when there is no room."""
+# How long a process waits for a request that may never come; and one that somebody waits for, who
+# may be gone.
+IDLE_MILLISECONDS = 1000
+WANTED_MILLISECONDS = 5000
 
 
 @dataclass(kw_only=True)
@@ -54,12 +59,14 @@ class Shape:
 
 
 class Staged:
-    """A process that waits for its request, as the process that it was forked from holds it.
+    """A process that waits for its request, as the server holds it.
+
+    One that has waited for too long shuts its leash down and ends by itself.
 
     Attributes:
-        pid: of the process, or of its keeper.
+        pid: its process id.
         leash: a socket to the parent: the order to end is received here, and the account of the end
-            is sent here. The keeper has it where there is one.
+            is sent here.
         handed: the descriptors for the parent: the socket for the request, the leash's other end,
             pipes to read standard output, standard error and the report from; then a file for
             standard input and the instrument's memory, if its shape has them.
@@ -86,16 +93,37 @@ class Staged:
         self._kept: list[int] = []
         theirs, self.leash = socket.socketpair()
         try:
-            self._open(theirs.detach())
-            self.pid = server.layers.fork_apart() if server.direct else os.fork()
+            self._open(theirs)
+            self._scratch = confinement.make_scratch(server.layers)
         except OSError:
             self.close()
+            raise
+        try:
+            self.pid = server.layers.fork_apart()
+        except OSError:
+            self.close()
+            self._scratch.remove()
             raise
         if self.pid == 0:
             self._be(ahead=ahead)
         for descriptor in self._kept:
             os.close(descriptor)
         self._kept = []
+
+    def end(self, *, listened: bool) -> None:
+        """End the process, and remove its folder.
+
+        Args:
+            listened: whether the parent still waits for the account of its end.
+        """
+        status, usage = confinement.end_process(self.pid)
+        self._server.end_orphans()
+        self._scratch.remove()
+        if listened:
+            end = {"status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+            with contextlib.suppress(OSError):  # the parent has closed its end
+                self.leash.sendall(frames.pack_json(end))
+        self.leash.close()
 
     def close(self) -> None:
         """Close all of its descriptors that are open here."""
@@ -104,13 +132,13 @@ class Staged:
         self.handed, self._kept = [], []
         self.leash.close()
 
-    def _open(self, leash: int) -> None:
+    def _open(self, leash: socket.socket) -> None:
         """Open both ends of every socket, pipe and file of the process."""
         ours, theirs = socket.socketpair()
         if sys.platform == "linux":
             # Process ids are told as the receiver sees them.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.handed = [ours.detach(), leash]
+        self.handed = [ours.detach(), leash.detach()]
         self._kept = [theirs.detach()]
         for _ in range(3):
             reader, writer = os.pipe()
@@ -131,35 +159,18 @@ class Staged:
             os.ftruncate(self._memory, self._shape.instrument_bytes)
 
     def _be(self, *, ahead: bool) -> None:
-        """Be the process that was forked, or first its keeper; never returns."""
+        """Be the process that was forked; never returns."""
         status = 1
         try:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            scratch = confinement.make_scratch(self._server.layers, self._server.scratch_root)
-            if self._server.direct or self._is_kept(scratch):
-                self._wait(scratch, ahead=ahead)
+            self._wait(ahead=ahead)
             status = 0
         except BaseException as error:  # noqa: BLE001 - the last frame of this process
             os.write(2, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
 
-    def _is_kept(self, scratch: confinement.Scratch) -> bool:
-        """Fork once more; True in the program's process, False in its keeper after all is over."""
-        layers = self._server.layers
-        layers.adopt()
-        pid = layers.fork_apart()
-        if pid == 0:
-            self.leash.close()
-            return True
-        # An end that stays open here would keep the parent waiting for the process's last byte.
-        kept = {0, 1, 2, self.leash.fileno()}
-        confinement.close_others(kept if layers.proc is None else {*kept, layers.proc})
-        keeper.keep(pid, self.leash, layers, scratch, self._shape.memory_bytes)
-        return False
-
-    def _wait(self, scratch: confinement.Scratch, *, ahead: bool) -> None:
-        """Be the program's process."""
+    def _wait(self, *, ahead: bool) -> None:
+        """Get ready, wait for the request, and do what it says."""
         os.setsid()
         orders = socket.socket(fileno=self._orders)
         orders.sendall(PROCESS_ID.pack(os.getpid()))
@@ -170,10 +181,17 @@ class Staged:
         if ahead:
             self._rehearse()
         instrument, failure = self._instrument()
-        kept = {0, 1, 2, report, orders.fileno()}
+        kept = {0, 1, 2, report, orders.fileno(), self.leash.fileno()}
         if self._channel is not None:
             kept.add(self._channel.fileno())
-        confinement.confine(self._server.layers, scratch, self._shape, kept)
+        poll = select.poll()
+        poll.register(orders, select.POLLIN)
+        confinement.confine(self._server.layers, self._scratch, self._shape, kept)
+        file = interpreter.enter(self._scratch.path)
+        if not poll.poll(IDLE_MILLISECONDS if ahead else WANTED_MILLISECONDS):
+            self.leash.shutdown(socket.SHUT_RDWR)
+            return
+        self.leash.close()
         body = frames.receive(orders)
         orders.close()
         if body is None:
@@ -185,10 +203,12 @@ class Staged:
         if request["role"] == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
-            program.run(request, report, self._channel, instrument)
+            interpreter.place(request["source"], file, self._scratch.path)
+            devices.open_streams_by_path(request["source"])
+            program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
-        program.rehearse()
+        program.rehearse(self._server.packages)
         instrument = self._server.instruments.get(self._shape.instrument)
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()

@@ -24,9 +24,11 @@ class Report:
     Args:
         title: the command.
         facts: what the figures depend on: machine, model, settings.
+        path: where they are written as JSON, after each table; None: nowhere.
     """
 
-    def __init__(self, title: str, facts: Mapping[str, Any]) -> None:
+    def __init__(self, title: str, facts: Mapping[str, Any], path: Path | None = None) -> None:
+        self._path = path
         self._console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
         self._found: dict[str, Any] = {"title": title, "facts": dict(facts), "tables": {}}
         self._console.print(f"[bold]{title}[/bold]")
@@ -43,20 +45,21 @@ class Report:
         self._console.print()
         self._console.print(table)
         self._found["tables"][title] = [dict(zip(columns, row, strict=True)) for row in rows]
+        self._write()
 
     def say(self, text: str) -> None:
         """Print a line and keep it."""
         self._console.print(text, markup=False)
         self._found.setdefault("notes", []).append(text)
+        self._write()
 
     def progress(self, text: str) -> None:
         """Tell on stderr how far the work has come."""
         print(f"  ... {text}", file=sys.stderr, flush=True)
 
-    def write(self, path: Path | None) -> None:
-        """Write everything as JSON, where a path is given."""
-        if path is not None:
-            path.write_text(json.dumps(self._found, indent=2, default=str) + "\n")
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.write_text(json.dumps(self._found, indent=2, default=str) + "\n")
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -153,6 +153,7 @@ class Workbench:
         await component.call("open")
         try:
             async with Sandbox() as sandbox:
+                await sandbox.canary()  # its server takes a while to start
                 yield cls(
                     model=Model(component, "bench"),
                     sandbox=sandbox,

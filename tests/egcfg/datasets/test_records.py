@@ -1,32 +1,50 @@
 from __future__ import annotations
 
 import gzip
+import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.datasets.jsonlines import Record, read_records
-from egcfg.errors import DataError
+from egcfg.datasets.records import Record, load_json, read_records
+from egcfg.errors import DataError, MissingExtraError
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def read(path: Path) -> list[Record]:
+    """Return the records of a file; raise what is wrong with its first bad line."""
+    records = []
+    for record in read_records(path):
+        if isinstance(record, DataError):
+            raise record
+        records.append(record)
+    return records
 
 
 def test_lines_keep_their_numbers_across_blank_ones(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"a": 2}')
-    assert [(r.line, r.values["a"]) for r in read_records(path)] == [(1, 1), (4, 2)]
+    assert [(r.line, r.values["a"]) for r in read(path)] == [(1, 1), (4, 2)]
 
 
 def test_gzip_is_known_by_its_content_not_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(gzip.compress(b'{"a": 1}'))
-    assert read_records(path)[0].values == {"a": 1}
+    assert read(path)[0].values == {"a": 1}
 
 
 def test_a_line_separator_inside_a_text_splits_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": "x\u2028y\x85z"}', encoding="utf-8")
-    assert read_records(path)[0].text("a") == "x\u2028y\x85z"
+    assert read(path)[0].text("a") == "x\u2028y\x85z"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +65,7 @@ def test_a_broken_file_is_named_with_the_line(
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=complaint) as caught:
-        read_records(path)
+        read(path)
     assert str(path) in str(caught.value)
 
 
@@ -68,6 +86,57 @@ def test_any_bytes_give_records_or_a_data_error(
     except DataError:
         return
     assert records
+
+
+def test_a_line_that_is_no_record_stands_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a"\n{"a": 3}')
+    first, fault, last = read_records(path)
+    assert isinstance(first, Record)
+    assert isinstance(last, Record)
+    assert (first.line, last.line) == (1, 3)
+    assert "line 2: no JSON" in str(fault)
+
+
+def test_numbers_that_only_python_writes_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": [NaN, Infinity, -Infinity, ' + "9" * 20_000 + "]}")
+    nan, high, low, huge = read(path)[0].values["a"]
+    assert nan != nan
+    assert (high, low) == (float("inf"), float("-inf"))
+    assert huge == 10**20_000 - 1
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(DataError, match="git lfs pull"):
+        read_records(path)
+
+
+def test_a_parquet_file_is_read_by_rows(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    rows = [{"task_id": 1, "tests": ["a", "b"]}, {"task_id": 2, "tests": []}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert [(r.line, dict(r.values)) for r in read(path)] == list(enumerate(rows, start=1))
+    path.write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match="cannot read"):
+        read_records(path)
+
+
+def test_without_the_package_for_parquet_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'egcfg\[datasets\]'"):
+        read_records(tmp_path / "a.parquet")
+
+
+@given(json_values)
+def test_json_is_read_as_it_was_written(value: object) -> None:
+    assert load_json(json.dumps(value)) == value
 
 
 class TestRecord:
