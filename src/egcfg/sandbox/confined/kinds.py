@@ -17,7 +17,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from . import arrays
+
 __all__ = [
+    "ARRAY",
     "ATTRIBUTES",
     "CONTAINERS",
     "EXCEPTION",
@@ -44,6 +47,7 @@ EXCEPTION: Final = "x"
 IMMUTABLE: Final = "v"
 ATTRIBUTES: Final = "d"
 FROZEN: Final = "i"
+ARRAY: Final = "a"
 CONTAINERS: Final[dict[type, str]] = {
     list: "l",
     deque: "q",
@@ -52,7 +56,7 @@ CONTAINERS: Final[dict[type, str]] = {
     bytearray: "B",
 }
 """Of mutable builtin classes, subclasses included."""
-LAYOUTS: Final = frozenset({ATTRIBUTES, *CONTAINERS.values()})
+LAYOUTS: Final = frozenset({ATTRIBUTES, ARRAY, *CONTAINERS.values()})
 """Of what can change, and so is kept equal on both sides."""
 
 _SCALARS: Final = (
@@ -171,6 +175,7 @@ _CONTENTS: Final[dict[str, Callable[[Any], list[Any]]]] = {
     "S": lambda value: list(set.__iter__(value)),
     "B": lambda value: [bytes(bytearray.__getitem__(value, slice(None)))],
     ATTRIBUTES: _attributes_content,
+    ARRAY: arrays.content,
 }
 
 
@@ -215,6 +220,7 @@ _FILLS: Final[dict[str, Callable[[Any, list[Any]], None]]] = {
     "S": _fill_set,
     "B": lambda value, items: bytearray.__setitem__(value, slice(None), items[0]),
     ATTRIBUTES: _fill_attributes,
+    ARRAY: arrays.fill,
 }
 
 

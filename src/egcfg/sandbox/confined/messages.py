@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from .arrays import is_array
+from . import arrays
 from .bounds import DEFAULT, U32, Bounds, DecodeError, EncodeError
 from .decoder import READERS, Decoder
 from .encoder import Encoder
 from .kinds import (
+    ARRAY,
     ATTRIBUTES,
     CONTAINERS,
     EXCEPTION,
@@ -86,7 +87,7 @@ class Sender(Encoder):
     def put(self, value: object, depth: int) -> None:
         """Write a value."""
         kind = type(value)
-        if kind in PLAIN or is_array(kind):
+        if kind in PLAIN or arrays.is_scalar(kind):
             super().put(value, depth)
             return
         number = self.objects.number(value)
@@ -98,7 +99,10 @@ class Sender(Encoder):
             raise EncodeError(f"more than {self.bounds.nodes} values")
         if depth > self.bounds.depth:
             raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
-        if kind in _SHARED_CONTAINERS:
+        if arrays.is_array(kind):
+            dtype, shape, _ = arrays.to_parts(value) or ("", (), b"")
+            self.put_mutable(value, ARRAY, (dtype, shape))
+        elif kind in _SHARED_CONTAINERS:
             layout = next(CONTAINERS[base] for base in kind.__mro__ if base in CONTAINERS)
             self.put_mutable(value, layout, None if kind in CONTAINERS else kind)
         else:
@@ -121,13 +125,13 @@ class Sender(Encoder):
         self.write(b"G")
         self.write_sized(b"", f"{module}:{name}".encode("utf-8", "surrogatepass"))
 
-    def put_mutable(self, value: object, layout: str, kind: type | None) -> None:
+    def put_mutable(self, value: object, layout: str, kind: object) -> None:
         """Write a new object that can change.
 
         Args:
             value: the object.
             layout: what it holds.
-            kind: its class; None for the builtin one of the layout.
+            kind: its class; None for the builtin one of the layout; of an array dtype and shape.
         """
         number = self.objects.add(value, layout)
         self.put_number(number)
@@ -148,7 +152,7 @@ class Sender(Encoder):
         written = self._apart(lambda: self.put(description, 0))
         self._classes.append(NUMBER.pack(number) + written)
 
-    def _enqueue(self, number: int, items: list[Any], kind: type | None) -> None:
+    def _enqueue(self, number: int, items: list[Any], kind: object) -> None:
         layout = self.objects.layout(number).encode()
         written = self._apart(lambda: self.put(kind, 0))
         self._directory.append(NUMBER.pack(number) + layout + written)
@@ -198,6 +202,9 @@ class Receiver(Decoder):
         """Return an empty object of a mutable layout; of its builtin class where `kind` is None."""
         if layout == ATTRIBUTES:
             return object.__new__(kind)
+        if layout == ARRAY:
+            dtype, shape = kind
+            return arrays.empty(dtype, shape, len(self.data) - self.position)
         base: Any = _BUILTINS[layout]
         if kind is None:
             return base()

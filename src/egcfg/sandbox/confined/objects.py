@@ -7,7 +7,6 @@ changed for the test, and the other way round.
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -148,4 +147,7 @@ class Objects:
 
 def _same(items: list[Any], told: list[Any]) -> bool:
     """Return whether two lists hold the same objects: no equality of anybody's decides."""
-    return len(items) == len(told) and all(map(operator.is_, items, told))
+    return len(items) == len(told) and all(
+        ours is theirs or (type(ours) is type(theirs) is bytes and ours == theirs)
+        for ours, theirs in zip(items, told, strict=True)
+    )

@@ -37,6 +37,7 @@ from .encoder import Encoder
 from .exceptions import describe as describe_error
 from .files import Files
 from .kinds import (
+    ARRAY,
     ATTRIBUTES,
     EXCEPTION,
     FROZEN,
@@ -164,7 +165,7 @@ class _Service:
             return False
         # Of the program's own, what the test has all of.
         kind = type(value)
-        whole = kind in SHARED_KINDS or layout == ATTRIBUTES
+        whole = kind in SHARED_KINDS or layout in (ATTRIBUTES, ARRAY)
         return layout not in LAYOUTS or not whole
 
     def call_back(self, number: int, operation: str, arguments: Any, keywords: Any) -> Any:
