@@ -34,7 +34,7 @@ test-pythons:
 			--constraint constraints.txt --editable . hypothesis jsonschema pytest && \
 		$$folder/bin/python --version && \
 		$$folder/bin/python -m pytest tests/egcfg_tracers tests/egcfg/sandbox \
-			tests/egcfg/test_trace_json.py || exit 1; \
+			tests/egcfg/reports/test_trace_json.py || exit 1; \
 	done
 
 # Endpoints against the real vLLM server, in an environment of its own (3.5 GB, minutes).

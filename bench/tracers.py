@@ -174,9 +174,10 @@ def run_plain(program: Program) -> tuple[float, int]:
 
 def run_engine(program: Program, level: str) -> tuple[float, int]:
     """Return the seconds of the call alone, and the events that the engine saw in it."""
-    namespace = program.function(codes.PROGRAM_FILE)
     options = {"level": level, "head_events": 10**6, "watched_events": 10**6, "op_events": 10**6}
     instrument = engine.Instrument(options, memoryview(mmap.mmap(-1, MEMORY_BYTES)))
+    namespace: dict[str, Any] = {"__name__": "program"}
+    exec(instrument.compile(program.source.encode(), codes.PROGRAM_FILE), namespace)
     limit = sys.getrecursionlimit()
     instrument.start()
     try:

@@ -7,6 +7,7 @@ One public class, `Engine`, for callers with an event loop, and two blocking fun
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, closing
@@ -18,7 +19,7 @@ from egcfg.blocking import LoopThread
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.config.schema import OptionValue
-from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import BackendError, CapabilityError, ConfigError, did_you_mean
@@ -37,6 +38,8 @@ from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
 
 __all__ = ["Engine", "solve", "solve_steps"]
+
+logger = logging.getLogger(__name__)
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -73,6 +76,7 @@ class Engine:
         self._given_sandbox = sandbox
         self._components: dict[tuple[Kind, str], OpenComponent] = {}
         self._exits = AsyncExitStack()
+        self._warned_unguided = False
         self._opening: asyncio.Task[OpenComponent] | None = None
         self._sandbox: Sandbox | None = None
         self._backend: OpenComponent | None = None
@@ -157,6 +161,16 @@ class Engine:
                     generation = step
                 else:
                     yield step
+        reason = why_unguided(problem, settings, generation)
+        if reason is not None and not self._warned_unguided:
+            self._warned_unguided = True
+            logger.warning(
+                "task %s: nothing guided it, so gamma %g gave what gamma 0 does: %s; results count "
+                "this as signals_empty, and no further task is warned about",
+                problem.task_id,
+                settings.gamma,
+                reason,
+            )
         score = await scorer.call(
             "score", problem, generation.code, self._sandbox, task=problem.task_id
         )

@@ -12,8 +12,13 @@ __all__ = ["engine_file"]
 _MODULES = (
     "values",
     "journal",
+    "forms",
+    "differences",
     "variables",
+    "comprehensions",
     "codes",
+    "activation",
+    "iterations",
     "engine",
     "rehearsal",
 )

@@ -9,14 +9,15 @@ from collections.abc import Iterable
 
 from egcfg.interfaces.tracer import Trace
 from egcfg_tracers.fitting import Block, fit, whole
-from egcfg_tracers.folding import Keep, fold, loop_spans
-from egcfg_tracers.steps import Step, ending, parse, steps_of
+from egcfg_tracers.folding import Keep, fold
+from egcfg_tracers.program_text import ProgramText
+from egcfg_tracers.steps import Step, ending, steps_of
 from egcfg_tracers.values import clean
 
 __all__ = ["render_compact"]
 
 _MAX_LINE = 300
-_KEEPS = (Keep(3, 2, 4, 3), Keep(2, 1, 3, 2), Keep(1, 1, 2, 1))
+_KEEPS = (Keep(3, 2, 4, 3, 3), Keep(2, 1, 3, 2, 2), Keep(1, 1, 2, 1, 1))
 
 
 def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> str:
@@ -26,13 +27,12 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
     out between the first 35 % and the last 65 %. What ran, the line that failed with its variables,
     and how it ended are always there, cut within the line if they must be.
     """
-    tree = parse(trace)
-    steps = steps_of(trace, tree, opcodes=opcodes)
-    spans = loop_spans(tree)
+    source = ProgramText(trace.source)
+    steps = steps_of(trace, source, opcodes=opcodes)
     last = [Step(line, pinned=True) for line in ending(trace)]
     blocks: list[Block] = []
     for keep in _KEEPS:
-        blocks = list(_blocks([*fold(steps, spans, keep), *last]))
+        blocks = list(_blocks([*fold(steps, source.loops, keep), *last]))
         text = whole(blocks)
         if len(text) <= max_chars:
             return text
@@ -41,8 +41,6 @@ def render_compact(trace: Trace, max_chars: int, *, opcodes: bool = False) -> st
 
 def _blocks(steps: Iterable[Step]) -> Iterable[Block]:
     for step in steps:
-        if step.idle:
-            continue
         text = clean(step.text(), _MAX_LINE)
         if step.source and not step.pinned:
             short = clean(step.text(short=True), _MAX_LINE)

@@ -21,6 +21,7 @@ __all__ = ["Recording", "decode"]
 
 SECTION, ROW = journal.SECTION, journal.ROW
 _MAX_NAME = 60
+_MAX_PARTS = 8  # of a row
 _UNKNOWN = "?"
 
 
@@ -30,17 +31,21 @@ class Recording:
 
     Attributes:
         events: in order of time.
+        result: what the call returned.
         last_seen: frames of the program, outermost first, as a late sample saw them; events of a
             program that was no longer watched closely. Only of use when it was killed.
         events_seen: how many events happened while the program was watched.
         cut: whether some of them are missing.
+        coarse: whether changes deep inside large values may be missing.
         lost: whether watching ended too early, or the memory makes no sense.
     """
 
     events: tuple[TraceEvent, ...] = ()
+    result: Value | None = None
     last_seen: tuple[TraceEvent, ...] = ()
     events_seen: int = 0
     cut: bool = False
+    coarse: bool = False
     lost: bool = False
 
 
@@ -81,11 +86,16 @@ def decode(memory: bytes, size: int, tail_events: int) -> Recording:
     layout = journal.Layout.of(size)
     has_tail = words[journal.Word.LAST] or words[journal.Word.SAMPLE]
     reader = _Reader(memory.ljust(size if has_tail else -(-len(memory) // 8) * 8, b"\0"))
-    events = reader.read_head(layout)
+    head, tail = reader.read_head(layout), []
     if words[journal.Word.LAST]:
-        events += reader.read_ring(
-            layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events
+        tail = reader.read_ring(
+            layout, words[journal.Word.RESERVED], words[journal.Word.LAST], tail_events + 1
         )
+    result = None
+    for events in (tail, head):
+        if result is None and events and events[-1].function == journal.CALL:
+            result = events.pop().value
+    events = head + tail[-tail_events:]
     if any(a.index >= b.index for a, b in itertools.pairwise(events)):
         return Recording(lost=True)  # only the program can have done that
     flags = words[journal.Word.FLAGS]
@@ -95,9 +105,11 @@ def decode(memory: bytes, size: int, tail_events: int) -> Recording:
     sample = [event for event in sample if event.index >= seen]
     return Recording(
         events=tuple(events),
+        result=result,
         last_seen=tuple(evolve(event, index=seen + n) for n, event in enumerate(sample)),
         events_seen=seen,
         cut=bool(flags & journal.Flag.CUT) or seen > len(events),
+        coarse=bool(flags & journal.Flag.COARSE),
         lost=bool(flags & journal.Flag.LOST),
     )
 
@@ -109,6 +121,7 @@ class _Reader:
         self._memory = memory
         self._words = memoryview(memory).cast("Q")
         self._codes: dict[int, _Code] = {}
+        self.unshown = 0  # instructions that are not the program's own
 
     def read_head(self, layout: journal.Layout) -> list[TraceEvent]:
         events: list[TraceEvent] = []
@@ -123,6 +136,10 @@ class _Reader:
                 depth, code = places.get(activation, _NOWHERE)
                 line, opcode = first >> 17 & 0x7FFF, None
                 if not first & 1 << 16:
+                    if code.rows and 2 * line not in code.rows:
+                        self.unshown += 1
+                        at += size
+                        continue
                     line, opcode = code.instruction(2 * line)
                 event = TraceEvent(
                     index=len(events),
@@ -197,16 +214,18 @@ class _Reader:
             return None
         start = at + 2
         if index is None:
-            index, start = self._words[start] & 0xFFFFFFFF, at + 3
+            index, start = (self._words[start] & 0xFFFFFFFF) - self.unshown, at + 3
         code = self._codes.get(first >> 48, _NO_CODE)
         line, opcode = second >> 32, None
         full = value = raised = None
+        globals_text = ""
         text = self._payload(start, at + size) if start < at + size else ""
         has = first >> 24 & 0xFF
         if kind == _OPCODE:
             line, opcode = code.instruction(line)
         elif has:
-            text, all_text, value_text, raised_text, *_ = [*text.split(SECTION), "", "", ""]
+            parts = [*text.split(SECTION), "", "", "", ""]
+            text, all_text, value_text, raised_text, globals_text, *_ = parts
             full = _variables(all_text) if has & _FULL else None
             value = _value(value_text) if has & _VALUE else None
             raised = _raised(raised_text, has) if has & _RAISED else None
@@ -218,6 +237,7 @@ class _Reader:
             function=code.name,
             line=line,
             delta=_variables(text),
+            globals=_variables(globals_text),
             full=full,
             value=value,
             raised=raised,
@@ -264,8 +284,8 @@ def _variable(row: str) -> tuple[str, Value]:
 
 
 def _value(row: str) -> Value:
-    kind, _, text = row.partition(FIELD)
-    return Value(_name(kind), clean(text))
+    kind, text, *places = [*row.split(FIELD), ""][:_MAX_PARTS]
+    return Value(_name(kind), clean(text), tuple(clean(place) for place in places if place))
 
 
 @lru_cache(maxsize=1_000)  # the same few names come in every event

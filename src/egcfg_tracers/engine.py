@@ -1,8 +1,9 @@
 """Watches a Python program from inside its own process, event by event, through `sys.settrace`.
 
-Goes into the sandbox together with `egcfg_tracers.variables` (what changed) and
-`egcfg_tracers.journal` (memory that survives), joined to one file by `egcfg_tracers.bundle`, so it
-may import what is joined there and the standard library. Only frames of the program itself are
+Goes into the sandbox together with `egcfg_tracers.variables` (what changed),
+`egcfg_tracers.iterations` (comprehensions) and `egcfg_tracers.journal` (memory that survives),
+joined to one file by `egcfg_tracers.bundle`, so it may import what is joined there and the standard
+library. Only frames of the program itself are
 watched. How closely depends on the level and on what is spent:
 
 - *head* and *ring*: every call, line, return and exception (at level ``op``, every instruction
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import itertools
 import os
 import signal
 import sys
@@ -29,9 +31,18 @@ import threading
 import types
 from typing import Any
 
-from egcfg_tracers import journal, values
-from egcfg_tracers.codes import ITERATES, PROGRAM_FILE, Code, program_frame, program_stack
-from egcfg_tracers.variables import Variables, snapshot
+from egcfg_tracers import forms, journal, values
+from egcfg_tracers.activation import WATCHING, Activation, bounded, raised_row
+from egcfg_tracers.codes import (
+    PROGRAM_FILE,
+    Code,
+    is_program,
+    program_frame,
+    program_stack,
+)
+from egcfg_tracers.comprehensions import NAMES
+from egcfg_tracers.iterations import Iterations
+from egcfg_tracers.variables import Globals, snapshot
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -42,8 +53,9 @@ HEADROOM = 60  # levels of the stack for the engine's own calls
 QUIET_RECORDS = 2_000  # exits of functions that a quiet program may still record
 TICK_SECONDS = 0.05  # processor time between two samples
 TICKS_UNTIL_OFF = 2
+MAX_DRAINED = 200  # values that a called generator is asked for
 
-_WATCHING, _QUIET, _OFF = range(3)
+_QUIET, _OFF = 1, 2
 _LEVELS = ("final", "line", "op")
 
 # The originals, whatever the program makes of `sys` later.
@@ -51,7 +63,7 @@ _settrace, _gettrace = sys.settrace, sys.gettrace
 _describe = values.describe
 _Kind, _Has = journal.Kind, journal.Has
 _LINE = _Kind.LINE
-_SECTION, _FIELD = journal.SECTION, values.FIELD
+_SECTION, _ROW, _FIELD = journal.SECTION, journal.ROW, values.FIELD
 _CUT = journal.Flag.CUT
 _place_of = journal.place_of
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
@@ -78,13 +90,29 @@ class Instrument:
         if not self.final:
             stages.insert(0, (options["watched_events"] - head_events, self._on_watched))
         self.journal = journal.Journal(memory, head_events, opcodes, stages)
+        self.effort = forms.Effort(lambda: self.journal.flag(journal.Flag.COARSE))
+        self.iterations = Iterations(self, Activation)
+        self._names: dict[str, int] = {}  # of code that is no function's: its number
         self._codes: dict[int, Code] = {}
+        self._globals: dict[int, Globals] = {}  # by the id of a module's dict
         self._activations = 0
+        self._result: str | None = None  # text of the call's value
         self._ticks = 0
         self._outermost: types.FrameType | None = None  # of a program that was left alone
         self.quiet_depth = 2  # functions called deeper are not watched in a quiet program
-        self.mode = _QUIET if self.final else _WATCHING
+        self.mode = _QUIET if self.final else WATCHING
         self.callback = self._on_call  # one object, so that `stop` can recognise it
+
+    def compile(self, source: bytes, filename: str) -> types.CodeType:
+        """Compile the content of a program's file so that it can be watched; it computes the same.
+
+        Raises:
+            SyntaxError: and whatever else the function `compile` raises.
+        """
+        values.keep_addresses_of(source.decode("utf-8", "replace"))
+        if self.final:
+            return compile(source, filename, "exec", dont_inherit=True)
+        return self.iterations.compile(source, filename)
 
     def start(self) -> None:
         """Watch this thread and those that it starts, from the next call on."""
@@ -108,8 +136,36 @@ class Instrument:
         threading.settrace(self.callback)
         _settrace(self.callback)
 
+    def finish(self, value: Any) -> Any:
+        """Note the value of the call, and return it.
+
+        A generator is asked for its values first, as its body has not run before; a coroutine is
+        run. Either may raise anything.
+        """
+        kind = type(value)
+        if kind is types.CoroutineType:
+            import asyncio
+
+            value = asyncio.run(value)
+            shown = _describe(value)
+        elif kind is types.GeneratorType:
+            items = list(itertools.islice(value, MAX_DRAINED))
+            shown = _yielding(value, items, value.gi_frame is not None)
+            value = iter(items)
+        elif kind is types.AsyncGeneratorType:
+            import asyncio
+
+            items = asyncio.run(_drained(value))
+            shown = _yielding(value, items, value.ag_frame is not None)
+            value = iter(items)
+        else:
+            shown = _describe(value)
+        self._result = shown
+        return value
+
     def stop(self, error: BaseException | None) -> None:
         """End; note what of an uncaught `error` was not seen as it happened."""
+        self._write_begun()
         lost = self.mode != _OFF and _gettrace() is not self.callback
         unseen = lost or self.mode == _OFF
         self._turn_off()
@@ -121,6 +177,10 @@ class Instrument:
         if self._outermost is not None:
             self._record_end(self._outermost, error)
             self._outermost = None
+        if self._result is not None:
+            place = _place_of(1, self.number_of_name(journal.CALL))
+            text = _SECTION.join(("", "", self._result, ""))
+            self.journal.add(_Kind.RETURN, place, self.next_activation(), 0, _Has.VALUE, text)
 
     def _on_watched(self) -> None:
         self.mode = _QUIET
@@ -134,32 +194,37 @@ class Instrument:
     def _on_call(self, frame: types.FrameType, _event: str, _arg: Any) -> Any:
         """Trace function of every new or resumed frame."""
         code = frame.f_code
-        # From 3.14 on, annotations are computed in functions that nobody wrote.
-        if code.co_filename != PROGRAM_FILE or code.co_name == "__annotate__":
+        if code.co_filename != PROGRAM_FILE or not is_program(code):
             return None
-        if self.mode != _WATCHING and self._is_left_alone(frame):
+        if self.mode != WATCHING and self._is_left_alone(frame):
             return None
-        activation = _activation_of(frame)
+        if self.iterations.begun is not None:
+            self.iterations.write_begun()
+        activation = self.activation_of(frame)
         kind = _Kind.RESUME
         if activation is None:
             depth = self._depth(frame)
-            if self.mode != _WATCHING and depth > self.quiet_depth:
+            if self.mode != WATCHING and depth > self.quiet_depth:
                 return None
             kind = _Kind.CALL
-            self._activations += 1
-            activation = _Activation(self, self._activations, self._code(code), depth)
+            activation = Activation(self, self.next_activation(), self._code(code), depth)
             # 3.13 needs the trace function in place before opcode events can be asked for.
             frame.f_trace = activation.callback
             if self.journal.wants_opcodes and activation.code.has_short_offsets:
                 frame.f_trace_opcodes = True
-        elif self.mode == _WATCHING:
+        elif self.mode == WATCHING:
             activation.move(self._depth(frame))
         activation.raised_at = -1
         if self.mode == _QUIET:
             frame.f_trace_lines = False
             if not self.final:
                 return activation.callback
-        activation.record(kind, frame.f_lineno, 0, activation.changes(frame.f_locals))
+        if code.co_flags & inspect.CO_OPTIMIZED:  # of a function; a module's are its own
+            activation.names = activation.code.global_names(frame.f_globals)
+        has, text, outer = 0, *activation.look(frame)
+        if outer and activation.depth > 2:  # else it has changed before this call
+            has, text = _Has.GLOBALS, _SECTION.join((text, "", "", "", outer))
+        activation.record(kind, frame.f_lineno, has, text)
         return activation.callback
 
     def _is_left_alone(self, frame: types.FrameType) -> bool:
@@ -168,30 +233,62 @@ class Instrument:
             _settrace(None)  # in a thread that the program has started
             return True
         back = frame.f_back
-        if back is None:
-            return False
-        code = back.f_code
-        return code.co_filename == PROGRAM_FILE and code.co_name != "<module>"
+        while back is not None and back.f_code.co_name in NAMES:
+            back = back.f_back
+        return back is not None and is_program(back.f_code) and back.f_code.co_name != "<module>"
 
     def _depth(self, frame: types.FrameType) -> int:
         """Return how many frames of the program are on the stack; the module counts as one."""
         outer = program_frame(frame.f_back)
         if outer is None:
             return 1 if frame.f_code.co_name == "<module>" else 2
-        activation = _activation_of(outer)
+        activation = self.activation_of(outer)
         # A frame without an activation was left alone because it is deep already.
         return activation.depth + 1 if activation is not None else len(program_stack(frame))
 
     def _code(self, code: types.CodeType) -> Code:
         known = self._codes.get(id(code))
         if known is None:
-            known = self._codes[id(code)] = Code(code, len(self._codes) + 1)
+            number = len(self._codes) + len(self._names) + 1
+            known = self._codes[id(code)] = Code(code, number, self.iterations.known)
             self.journal.add_code(known.number, known.text(with_rows=self.journal.wants_opcodes))
         return known
 
+    def number_of_name(self, name: str) -> int:
+        """Return the number by which records name code that is no function of the program."""
+        number = self._names.get(name)
+        if number is None:
+            number = self._names[name] = len(self._codes) + len(self._names) + 1
+            self.journal.add_code(number, name)
+        return number
+
+    def next_activation(self) -> int:
+        """Return a number that no activation has yet."""
+        self._activations += 1
+        return self._activations
+
+    def globals_of(self, frame: types.FrameType) -> Globals:
+        """Return what is known of the globals that a frame sees."""
+        namespace = frame.f_globals
+        known = self._globals.get(id(namespace))
+        if known is None:
+            known = self._globals[id(namespace)] = Globals(self.effort)
+        return known
+
+    def activation_of(self, frame: types.FrameType | None) -> Activation | None:
+        """Return the activation that watches a frame."""
+        watcher = frame.f_trace if frame is not None else None
+        if type(watcher) is types.MethodType and type(watcher.__self__) is Activation:
+            return watcher.__self__
+        return None
+
+    def _write_begun(self) -> None:
+        if self.iterations.begun is not None:
+            self.iterations.write_begun()
+
     def _on_tick(self, _signal: int, frame: types.FrameType | None) -> None:
         """Keep the state of the stack, for the case that the program does not end by itself."""
-        if self.mode == _WATCHING:
+        if self.mode == WATCHING:
             return
         stack = program_stack(frame)
         if stack:
@@ -209,13 +306,18 @@ class Instrument:
             self._turn_off()
 
     def _frame_record(
-        self, frame: types.FrameType, depth: int, line: int | None = None
+        self,
+        frame: types.FrameType,
+        depth: int,
+        line: int | None = None,
+        traceback: Any = None,
     ) -> tuple[int, int, int, str]:
-        activation = _activation_of(frame)
+        activation = self.activation_of(frame)
         number = activation.number if activation is not None else 0
-        text = f"{_SECTION}{snapshot(frame.f_locals)}"
-        place = _place_of(depth, self._code(frame.f_code).number)
-        return place, number, _bounded(line or frame.f_lineno), text
+        code = self._code(frame.f_code)
+        text = f"{_SECTION}{snapshot(code.locals_of(frame, traceback))}"
+        place = _place_of(depth, code.number)
+        return place, number, bounded(line or frame.f_lineno), text
 
     def record_origin(self, error: Any, traceback: Any, above: int | None = None) -> None:
         """Note the program's innermost frame in `traceback` as where `error` was raised.
@@ -226,7 +328,7 @@ class Instrument:
         origin = None
         while traceback is not None:
             code = traceback.tb_frame.f_code
-            if code.co_filename == PROGRAM_FILE:
+            if is_program(code):
                 if above is None:
                     above = 0 if code.co_name == "<module>" else 1
                 count += 1
@@ -234,8 +336,8 @@ class Instrument:
             traceback = traceback.tb_next
         if origin is None or above is None:
             return
-        at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno)
-        text = f"{at[-1]}{_SECTION}{_SECTION}{_raised(error)}"
+        at = self._frame_record(origin.tb_frame, above + count, origin.tb_lineno, origin.tb_next)
+        text = f"{at[-1]}{_SECTION}{_SECTION}{raised_row(error)}"
         has = _Has.FULL | _Has.RAISED | _Has.FIRST
         self.journal.add(_Kind.EXCEPTION, *at[:-1], has, text)
 
@@ -248,7 +350,7 @@ class Instrument:
                 traceback = traceback.tb_next
             if traceback is None:
                 return
-            kind, has, raised = _Kind.UNWIND, has | _Has.RAISED, _raised(error)
+            kind, has, raised = _Kind.UNWIND, has | _Has.RAISED, raised_row(error)
         at = self._frame_record(frame, 1 if frame.f_code.co_name == "<module>" else 2)
         self.journal.add(kind, *at[:-1], has, f"{at[-1]}{_SECTION}{_SECTION}{raised}")
 
@@ -264,132 +366,17 @@ class Instrument:
         _settrace(None)
 
 
-class _Activation:
-    """One call of a function of the program: its frame's trace function, and what it has shown."""
-
-    __slots__ = (
-        "_journal",
-        "_opcode_word",
-        "_place",
-        "callback",
-        "changes",
-        "code",
-        "depth",
-        "engine",
-        "number",
-        "raised",
-        "raised_at",
-        "variables",
-    )
-
-    def __init__(self, engine: Instrument, number: int, code: Code, depth: int) -> None:
-        self.engine = engine
-        self.number = number
-        self.code = code
-        self.raised = ""
-        self.raised_at = -1  # offset of the instruction that an exception has just come from
-        self.variables = Variables()
-        plain = code.code.co_flags & inspect.CO_OPTIMIZED  # a function's names are plain strings
-        self.changes = self.variables.changes if plain else self.variables.changes_of_any
-        self.callback = self.on_event  # made once, as every event returns it
-        self._journal = engine.journal
-        self._opcode_word = 1 | number << 32
-        self.move(depth)
-
-    def move(self, depth: int) -> None:
-        """Note how many frames of the program are on the stack now."""
-        self.depth = depth
-        self._place = _place_of(depth, self.code.number)
-
-    def record(self, kind: int, line: int | None, has: int = 0, text: str = "") -> None:
-        """Write an event."""
-        self._journal.add(kind, self._place, self.number, _bounded(line), has, text)
-
-    def on_event(self, frame: types.FrameType, event: str, arg: Any) -> Any:
-        """Trace function of the frame."""
-        if event == "opcode":
-            # As `Journal.add_line` does it; a call would take as long as all of this.
-            journal = self._journal
-            word = self._opcode_word | frame.f_lasti << 16
-            at = journal.at
-            if at < journal.op_stop:
-                journal.at = at + 1
-                journal.words[at] = word
-            else:
-                frame.f_trace_opcodes = False
-                journal.flag(_CUT)
-        elif event == "line":
-            if self.engine.mode == _WATCHING:
-                self.raised_at = -1
-                text = self.changes(frame.f_locals)
-                line = _bounded(frame.f_lineno)
-                if text:
-                    self._journal.add(_LINE, self._place, self.number, line, 0, text)
-                else:
-                    self._journal.add_line(self._place, self.number, line)
-            else:
-                frame.f_trace_lines = frame.f_trace_opcodes = False
-        elif event == "return":
-            self._on_exit(frame, arg)
-        elif event == "exception":
-            self._on_exception(frame, *arg)
-        return self.callback
-
-    def _on_exit(self, frame: types.FrameType, value: Any) -> None:
-        kind = self.code.exit_kind(frame.f_lasti)
-        if frame.f_lasti == self.raised_at:
-            kind = _Kind.UNWIND
-        if self.engine.mode != _WATCHING and (kind == _Kind.YIELD or self.depth > 2):
-            return
-        has = 0
-        full = shown = raised = ""
-        if kind == _Kind.UNWIND:
-            has, raised = _Has.RAISED, self.raised
-        else:
-            has, shown = _Has.VALUE, _describe(value)
-        delta = self.changes(frame.f_locals)
-        if self.depth <= 2 and kind != _Kind.YIELD:
-            has |= _Has.FULL
-            full = self.variables.all()
-        text = _SECTION.join((delta, full, shown, raised))
-        self.record(kind, frame.f_lineno, has, text)
-
-    def _on_exception(
-        self, frame: types.FrameType, kind: type, error: BaseException, traceback: Any
-    ) -> None:
-        self.raised_at = frame.f_lasti
-        ends_loop = kind is StopIteration or kind is StopAsyncIteration
-        if ends_loop and self.code.bytecode[frame.f_lasti] in ITERATES:
-            return
-        self.raised = _raised(error)
-        inner = traceback.tb_next if traceback is not None else None
-        if self.engine.mode != _WATCHING:
-            if self.depth > 2 or self.engine.quiet_depth < 2:
-                return
-            if self.depth == self.engine.quiet_depth:
-                self.engine.record_origin(error, inner, self.depth)
-        while inner is not None and inner.tb_frame.f_code.co_filename != PROGRAM_FILE:
-            inner = inner.tb_next
-        delta = self.changes(frame.f_locals)
-        has, full = _Has.RAISED, ""
-        if inner is None:
-            has |= _Has.FIRST | _Has.FULL
-            full = self.variables.all()
-        text = _SECTION.join((delta, full, "", self.raised))
-        self.record(_Kind.EXCEPTION, frame.f_lineno, has, text)
+async def _drained(generator: Any) -> list[Any]:
+    items: list[Any] = []
+    async for item in generator:
+        items.append(item)
+        if len(items) == MAX_DRAINED:
+            break
+    return items
 
 
-def _bounded(line: int | None) -> int:
-    """Return a line number as a record can hold it; those of code made by hand may be any."""
-    return line if line is not None and 0 <= line < 1 << 32 else 0
-
-
-def _raised(error: Any) -> str:
-    return f"{values.type_name(error)}{_FIELD}{values.message_of(error)}"
-
-
-def _activation_of(frame: types.FrameType) -> _Activation | None:
-    watcher = frame.f_trace
-    if type(watcher) is types.MethodType and type(watcher.__self__) is _Activation:
-        return watcher.__self__
-    return None
+def _yielding(generator: Any, items: list[Any], goes_on: bool) -> str:
+    """Return the text of a generator that was asked for its values."""
+    kind, text = values.type_name(generator), _describe(items).partition(_FIELD)[2]
+    more = ", not asked for more" if goes_on else ""
+    return f"{kind}{_FIELD}<{kind} that yields {text}{more}>"

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 __all__ = [
+    "CALL",
     "HEAD_START",
     "KINDS",
     "MAGIC",
@@ -50,7 +51,9 @@ globals()["__builtins__"] = dict(vars(builtins))
 MAGIC = 0x32304543415254  # "TRACE02"
 KINDS = ("call", "resume", "line", "op", "yield", "return", "exception", "unwind")
 SECTION, ROW = "\x1d", "\x1e"
-"""Separate a payload's sections (delta, full, value, raised) and the rows of a section."""
+"""Separate a payload's sections (delta, full, value, raised, globals) and a section's rows."""
+CALL = "<call>"
+"""Name of the code that returns the value of the call, in the last record of all."""
 HEAD_START = 8
 """Word at which the head begins."""
 SHORT_LIMIT = 1 << 15
@@ -76,13 +79,13 @@ class Word:
 class Flag:
     """Bits of `Word.FLAGS`."""
 
-    CUT, LOST = 1, 2
+    CUT, LOST, COARSE = 1, 2, 4
 
 
 class Has:
     """Bits that say which optional sections of a record's payload mean something."""
 
-    FULL, VALUE, RAISED, FIRST = 1, 2, 4, 8
+    FULL, VALUE, RAISED, FIRST, GLOBALS = 1, 2, 4, 8, 16
 
 
 class Layout(NamedTuple):

@@ -16,15 +16,16 @@ from egcfg_tracers.engine import Instrument
 
 __all__ = ["Instrument", "rehearse"]
 
-_PROGRAM = """
+_PROGRAM = b"""
+seen = {}
 def run(n):
     values = [n, 0.5, "text"]
+    seen[n] = True
     return {x: None for x in values}
 """
 _MEMORY_BYTES = 1 << 13
 _EVENTS = 200
 _FIRST_TIMES = 20  # the interpreter specialises what it has run several times
-_program = compile(_PROGRAM, PROGRAM_FILE, "exec", dont_inherit=True)
 _call = compile("run(2)", "<call>", "eval")
 _has_run = False
 
@@ -42,10 +43,11 @@ def rehearse() -> None:
             "op_events": _EVENTS,
         }
         instrument = Instrument(options, memoryview(bytearray(_MEMORY_BYTES)))
+        program = instrument.compile(_PROGRAM, PROGRAM_FILE)
         namespace: dict[str, object] = {"__name__": "rehearsal"}
         sys.settrace(instrument.callback)
         try:
-            exec(_program, namespace)
-            eval(_call, namespace)
+            exec(program, namespace)
+            instrument.finish(eval(_call, namespace))
         finally:
             sys.settrace(None)

@@ -7,41 +7,34 @@ event of the same activation completes it. Knows nothing about budgets.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from attrs import define, field
 
 from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
 from egcfg.sandbox.types import Outcome
+from egcfg_tracers.comprehensions import NAMES
+from egcfg_tracers.program_text import ProgramText
 from egcfg_tracers.values import clean
 
 __all__ = [
     "CLOSED",
-    "COMPREHENSIONS",
-    "COMPREHENSION_FRAMES",
     "Step",
     "assignments",
     "ending",
     "failing_event",
     "is_definition",
+    "missing",
     "opening",
-    "parse",
-    "source_line",
     "steps_of",
 ]
-
-COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
-"""Names of comprehensions that run in frames of their own, as before Python 3.12."""
-
-COMPREHENSION_FRAMES = COMPREHENSIONS | {"<genexpr>"}
-"""The same with generator expressions, which do in every Python."""
 
 CLOSED = "GeneratorExit"
 """How a generator that nobody wants any more is ended: no failure."""
 
 _INDENT = "  "
+_RAISES = "!!"
 _MAX_INDENT = 8
-_MAX_SOURCE = 100
 _DEFINITIONS = ("<function ", "<class ", "<module")
 _IMPORTING = ("import ", "from ")
 _DEFINING = ("def ", "class ", "async def ", "@", *_IMPORTING)
@@ -66,6 +59,7 @@ class Step:
         line: line of the program.
         source: text of the line, if it starts to run here.
         starts_line: whether `line` starts to run here; else it goes on, or this is no line.
+        inline: whether it is an iteration of a comprehension in the line that is told above it.
         indent: nesting of calls.
         effects: assignments that the line made.
         opcodes: instructions that the line executed.
@@ -81,6 +75,7 @@ class Step:
     line: int = 0
     source: str = ""
     starts_line: bool = False
+    inline: bool = False
     indent: int = 0
     effects: list[str] = field(factory=list)
     opcodes: list[str] = field(factory=list)
@@ -89,33 +84,39 @@ class Step:
     silent: bool = False
 
     @property
-    def idle(self) -> bool:
-        """Whether this is an iteration of a comprehension that changed nothing to be told."""
-        told = self.label or self.effects or self.opcodes or self.outcome or self.pinned
-        return self.function in COMPREHENSION_FRAMES and not told
+    def fails(self) -> bool:
+        """Whether an exception was raised here."""
+        return self.outcome.startswith(_RAISES)
 
     def text(self, *, short: bool = False) -> str:
         """Return the step as one line; `short`: without the line's source."""
         source = "" if short else self.source
+        if self.inline and self.effects:
+            told = f"{_INDENT * min(self.indent, _MAX_INDENT)}{', '.join(self.effects)}"
+            return f"{told} {self.outcome}".rstrip()
         label = self.label or f"L{self.line} {source}".rstrip()
         parts = [_INDENT * min(self.indent, _MAX_INDENT) + label]
         if self.opcodes:
             parts.append(f"[{'; '.join(self.opcodes)}]")
-        if self.effects and not (source and self.effects == [source.replace(" = ", "=", 1)]):
+        if self.effects and not self._says(source):
             parts.append(f"-> {', '.join(self.effects)}")
         if self.outcome:
             parts.append(self.outcome)
         return " ".join(parts)
 
-
-def source_line(lines: Sequence[str], number: int) -> str:
-    """Return line `number` (from 1) of a program without its indentation, bounded; may be empty."""
-    return clean(lines[number - 1].strip(), _MAX_SOURCE) if 0 < number <= len(lines) else ""
+    def _says(self, source: str) -> bool:
+        """Whether the source of the line tells what it has changed: one name, bound to a value."""
+        name, _, value = source.partition(" = ")
+        return name.isidentifier() and self.effects == [f"{name}={value}"]
 
 
 def assignments(variables: Mapping[str, Value]) -> list[str]:
-    """Return ``name=value`` for each variable that is bound."""
-    return [f"{name}={held.text}" for name, held in variables.items() if held.type]
+    """Return ``name=value`` for each variable that is bound, or what has changed in it."""
+    told: list[str] = []
+    for name, held in variables.items():
+        if held.type:
+            told += held.changes or (f"{name}={held.text}",)
+    return told
 
 
 def _not_in_call(variables: Mapping[str, Value], call: str) -> list[str]:
@@ -125,7 +126,7 @@ def _not_in_call(variables: Mapping[str, Value], call: str) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return assignments(variables)
     told = {}
-    if isinstance(tree, ast.Call):
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
         told = dict(zip(variables, tree.args, strict=False))
         told |= {keyword.arg: keyword.value for keyword in tree.keywords if keyword.arg}
     untold = {
@@ -148,13 +149,20 @@ def opening(trace: Trace) -> str:
     return f"run with input {clean(repr(trace.stdin), 100)}" if trace.stdin else "run"
 
 
-def ending(trace: Trace) -> list[str]:
-    """Return how the run ended, as the last lines of a text."""
+def missing(trace: Trace) -> list[str]:
+    """Return what a text has to say about what it cannot show."""
     lines = []
-    if trace.stdout:
-        lines.append(f"printed {clean(repr(trace.stdout), 200)}")
+    if trace.coarse:
+        lines.append("(not all changes deep inside large values are shown)")
     if trace.lost:
         lines.append("(tracing was lost; what came after is not shown)")
+    return lines
+
+
+def ending(trace: Trace) -> list[str]:
+    """Return how the run ended, as the last lines of a text."""
+    printed = [f"printed {clean(repr(trace.stdout), 200)}"] if trace.stdout else []
+    lines = printed + missing(trace)
     if trace.outcome in _ENDINGS:
         why = f" ({clean(trace.detail)})" if trace.outcome is Outcome.KILLED else ""
         lines.append(_ENDINGS[trace.outcome] + why)
@@ -187,37 +195,26 @@ def failing_event(trace: Trace) -> TraceEvent | None:
     return None
 
 
-def parse(trace: Trace) -> ast.Module:
-    """Return the traced program's tree; an empty one if it does not parse, for it has not run."""
-    try:
-        return ast.parse(trace.source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.Module(body=[], type_ignores=[])
-
-
-def steps_of(trace: Trace, tree: ast.Module, *, opcodes: bool = False) -> list[Step]:
+def steps_of(trace: Trace, text: ProgramText, *, opcodes: bool = False) -> list[Step]:
     """Return the steps of `trace` in order of time, the opening line first, without the ending."""
-    return _Builder(trace, tree, opcodes=opcodes).build()
+    return _Builder(trace, text, opcodes=opcodes).build()
 
 
 class _Builder:
-    def __init__(self, trace: Trace, tree: ast.Module, *, opcodes: bool) -> None:
+    def __init__(self, trace: Trace, text: ProgramText, *, opcodes: bool) -> None:
         self._trace = trace
-        self._lines = trace.source.splitlines()
+        self._text = text
         self._show_opcodes = opcodes
         self._base = 1 if trace.call is None else 2
         self._failing = failing_event(trace)
         self._opening = Step(opening(trace), pinned=True)
         self._steps: list[Step] = []
         self._open: dict[int, Step] = {}  # by activation: the step of the line that runs
+        self._lines: dict[int, int] = {}  # by activation: the line that runs
         self._stack: dict[int, int] = {}  # by depth: the latest activation
         self._parents: dict[int, int] = {}
-        self._class_bodies: set[int] = set()
-        self._classes = {
-            (min([node.lineno, *(item.lineno for item in node.decorator_list)]), node.name)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef)
-        }
+        self._class_bodies = text.class_bodies(trace.events)
+        self._comprehensions: set[int] = set()  # activations
 
     def build(self) -> list[Step]:
         if self._trace.call is None:
@@ -239,16 +236,22 @@ class _Builder:
         if event.kind in (EventKind.CALL, EventKind.RESUME):
             self._enter(event)
             return
-        effects = assignments(event.delta)
+        effects = assignments(event.delta) + assignments(event.globals)
+        if event.function in NAMES and event.kind in (EventKind.LINE, EventKind.YIELD):
+            self._add_iteration(event, effects)
+            return
         if effects:
             step = self._at(event)
             step.effects += effects
             if event.activation not in self._class_bodies and not self._imports(event, step.line):
-                step.silent = step.silent and all(map(is_definition, event.delta.values()))
+                defines = not event.globals and all(map(is_definition, event.delta.values()))
+                step.silent = step.silent and defines
         match event.kind:
             case EventKind.LINE if event.full is not None:
                 self._steps.append(Step("... later events not recorded, until", pinned=True))
                 self._open[event.activation] = self._new_line(event)
+            case EventKind.LINE if self._goes_on(event):
+                pass
             case EventKind.LINE:
                 self._open[event.activation] = self._new_line(event)
             case EventKind.OPCODE if self._show_opcodes and event.opcode is not None:
@@ -260,23 +263,60 @@ class _Builder:
                 self._at(event).outcome = f"=> yields {event.value.text}"
             case EventKind.EXCEPTION if event.raised is not None:
                 self._note_exception(event, event.raised)
+            case EventKind.UNWIND if event.raised is not None and event.raised.type == CLOSED:
+                self._hide_closing(event)
             case EventKind.UNWIND if event.depth > 2 and event.raised is not None:
-                if event.raised.type != CLOSED:
+                if event.function not in NAMES:
                     self._new(event, f"{event.function} left by {event.raised.type}")
             case _:
                 pass
+
+    def _add_iteration(self, event: TraceEvent, effects: list[str]) -> None:
+        """Tell one iteration of a comprehension, or the element of one that has been told."""
+        step = self._open.get(event.activation)
+        if event.kind is EventKind.LINE or effects or step is None:
+            self._parents.setdefault(event.activation, self._stack.get(event.depth - 1, 0))
+            step = self._open[event.activation] = self._new(event)
+            step.starts_line = True
+            step.inline = self._is_inline(event)
+            step.effects = effects
+        elif self._steps[-1] is not step:
+            step = self._open[event.activation] = self._new(event)
+        self._stack[event.depth] = event.activation
+        if event.value is not None:
+            step.outcome = f"=> {event.value.text}"
+
+    def _is_inline(self, event: TraceEvent) -> bool:
+        """Whether a comprehension is in the line that its function is at."""
+        around = self._parents.get(event.activation, 0)
+        while around in self._comprehensions:
+            around = self._parents.get(around, 0)
+        self._comprehensions.add(event.activation)
+        step = self._open.get(around)
+        return step is not None and step.line == self._text.start(event.line)
+
+    def _goes_on(self, event: TraceEvent) -> bool:
+        """Whether a line is another one of the statement that runs already."""
+        step, last = self._open.get(event.activation), self._lines.get(event.activation)
+        self._lines[event.activation] = event.line
+        return (
+            step is not None
+            and last != event.line
+            and step.line == self._line_of(event)
+            and bool(step.line)
+        )
+
+    def _line_of(self, event: TraceEvent) -> int:
+        return event.line if event.function == "<lambda>" else self._text.start(event.line)
 
     def _enter(self, event: TraceEvent) -> None:
         self._parents.setdefault(event.activation, self._stack.get(event.depth - 1, 0))
         self._stack[event.depth] = event.activation
         if event.depth == 1:
             return
-        if (event.line, event.function) in self._classes:
-            self._class_bodies.add(event.activation)
-            return
-        if event.function in COMPREHENSION_FRAMES:
-            return  # it belongs to the line that it is written in
-        effects = assignments(event.delta)
+        if event.activation in self._class_bodies or event.function in NAMES:
+            return  # a comprehension belongs to the line that it is written in
+        effects = assignments(event.delta) + assignments(event.globals)
         if self._is_opening(event):
             self._opening.effects = _not_in_call(event.delta, self._opening.label)
             self._opening.activation = event.activation
@@ -299,11 +339,9 @@ class _Builder:
         if event.depth == 1:
             if self._trace.call is not None:
                 self._steps.append(self._opening)
-        elif event.function in COMPREHENSIONS:
-            last = self._steps[-1]
-            if last.activation == event.activation and not last.effects:
-                last.silent = True  # it only saw that there is nothing more
-        elif event.activation not in self._class_bodies and not self._is_result(event, value):
+        elif event.function in NAMES or event.activation in self._class_bodies:
+            pass
+        elif not self._is_result(event, value):
             self._at(event).outcome = f"=> {value.text}"
 
     def _is_result(self, event: TraceEvent, value: Value) -> bool:
@@ -326,7 +364,8 @@ class _Builder:
     def _new_line(self, event: TraceEvent) -> Step:
         step = self._new(event)
         step.starts_line = True
-        step.source = source_line(self._lines, event.line)
+        lambda_ = event.function == "<lambda>"
+        step.source = (self._text.line if lambda_ else self._text.statement)(step.line)
         # Line 0 is the one of a program that has none.
         step.silent = self._defines(event, event.line) or step.source == "try:" or not event.line
         return step
@@ -335,11 +374,11 @@ class _Builder:
         """Whether `line` is one that only makes a function or class, or imports, for the module."""
         if event.activation in self._class_bodies:
             return True
-        return event.depth == 1 and source_line(self._lines, line).startswith(_DEFINING)
+        return event.depth == 1 and self._text.line(line).startswith(_DEFINING)
 
     def _imports(self, event: TraceEvent, line: int) -> bool:
         """Whether `line` makes names of the module that are none of its state."""
-        return event.depth == 1 and source_line(self._lines, line).startswith(_IMPORTING)
+        return event.depth == 1 and self._text.line(line).startswith(_IMPORTING)
 
     def _new(self, event: TraceEvent, label: str = "") -> Step:
         step = Step(
@@ -347,25 +386,40 @@ class _Builder:
             activation=event.activation,
             parent=self._parents.get(event.activation, 0),
             function=event.function,
-            line=event.line,
+            line=self._line_of(event),
             indent=max(event.depth - self._base, 0),
         )
         self._steps.append(step)
         return step
 
     def _note_exception(self, event: TraceEvent, raised: RaisedValue) -> None:
-        if raised.type == CLOSED and self._steps[-1].activation == event.activation:
-            self._steps[-1].silent |= self._steps[-1].label == f"resume {event.function}"
+        if raised.type == CLOSED:
+            self._hide_closing(event)
         if not raised.first or raised.type == CLOSED:
             return
         step = self._open.get(event.activation)
         if step is None or self._steps[-1] is not step:
             step = self._open[event.activation] = self._new_line(event)
+            self._lines[event.activation] = event.line
         step.silent = False
-        step.outcome = f"!! {raised_text(raised.type, raised.message)}"
+        step.outcome = f"{_RAISES} {raised_text(raised.type, raised.message)}"
         if event is self._failing:
             step.pinned = True
+            for before in self._steps[-2:]:
+                before.pinned |= before.inline and not before.outcome  # the failing iteration
             self._add_locals(event.full or {}, step)
+
+    def _hide_closing(self, event: TraceEvent) -> None:
+        """Hide that a generator was resumed for no more than to be closed.
+
+        From 3.13 on, a line is told before or after the exception that closes it.
+        """
+        for step in reversed(self._steps):
+            if step.activation != event.activation or step.effects or step.outcome:
+                return
+            step.silent = True
+            if step.label:
+                return
 
     def _add_locals(self, variables: Mapping[str, Value], step: Step) -> None:
         known = assignments(variables)

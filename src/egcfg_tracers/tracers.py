@@ -8,14 +8,14 @@ from typing import Any
 
 from attrs import field, frozen, validators
 
-from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, Tracer, TraceRequest, Value
+from egcfg.interfaces.tracer import RaisedValue, Trace, Tracer, TraceRequest
 from egcfg.sandbox import Call, Execution, ExecutionResult, Instrument, Outcome, Sandbox
 from egcfg_tracers.bundle import engine_file
 from egcfg_tracers.compact import render_compact
 from egcfg_tracers.decoding import Recording, decode
 from egcfg_tracers.final import render_final
 from egcfg_tracers.paper import render_paper, render_paper_final
-from egcfg_tracers.values import FIELD, clean, describe
+from egcfg_tracers.values import clean, scrubbed
 
 __all__ = [
     "BytecodeOptions",
@@ -181,12 +181,14 @@ def _execution(request: TraceRequest, instrument: Instrument) -> Execution:
 def _assemble(request: TraceRequest, result: ExecutionResult, recording: Recording) -> Trace:
     """Put the sandbox's account of a run and what the engine saw of it together."""
     events = recording.events
+    known = f"{request.source}\n{request.call}\n{request.stdin}"
     if result.outcome not in (Outcome.OK, Outcome.EXCEPTION):
         events += recording.last_seen
     raised = None
     if result.raised is not None:
         raised = RaisedValue(
-            type=clean(result.raised.type, 60), message=clean(result.raised.message)
+            type=clean(result.raised.type, 60),
+            message=clean(scrubbed(result.raised.message, known)),
         )
     return Trace(
         source=request.source,
@@ -195,27 +197,15 @@ def _assemble(request: TraceRequest, result: ExecutionResult, recording: Recordi
         events=events,
         outcome=result.outcome,
         raised=raised,
-        result=_result(request, result, recording),
-        stdout=_bounded(result.stdout),
-        stderr=_bounded(result.stderr),
+        result=recording.result if result.outcome is Outcome.OK else None,
+        stdout=_bounded(scrubbed(result.stdout, known)),
+        stderr=_bounded(scrubbed(result.stderr, known)),
         events_seen=recording.events_seen,
         cut=recording.cut,
+        coarse=recording.coarse,
         lost=recording.lost and result.outcome is not Outcome.SANDBOX_ERROR,
         detail=result.detail,
     )
-
-
-def _result(request: TraceRequest, result: ExecutionResult, recording: Recording) -> Value | None:
-    """Return the call's value; as the engine saw it, where the sandbox cannot carry it over."""
-    if request.call is None or result.outcome is not Outcome.OK:
-        return None
-    if result.has_value and result.unsupported is None:
-        kind, _, text = describe(result.value).partition(FIELD)
-        return Value(kind, text)
-    for event in reversed(recording.events):
-        if event.kind is EventKind.RETURN and event.depth == 2:
-            return event.value
-    return None
 
 
 def _bounded(text: str) -> str:

@@ -4,7 +4,7 @@ No ``__repr__``, ``__eq__``, ``__len__`` or ``__iter__`` of the program, and no 
 that one of its classes could intercept: exact builtin types are rendered, subclasses of them by the
 base type's own methods, everything else by the name of its class and the plain data in its
 instance. Bounded in length, items, nesting and nodes; cycles end; sets come in a stable order;
-memory addresses are scrubbed.
+memory addresses are scrubbed where an object's own `repr` has put them.
 
 Runs inside the watched program's process: standard library only, knows nothing about tracing.
 """
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import builtins
 import collections
+import datetime
+import decimal
 import enum
 import itertools
 import re
@@ -21,7 +23,22 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["ATOMS", "DELETED", "FIELD", "MAX_TEXT", "clean", "describe", "message_of", "type_name"]
+__all__ = [
+    "ATOMS",
+    "DELETED",
+    "FIELD",
+    "MAX_TEXT",
+    "attributes_of",
+    "class_attributes",
+    "clean",
+    "describe",
+    "fields_of",
+    "keep_addresses_of",
+    "may_change",
+    "message_of",
+    "scrubbed",
+    "type_name",
+]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
@@ -36,6 +53,7 @@ MAX_TEXT = 160
 """Characters of one value."""
 
 _MAX_STRING = 100
+_ENDS = (70, 30), (20, 8), (5, 3)  # characters of a longer one that are shown
 _MAX_INT_BITS = 480
 _MAX_ITEMS = 20
 _MAX_NESTING = 5
@@ -50,24 +68,52 @@ _dict_of_type = type.__dict__["__dict__"].__get__
 _flags_of_type = type.__dict__["__flags__"].__get__
 _subclass = type.__subclasscheck__  # (base, class): `issubclass` without a metaclass's say
 _args_of_exception = BaseException.__dict__["args"].__get__
+_dict_of_function = types.FunctionType.__dict__["__dict__"].__get__
 _dict_of_module = vars(types.ModuleType)["__dict__"].__get__
 _odict_items = collections.OrderedDict.items
 
 _LIBRARY = frozenset(sys.stdlib_module_names) - {"__main__"}
 _OPEN_MODULES = frozenset({"fractions"})
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" at 0x([0-9a-f]{5,16})(?=[>,])")  # as an object's own `repr` has it
+_PLACES = (id(object()), id(object), id([None] * 5_000))
+_NEARBY = 1 << 31  # bytes; the memory of one process is hardly larger
+_own_texts: list[str] = []
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Return `text` on one line: no addresses, control characters or surrogates; bounded."""
+    """Return `text` on one line, bounded, without control characters and surrogates."""
     text = str.__str__(text)
     if len(text) > limit:
         text = f"{text[: limit - 3]}..."
-    if " at 0x" in text:
-        text = _ADDRESS.sub(" at 0x...", text)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text
+
+
+def keep_addresses_of(source: str) -> None:
+    """Take what looks like an address in the program's source for none, from now on."""
+    _own_texts[:] = [source]
+
+
+def scrubbed(text: str, known: str | None = None) -> str:
+    """Return `text` without the memory addresses that an object's own `repr` has put there.
+
+    What only looks like one stays, such as a string that the program's source holds.
+
+    Args:
+        text: whatever the program has made.
+        known: text of the program, whose addresses are none; None where `text` is of this process,
+            so that its own addresses can be told.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        address = int(match[1], 16)
+        real = not any(match[1] in text for text in ([*_own_texts] if known is None else [known]))
+        if known is None:
+            real &= not address % 16 and any(abs(address - near) < _NEARBY for near in _PLACES)
+        return " at 0x..." if real else match[0]
+
+    return _ADDRESS.sub(replace, text) if " at 0x" in text else text
 
 
 def type_name(value: object) -> str:
@@ -93,7 +139,7 @@ def message_of(error: BaseException) -> str:
     if not args:
         return ""
     if type(args[0]) is str and type(error) is not KeyError:
-        return clean(args[0])
+        return clean(scrubbed(args[0]))
     if len(args) == 2 and type(args[0]) is int and type(args[1]) is str:  # as OSError has it
         return clean(f"[Errno {_int(args[0])}] {args[1]}")
     return clean(", ".join(describe(argument).partition(FIELD)[2] for argument in args[:5]))
@@ -214,6 +260,10 @@ def _deque(value: collections.deque[Any], nesting: int, budget: _Budget) -> str:
     return f"deque([{_sequence(value, len(value), nesting, budget)}])"
 
 
+def _view(value: Any, nesting: int, budget: _Budget) -> str:
+    return f"{type_name(value)}([{_sequence(value, len(value), nesting, budget)}])"
+
+
 def _range(value: range, nesting: int, budget: _Budget) -> str:
     parts = [value.start, value.stop] + ([value.step] if value.step != 1 else [])
     return f"range({_sequence(parts, len(parts), nesting, budget)})"
@@ -226,10 +276,15 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
         return f"<class {clean(_name_of_type(value), _MAX_NAME)}>"
     if _subclass(BaseException, kind):
         return f"<{name}: {message_of(value)}>"
-    fields = _attributes(value, kind) if _is_open(kind) else iter(())
+    fields = attributes_of(value)
     if _subclass(enum.Enum, kind):
         member = next((held for field, held in fields if field == "_name_"), None)
         return f"<{name}.{member}>" if type(member) is str else f"<{name}>"
+    names = fields_of(kind)
+    if names:
+        held = zip(names, tuple.__iter__(value), strict=False)
+        pairs = (f"{field}={_render(item, nesting + 1, budget)}" for field, item in held)
+        return f"<{name} {_join(pairs, len(names), budget)}>"
     for base, reduce in _REDUCIBLE:
         if _subclass(base, kind):
             return f"<{name} {_render(reduce(value), nesting, budget)}>"
@@ -239,6 +294,43 @@ def _object(value: Any, nesting: int, budget: _Budget) -> str:
     shown = (f"{field}={_render(held, nesting + 1, budget)}" for field, held in fields)
     text = _join(shown, 0, budget)
     return f"<{name} {text}>" if text else f"<{name}>"
+
+
+def fields_of(kind: type) -> tuple[str, ...]:
+    """Return the names of a named tuple's fields; nothing of any other class."""
+    if not _subclass(tuple, kind):
+        return ()
+    for owner in _mro_of_type(kind):
+        names = _dict_of_type(owner).get("_fields")
+        if type(names) is tuple and all(type(name) is str for name in names):
+            return tuple(clean(name, _MAX_NAME) for name in names)
+    return ()
+
+
+def attributes_of(value: object) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of what an instance of a class of the program holds."""
+    kind = type(value)
+    return _attributes(value, kind) if _is_open(kind) else iter(())
+
+
+def class_attributes(value: type) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of what a class of the program holds besides its methods."""
+    for name, held in list(_dict_of_type(value).items()):
+        if type(name) is str and name[:2] != "__" and id(type(held)) not in _METHODS:
+            yield clean(name, _MAX_NAME), held
+
+
+def may_change(value: object, by_attributes: bool) -> bool:
+    """Whether a global with this value is worth a look: no bare function, class or module.
+
+    `by_attributes`: whether the code in question sets attributes of anything.
+    """
+    kind = type(value)
+    if kind is types.FunctionType:
+        return by_attributes or bool(_dict_of_function(value))
+    if _subclass(type, kind):
+        return by_attributes or any(True for _ in class_attributes(value))  # type: ignore[arg-type] # a class here
+    return kind is not types.ModuleType and kind is not types.BuiltinFunctionType
 
 
 def _is_open(kind: type) -> bool:
@@ -277,20 +369,27 @@ def _int(value: int) -> str:
 
 
 def _str(value: str) -> str:
-    shown = value[:_MAX_STRING]
-    if " at 0x" in shown:
-        shown = _ADDRESS.sub(" at 0x...", shown)
-    return _quoted(repr(shown), len(value) - _MAX_STRING)
+    return _quoted(value, lambda part: repr(scrubbed(part)))
 
 
 def _bytes(value: bytes) -> str:
-    return _quoted(repr(value[:_MAX_STRING]), len(value) - _MAX_STRING)
+    return _quoted(value, repr)
 
 
-def _quoted(text: str, more: int) -> str:
-    if len(text) > MAX_TEXT - 20:  # escapes made it long
-        return f"{text[: MAX_TEXT - 20]}..."
-    return f"{text}... {more} more" if more > 0 else text
+def _quoted(value: Any, to_text: Callable[[Any], str]) -> str:
+    """Return a string whole, or its head and its tail."""
+    size = len(value)
+    if size <= _MAX_STRING:
+        text = to_text(value)
+        if len(text) <= MAX_TEXT - 20:
+            return text
+    for head, tail in _ENDS:
+        more = size - head - tail
+        if more > 0:
+            text = f"{to_text(value[:head])}... {more} more ...{to_text(value[-tail:])}"
+            if len(text) <= MAX_TEXT:
+                return text
+    return f"{to_text(value)[: MAX_TEXT - 3]}..."
 
 
 def _module_name(value: types.ModuleType) -> str:
@@ -322,6 +421,13 @@ ATOMS = _atoms()
 """By the id of a type: what precedes a value's text, and its text. Of these types no value changes,
 or holds one that can: the same object has the same text."""
 
+_METHODS = {
+    id(kind)
+    for kind in (
+        *(types.FunctionType, types.GetSetDescriptorType, types.MemberDescriptorType),
+        *(property, staticmethod, classmethod),
+    )
+}
 _ONLY_INT, _ONLY_STR = {id(int)}, {id(str)}
 _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(list): _list,
@@ -333,7 +439,13 @@ _CONTAINERS: dict[int, Callable[[Any, int, _Budget], str]] = {
     id(set): _set,
     id(frozenset): _set,
     id(collections.deque): _deque,
+    id(type({}.keys())): _view,
+    id(type({}.values())): _view,
+    id(type({}.items())): _view,
     id(range): _range,
+    id(decimal.Decimal): lambda value, _nesting, _budget: clean(repr(value)),
+    id(datetime.date): lambda value, _nesting, _budget: repr(value),
+    id(datetime.timedelta): lambda value, _nesting, _budget: repr(value),
     id(bytearray): lambda value, _nesting, _budget: f"bytearray({_bytes(bytes(value))})",
     id(types.FunctionType): _named("function"),
     id(types.BuiltinFunctionType): _named("function"),

@@ -1,8 +1,8 @@
-"""The local variables of one frame, told as what has changed since they were last looked at.
+"""The variables of one scope, told as what has changed since they were last looked at.
 
-A value that cannot change is compared by identity. A container of plain values is compared by its
-serialised form first, which takes a fraction of the time that its text does, and a short one gets
-its text from there; everything else is rendered anew. Nothing of the program's own code is run.
+A value that cannot change is compared by identity, any other by its form, whatever its size: where
+the bounded text of a value does not show what changed, the places that did are told beside it.
+Nothing of the program's own code is run.
 
 Runs inside the watched program's process: standard library only.
 """
@@ -13,51 +13,50 @@ import builtins
 import itertools
 import marshal
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from egcfg_tracers import journal, values
+from egcfg_tracers import differences, forms, journal, values
 
-__all__ = ["MAX_NAMES", "Variables", "snapshot"]
+__all__ = ["MAX_NAMES", "Globals", "Variables", "snapshot"]
 
 # Functions look builtins up here, so a program that patches `builtins` does not reach us.
 globals()["__builtins__"] = dict(vars(builtins))
 
 MAX_NAMES = 60
-"""Variables of one frame that are looked at."""
+"""Variables of one scope that are looked at."""
 
 _FIELD, _ROW = values.FIELD, journal.ROW
 _ATOMS, _describe = values.ATOMS, values.describe
-_UNSEEN = object()
-_MAX_SERIALISED = 2_000  # bytes; for longer values the bounded text is cheaper
-_MAX_HOPELESS = 1_000
+_form_of = forms.form_of
+_UNSEEN, _UNBOUND = object(), object()
 _MAX_QUICK_FORM = 250
 _MAX_QUICK = 90  # characters; of a text this short no part is cut
 _PREFIXES = {id(kind): f"{kind.__name__}{_FIELD}" for kind in (list, dict, tuple)}
 _MAX_COMMAS, _MAX_BRACKETS = 19, 5
-_PLAIN = {id(list), id(dict), id(tuple), id(set), id(frozenset)}
 # In a serialised form: byte strings (which other types may have become), sets, or what looks so.
 _UNCERTAIN = re.compile(rb"[s<>].\0\0\0", re.DOTALL).search
-_dumps, _loads = marshal.dumps, marshal.loads
-_hopeless: set[int] = set()
-"""Ids of containers that are too long or hold more than plain values. A wrong entry, of a container
-that is gone and whose id is used again, only costs time."""
+_loads = marshal.loads
 
 
 class Variables:
-    """What was last told about the variables of one frame."""
+    """What was last told about the variables of one scope.
 
-    __slots__ = ("_known", "_size", "_texts")
+    Args:
+        effort: what looking at large values may still cost.
+    """
 
-    def __init__(self) -> None:
-        # An atom itself, or the serialised form of a container within a tuple, which no atom is.
+    __slots__ = ("_effort", "_known", "_texts")
+
+    def __init__(self, effort: forms.Effort | None = None) -> None:
+        # An atom itself, or the form of another value, which is a tuple, as no atom is.
         self._known: dict[str, Any] = {}
         self._texts: dict[str, str] = {}
+        self._effort = effort or forms.Effort()
 
     def changes(self, variables: Mapping[str, Any]) -> str:
         """Return rows for the variables that are new, changed or deleted, in their order."""
-        known = self._known
+        known, texts = self._known, self._texts
         shown = len(variables)
         rows = []
         try:
@@ -71,30 +70,82 @@ class Variables:
                     last = _UNSEEN
                 if last is value:
                     continue
-                kind = id(type(value))
-                atom = _ATOMS.get(kind)
+                atom = _ATOMS.get(id(type(value)))
                 if atom is not None:
-                    known[name] = value
                     prefix, to_text = atom
                     text = prefix + to_text(value)
-                elif kind in _PLAIN:
-                    form = _serialised(value, kind)
-                    if form == last:
+                    if "..." not in text and text[-1] != ">":  # as in most cases: all is told
+                        known[name] = value
+                        if text != texts.get(name):
+                            texts[name] = text
+                            rows.append(f"{name}{_FIELD}{text}")
                         continue
-                    known[name] = form
-                    text = _quick_text(form, kind) or _describe(value)
+                    row = self.change(name, value, last)
                 else:
-                    known[name] = _UNSEEN
-                    text = _describe(value)
-                texts = self._texts
-                if text != texts.get(name):
-                    texts[name] = text
-                    rows.append(f"{name}{_FIELD}{text}")
+                    form = _form_of(value, self._effort)
+                    if form == last and form is not None:
+                        continue
+                    row = self._change_of_form(name, value, last, form)
+                if row:
+                    rows.append(row)
         except RuntimeError:  # the module's variables changed in another thread meanwhile
             pass
         if shown < len(known):
             rows += self._forget_deleted(variables)
         return _ROW.join(rows)
+
+    def change(self, name: str, value: Any, last: Any) -> str:
+        """Return a row for one variable if it has changed, else nothing.
+
+        Args:
+            name: the variable.
+            value: what it holds.
+            last: what is known of it.
+        """
+        atom = _ATOMS.get(id(type(value)))
+        if atom is None:
+            form = _form_of(value, self._effort)
+            if form == last and form is not None:
+                return ""
+            return self._change_of_form(name, value, last, form)
+        self._known[name] = value
+        text = atom[0] + atom[1](value)
+        return self._row(name, value, last, text, type(last) is not type(value) or last != value)
+
+    def _change_of_form(self, name: str, value: Any, last: Any, form: forms.Form | None) -> str:
+        self._known[name] = _UNSEEN if form is None else form
+        text = (form and _quick_text(form, id(type(value)))) or _describe(value)
+        # Of an object of which nothing else can be told, it is told that it is another one.
+        is_another = form is not None and len(form) == 3 and type(last) is tuple
+        return self._row(name, value, last, text, is_another)
+
+    def _row(self, name: str, value: Any, last: Any, text: str, is_new: bool) -> str:
+        """Return a row, if there is anything to tell; `is_new`: even if that is the same text."""
+        told = self._texts.get(name)
+        self._texts[name] = text
+        cut = "..." in text or "<int of " in text
+        if told is None or (text != told and not cut):
+            return f"{name}{_FIELD}{text}"
+        if not cut and id(type(value)) in _ATOMS:
+            return ""  # the text is the whole value
+        places, complete = self._places(name, value, last)
+        if text != told and not complete:
+            places = []
+        elif text == told and not places and not is_new:
+            return ""
+        return _FIELD.join((name, text, *places))
+
+    def _places(self, name: str, value: Any, last: Any) -> tuple[list[str], bool]:
+        """Return what has changed in a value whose text does not tell all; and if that is all."""
+        kind = type(value)
+        if (kind is str or kind is bytes) and type(last) is kind:
+            return differences.differing_text(name, last, value), True
+        if type(last) is not tuple or id(kind) in _ATOMS:
+            return [], True
+        try:
+            return differences.differences(name, last, value)
+        except (RuntimeError, MemoryError):  # changed by another thread; stack at its end
+            return [], True
 
     def changes_of_any(self, variables: Mapping[Any, Any]) -> str:
         """Do the same for a module or class, whose names may be objects of the program's own."""
@@ -111,6 +162,33 @@ class Variables:
         return [f"{name}{_FIELD}{_FIELD}{values.DELETED}" for name in deleted]
 
 
+class Globals(Variables):
+    """The globals that functions name; what changes is told once, wherever it is noticed."""
+
+    __slots__ = ()
+
+    def look(self, names: Iterable[str], namespace: dict[str, Any]) -> str:
+        """Return rows for those of `names` that have changed since they were first looked at."""
+        known, rows = self._known, []
+        for name in names:
+            value = dict.get(namespace, name, _UNBOUND)
+            first = name not in known
+            if first and len(known) >= MAX_NAMES:
+                continue
+            last = known.get(name)
+            if last is value and not first:
+                continue
+            if value is _UNBOUND:
+                known[name] = _UNBOUND
+                if self._texts.pop(name, None) is not None:
+                    rows.append(f"{name}{_FIELD}{_FIELD}{values.DELETED}")
+            else:
+                row = self.change(name, value, last)
+                if row and not first:
+                    rows.append(row)
+        return _ROW.join(rows)
+
+
 def snapshot(variables: Mapping[str, Any]) -> str:
     """Return rows for all variables."""
     shown = ((name, value) for name, value in list(variables.items()) if _is_shown(name))
@@ -124,49 +202,11 @@ def _is_shown(name: object) -> bool:
     return type(name) is str and name[:2] != "__" and name.isidentifier()
 
 
-def _serialised(value: Any, kind: int) -> tuple[bytes] | object:
-    """Return a form of a container that is equal to another's only if their contents are.
-
-    Args:
-        value: the container.
-        kind: id of its class.
-    """
-    if id(value) in _hopeless:
-        return object()  # equal to nothing
-    try:
-        if _MARSHAL_RUNS_NOTHING or _is_plain(value, kind):
-            form = _dumps(value, 2)  # later formats depend on reference counts
-            if len(form) <= _MAX_SERIALISED:
-                return (form,)
-    except (ValueError, MemoryError):  # what it cannot hold
-        pass
-    if len(_hopeless) > _MAX_HOPELESS:
-        _hopeless.clear()
-    _hopeless.add(id(value))
-    return object()
-
-
-# From 3.12 on, a class can have a `__buffer__` that `marshal` would run.
-_MARSHAL_RUNS_NOTHING = sys.version_info < (3, 12)
-_NESTED = {id(list), id(tuple)}
-_ATOMS_AND_NESTED = _ATOMS.keys() | _NESTED
-
-
-def _is_plain(value: Any, kind: int) -> bool:
-    """Whether a container, and the lists and tuples in it, hold values that cannot change only."""
-    items = [*value, *value.values()] if kind == id(dict) else [*value]
-    kinds = {*map(id, map(type, items))}
-    if kinds <= _ATOMS.keys():
-        return True
-    if not kinds <= _ATOMS_AND_NESTED:
-        return False
-    nested = itertools.chain.from_iterable(item for item in items if id(type(item)) in _NESTED)
-    return {*map(id, map(type, nested))} <= _ATOMS.keys()
-
-
-def _quick_text(form: tuple[bytes] | object, kind: int) -> str | None:
+def _quick_text(form: forms.Form, kind: int) -> str | None:
     """Return what `describe` does for a container, if it is short, from its serialised form."""
-    if type(form) is not tuple or len(form[0]) > _MAX_QUICK_FORM or _UNCERTAIN(form[0]):
+    if kind not in _PREFIXES or len(form) != 1:
+        return None
+    if len(form[0]) > _MAX_QUICK_FORM or _UNCERTAIN(form[0]):
         return None
     text = repr(_loads(form[0]))
     if (

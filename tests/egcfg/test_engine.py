@@ -124,6 +124,25 @@ def test_the_tokens_are_those_of_the_reference_loop(
     assert run(engine.solve(task, settings)).generation.ids == run(reference())
 
 
+def test_a_run_that_nothing_guides_says_so_once(
+    sandbox: Sandbox, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    unguided = evolve(problem(1), visible_tests=[AssertTest("assert list(map(f, [1])) == [2]")])
+    settings = DecodingSettings(gamma=1.0, max_tokens=20)
+    given = {"backend": scripted("x + 1\n```"), "prompt": ForcedStart(), "sandbox": sandbox}
+
+    async def solve_twice() -> list[Solution]:
+        async with Engine(**given) as engine:
+            return [await engine.solve(unguided, settings) for _ in range(2)]
+
+    with caplog.at_level("WARNING", "egcfg.engine"):
+        solutions = run(solve_twice())
+    for solution in solutions:
+        assert solution.generation.signals_empty == solution.generation.signals > 0
+    (record,) = [record for record in caplog.records if record.name == "egcfg.engine"]
+    assert "no visible test has a call of f" in record.getMessage()
+
+
 def test_gamma_0_is_the_models_own_greedy_text(engine: Engine, run: Run, tiny_llama: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

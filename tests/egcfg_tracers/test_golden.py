@@ -1,6 +1,6 @@
 """What each kind of program looks like, event by event and as text: compared with stored files.
 
-After a wanted change: ``GOLDEN_UPDATE=1 pytest tests/egcfg_tracers/test_golden.py``, then read the
+After a wanted change: ``UPDATE_GOLDEN=1 pytest tests/egcfg_tracers/test_golden.py``, then read the
 difference; after that the same with each later Python. The files hold from Python 3.11 on. Where a
 later version runs a program otherwise (comprehensions without frames of their own from 3.12 on,
 other instructions, other lines when a generator is closed), a folder named like it has the files
@@ -72,7 +72,7 @@ def update(name: str, found: str) -> None:
 
 
 def compare(name: str, found: str) -> None:
-    if os.environ.get("GOLDEN_UPDATE"):
+    if os.environ.get("UPDATE_GOLDEN") == "1":
         update(name, found)
     assert found == stored(name)[0].read_text("utf-8")
 

@@ -48,6 +48,16 @@ def test_requests_are_traced_in_one_batch_and_told_in_order(run, sandbox):
     assert [trace.call for trace in traces] == [request.call for request in requests]
 
 
+@pytest.mark.parametrize("head", ["", "\ufeff", "# -*- coding: latin-1 -*-\n"])
+def test_a_program_is_compiled_as_its_file_is(trace, head):
+    traced = trace(f"{head}texts = [c for c in 'é']\n", "texts")
+    # Of the two bytes of the letter, another encoding makes a letter each.
+    letters = ["Ã", "©"] if "latin-1" in head else ["é"]
+    assert traced.result.text == str(letters)
+    elements = [event for event in traced.events if event.function == "<listcomp>" and event.delta]
+    assert [event.delta["c"].text for event in elements] == [*map(repr, letters)]
+
+
 def test_this_process_is_never_traced(trace):
     assert sys.gettrace() is None
     trace(COUNT, "run(3)")

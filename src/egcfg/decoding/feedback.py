@@ -13,15 +13,16 @@ from typing import TypeAlias
 from attrs import evolve, frozen
 
 from egcfg.decoding.code import CandidateProgram
+from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.solution import Signal, SignalEntry
+from egcfg.interfaces.solution import Generation, Signal, SignalEntry
 from egcfg.interfaces.tracer import Trace
 from egcfg.plugins.component import OpenComponent
 from egcfg.prompts.wording import code_block
 from egcfg.sandbox.service import Sandbox
 from egcfg.usage.model import Model
 
-__all__ = ["Feedback", "SignalText"]
+__all__ = ["Feedback", "SignalText", "why_unguided"]
 
 TRACE_CHARS = (2000, 1000, 500, 250, 120)
 """Characters of one rendered trace: as many as the budget allows. Few lengths, so that what one
@@ -136,6 +137,21 @@ class Feedback:
                 f"render gave {type(text).__name__}, not text", self.model.task_id
             )
         return text
+
+
+def why_unguided(
+    problem: Problem, settings: DecodingSettings, generation: Generation
+) -> str | None:
+    """Return why nothing could be executed for a generation that was to be guided, or None."""
+    if settings.gamma == 0.0 or generation.signals > generation.signals_empty:
+        return None
+    name = problem.entry_point
+    if not problem.executions(""):
+        return f"no visible test has a call of {name} or an input to run"
+    if not generation.signals:
+        return "the response never came to code that guidance can start in"
+    what = "ran as a program" if name is None else f"was a program that defines {name}"
+    return f"no candidate {what}, or its traces had no room in the signal"
 
 
 Run: TypeAlias = tuple[int, int]

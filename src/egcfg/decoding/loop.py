@@ -210,7 +210,7 @@ class _Decoding:
         await self._fill_slot(signal)
         self.active = _ActiveSignal(signal, step)
         self.lines_since_signal = 0
-        self.counts.update(signals=1, signals_cut=signal.cut)
+        self.counts.update(signals=1, signals_cut=signal.cut, signals_empty=not signal.text)
 
     def _programs(self) -> list[CandidateProgram]:
         """Return the distinct programs of the candidates; first the code so far, where wanted."""

@@ -313,17 +313,25 @@ class Problem:
 def find_call(source: str, function: str) -> str | None:
     """Return the outermost, leftmost call of `function` in `source`, or None.
 
+    The whole of it: in ``f(2)(3)`` and ``f().push(1).top()`` what the call returns is called in its
+    turn. A call that needs a name of a comprehension or a lambda around it is none.
+
     Raises:
         SyntaxError: `source` is not Python.
     """
-    todo: list[ast.AST] = [_parse(source)]
+    todo: list[tuple[ast.AST, frozenset[str]]] = [(_parse(source), frozenset())]
     while todo:
-        node = todo.pop(0)
+        node, bound = todo.pop(0)
+        is_call = isinstance(node, ast.Call) and _called_name(node) == function
+        if is_call and not bound & _names(node, ast.Load):
+            return ast.unparse(node)
         match node:
-            case ast.Call(func=ast.Name(id=name)) if name == function:
-                return ast.unparse(node)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                bound |= _names(node, ast.Store)
+            case ast.Lambda(args=arguments):
+                bound |= {each.arg for each in ast.walk(arguments) if isinstance(each, ast.arg)}
         # Pre-order: a call's arguments come before whatever stands to the right of the call.
-        todo[:0] = ast.iter_child_nodes(node)
+        todo[:0] = [(child, bound) for child in ast.iter_child_nodes(node)]
     return None
 
 
@@ -361,6 +369,25 @@ def uses_when_run(source: str, function: str) -> bool:
             reached.add(name)
             todo += unreached.pop(name, [])
     return False
+
+
+def _called_name(node: ast.AST) -> str | None:
+    """Return the name that a call, or a chain of calls, attributes and items, begins with."""
+    while True:
+        match node:
+            case ast.Call(func=inner) | ast.Attribute(value=inner) | ast.Subscript(value=inner):
+                node = inner
+            case ast.Name(id=name):
+                return name
+            case _:
+                return None
+
+
+def _names(tree: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:
+    nodes = ast.walk(tree)
+    return frozenset(
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)
+    )
 
 
 def _mentions(source: str, name: str | None) -> bool:

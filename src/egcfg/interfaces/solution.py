@@ -147,6 +147,7 @@ class Generation:
         execution_seconds: wall time of running and tracing candidates.
         signals: how many signals were made.
         signals_cut: how many of them were shortened for a budget.
+        signals_empty: how many of them showed nothing, so that nothing guided.
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
@@ -162,6 +163,7 @@ class Generation:
     execution_seconds: float = 0.0
     signals: int = 0
     signals_cut: int = 0
+    signals_empty: int = 0
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0

@@ -50,10 +50,14 @@ class Value:
     Attributes:
         type: name of its class.
         text: bounded, deterministic rendering; no memory addresses, sets in a stable order.
+        changes: of a variable whose text does not tell its whole value, the places in it that
+            changed, such as ``dp[25]=3`` or ``seen.add(7)``; the last one may say that there are
+            more.
     """
 
     type: str
     text: str
+    changes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -90,9 +94,13 @@ class TraceEvent:
         kind: what happened.
         activation: which call of the function this is; two live generators of one function differ.
         depth: frames on the stack that belong to the program; the module is 1.
-        function: name of the code that runs; ``<module>`` at depth 1.
+        function: name of the code that runs; ``<module>`` at depth 1. A comprehension is an
+            activation of its own in every Python: a `LINE` for each iteration, or a `YIELD` where
+            it gives an element, with the variables that it bound.
         line: line of the program, from 1. A `LINE` event comes *before* its line runs.
         delta: local variables that were bound or changed since this activation's last event.
+        globals: global variables that the function names and that changed since any function's
+            last event; new ones among them.
         full: all local variables, on key events only; else None.
         value: what is returned or yielded.
         raised: the exception, for `EXCEPTION` and `UNWIND`.
@@ -106,6 +114,7 @@ class TraceEvent:
     function: str
     line: int
     delta: Mapping[str, Value] = field(factory=dict)
+    globals: Mapping[str, Value] = field(factory=dict)
     full: Mapping[str, Value] | None = None
     value: Value | None = None
     raised: RaisedValue | None = None
@@ -132,6 +141,8 @@ class Trace:
         stderr: standard error, bounded.
         events_seen: events that happened while tracing was on.
         cut: whether events were dropped for the budget.
+        coarse: whether large values became too many to be compared in full, so that changes deep
+            inside of them may be missing.
         lost: whether tracing stopped before the program did (it removed the trace function, or its
             stack overflowed).
         detail: the sandbox's account of a kill or of its own failure.
@@ -148,6 +159,7 @@ class Trace:
     stderr: str = ""
     events_seen: int = 0
     cut: bool = False
+    coarse: bool = False
     lost: bool = False
     detail: str = ""
 

@@ -34,6 +34,7 @@ def to_json(trace: Trace) -> dict[str, Any]:
         "events_seen": trace.events_seen,
         "events_kept": len(trace.events),
         "cut": trace.cut,
+        "coarse": trace.coarse,
         "lost": trace.lost,
         "detail": trace.detail,
     }
@@ -48,6 +49,7 @@ def _event(event: TraceEvent) -> dict[str, Any]:
         "func": event.function,
         "line": event.line,
         "delta": _variables(event.delta),
+        "globals": _variables(event.globals),
         "full": None if event.full is None else _variables(event.full),
         "value": _value(event.value),
         "exc": _raised(event.raised),
@@ -60,7 +62,9 @@ def _variables(variables: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _value(value: Value | None) -> dict[str, Any] | None:
-    return None if value is None else {"type": value.type, "text": value.text}
+    if value is None:
+        return None
+    return {"type": value.type, "text": value.text, "changes": list(value.changes)}
 
 
 def _raised(raised: RaisedValue | None) -> dict[str, Any] | None:
@@ -109,6 +113,7 @@ def json_schema() -> dict[str, Any]:
             events_seen=count,
             events_kept=count,
             cut=flag | {"description": "Events were dropped for the budget."},
+            coarse=flag | {"description": "Changes deep inside large values may be missing."},
             lost=flag | {"description": "Tracing stopped before the program did."},
             detail=text | {"description": "The sandbox's account of a kill or of its failure."},
         ),
@@ -122,6 +127,8 @@ def json_schema() -> dict[str, Any]:
                 line=count | {"description": "A `line` event comes before its line runs."},
                 delta=variables
                 | {"description": "Bound or changed since the last event of `act`."},
+                globals=variables
+                | {"description": "Globals that `func` names, changed since any function's event."},
                 full=_or_null(variables) | {"description": "All local variables."},
                 value=_or_null(value) | {"description": "What is returned or yielded."},
                 exc=exception,
@@ -129,7 +136,13 @@ def json_schema() -> dict[str, Any]:
             ),
             "variables": {"type": "object", "additionalProperties": value},
             "value": _object(
-                type=text, text=text | {"description": "Bounded and deterministic; no addresses."}
+                type=text,
+                text=text | {"description": "Bounded and deterministic; no addresses."},
+                changes={
+                    "type": "array",
+                    "items": text,
+                    "description": "What changed in a value whose text is cut, as in dp[25]=3.",
+                },
             ),
             "exception": _object(
                 type=text,

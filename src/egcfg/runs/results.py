@@ -37,8 +37,8 @@ __all__ = [
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 COUNTERS = (
-    *("signals", "signals_cut", "tokens_changed", "tokens_drafted"),
-    *("uncertain_choices", "near_ties"),
+    *("signals", "signals_cut", "signals_empty"),
+    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties"),
 )
 
 
@@ -79,6 +79,7 @@ class ResultStats:
         usage: exact counters by stage; empty in files of older tools.
         signals: signals made.
         signals_cut: signals shortened for a budget.
+        signals_empty: signals that showed nothing, so that nothing guided.
         tokens_changed: tokens where guidance overruled the unconditional model.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
@@ -96,6 +97,7 @@ class ResultStats:
     usage: Mapping[str, Usage] = field(factory=dict)
     signals: int = 0
     signals_cut: int = 0
+    signals_empty: int = 0
     tokens_changed: int = 0
     tokens_drafted: int = 0
     uncertain_choices: int = 0

@@ -80,6 +80,11 @@ class Instrument:
             def resume(self) -> None: ...   # between the program and its call
             def stop(self, error: BaseException | None) -> None: ...   # right after its last
 
+            # Optional: instead of the builtin `compile`, before `start`; and what the call's value
+            # goes through while the program is still watched.
+            def compile(self, source: bytes, filename: str) -> types.CodeType: ...
+            def finish(self, value: Any) -> Any: ...
+
         def rehearse() -> None: ...   # optional: run ahead of time, so that the rest runs faster
 
     `rehearse` is called once when the module is loaded, and once in each process that waits for a

@@ -31,6 +31,13 @@ from egcfg.sandbox.types import Limits
         ("assert abs(f(0.5) - 1) < 1e-6", "f(0.5)"),
         ("assert g(1) == 2", None),
         ("assert obj.f(1) == 2", None),
+        ("assert f(2)(3) == 5", "f(2)(3)"),
+        ("assert f().push(1).top() == 1", "f().push(1).top()"),
+        ("assert f(2).parts[0].total(3) == 1", "f(2).parts[0].total(3)"),
+        ("assert f.make(2) == 4", "f.make(2)"),
+        ("assert f(2).x == 4", "f(2)"),
+        ("assert all(f(i) == i for i in range(3))", None),
+        ("assert (lambda v: f(v))(3) == f(4)", "f(4)"),
     ],
 )
 def test_the_outermost_leftmost_call_is_found(source: str, call: str | None) -> None:

@@ -87,7 +87,7 @@ def test_a_form_that_lacks_or_adds_a_key_is_refused():
 def test_events_keep_their_order_gaps_and_parts():
     first, second, third = to_json(TRACES[1])["events"]
     assert [first["i"], second["i"], third["i"]] == [0, 1, 7]
-    assert first["delta"] == {"n": {"type": "int", "text": "3"}}
+    assert first["delta"] == {"n": {"type": "int", "text": "3", "changes": []}}
     assert second["op"] == {"offset": 2, "opname": "LOAD_FAST", "arg": 0, "argrepr": "n"}
     assert third["exc"] == {"type": "KeyError", "message": "'a'", "first": True}
-    assert third["full"] == {"n": {"type": "int", "text": "3"}}
+    assert third["full"] == {"n": {"type": "int", "text": "3", "changes": []}}

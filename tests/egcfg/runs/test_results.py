@@ -52,6 +52,7 @@ results = st.builds(
         ),
         signals=counts,
         signals_cut=counts,
+        signals_empty=counts,
         tokens_changed=counts,
         tokens_drafted=counts,
         uncertain_choices=counts,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from egcfg.errors import UsageError
-from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
+from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
 from egcfg.interfaces.scorer import Score, Scorer, TestStatus
 from egcfg.scorers.asserts import AssertsScorer
+from egcfg.scorers.check import CheckScorer
 from egcfg.scorers.judged import ScorerOptions
 
 OPTIONS = ScorerOptions(cpu_seconds=0.5, wall_seconds=2.0, memory_bytes=200 << 20)
@@ -66,6 +67,39 @@ def test_each_end_has_its_status(
     assert (result.name, result.status) == ("assert f(2) == 4", status)
     assert (result.error or "").startswith(error or "")
     assert (result.error is None) == (error is None)
+
+
+@pytest.mark.parametrize(
+    ("test", "scorer"),
+    [
+        (AssertTest("assert f() == 1"), AssertsScorer(OPTIONS)),
+        (
+            CheckTest("def check(candidate):\n    assert candidate() == 1\n", "f"),
+            CheckScorer(OPTIONS),
+        ),
+    ],
+    ids=["asserts", "check"],
+)
+def test_a_problem_has_limits_of_its_own(
+    judge: Judge, test: AssertTest | CheckTest, scorer: AssertsScorer | CheckScorer
+) -> None:
+    def status(code: str, **limits: float) -> TestStatus:
+        problem = Problem(
+            task_id="t",
+            description="",
+            entry_point="f",
+            visible_tests=(),
+            hidden_tests=[test],
+            **limits,  # type: ignore[arg-type]  # of limits only
+        )
+        return judge(scorer, problem, code).results[0].status
+
+    sleeps = "import time\ndef f():\n    time.sleep(2.5)\n    return 1"
+    assert status(sleeps, time_limit=0.05) is TestStatus.TIMEOUT
+    assert status(sleeps, time_limit=60) is TestStatus.PASSED
+    fills = "def f():\n    return len(bytearray(150 << 20)) and 1"
+    assert status(fills) is TestStatus.PASSED
+    assert status(fills, memory_limit=100) is TestStatus.MEMORY
 
 
 @pytest.mark.parametrize(

