@@ -191,7 +191,8 @@ CYCLE.append(CYCLE)
         CYCLE,
         endless(),
         bytes(9 << 20),
-        [0] * 1_000_001,
+        [None] * 1_000_001,
+        [0] * (9 << 20),
         Fraction(1, 1 << 40000),
         Decimal((0, (1,) * 10_001, 0)),
         datetime.now().astimezone(),
@@ -221,6 +222,8 @@ def test_what_cannot_be_carried_is_refused(value: Any) -> None:
         b"D\x00\x00\x00\x02no",
         b"qN" + codec.encode(3),
         b"d" + codec.encode(10**30) * 3,
+        b"l\x1f\xff\xff\xff\x00",  # packed numbers that are not there
+        b"l\x60\x00\x00\x00",  # packed as nothing is
     ],
 )
 def test_malformed_bytes_are_refused(data: bytes) -> None:
@@ -229,7 +232,7 @@ def test_malformed_bytes_are_refused(data: bytes) -> None:
 
 
 def test_bounds_hold_for_the_decoder_too() -> None:
-    encoded = codec.encode(list(range(100)))
+    encoded = codec.encode([None] * 100)
     for bounds in (codec.Bounds(size=50), codec.Bounds(nodes=50)):
         with pytest.raises(codec.DecodeError):
             codec.decode(encoded, bounds)
@@ -237,6 +240,24 @@ def test_bounds_hold_for_the_decoder_too() -> None:
         codec.decode(codec.encode(dict.fromkeys(range(100))), codec.Bounds(keys=50))
     with pytest.raises(codec.DecodeError):
         codec.decode(codec.encode(nested(10)), codec.Bounds(depth=5))
+
+
+@pytest.mark.parametrize("bits", [7, 15, 31, 63, 64])
+def test_numbers_in_a_row_are_exact_at_the_ends_of_each_width(bits: int) -> None:
+    for value in ([-(1 << bits), (1 << bits) - 1], [-(1 << bits) - 1, 0], [0, 1 << bits]):
+        assert same(codec.decode(codec.encode(value)), value)
+
+
+@pytest.mark.parametrize("numbers", [[1, True], [1.0, 1], [-0.0, 1e308, 5e-324], [True], []])
+def test_numbers_in_a_row_keep_their_types(numbers: list[Any]) -> None:
+    found = codec.decode(codec.encode(numbers))
+    assert same(found, numbers)
+    assert list(map(str, found)) == list(map(str, numbers))
+
+
+def test_a_million_numbers_in_a_row_are_carried() -> None:
+    numbers = list(range(1_500_000))
+    assert codec.decode(codec.encode(numbers)) == numbers
 
 
 def test_dates_and_durations_are_exact() -> None:

@@ -11,6 +11,8 @@ __all__ = [
     "DEFAULT",
     "F64",
     "FRACTION_BYTES",
+    "PACKED",
+    "PACKED_SHIFT",
     "U32",
     "Bounds",
     "DecodeError",
@@ -31,7 +33,7 @@ class Bounds:
 
     Attributes:
         size: encoded bytes.
-        nodes: values, containers included.
+        nodes: values, containers included; numbers that are packed are not counted.
         depth: containers inside containers.
         keys: entries of sets and dicts, all together.
     """
@@ -60,3 +62,7 @@ COLLISIONS: Final = 50
 
 U32: Final = struct.Struct(">I")
 F64: Final = struct.Struct(">d")
+# Several numbers of one type are packed without tags: codes of `struct`, by the upper bits of their
+# count, and the type.
+PACKED: Final = {1: "b", 2: "h", 3: "i", 4: "q", 5: "d"}
+PACKED_SHIFT: Final = 28

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -17,6 +18,8 @@ from .bounds import (
     DEFAULT,
     F64,
     FRACTION_BYTES,
+    PACKED,
+    PACKED_SHIFT,
     U32,
     Bounds,
     DecodeError,
@@ -89,11 +92,19 @@ class Decoder:
 
     def items(self, depth: int) -> list[Any]:
         """Read values after their number."""
-        count = self.count()
+        form, count = divmod(self.count(), 1 << PACKED_SHIFT)
+        if form:
+            return self._packed(form, count)
         # Every value takes at least one byte, so a count beyond them is a lie.
         if count > len(self.data) - self.position:
             raise DecodeError("cut off")
         return [self.get(depth + 1) for _ in range(count)]
+
+    def _packed(self, form: int, count: int) -> list[Any]:
+        if form not in PACKED:
+            raise DecodeError("packed as nothing is")
+        code = f">{count}{PACKED[form]}"
+        return list(struct.unpack(code, self.take(struct.calcsize(code))))
 
     def keyed(self, items: Iterable[Any]) -> list[Any]:
         """Return the keys of a set or a dict, after a look at what it costs to build it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
@@ -10,9 +11,21 @@ from fractions import Fraction
 from typing import Any, Final
 
 from .arrays import Parts, to_parts
-from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, EncodeError
+from .bounds import (
+    DECIMAL_CHARS,
+    DEFAULT,
+    F64,
+    FRACTION_BYTES,
+    PACKED,
+    PACKED_SHIFT,
+    U32,
+    Bounds,
+    EncodeError,
+)
 
 __all__ = ["Encoder", "encode"]
+
+_BITS: Final = ((1, 7), (2, 15), (3, 31), (4, 63))
 
 
 def encode(value: object, bounds: Bounds = DEFAULT) -> bytes:
@@ -75,9 +88,25 @@ class Encoder:
 
     def write_items(self, tag: bytes, items: list[Any], depth: int) -> None:
         """Write a tag and values after their number."""
+        form = _packed_form(items)
+        if form:
+            count = U32.pack(len(items) | form << PACKED_SHIFT)
+            self.write(tag, count + struct.pack(f">{len(items)}{PACKED[form]}", *items))
+            return
         self.write(tag, U32.pack(len(items)))
         for item in items:
             self.put(item, depth + 1)
+
+
+def _packed_form(items: list[Any]) -> int:
+    """Return the smallest of the forms in `PACKED` that all items fit; 0 where none does."""
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return 5
+    if kinds != {int}:
+        return 0
+    low, high = min(items), max(items)
+    return next((form for form, bits in _BITS if -(1 << bits) <= low and high < 1 << bits), 0)
 
 
 def _name(kind: type) -> str:
