@@ -371,3 +371,33 @@ def test_a_program_that_does_not_load_raises_nothing_that_a_test_expects(
     test = "try:\n    f(2)\nexcept (ImportError, SyntaxError, NameError): pass\nelse: assert False"
     for program in ("import nowhere\ndef f(x): pass", "def f(x", "oops\ndef f(x): pass"):
         assert verdict(program, test).status is TestStatus.ERROR
+
+
+REBOUND = {
+    "itself": ("    global f\n    f = lambda: 2\n    return 1", "assert f() == 1\nassert f() == 2"),
+    "its own name is gone": (
+        "    global f\n    del f\n    return 1",
+        "assert f() == 1\ntry:\n    f()\nexcept NameError:\n    pass\nelse:\n    assert False",
+    ),
+    "another function": (
+        "    global g\n    g, was = (lambda: 5), g\n    return was",
+        "assert g() == 1\nwas = f()\nassert g() == 5 and was() == 1",
+    ),
+    "a class, before the test is called back": (
+        "    global A\n    was = A\n    class A: z = 1\n    h()\n    return was",
+        "def h():\n    assert A.z == 1\nassert A.z == 0\nassert f(h) is not A",
+    ),
+    "numbers": ("    global n\n    n += 1", "assert n == 0\nf()\nassert n == 1"),
+}
+
+
+@pytest.mark.parametrize("name", REBOUND)
+def test_a_name_means_what_the_program_binds_it_to_at_that_time(
+    verdict: Verdict, name: str
+) -> None:
+    body, test = REBOUND[name]
+    rest = "def g():\n    return 1\nclass A: z = 0\nn = 0\n"
+    right = verdict(f"{rest}def f(h=None):\n{body}\n", test)
+    assert right.status is TestStatus.PASSED, right.error
+    kept = body.replace("    global", "    if False: f = g = A = n = None #")
+    assert verdict(f"{rest}def f(h=None):\n{kept}\n", test).status is not TestStatus.PASSED

@@ -54,8 +54,12 @@ class _Names(dict[str, Any]):
         if name in self.absent:
             # The program's own module of this name would decide.
             self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
+        if name in self._remote.handles:
+            return self._remote.handles[name]
         value = self._remote.ask("name", name)
-        if not isinstance(type(value), Mirror):
+        if isinstance(type(value), Mirror):
+            self._remote.handles[name] = value
+        else:
             self._remote.answered += 1
         return value
 

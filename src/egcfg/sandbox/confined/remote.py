@@ -60,6 +60,7 @@ class Remote:
     Attributes:
         objects: what both know.
         setup_classes: classes of the setup code, which the program's process has too, by name.
+        handles: those of the program's global names, until it binds these to something else.
         answered: how often the program was asked for more than a name, and answered.
         refusal: what ended the conversation, sticky: a test that swallows it changes nothing.
         raised: what the program raised last, as text and as the exception that the test got.
@@ -73,6 +74,7 @@ class Remote:
         self._files = Files(os.environ.get("TMPDIR", ""), apart=FILENAME)
         self.objects = Objects(1)
         self.setup_classes: dict[str, type] = {}
+        self.handles: dict[str, Any] = {}
         self.answered = 0
         self.refusal: BaseException | None = None
         self.raised: tuple[str, BaseException] | None = None
@@ -146,10 +148,13 @@ class Remote:
             body = frames.receive(self._channel, DEFAULT.size)
             if body is None:
                 self._give_up("it ended")
-            kind, content, printed, files, released = _JudgeReceiver(body, self).message()
+            message = _JudgeReceiver(body, self).message()
+            kind, content, printed, files, released, rebound = message
             _check(kind, content, printed, released)
             self._files.apply(files)
             self.objects.forget(released)
+            for name in rebound:
+                self.handles.pop(name, None)
         except Exception as error:  # noqa: BLE001 - nothing of ours is for a test to catch
             self._give_up(f"its answer is malformed: {error}")
         finally:

@@ -3,8 +3,9 @@
 A request is a tuple: the name of an operation, its arguments, whether the test wants to see what is
 printed meanwhile, the objects that it no longer holds, its folder and what changed in there.
 
-An answer is a tuple as well: its kind, what it says, what was printed, what files changed, and the
-objects that the program no longer holds. Its kind is
+An answer is a tuple as well: its kind, what it says, what was printed, what files changed, the
+objects that the program no longer holds, and the names that mean something else than when the test
+asked for them. Its kind is
 
 - ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that did;
 - ``"raised"`` with the exception and its text;
@@ -83,6 +84,7 @@ class _Service:
         self.module = module
         self.objects = Objects(-1)
         self.setup_classes: tuple[str, ...] = ()
+        self._asked: dict[str, Any] = {}
         self._channel = channel
         self._filename = filename
         self._lock = threading.RLock()
@@ -96,7 +98,7 @@ class _Service:
 
     def send(self, answer: tuple[Any, ...]) -> None:
         """Send an answer."""
-        frames.send(self._channel, _ProgramSender(self).message(answer))
+        frames.send(self._channel, _ProgramSender(self).message((*answer, self._rebound())))
 
     def step(self, error: BaseException | None) -> bool:
         """Answer one request; False where there is none any more."""
@@ -193,9 +195,18 @@ class _Service:
 
     def _global(self, name: str) -> Any:
         try:
-            return self.module.__dict__[name]
+            value = self._asked[name] = self.module.__dict__[name]
         except KeyError:
             raise NameError(f"name {name!r} is not defined", name=name) from None
+        return value
+
+    def _rebound(self) -> tuple[str, ...]:
+        """Return the names that the program has bound to something else since they were asked."""
+        names = self.module.__dict__
+        rebound = [name for name, value in self._asked.items() if names.get(name) is not value]
+        for name in rebound:
+            del self._asked[name]
+        return tuple(rebound)
 
     def _share(self, *names: str) -> tuple[str, ...]:
         """Take note of the classes of the setup code that the test has too; return those here."""
