@@ -21,8 +21,8 @@ __all__ = ["Score", "Scorer", "TestResult", "TestStatus"]
 class TestStatus(enum.StrEnum):
     """What one test says about a solution.
 
-    ``SANDBOX_ERROR`` says nothing about it: the sandbox failed. ``UNSUPPORTED``: the returned value
-    could not be carried out of the solution's process.
+    ``SANDBOX_ERROR`` says nothing about it: the sandbox failed. ``UNSUPPORTED``: the test cannot be
+    judged apart from the solution's process; the error says why.
     """
 
     __test__ = False
@@ -68,10 +68,12 @@ class Score:
     Attributes:
         results: one per test, in the problem's order.
         general_error: why no test could be run at all (a syntax error, no code); None otherwise.
+        forgeable: whether the tests ran where the solution could change what they find.
     """
 
     results: tuple[TestResult, ...] = field(converter=_as_tuple)
     general_error: str | None = None
+    forgeable: bool = False
 
     @property
     def passed(self) -> bool:
@@ -101,7 +103,7 @@ class Scorer(ABC):
     """Decides whether a solution is right. Subclasses take one argument, their options.
 
     The verdict must be reached in a process that the judged program never ran in, and expected
-    values must never enter the program's process.
+    values must never enter the program's process; a score that keeps neither is `Score.forgeable`.
     """
 
     Options: ClassVar[type]

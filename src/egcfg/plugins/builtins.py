@@ -47,6 +47,12 @@ def egcfg_components() -> list[Component]:
         ),
         Component(
             kind=Kind.SCORER,
+            name="inprocess",
+            target="egcfg.scorers.inprocess:InprocessScorer",
+            summary="tests in the program's own process (mocks, unittest); forgeable",
+        ),
+        Component(
+            kind=Kind.SCORER,
             name="stdio",
             target="egcfg.scorers.stdio:StdioScorer",
             summary="standard input and expected standard output",

@@ -30,6 +30,7 @@ class Evaluation:
         tasks: tasks that have a sample; pass@k is the mean over these.
         samples: how many there are.
         extracted: samples whose program was found in a response (`Sample.extracted`).
+        forgeable: samples whose verdict they could have forged (`Score.forgeable`).
         empty: samples without a text (`Sample.empty`).
         tests: how many of a task's tests are visible to a decoder, and how many decide.
         isolation: under which programs ran; where samples differ, the weakest.
@@ -43,6 +44,7 @@ class Evaluation:
     tasks: int
     samples: int
     extracted: int
+    forgeable: int
     empty: int
     tests: TestCounts
     isolation: Isolation
@@ -75,6 +77,7 @@ def evaluate(
         tasks=len(samples),
         samples=len(judged),
         extracted=sum(one.sample.extracted for one in judged),
+        forgeable=sum(one.score.forgeable for one in judged),
         empty=sum(one.sample.empty for one in judged),
         tests=TestCounts.of(
             ([t.name for t in problem.visible_tests], [t.name for t in problem.scoring_tests])
@@ -117,6 +120,7 @@ def as_json(evaluation: Evaluation) -> bytes:
         "tasks": evaluation.tasks,
         "samples": evaluation.samples,
         "extracted": evaluation.extracted,
+        "forgeable": evaluation.forgeable,
         "empty": evaluation.empty,
         "tests": attrs.asdict(evaluation.tests),
         "isolation": evaluation.isolation.as_json(),
@@ -138,7 +142,10 @@ def _notes(evaluation: Evaluation) -> Iterable[str]:
         number = evaluation.empty
         yield f"note: {number} sample{_s(number)} without a completion, judged as empty"
     if evaluation.statuses[TestStatus.UNSUPPORTED]:
-        yield "note: unsupported results have no plain value to compare; they count as not passed"
+        yield "note: unsupported results cannot be judged apart from the program, so not passed"
+    if evaluation.forgeable:
+        number = evaluation.forgeable
+        yield f"note: {number} sample{_s(number)} judged in their own process, which can forge that"
     if evaluation.statuses[TestStatus.SANDBOX_ERROR]:
         yield (
             "note: sandbox_error says nothing about a sample, which counts as not passed; "

@@ -122,6 +122,7 @@ class Result:
         accuracy: share of the tests that passed.
         general_error: why no test could be run; None otherwise.
         has_testcase_error: whether a test ended otherwise than passed or failed.
+        forgeable: whether the tests ran where the program could change what they find.
         stats: what it cost; None where an older tool left it out.
         global_cached: the unit was skipped because another unit had solved its task; `code` and
             the verdict are that one's and say nothing about this configuration.
@@ -144,6 +145,7 @@ class Result:
     accuracy: float = 0.0
     general_error: str | None = None
     has_testcase_error: bool = False
+    forgeable: bool = False
     stats: ResultStats | None = None
     global_cached: bool = False
     response: str | None = None
@@ -182,6 +184,7 @@ class Result:
             accuracy=solution.score.accuracy,
             general_error=solution.score.general_error,
             has_testcase_error=any(t.status not in judged for t in solution.score.results),
+            forgeable=solution.score.forgeable,
             stats=attrs.evolve(
                 _stats(solution.generation, solution.started, solution.ended),
                 concurrency=concurrency,
@@ -256,6 +259,8 @@ def dump_result(result: Result) -> bytes:
         "general_error": _storable(result.general_error),
         "has_testcase_error": result.has_testcase_error,
     }
+    if result.forgeable:
+        content["forgeable"] = True
     if result.stats is not None:
         content["stats"] = _dump_stats(result.stats)
     if result.global_cached:
@@ -306,6 +311,7 @@ def load_result(data: bytes) -> Result:
         accuracy=float(_take(rest, "accuracy", (int, float), share)),
         general_error=general_error,
         has_testcase_error=_take(rest, "has_testcase_error", bool, False),
+        forgeable=_take(rest, "forgeable", bool, False),
         stats=None if stats is None else _load_stats(stats),
         global_cached=cached,
         response=_take(rest, "response", str, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ from attrs import field, frozen
 from egcfg.sandbox.clocks import STRETCH
 from egcfg.sandbox.confined import codec
 from egcfg.sandbox.translate import pack_limits
-from egcfg.sandbox.types import Execution, ExecutionResult, Limits, Outcome
+from egcfg.sandbox.types import Execution, ExecutionResult, Limits
 from egcfg.sandbox.watch import Answer
 
 __all__ = ["Finding", "Judgement", "Verdict", "read_verdict"]
@@ -46,8 +47,9 @@ class Judgement:
         call_check: whether `test` defines ``check``, which is to be called with the function.
         setup: code that the test relies on; runs on both sides.
         given: code that the program was to continue; the test may use what it defines.
-        modules: standard modules that the test uses without importing them.
+        modules: modules that the test uses without importing them, by the names that it uses.
         limits: what the program may use.
+        unsupported: why this test cannot be judged at all, known beforehand; None where it can.
     """
 
     source: str
@@ -56,8 +58,9 @@ class Judgement:
     call_check: bool = False
     setup: str = ""
     given: str = ""
-    modules: tuple[str, ...] = ()
+    modules: Mapping[str, str] = field(factory=dict)
     limits: Limits = field(factory=Limits)
+    unsupported: str | None = None
 
     def execution(self) -> Execution:
         """Return the program's side."""
@@ -77,7 +80,7 @@ class Judgement:
             "call_check": self.call_check,
             "setup": self.setup,
             "given": self.given,
-            "modules": list(self.modules),
+            "modules": dict(self.modules),
             "stdin": "",
             "keep_output": False,
             "limits": pack_limits(limits),
@@ -117,8 +120,4 @@ def read_verdict(program: ExecutionResult, answer: Answer) -> Verdict:
         whose = "" if finding is Finding.SANDBOX_ERROR else "the test: "
         return Verdict(finding=finding, message=f"{whose}{answer.detail}", program=program)
     report = codec.decode(answer.report, _BOUNDS)
-    finding, message = Finding(report["status"]), report["message"]
-    if finding is Finding.PASSED and not report["calls"] and program.outcome is not Outcome.OK:
-        # A test that calls nothing says nothing about a program that does not even load.
-        finding, message = Finding.UNANSWERED, ""
-    return Verdict(finding=finding, message=message, program=program)
+    return Verdict(finding=Finding(report["status"]), message=report["message"], program=program)

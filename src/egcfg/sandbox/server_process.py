@@ -266,9 +266,14 @@ class ServerProcess:
     def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
         """Send an order; waits only if dozens of them are still unread."""
         frame = frames.pack_json(order)
-        sent = socket.send_fds(self.control, [frame], descriptors)
-        if sent < len(frame):
-            self.control.sendall(frame[sent:])
+        try:
+            sent = socket.send_fds(self.control, [frame], descriptors)
+            if sent < len(frame):
+                self.control.sendall(frame[sent:])
+        except OSError:
+            # It has ended, though the process that holds its namespace may still be there.
+            self._usable = False
+            raise
 
 
 def _end(

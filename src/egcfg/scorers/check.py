@@ -1,7 +1,7 @@
 """Judges by a test function that is handed the solution: HumanEval's ``check(candidate)``.
 
-``check`` runs in a judge's process; its candidate is a stub that sends the arguments by value to
-the program's process. Helpers that a test takes from the given code (``poly``, ``encode_shift``)
+``check`` runs in a judge's process; its candidate is a handle of the function in the program's
+process (see `asserts`). Helpers that a test takes from the given code (``poly``, ``encode_shift``)
 are the given ones, never the program's.
 """
 
@@ -13,8 +13,20 @@ from egcfg.interfaces.problem import CheckTest, Problem
 from egcfg.interfaces.scorer import Score, Scorer
 from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.service import Sandbox
-from egcfg.scorers.asserts import free_modules, parse_test
-from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, wrong_kind
+from egcfg.scorers.judged import (
+    ScorerOptions,
+    judge_all,
+    no_code,
+    tell_unsupported,
+    wrong_kind,
+)
+from egcfg.scorers.test_source import (
+    SAYS_NOTHING,
+    asks_something,
+    free_modules,
+    parse_test,
+    reason_against,
+)
 
 __all__ = ["CheckScorer"]
 
@@ -31,9 +43,9 @@ class CheckScorer(Scorer):
         """See that every test is a check function.
 
         Raises:
-            UsageError: a test is no `CheckTest`, or no Python.
+            UsageError: a test is no `CheckTest`, no Python, or calls nothing.
         """
-        self._judgements(problem, code="")
+        tell_unsupported(problem, self._judgements(problem, code=""))
 
     async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
         """Judge `code` by each check function.
@@ -50,6 +62,8 @@ class CheckScorer(Scorer):
         for test in problem.scoring_tests:
             if not isinstance(test, CheckTest):
                 raise wrong_kind(problem, test, "check", "a check function")
+            tree = parse_test(test.source, problem)
+            asks = asks_something(tree, test.entry_point, handed="check")
             judgements[test.name] = Judgement(
                 source=code,
                 test=test.source,
@@ -57,7 +71,8 @@ class CheckScorer(Scorer):
                 call_check=True,
                 setup=problem.setup_code,
                 given=problem.given_code,
-                modules=free_modules(parse_test(test.source, problem)),
+                modules=free_modules(tree),
                 limits=problem.limits(self.options.limits),
+                unsupported=reason_against(tree) if asks else SAYS_NOTHING,
             )
         return judgements

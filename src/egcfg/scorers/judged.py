@@ -1,15 +1,16 @@
 """What the scorers that judge by a test have in common: statuses, errors, and running them.
 
 Every test gets a fresh process of the program, so that no test sees what another left. What this
-does *not* cover: values that have no plain form (instances of the program's own classes) are
-`TestStatus.UNSUPPORTED`, and there is no second try with the test inside the program's process,
-where the program could read it and forge its outcome; a program that changes an argument in place
-changes its own copy, the test goes on with the original; and a program that recognises a call's
-arguments can answer it by rote, as in any test.
+does *not* cover: where a method of the program's own would decide (``__eq__``, ``__lt__``,
+``__bool__``...), or the test acts on its own process (mocks, seeds), the test is
+`TestStatus.UNSUPPORTED` with the reason, and there is no second try inside the program's process,
+where the program could read the test and forge its outcome: that is what the scorer ``inprocess``
+is for. And a program that recognises a call's arguments can answer it by rote, as in any test.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -20,8 +21,19 @@ from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.sandbox.judging import Finding, Judgement, Verdict
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import ExecutionResult, Limits, Outcome, Raised
+from egcfg.scorers.test_source import SAYS_NOTHING
 
-__all__ = ["ScorerOptions", "ended", "judge_all", "no_code", "raised_text", "wrong_kind"]
+__all__ = [
+    "ScorerOptions",
+    "ended",
+    "judge_all",
+    "no_code",
+    "raised_text",
+    "tell_unsupported",
+    "wrong_kind",
+]
+
+logger = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -61,9 +73,33 @@ async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score
     Raises:
         SandboxError: the sandbox runs no program, not even an empty one.
     """
-    verdicts = await sandbox.judge(list(judgements.values()))
-    results = [_result(name, verdict) for name, verdict in zip(judgements, verdicts, strict=True)]
-    return Score(results=results, general_error=_general_error(verdicts))
+    judged = {name: one for name, one in judgements.items() if one.unsupported is None}
+    verdicts = dict(zip(judged, await sandbox.judge(list(judged.values())), strict=True))
+    results = [
+        _result(name, verdicts[name]) if name in verdicts else _refused(name, one)
+        for name, one in judgements.items()
+    ]
+    return Score(results=results, general_error=_general_error(list(verdicts.values())))
+
+
+def tell_unsupported(problem: Problem, judgements: dict[str, Judgement]) -> None:
+    """Warn of the tests of which it is plain before they run that they cannot be judged.
+
+    Raises:
+        UsageError: one says nothing about any program.
+    """
+    for name, judgement in judgements.items():
+        if judgement.unsupported == SAYS_NOTHING:
+            raise UsageError(
+                f"task {problem.task_id}: {SAYS_NOTHING}; correct or remove it: {name[:200]}"
+            )
+        if judgement.unsupported is not None:
+            logger.warning(
+                "task %s: the test %r is unsupported: %s",
+                problem.task_id,
+                name[:100],
+                judgement.unsupported,
+            )
 
 
 def no_code(names: Iterable[str]) -> Score:
@@ -75,12 +111,17 @@ def no_code(names: Iterable[str]) -> Score:
     return Score(results=results, general_error="there is no code")
 
 
-def ended(program: ExecutionResult) -> tuple[TestStatus, str]:
-    """Return what it says about a test that the program's process ended this way."""
+def ended(program: ExecutionResult, seen: str = "") -> tuple[TestStatus, str]:
+    """Return what it says about a test that the program's process ended this way.
+
+    Args:
+        program: how it ended.
+        seen: what the judge saw of it.
+    """
     status = _ENDS.get(program.outcome, TestStatus.ERROR)
     if program.raised is not None:
         return status, raised_text(program.raised)
-    return status, program.detail or "the program ended before it answered"
+    return status, program.detail or f"the program does not answer any more{seen and f': {seen}'}"
 
 
 def raised_text(raised: Raised) -> str:
@@ -108,11 +149,17 @@ def _result(name: str, verdict: Verdict) -> TestResult:
     )
 
 
+def _refused(name: str, judgement: Judgement) -> TestResult:
+    return TestResult(
+        name=name, status=TestStatus.UNSUPPORTED, seconds=0.0, error=judgement.unsupported
+    )
+
+
 def _status(verdict: Verdict) -> tuple[TestStatus, str]:
     message = _one_line(verdict.message)
     match verdict.finding:
         case Finding.UNANSWERED:
-            return ended(verdict.program)
+            return ended(verdict.program, message)
         case Finding.FAILED:
             return TestStatus.FAILED, message or "the assertion does not hold"
         case finding:

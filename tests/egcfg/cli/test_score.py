@@ -42,7 +42,7 @@ SAMPLES = [
     {"task_id": "square", "completion": "def square(x):\n    return x * 3\n"},
     {"task_id": "square", "completion": "def square(x):\n    while True:\n        pass\n"},
     {"task_id": "square", "completion": "def square(x):\n    return [0] * 10 ** 10\n"},
-    {"task_id": "square", "completion": "def square(x):\n    return square\n"},
+    {"task_id": "square", "completion": "class A:\n    __eq__ = max\nsquare = lambda x: A()"},
     {"task_id": "echo", "solution": "print(input())\n"},
     {"task_id": "echo", "solution": "print(input()\n"},
     {"task_id": "echo", "solution": None},
@@ -358,3 +358,15 @@ def test_canonical_solutions_of_humaneval_pass_and_spoilt_ones_do_not(
     assert (report["tasks"], report["dataset_tasks"], report["extracted"]) == (10, 164, 10)
     assert report["statuses"]["passed"] == 30
     assert report["pass_at_k"] == {"2": 1.0}  # of four samples only one is wrong
+
+
+@pytest.mark.parametrize(("scorer", "forgeable"), [("inprocess", True), ("asserts", False)])
+def test_verdicts_that_a_program_could_forge_say_so(
+    egcfg: Callable[..., Any], tmp_path: Path, scorer: str, forgeable: bool
+) -> None:
+    data = write(tmp_path / "tasks.jsonl", TASKS[:1])
+    samples = write(tmp_path / "samples.jsonl", SAMPLES[:1])
+    ran = egcfg("score", samples, "--dataset", data, "--scorer", scorer, "--out", "out.jsonl")
+    assert ("judged in their own process" in ran.out) is forgeable
+    (row,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (row["passed"], row["forgeable"]) == (True, forgeable)

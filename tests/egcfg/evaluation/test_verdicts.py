@@ -91,6 +91,7 @@ def test_a_row_says_what_was_found_and_under_which_isolation(begun: Path) -> Non
             }
         ],
         "packages": ["numpy==2.0.0"],
+        "forgeable": False,
         "isolation": {"level": "full", "layers": dict.fromkeys(LAYERS, "active")},
     }
 

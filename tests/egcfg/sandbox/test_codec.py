@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -191,7 +191,8 @@ CYCLE.append(CYCLE)
         CYCLE,
         endless(),
         bytes(9 << 20),
-        [0] * 1_000_001,
+        [None] * 1_000_001,
+        [0] * (9 << 20),
         Fraction(1, 1 << 40000),
         Decimal((0, (1,) * 10_001, 0)),
         datetime.now().astimezone(),
@@ -221,6 +222,8 @@ def test_what_cannot_be_carried_is_refused(value: Any) -> None:
         b"D\x00\x00\x00\x02no",
         b"qN" + codec.encode(3),
         b"d" + codec.encode(10**30) * 3,
+        b"l\x1f\xff\xff\xff\x00",  # packed numbers that are not there
+        b"l\x60\x00\x00\x00",  # packed as nothing is
     ],
 )
 def test_malformed_bytes_are_refused(data: bytes) -> None:
@@ -229,7 +232,7 @@ def test_malformed_bytes_are_refused(data: bytes) -> None:
 
 
 def test_bounds_hold_for_the_decoder_too() -> None:
-    encoded = codec.encode(list(range(100)))
+    encoded = codec.encode([None] * 100)
     for bounds in (codec.Bounds(size=50), codec.Bounds(nodes=50)):
         with pytest.raises(codec.DecodeError):
             codec.decode(encoded, bounds)
@@ -239,6 +242,40 @@ def test_bounds_hold_for_the_decoder_too() -> None:
         codec.decode(codec.encode(nested(10)), codec.Bounds(depth=5))
 
 
+@pytest.mark.parametrize("bits", [7, 15, 31, 63, 64])
+def test_numbers_in_a_row_are_exact_at_the_ends_of_each_width(bits: int) -> None:
+    for value in ([-(1 << bits), (1 << bits) - 1], [-(1 << bits) - 1, 0], [0, 1 << bits]):
+        assert same(codec.decode(codec.encode(value)), value)
+
+
+@pytest.mark.parametrize("numbers", [[1, True], [1.0, 1], [-0.0, 1e308, 5e-324], [True], []])
+def test_numbers_in_a_row_keep_their_types(numbers: list[Any]) -> None:
+    found = codec.decode(codec.encode(numbers))
+    assert same(found, numbers)
+    assert list(map(str, found)) == list(map(str, numbers))
+
+
+def test_a_million_numbers_in_a_row_are_carried() -> None:
+    numbers = list(range(1_500_000))
+    assert codec.decode(codec.encode(numbers)) == numbers
+
+
 def test_dates_and_durations_are_exact() -> None:
     for value in (date(1, 1, 1), time(23, 59, 59, 999999), timedelta.min, datetime.max):
         assert same(codec.decode(codec.encode(value)), value)
+
+
+@pytest.mark.parametrize("tag", [b"S", b"Z", b"k"])
+def test_keys_of_one_hash_are_refused_before_they_cost_anything(tag: bytes) -> None:
+    numbers = [i * (2**61 - 1) for i in range(100_000)]
+    body = codec.encode(numbers)
+    with pytest.raises(codec.DecodeError, match="too many keys of the same hash"):
+        codec.decode(tag + body[1:])
+    few = codec.encode(numbers[:20])
+    assert len(codec.decode(tag + few[1:])) == 20
+
+
+def test_times_with_an_offset_are_exact() -> None:
+    for zone in (UTC, timezone(timedelta(hours=-3, minutes=-30))):
+        for value in (datetime(2020, 1, 2, tzinfo=zone), time(3, 4, tzinfo=zone)):
+            assert same(codec.decode(codec.encode(value)), value)

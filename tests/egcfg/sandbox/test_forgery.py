@@ -285,7 +285,7 @@ def test_no_cheat_needs_a_kernel_layer_to_be_caught(
     assert not run(AssertsScorer(OPTIONS).score(SECRET, PROGRAMS[name], bare_sandbox)).passed
 
 
-def test_a_program_that_mutates_its_argument_changes_only_its_copy(
+def test_what_a_program_does_to_an_argument_is_done_to_the_tests_object(
     run: Run, sandbox: Sandbox
 ) -> None:
     problem = Problem(
@@ -298,7 +298,7 @@ def test_a_program_that_mutates_its_argument_changes_only_its_copy(
                 "def check(candidate):\n"
                 "    given = [3, 1]\n"
                 "    assert candidate(given) == [1, 3]\n"
-                "    assert given == [3, 1]\n",
+                "    assert given == [1, 3]\n",
                 "f",
             ),
         ),

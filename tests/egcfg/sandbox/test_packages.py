@@ -270,9 +270,44 @@ def test_a_test_may_import_packages_and_compare_arrays(
     assert verdict.finding is finding, verdict.message
 
 
-def test_a_data_frame_is_unsupported(run: Run, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("test", "finding"),
+    [
+        ("assert f().shape == (2, 1) and list(f()['a']) == [1, 2]", Finding.PASSED),
+        ("assert f().shape == (1, 2)", Finding.FAILED),
+        ("assert (f()['a'] == 1).all()", Finding.UNSUPPORTED),
+    ],
+)
+def test_a_data_frame_is_a_handle(run: Run, sandbox: Sandbox, test: str, finding: Finding) -> None:
     pytest.importorskip("pandas")
-    source = "import pandas as pd\ndef f():\n    return pd.DataFrame({'a': [1]})\n"
-    judgement = Judgement(source=source, test="assert f() is not None", entry_point="f")
+    source = "import pandas as pd\ndef f():\n    return pd.DataFrame({'a': [1, 2]})\n"
+    judgement = Judgement(source=source, test=test, entry_point="f")
     (verdict,) = run(sandbox.judge([judgement]))
-    assert verdict.finding is Finding.UNSUPPORTED
+    assert verdict.finding is finding, verdict.message
+
+
+@pytest.mark.parametrize(
+    ("body", "test"),
+    [
+        ("a += 1", "f(a)\nassert a.tolist() == [4, 2, 3]"),
+        ("a += 1\n    return a", "assert f(a) is a and a.tolist() == [4, 2, 3]"),
+        ("a.sort()", "first = a[:1]\nf(a)\nassert first[0] == 1"),
+        ("KEPT[0] = a[0]\n    return KEPT", "k = f(a)\na[0] = 7\nassert f(a) is k and k[0] == 7"),
+        ("KEPT[:] = 5\n    return [KEPT]", "(k,) = f(a)\nk[0] = 1\nassert g() == 11"),
+    ],
+)
+def test_what_a_program_does_to_an_array_is_done_to_the_tests(
+    run: Run, sandbox: Sandbox, body: str, test: str
+) -> None:
+    source = (
+        "import numpy as np\nKEPT = np.zeros(3)\n"
+        f"def f(a):\n    {body}\ndef g():\n    return KEPT.sum()\n"
+    )
+    setup = "import numpy as np\na = np.array([3, 1, 2])\n"
+    idle = source.replace(f"    {body}\n", "    return 0\n")
+    judgements = [
+        Judgement(source=one, test=setup + test, entry_point="f") for one in (source, idle)
+    ]
+    right, wrong = run(sandbox.judge(judgements))
+    assert right.finding is Finding.PASSED, right.message
+    assert wrong.finding is not Finding.PASSED

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from egcfg.datasets.assertions import defined_names, fault_in_assert, infer_entry_point
+from egcfg.datasets.assertions import (
+    called_functions,
+    defined_names,
+    fault_in_assert,
+    infer_entry_point,
+)
 from egcfg.datasets.records import Record
-from egcfg.interfaces.problem import AssertTest, find_call
+from egcfg.interfaces.problem import AssertTest
 
 __all__ = ["asserts_of", "entry_point_of", "names_of", "python_text"]
 
@@ -39,7 +44,7 @@ def entry_point_of(
     sources = [test.source for test in tests]
     if record.has("entry_point"):
         name = record.text("entry_point")
-        if not any(find_call(source, name) for source in sources):
+        if not any(name in called_functions(source) for source in sources):
             raise record.error(
                 "entry_point", f"no test calls {name!r}; correct the name or the tests"
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 from .bounds import DecodeError, EncodeError
 
-__all__ = ["from_parts", "to_parts"]
+__all__ = ["content", "empty", "fill", "from_parts", "is_array", "is_scalar", "to_parts"]
 
 # Booleans, numbers, bytes, text, dates and times: what is all there in its bytes.
 DTYPE = re.compile(r"[<>|=](?:[biufcSU]\d{1,9}|[mM]8(?:\[\d{0,9}[A-Za-zμ]{1,2}\])?)")
@@ -21,6 +21,18 @@ MAX_CODE_POINT = 0x10FFFF
 
 Parts = tuple[str, tuple[int, ...] | None, bytes]
 """dtype, shape (None for a scalar) and bytes in the order of C."""
+
+
+def is_array(kind: type) -> bool:
+    """Return whether instances of a class are arrays of numpy."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and issubclass(kind, numpy.ndarray)
+
+
+def is_scalar(kind: type) -> bool:
+    """Return whether instances of a class are scalars of numpy."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and issubclass(kind, numpy.generic)
 
 
 def to_parts(value: object) -> Parts | None:
@@ -75,6 +87,52 @@ def from_parts(dtype: object, shape: object, data: object) -> Any:
         return array[0] if shape is None else array.reshape(shape)
     except (TypeError, ValueError) as error:
         raise DecodeError(f"malformed array: {error}") from error
+
+
+def empty(dtype: object, shape: object, room: int) -> Any:
+    """Return an array of zeros.
+
+    Args:
+        dtype: as in `Parts`.
+        shape: as in `Parts`.
+        room: how many bytes it may take.
+
+    Raises:
+        DecodeError: they are none of an array, or it takes more.
+    """
+    # An empty one first: it says how large an item is.
+    item = from_parts(dtype, (0,), b"").itemsize
+    if type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
+        raise DecodeError("an array's shape expected")
+    if (size := item * math.prod(shape)) > room:
+        raise DecodeError("an array is cut off")
+    return from_parts(dtype, shape, bytes(size))
+
+
+def content(array: object) -> list[bytes]:
+    """Return what an array holds, after what says how to read it.
+
+    Raises:
+        EncodeError: as `to_parts`.
+    """
+    dtype, shape, data = to_parts(array) or ("", (), b"")
+    return [f"{dtype}{shape}".encode(), data]
+
+
+def fill(array: Any, items: list[Any]) -> None:
+    """Give an array what another one of its dtype and shape holds.
+
+    Raises:
+        DecodeError: they are not its dtype and shape, or no bytes of it.
+    """
+    known, _ = content(array)
+    form, data = items
+    if form != known:
+        raise DecodeError("an array cannot change its dtype and shape")
+    import numpy
+
+    new = from_parts(array.dtype.str, tuple(array.shape), data)
+    numpy.ndarray.__setitem__(array, ..., new)
 
 
 def _check_items(array: Any, numpy: Any) -> None:

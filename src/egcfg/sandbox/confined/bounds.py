@@ -6,10 +6,13 @@ import struct
 from typing import Final
 
 __all__ = [
+    "COLLISIONS",
     "DECIMAL_CHARS",
     "DEFAULT",
     "F64",
     "FRACTION_BYTES",
+    "PACKED",
+    "PACKED_SHIFT",
     "U32",
     "Bounds",
     "DecodeError",
@@ -30,10 +33,9 @@ class Bounds:
 
     Attributes:
         size: encoded bytes.
-        nodes: values, containers included.
+        nodes: values, containers included; numbers that are packed are not counted.
         depth: containers inside containers.
-        keys: entries of sets and dicts, all together: their hashes are the sender's choice, so
-            the time to build them can grow with the square of this.
+        keys: entries of sets and dicts, all together.
     """
 
     __slots__ = ("depth", "keys", "nodes", "size")
@@ -55,6 +57,12 @@ DEFAULT: Final = Bounds()
 # The greatest common divisor of hostile numbers costs the square of their length.
 FRACTION_BYTES: Final = 4096
 DECIMAL_CHARS: Final = 10_000
+# So many keys of one set or dict may have one hash: honest ones hardly ever share theirs.
+COLLISIONS: Final = 50
 
 U32: Final = struct.Struct(">I")
 F64: Final = struct.Struct(">d")
+# Several numbers of one type are packed without tags: codes of `struct`, by the upper bits of their
+# count, and the type.
+PACKED: Final = {1: "b", 2: "h", 3: "i", 4: "q", 5: "d"}
+PACKED_SHIFT: Final = 28

@@ -7,8 +7,9 @@ the bytes come from a hostile process. Never pickle, marshal or eval.
 
 Carried: None, bool, int, float, complex, str (lone surrogates too), bytes, bytearray, list, tuple,
 set, frozenset, dict, range, deque, Fraction, Decimal, Ellipsis; the standard library's dates
-and times without a time zone; dict views; iterators, drained into a plain iterator; and numpy's
-arrays and scalars but for those of objects, records and masks.
+and times, with an offset at most; dict views; iterators, drained into a plain iterator; and numpy's
+arrays and scalars but for those of objects, records and masks. What a test and a program say to
+each other goes further: see `messages`.
 """
 
 from __future__ import annotations

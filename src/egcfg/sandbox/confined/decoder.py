@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import operator
+import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
 from .arrays import from_parts
-from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, DecodeError
+from .bounds import (
+    COLLISIONS,
+    DECIMAL_CHARS,
+    DEFAULT,
+    F64,
+    FRACTION_BYTES,
+    PACKED,
+    PACKED_SHIFT,
+    U32,
+    Bounds,
+    DecodeError,
+)
 
-__all__ = ["decode"]
+__all__ = ["READERS", "Decoder", "decode"]
 
 
 def decode(data: bytes, bounds: Bounds = DEFAULT) -> Any:
@@ -23,14 +36,18 @@ def decode(data: bytes, bounds: Bounds = DEFAULT) -> Any:
     """
     if len(data) > bounds.size:
         raise DecodeError(f"{len(data)} bytes exceed {bounds.size}")
-    decoder = _Decoder(data, bounds)
+    decoder = Decoder(data, bounds)
     value = decoder.get(0)
     if decoder.position != len(data):
         raise DecodeError(f"{len(data) - decoder.position} bytes after the value")
     return value
 
 
-class _Decoder:
+class Decoder:
+    """One decoding at work: what is read, how far, and how much of the bounds it took."""
+
+    readers: Mapping[bytes, Callable[[Any, int], Any]]
+
     def __init__(self, data: bytes, bounds: Bounds) -> None:
         self.data = data
         self.bounds = bounds
@@ -39,6 +56,7 @@ class _Decoder:
         self.keys = 0
 
     def get(self, depth: int) -> Any:
+        """Read a value."""
         self.nodes += 1
         if self.nodes > self.bounds.nodes:
             raise DecodeError("too many values")
@@ -46,7 +64,7 @@ class _Decoder:
         if depth > self.bounds.depth + 1:
             raise DecodeError("nested too deep")
         tag = self.take(1)
-        reader = _READERS.get(tag)
+        reader = self.readers.get(tag)
         if reader is None:
             raise DecodeError(f"no value starts with {tag!r}")
         try:
@@ -55,6 +73,7 @@ class _Decoder:
             raise DecodeError(f"malformed value after {tag!r}: {type(error).__name__}") from error
 
     def take(self, count: int) -> bytes:
+        """Read bytes."""
         end = self.position + count
         if end > len(self.data):
             raise DecodeError("cut off")
@@ -63,80 +82,102 @@ class _Decoder:
         return piece
 
     def count(self) -> int:
+        """Read a number of things."""
         (number,) = U32.unpack(self.take(4))
         return int(number)
 
     def sized(self) -> bytes:
+        """Read bytes after their number."""
         return self.take(self.count())
 
     def items(self, depth: int) -> list[Any]:
-        count = self.count()
+        """Read values after their number."""
+        form, count = divmod(self.count(), 1 << PACKED_SHIFT)
+        if form:
+            return self._packed(form, count)
         # Every value takes at least one byte, so a count beyond them is a lie.
         if count > len(self.data) - self.position:
             raise DecodeError("cut off")
         return [self.get(depth + 1) for _ in range(count)]
 
+    def _packed(self, form: int, count: int) -> list[Any]:
+        if form not in PACKED:
+            raise DecodeError("packed as nothing is")
+        code = f">{count}{PACKED[form]}"
+        return list(struct.unpack(code, self.take(struct.calcsize(code))))
+
     def keyed(self, items: Iterable[Any]) -> list[Any]:
+        """Return the keys of a set or a dict, after a look at what it costs to build it."""
         listed = list(items)
         self.keys += len(listed)
         if self.keys > self.bounds.keys:
             raise DecodeError("too many keys")
+        hashes = sorted(map(hash, listed))
+        # Whoever chooses keys of one hash makes each wait for all before it. Equal neighbours at
+        # this distance are that many keys of one hash.
+        if any(map(operator.eq, hashes, hashes[COLLISIONS:])):
+            raise DecodeError("too many keys of the same hash")
         return listed
 
-    def pairs(self, depth: int) -> dict[Any, Any]:
+    def pairs(self, depth: int) -> list[tuple[Any, Any]]:
+        """Read the entries of a dict after their number."""
         count = self.count()
-        self.keyed(range(min(count, self.bounds.keys + 1)))
-        return {self.get(depth + 1): self.get(depth + 1) for _ in range(count)}
+        if count > len(self.data) - self.position:
+            raise DecodeError("cut off")
+        pairs = [(self.get(depth + 1), self.get(depth + 1)) for _ in range(count)]
+        self.keyed(key for key, _ in pairs)
+        return pairs
 
     def exact(self, kind: type, depth: int) -> Any:
+        """Read a value that must be of one type."""
         value = self.get(depth + 1)
         if type(value) is not kind:
             raise DecodeError(f"{kind.__name__} expected")
         return value
 
 
-def _get_int(data: _Decoder, _: int) -> int:
+def _get_int(data: Decoder, _: int) -> int:
     payload = data.sized()
     if not payload:
         raise DecodeError("an integer without digits")
     return int.from_bytes(payload, "big", signed=True)
 
 
-def _get_deque(data: _Decoder, depth: int) -> deque[Any]:
+def _get_deque(data: Decoder, depth: int) -> deque[Any]:
     maxlen = data.get(depth + 1)
     if not (maxlen is None or type(maxlen) is int):
         raise DecodeError("a deque's length expected")
     return deque(data.exact(list, depth - 1), maxlen)
 
 
-def _get_fraction(data: _Decoder, depth: int) -> Fraction:
+def _get_fraction(data: Decoder, depth: int) -> Fraction:
     numerator, denominator = data.exact(int, depth), data.exact(int, depth)
     if max(abs(numerator), abs(denominator)).bit_length() > 8 * FRACTION_BYTES:
         raise DecodeError("a fraction is too large")
     return Fraction(numerator, denominator)
 
 
-def _get_decimal(data: _Decoder, _: int) -> Decimal:
+def _get_decimal(data: Decoder, _: int) -> Decimal:
     payload = data.sized()
     if len(payload) > DECIMAL_CHARS:
         raise DecodeError("a decimal is too long")
     return Decimal(payload.decode("ascii"))
 
 
-def _get_array(data: _Decoder, depth: int) -> Any:
+def _get_array(data: Decoder, depth: int) -> Any:
     return from_parts(*(data.get(depth + 1) for _ in range(3)))
 
 
-def _get_range(data: _Decoder, depth: int) -> range:
+def _get_range(data: Decoder, depth: int) -> range:
     return range(*(data.exact(int, depth) for _ in range(3)))
 
 
-def _get_timedelta(data: _Decoder, depth: int) -> timedelta:
+def _get_timedelta(data: Decoder, depth: int) -> timedelta:
     days, seconds, microseconds = (data.exact(int, depth) for _ in range(3))
     return timedelta(days=days, seconds=seconds, microseconds=microseconds)
 
 
-_READERS: Final[dict[bytes, Callable[[_Decoder, int], Any]]] = {
+READERS: Final[dict[bytes, Callable[[Any, int], Any]]] = {
     b"N": lambda _data, _depth: None,
     b"E": lambda _data, _depth: Ellipsis,
     b"T": lambda _data, _depth: True,
@@ -152,10 +193,10 @@ _READERS: Final[dict[bytes, Callable[[_Decoder, int], Any]]] = {
     b"S": lambda data, depth: set(data.keyed(data.items(depth))),
     b"Z": lambda data, depth: frozenset(data.keyed(data.items(depth))),
     b"q": _get_deque,
-    b"o": lambda data, depth: data.pairs(depth),
+    b"o": lambda data, depth: dict(data.pairs(depth)),
     b"k": lambda data, depth: dict.fromkeys(data.keyed(data.items(depth))).keys(),
     b"v": lambda data, depth: dict(enumerate(data.items(depth))).values(),
-    b"w": lambda data, depth: data.pairs(depth).items(),
+    b"w": lambda data, depth: dict(data.pairs(depth)).items(),
     b"I": lambda data, depth: iter(data.items(depth)),
     b"A": _get_array,
     b"R": _get_range,
@@ -166,3 +207,4 @@ _READERS: Final[dict[bytes, Callable[[_Decoder, int], Any]]] = {
     b"H": lambda data, _: time.fromisoformat(data.sized().decode("ascii")),
     b"d": _get_timedelta,
 }
+Decoder.readers = READERS

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
 from .arrays import Parts, to_parts
-from .bounds import DECIMAL_CHARS, DEFAULT, F64, FRACTION_BYTES, U32, Bounds, EncodeError
+from .bounds import (
+    DECIMAL_CHARS,
+    DEFAULT,
+    F64,
+    FRACTION_BYTES,
+    PACKED,
+    PACKED_SHIFT,
+    U32,
+    Bounds,
+    EncodeError,
+)
 
-__all__ = ["encode"]
+__all__ = ["Encoder", "encode"]
+
+_BITS: Final = ((1, 7), (2, 15), (3, 31), (4, 63))
 
 
 def encode(value: object, bounds: Bounds = DEFAULT) -> bytes:
@@ -21,19 +34,23 @@ def encode(value: object, bounds: Bounds = DEFAULT) -> bytes:
     Raises:
         EncodeError: it holds something that cannot be carried, or is too large, deep or cyclic.
     """
-    encoder = _Encoder(bounds)
+    encoder = Encoder(bounds)
     encoder.put(value, 0)
     return b"".join(encoder.parts)
 
 
-class _Encoder:
+class Encoder:
+    """One encoding at work: what was written, and how much of the bounds it took."""
+
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.parts: list[bytes] = []
         self.size = 0
         self.nodes = 0
+        self.keys = 0
 
     def put(self, value: object, depth: int) -> None:
+        """Write a value."""
         self.nodes += 1
         if self.nodes > self.bounds.nodes:
             raise EncodeError(f"more than {self.bounds.nodes} values")
@@ -51,6 +68,7 @@ class _Encoder:
         raise EncodeError(f"a value of type {_name(kind)} cannot be carried over")
 
     def write(self, tag: bytes, payload: bytes = b"") -> None:
+        """Write a tag and what follows it."""
         self.size += 1 + len(payload)
         if self.size > self.bounds.size:
             raise EncodeError(f"more than {self.bounds.size} bytes")
@@ -59,12 +77,36 @@ class _Encoder:
             self.parts.append(payload)
 
     def write_sized(self, tag: bytes, payload: bytes) -> None:
+        """Write a tag and bytes after their number."""
         self.write(tag, U32.pack(len(payload)) + payload)
 
+    def count_keys(self, count: int) -> None:
+        """Count entries of sets and dicts."""
+        self.keys += count
+        if self.keys > self.bounds.keys:
+            raise EncodeError(f"more than {self.bounds.keys} keys in sets and dicts")
+
     def write_items(self, tag: bytes, items: list[Any], depth: int) -> None:
+        """Write a tag and values after their number."""
+        form = _packed_form(items)
+        if form:
+            count = U32.pack(len(items) | form << PACKED_SHIFT)
+            self.write(tag, count + struct.pack(f">{len(items)}{PACKED[form]}", *items))
+            return
         self.write(tag, U32.pack(len(items)))
         for item in items:
             self.put(item, depth + 1)
+
+
+def _packed_form(items: list[Any]) -> int:
+    """Return the smallest of the forms in `PACKED` that all items fit; 0 where none does."""
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return 5
+    if kinds != {int}:
+        return 0
+    low, high = min(items), max(items)
+    return next((form for form, bits in _BITS if -(1 << bits) <= low and high < 1 << bits), 0)
 
 
 def _name(kind: type) -> str:
@@ -75,49 +117,50 @@ def _int_bytes(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _put_bool(out: _Encoder, value: Any, _: int) -> None:
+def _put_bool(out: Encoder, value: Any, _: int) -> None:
     out.write(b"T" if value is True else b"F")
 
 
-def _put_int(out: _Encoder, value: Any, _: int) -> None:
+def _put_int(out: Encoder, value: Any, _: int) -> None:
     plain = int.__int__(value)
     if plain.bit_length() > 8 * out.bounds.size:
         raise EncodeError("an integer is too large")
     out.write_sized(b"i", _int_bytes(plain))
 
 
-def _put_float(out: _Encoder, value: Any, _: int) -> None:
+def _put_float(out: Encoder, value: Any, _: int) -> None:
     out.write(b"f", F64.pack(float.__float__(value)))
 
 
-def _put_complex(out: _Encoder, value: Any, _: int) -> None:
+def _put_complex(out: Encoder, value: Any, _: int) -> None:
     real = complex.__dict__["real"].__get__(value)
     imag = complex.__dict__["imag"].__get__(value)
     out.write(b"c", F64.pack(real) + F64.pack(imag))
 
 
-def _put_str(out: _Encoder, value: Any, _: int) -> None:
+def _put_str(out: Encoder, value: Any, _: int) -> None:
     out.write_sized(b"s", str.encode(value, "utf-8", "surrogatepass"))
 
 
-def _put_bytes(out: _Encoder, value: Any, _: int) -> None:
+def _put_bytes(out: Encoder, value: Any, _: int) -> None:
     out.write_sized(b"b", bytes.__getitem__(value, slice(None)))
 
 
-def _put_bytearray(out: _Encoder, value: Any, _: int) -> None:
+def _put_bytearray(out: Encoder, value: Any, _: int) -> None:
     out.write_sized(b"B", bytes(bytearray.__getitem__(value, slice(None))))
 
 
-def _put_deque(out: _Encoder, value: Any, depth: int) -> None:
+def _put_deque(out: Encoder, value: Any, depth: int) -> None:
     maxlen = deque.__dict__["maxlen"].__get__(value)
     out.write(b"q")
     out.put(maxlen, depth + 1)
     out.write_items(b"l", list(deque.__iter__(value)), depth)
 
 
-def _put_pairs(tag: bytes) -> Callable[[_Encoder, Any, int], None]:
-    def put(out: _Encoder, value: Any, depth: int) -> None:
+def _put_pairs(tag: bytes) -> Callable[[Encoder, Any, int], None]:
+    def put(out: Encoder, value: Any, depth: int) -> None:
         items = list(dict.items(value))
+        out.count_keys(len(items))
         out.write(tag, U32.pack(len(items)))
         for key, item in items:
             out.put(key, depth + 1)
@@ -127,13 +170,22 @@ def _put_pairs(tag: bytes) -> Callable[[_Encoder, Any, int], None]:
 
 
 def _put_items(tag: bytes, iterate: Callable[[Any], Iterator[Any]]) -> Any:
-    def put(out: _Encoder, value: Any, depth: int) -> None:
+    def put(out: Encoder, value: Any, depth: int) -> None:
         out.write_items(tag, list(iterate(value)), depth)
 
     return put
 
 
-def _put_iterator(out: _Encoder, value: Any, depth: int) -> None:
+def _put_keys(tag: bytes, iterate: Callable[[Any], Iterator[Any]]) -> Any:
+    def put(out: Encoder, value: Any, depth: int) -> None:
+        items = list(iterate(value))
+        out.count_keys(len(items))
+        out.write_items(tag, items, depth)
+
+    return put
+
+
+def _put_iterator(out: Encoder, value: Any, depth: int) -> None:
     # Draining runs the program's code, but this is the program's own process.
     room = out.bounds.nodes - out.nodes
     items = []
@@ -144,7 +196,7 @@ def _put_iterator(out: _Encoder, value: Any, depth: int) -> None:
     out.write_items(b"I", items, depth)
 
 
-def _put_fraction(out: _Encoder, value: Any, depth: int) -> None:
+def _put_fraction(out: Encoder, value: Any, depth: int) -> None:
     numerator = Fraction.__dict__["_numerator"].__get__(value)
     denominator = Fraction.__dict__["_denominator"].__get__(value)
     if max(abs(numerator), denominator).bit_length() > 8 * FRACTION_BYTES:
@@ -154,42 +206,48 @@ def _put_fraction(out: _Encoder, value: Any, depth: int) -> None:
     out.put(denominator, depth + 1)
 
 
-def _put_decimal(out: _Encoder, value: Any, _: int) -> None:
+def _put_decimal(out: Encoder, value: Any, _: int) -> None:
     text = Decimal.__str__(value)
     if len(text) > DECIMAL_CHARS:
         raise EncodeError("a decimal is too long")
     out.write_sized(b"m", text.encode())
 
 
-def _put_range(out: _Encoder, value: Any, depth: int) -> None:
+def _put_range(out: Encoder, value: Any, depth: int) -> None:
     out.write(b"R")
     for part in (value.start, value.stop, value.step):
         out.put(part, depth + 1)
 
 
-def _put_datetime(out: _Encoder, value: Any, _: int) -> None:
-    if datetime.__dict__["tzinfo"].__get__(value) is not None:
-        raise EncodeError("a datetime with a time zone cannot be carried over")
+def _check_zone(zone: object) -> None:
+    # A fixed offset without a name is all that the text form says.
+    if zone is None:
+        return
+    if type(zone) is not timezone or len(timezone.__getinitargs__(zone)) > 1:  # type: ignore[attr-defined]
+        raise EncodeError("a time of a named time zone cannot be carried over")
+
+
+def _put_datetime(out: Encoder, value: Any, _: int) -> None:
+    _check_zone(datetime.__dict__["tzinfo"].__get__(value))
     out.write_sized(b"D", datetime.isoformat(value).encode())
 
 
-def _put_date(out: _Encoder, value: Any, _: int) -> None:
+def _put_date(out: Encoder, value: Any, _: int) -> None:
     out.write_sized(b"Y", date.isoformat(value).encode())
 
 
-def _put_time(out: _Encoder, value: Any, _: int) -> None:
-    if time.__dict__["tzinfo"].__get__(value) is not None:
-        raise EncodeError("a time with a time zone cannot be carried over")
+def _put_time(out: Encoder, value: Any, _: int) -> None:
+    _check_zone(time.__dict__["tzinfo"].__get__(value))
     out.write_sized(b"H", time.isoformat(value).encode())
 
 
-def _put_timedelta(out: _Encoder, value: Any, depth: int) -> None:
+def _put_timedelta(out: Encoder, value: Any, depth: int) -> None:
     out.write(b"d")
     for part in ("days", "seconds", "microseconds"):
         out.put(timedelta.__dict__[part].__get__(value), depth + 1)
 
 
-def _put_parts(out: _Encoder, parts: Parts, depth: int) -> None:
+def _put_parts(out: Encoder, parts: Parts, depth: int) -> None:
     out.write(b"A")
     for part in parts:
         out.put(part, depth + 1)
@@ -217,7 +275,7 @@ _ITERATORS: Final[tuple[type, ...]] = (
     type(reversed([])),
 )
 
-_WRITERS: Final[dict[type, Callable[[_Encoder, Any, int], None]]] = {
+_WRITERS: Final[dict[type, Callable[[Encoder, Any, int], None]]] = {
     type(None): lambda out, _value, _depth: out.write(b"N"),
     type(Ellipsis): lambda out, _value, _depth: out.write(b"E"),
     bool: _put_bool,
@@ -229,11 +287,11 @@ _WRITERS: Final[dict[type, Callable[[_Encoder, Any, int], None]]] = {
     bytearray: _put_bytearray,
     list: _put_items(b"l", list.__iter__),
     tuple: _put_items(b"t", tuple.__iter__),
-    set: _put_items(b"S", set.__iter__),
-    frozenset: _put_items(b"Z", frozenset.__iter__),
+    set: _put_keys(b"S", set.__iter__),
+    frozenset: _put_keys(b"Z", frozenset.__iter__),
     deque: _put_deque,
     dict: _put_pairs(b"o"),
-    type({}.keys()): _put_items(b"k", iter),
+    type({}.keys()): _put_keys(b"k", iter),
     type({}.values()): _put_items(b"v", iter),
     type({}.items()): lambda out, value, depth: _put_pairs(b"w")(out, dict(value), depth),
     range: _put_range,

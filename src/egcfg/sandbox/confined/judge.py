@@ -1,127 +1,168 @@
 """Runs a trusted test against a program that lives in another process.
 
-The test sees a stub in place of the function. A call is sent over the channel to the program's
-process; the test goes on with the plain value that comes back, or with an exception of the same
-builtin class. The program never was in this process, and what it sends is decoded with bounds.
+The test runs as it is. A name that neither it nor the setup code binds is the program's: what has
+a plain form comes as that value, anything else as a handle (see `mirrors`). The program never was
+in this process, and what it sends is decoded with bounds.
 """
 
 from __future__ import annotations
 
+import abc
+import ast
 import builtins
 import contextlib
 import importlib
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, Final
 
 from . import codec, frames
+from .mirrors import Kind, Mirror, is_instance, is_subclass
 from .program import READY
+from .remote import TEST_MODULE, Remote, Unsupported
 
 __all__ = ["run_judge"]
 
 MESSAGE_CHARS = 300
-EVALUATE = "__evaluate__"
+_SAYS_NOTHING: Final = "the test asked nothing of the program, so that it says nothing about it"
 
 
-class Unanswered(BaseException):
-    """The program cannot answer any more: no Exception, so that a test does not catch it."""
-
-
-class Unsupported(BaseException):
-    """A value that cannot be carried over."""
-
-
-class Remote:
-    """The program's process, as the test sees it.
+class _Names(dict[str, Any]):
+    """A test's global names: what it binds itself, else the program's.
 
     Attributes:
-        calls: how many were answered.
-        refusal: what ended the conversation, sticky: a test that swallows it changes nothing.
-        raised: what the program raised last, as text and as the exception that the test got.
+        absent: well-known modules that cannot be imported here, and why.
     """
 
-    def __init__(self, channel: socket.socket, name: str) -> None:
-        self._channel = channel
-        self._name = name
-        self.calls = 0
-        self.refusal: BaseException | None = None
-        self.raised: tuple[str, BaseException] | None = None
+    def __init__(self, remote: Remote, entry_point: str) -> None:
+        super().__init__(
+            __name__=TEST_MODULE,
+            __builtins__=builtins,
+            isinstance=is_instance,
+            issubclass=is_subclass,
+            type=Kind,
+        )
+        self._remote = remote
+        self._entry_point = entry_point
+        self.absent: dict[str, str] = {}
 
-    def call(self, *arguments: Any, **keywords: Any) -> Any:
-        """Call the function with copies of the arguments."""
-        return self._ask(["call", self._name, list(arguments), keywords])
-
-    def evaluate(self, expression: str) -> Any:
-        """Evaluate an expression in the program's globals."""
-        return self._ask(["evaluate", expression])
-
-    def _ask(self, request: list[Any]) -> Any:
-        if self.refusal is not None:
-            raise self.refusal
-        try:
-            return self._exchange(codec.encode(request))
-        except codec.EncodeError as error:
-            self.refusal = Unsupported(f"an argument: {error}")
-        except (OSError, frames.FrameError) as error:
-            self.refusal = Unanswered(str(error))
-        except (Unanswered, Unsupported) as error:
-            self.refusal = error
-        raise self.refusal
-
-    def _exchange(self, request: bytes) -> Any:
-        frames.send(self._channel, request)
-        body = frames.receive(self._channel, codec.DEFAULT.size)
-        if body is None:
-            raise Unanswered("it ended")
-        try:
-            answer = codec.decode(body)
-            match answer:
-                case {"raised": (str(kind), str(message), _, str(base))}:
-                    error = _exception(base, message)
-                    self.raised = (f"{kind}: {message}", error)
-                case {"unsupported": str(reason)}:
-                    raise Unsupported(reason)
-                case {"value": bytes(data)}:
-                    value = codec.decode(data)
-                    self.calls += 1
-                    return value
-                case _:
-                    raise Unanswered("its answer is malformed")
-        except codec.DecodeError as malformed:
-            raise Unanswered(f"its answer is malformed: {malformed}") from malformed
-        self.calls += 1
-        raise error
+    def __missing__(self, name: str) -> Any:
+        # No program changes what a test means by abs or all, unless it is asked for one of these.
+        if name != self._entry_point and (hasattr(builtins, name) or name.startswith("__")):
+            raise KeyError(name)
+        if name in self.absent:
+            # The program's own module of this name would decide.
+            self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
+        if name in self._remote.handles:
+            return self._remote.handles[name]
+        value = self._remote.ask("name", name)
+        if isinstance(type(value), Mirror):
+            self._remote.handles[name] = value
+        else:
+            self._remote.answered += 1
+        return value
 
 
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
-    """Run ``request["test"]`` and report a verdict: status, message and number of calls."""
+    """Run ``request["test"]`` and report a verdict: status and message."""
     os.write(report, READY)
-    remote = Remote(channel, request["entry_point"])
-    module: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
-    for name in request["modules"]:
-        module[name] = importlib.import_module(name)
-    # Setup that needs the program's classes runs in the program's process only.
-    for source in (request["given"], request["setup"]):
-        with contextlib.suppress(Exception):
-            exec(compile(source, "<setup>", "exec", dont_inherit=True), module)
-    module[request["entry_point"]] = remote.call
-    module[EVALUATE] = remote.evaluate
-    # A hostile value's text must not end in an error of its own.
-    sys.set_int_max_str_digits(0)
+    remote = Remote(channel)
+    names = _Names(remote, request["entry_point"])
+    for name, module in request["modules"].items():
+        try:
+            names[name] = importlib.import_module(module)
+        except ImportError as error:
+            names.absent[name] = str(error)
+    # The program makes files in this folder too: none of them is ever imported here.
+    sys.path[:] = [path for path in sys.path if path and path != os.getcwd()]
     status, message = "passed", ""
     try:
-        exec(compile(request["test"], "<test>", "exec", dont_inherit=True), module)
+        _set_up(request["given"], names, remote)
+        _set_up(request["setup"], names, remote)
+        _share_classes(names, remote)
+        names.pop(request["entry_point"], None)
+        exec(compile(request["test"], "<test>", "exec", dont_inherit=True), names)
         if request["call_check"]:
-            module["check"](remote.call)
+            names["check"](remote.ask("name", request["entry_point"]))
     except BaseException as error:  # noqa: BLE001 - it is the verdict
         status, message = _classify(error, remote)
+    if status == "passed" and not remote.answered:
+        # One that does not load is to blame first, and it may still be at it.
+        with contextlib.suppress(BaseException):
+            remote.ask("share")
     if remote.refusal is not None:
         kind = "unsupported" if isinstance(remote.refusal, Unsupported) else "unanswered"
         status, message = kind, str(remote.refusal)
-    verdict = {"status": status, "message": message[:MESSAGE_CHARS], "calls": remote.calls}
+    elif status == "passed" and remote.assertion is not None:
+        status, message = "unsupported", "the program caught a failed assertion of the test"
+    elif status == "passed" and not remote.answered:
+        status, message = "unsupported", _SAYS_NOTHING
+    verdict = {"status": status, "message": message[:MESSAGE_CHARS]}
     body = codec.encode(verdict)
     os.write(report, frames.HEADER.pack(len(body)) + body)
+
+
+def _set_up(source: str, names: _Names, remote: Remote) -> None:
+    """Run code that the test relies on, as far as it runs here.
+
+    Its functions are the test's own: no program replaces them. Its classes are too, if their
+    instances are nothing but attributes; others are the program's.
+    """
+    for statement in _statements(source):
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef) and _is_open(statement):
+            continue
+        code = compile(ast.Module([statement], []), "<setup>", "exec", dont_inherit=True)
+        known = set(names)
+        with contextlib.suppress(Exception):
+            exec(code, names)
+        for name in names.keys() - known:
+            value = names[name]
+            if (
+                isinstance(value, type)
+                and value.__module__ == TEST_MODULE
+                and not _is_attributes_only(value)
+            ):
+                del names[name]
+        if remote.refusal is not None:
+            raise remote.refusal
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    """Return the statements of code that may break off where the program goes on."""
+    lines = source.splitlines()
+    while lines:
+        with contextlib.suppress(SyntaxError, ValueError):
+            return ast.parse("\n".join(lines)).body
+        lines.pop()
+    return []
+
+
+def _is_open(statement: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Return whether a definition is left for the program to complete."""
+    if isinstance(statement, ast.ClassDef):
+        methods = [part for part in statement.body if isinstance(part, ast.FunctionDef)]
+        return any(map(_is_open, methods))
+    return all(
+        isinstance(part, ast.Pass)
+        or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+        for part in statement.body
+    )
+
+
+def _is_attributes_only(kind: type) -> bool:
+    return type(kind) in (type, abc.ABCMeta) and all(
+        base in (object, abc.ABC) or base.__module__ == TEST_MODULE for base in kind.__mro__
+    )
+
+
+def _share_classes(names: _Names, remote: Remote) -> None:
+    classes = {
+        name: value
+        for name, value in names.items()
+        if isinstance(value, type) and value.__module__ == TEST_MODULE
+    }
+    remote.share(classes)
 
 
 def _classify(error: BaseException, remote: Remote) -> tuple[str, str]:
@@ -137,16 +178,5 @@ def _classify(error: BaseException, remote: Remote) -> tuple[str, str]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a hostile value inside the message
+    except BaseException:  # noqa: BLE001 - a hostile value inside the message
         return ""
-
-
-def _exception(base: str, message: str) -> BaseException:
-    """Return an exception of the builtin class named, as far as a test may catch it."""
-    kind = getattr(builtins, base, None)
-    if not (isinstance(kind, type) and issubclass(kind, Exception)):
-        kind = RuntimeError
-    # Some builtin classes want more arguments than a message.
-    error: BaseException = kind.__new__(kind, message)
-    error.args = (message,)
-    return error

@@ -19,6 +19,7 @@ from . import codec, frames, interpreter
 from .exceptions import describe
 from .interpreter import FILENAME
 from .packages import PackageFinder
+from .serving import serve
 
 __all__ = ["READY", "prepare", "rehearse", "run"]
 
@@ -90,7 +91,7 @@ def run(
         with contextlib.suppress(BaseException):
             stream.flush()
     if channel is not None:
-        _serve(channel, module, error)
+        serve(channel, module, error, FILENAME)
     if imported := packages.imported():
         answer["packages"] = imported
     _send(report, answer)
@@ -172,32 +173,6 @@ def _run_setup(setup: str, module: types.ModuleType) -> types.CodeType | None:
     except NameError:
         return code
     return None
-
-
-def _serve(channel: socket.socket, module: types.ModuleType, error: BaseException | None) -> None:
-    """Answer calls until the other end closes: each gets its value, or what it raised."""
-    while True:
-        request = frames.receive(channel)
-        if request is None:
-            return
-        kind, *parts = codec.decode(request)
-        answer: dict[str, Any] = {}
-        try:
-            if error is not None:
-                raise error
-            if kind == "evaluate":
-                (expression,) = parts
-                value = eval(compile(expression, "<call>", "eval"), module.__dict__)
-            else:
-                name, arguments, keywords = parts
-                value = module.__dict__[name](*arguments, **keywords)
-            _put_value(answer, value)
-        except BaseException as caught:  # noqa: BLE001 - it is the answer
-            answer["raised"] = describe(caught, FILENAME)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
-        frames.send(channel, codec.encode(answer))
 
 
 def _put_value(answer: dict[str, Any], value: object) -> None:

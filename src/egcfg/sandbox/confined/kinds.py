@@ -1,0 +1,291 @@
+"""The classes that both processes have, and how values of classes are laid out.
+
+An object's *layout* says what of it is plain: which builtin value is beneath it, or its attributes.
+What has the layout `OPAQUE` has nothing plain but its identity.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import sys
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from . import arrays
+
+__all__ = [
+    "ARRAY",
+    "ATTRIBUTES",
+    "CONTAINERS",
+    "EXCEPTION",
+    "FROZEN",
+    "IMMUTABLE",
+    "LAYOUTS",
+    "OPAQUE",
+    "PLAIN",
+    "SHARED",
+    "SHARED_KINDS",
+    "attributes",
+    "content",
+    "exception_parts",
+    "fill",
+    "global_name",
+    "is_plain",
+    "make_exception",
+    "shared_named",
+]
+
+# Layouts: one letter, as it is sent.
+OPAQUE: Final = "h"
+EXCEPTION: Final = "x"
+IMMUTABLE: Final = "v"
+ATTRIBUTES: Final = "d"
+FROZEN: Final = "i"
+ARRAY: Final = "a"
+CONTAINERS: Final[dict[type, str]] = {
+    list: "l",
+    deque: "q",
+    dict: "o",
+    set: "S",
+    bytearray: "B",
+}
+"""Of mutable builtin classes, subclasses included."""
+LAYOUTS: Final = frozenset({ATTRIBUTES, ARRAY, *CONTAINERS.values()})
+"""Of what can change, and so is kept equal on both sides."""
+
+_SCALARS: Final = (
+    type(None),
+    type(Ellipsis),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    tuple,
+    frozenset,
+    range,
+    Fraction,
+    Decimal,
+    datetime,
+    date,
+    time,
+    timedelta,
+)
+PLAIN: Final[frozenset[type]] = frozenset(
+    (*_SCALARS, type({}.keys()), type({}.values()), type({}.items()))
+)
+"""Exact types that travel by value, without an identity."""
+
+SHARED: Final[dict[tuple[str, str], type]] = {
+    (kind.__module__, kind.__qualname__): kind
+    for kind in (
+        *(object, bool, int, float, complex, str, bytes, bytearray, range, slice),
+        *(list, tuple, dict, set, frozenset, Counter, OrderedDict, defaultdict, deque),
+        *(Fraction, Decimal, datetime, date, time, timedelta, timezone),
+        *(type(None), type(Ellipsis)),
+        *(
+            item
+            for item in vars(builtins).values()
+            if isinstance(item, type) and issubclass(item, BaseException)
+        ),
+    )
+}
+"""Classes that travel by name: the same class on both sides."""
+SHARED_KINDS: Final = frozenset(SHARED.values())
+
+_TYPES: Final = {
+    (kind.__module__, kind.__qualname__): kind
+    for kind in vars(types).values()
+    if isinstance(kind, type)
+}
+
+
+def shared_named(module: str, name: str) -> type | None:
+    """Return this process's class of the standard library of a name, if it is loaded here."""
+    found = SHARED.get((module, name)) or _TYPES.get((module, name))
+    if found is not None:
+        return found
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    value: Any = sys.modules.get(module)
+    for part in name.split("."):
+        value = getattr(value, "__dict__", {}).get(part)
+    return value if isinstance(value, type) else None
+
+
+def global_name(value: Any) -> tuple[str, str] | None:
+    """Return where another process finds the same function or class, if it is the library's."""
+    owner = getattr(value, "__objclass__", None) or value
+    module, name = getattr(owner, "__module__", None), getattr(value, "__qualname__", None)
+    if type(module) is not str or type(name) is not str:
+        return None
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return (module, name) if found is value else None
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value holds nothing but what travels by value."""
+    kind = type(value)
+    if kind in (tuple, frozenset):
+        return all(map(is_plain, value))  # type: ignore[call-overload]
+    return kind in _SCALARS
+
+
+def attributes(value: object) -> dict[str, Any]:
+    """Return an object's own attributes, without running any code of its class."""
+    found: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        for name, slot in type.__dict__["__dict__"].__get__(kind).items():
+            if type(slot) is types.MemberDescriptorType and slot.__objclass__ is kind:
+                try:
+                    found[name] = slot.__get__(value)
+                except AttributeError:
+                    continue
+            elif name == "__dict__" and type(slot) is types.GetSetDescriptorType:
+                found |= slot.__get__(value)
+    return {name: item for name, item in found.items() if type(name) is str}
+
+
+def _dict_content(value: Any) -> list[Any]:
+    flat = [part for item in dict.items(value) for part in item]
+    if isinstance(value, defaultdict):
+        flat.append(defaultdict.__dict__["default_factory"].__get__(value))
+    return flat
+
+
+def _attributes_content(value: Any) -> list[Any]:
+    return [part for item in attributes(value).items() for part in item]
+
+
+_CONTENTS: Final[dict[str, Callable[[Any], list[Any]]]] = {
+    "l": lambda value: list(list.__iter__(value)),
+    "q": lambda value: [deque.__dict__["maxlen"].__get__(value), *deque.__iter__(value)],
+    "o": _dict_content,
+    "S": lambda value: list(set.__iter__(value)),
+    "B": lambda value: [bytes(bytearray.__getitem__(value, slice(None)))],
+    ATTRIBUTES: _attributes_content,
+    ARRAY: arrays.content,
+}
+
+
+def content(value: object, layout: str) -> list[Any]:
+    """Return what an object of a mutable layout holds, one level deep."""
+    return _CONTENTS[layout](value)
+
+
+def _fill_deque(value: Any, items: list[Any]) -> None:
+    deque.clear(value)
+    deque.extend(value, items[1:])
+
+
+def _fill_dict(value: Any, items: list[Any]) -> None:
+    if isinstance(value, defaultdict):
+        *items, factory = items
+        defaultdict.__dict__["default_factory"].__set__(value, factory)
+    # An OrderedDict keeps an order of its own, which dict's methods do not know.
+    base: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+    base.clear(value)
+    for key, item in zip(items[::2], items[1::2], strict=True):
+        base.__setitem__(value, key, item)
+
+
+def _fill_set(value: Any, items: list[Any]) -> None:
+    set.clear(value)
+    set.update(value, items)
+
+
+def _fill_attributes(value: Any, items: list[Any]) -> None:
+    new = dict(zip(items[::2], items[1::2], strict=True))
+    for name in attributes(value).keys() - new.keys():
+        object.__delattr__(value, name)
+    for name, item in new.items():
+        object.__setattr__(value, name, item)
+
+
+_FILLS: Final[dict[str, Callable[[Any, list[Any]], None]]] = {
+    "l": lambda value, items: list.__setitem__(value, slice(None), items),
+    "q": _fill_deque,
+    "o": _fill_dict,
+    "S": _fill_set,
+    "B": lambda value, items: bytearray.__setitem__(value, slice(None), items[0]),
+    ATTRIBUTES: _fill_attributes,
+    ARRAY: arrays.fill,
+}
+
+
+def fill(value: object, layout: str, items: list[Any]) -> None:
+    """Give an object of a mutable layout what another one of it holds."""
+    _FILLS[layout](value, items)
+
+
+# Beside their arguments, what the interpreter's exceptions hold.
+_FIELDS: Final[dict[type[BaseException], tuple[str, ...]]] = {
+    OSError: ("filename", "filename2"),
+    ImportError: ("name", "path"),
+    NameError: ("name",),
+    AttributeError: ("name", "obj"),
+}
+Pairs = tuple[tuple[str, Any], ...]
+
+
+def exception_parts(
+    error: BaseException,
+) -> tuple[Any, ...]:
+    """Return an exception's arguments, its fields, its own attributes, its cause and context."""
+    fields = []
+    for base, names in _FIELDS.items():
+        if isinstance(error, base):
+            for name in names:
+                try:
+                    fields.append((name, base.__dict__[name].__get__(error)))
+                except AttributeError:
+                    continue
+    own = BaseException.__dict__["__dict__"].__get__(error)
+    arguments = tuple(BaseException.__dict__["args"].__get__(error))
+    if isinstance(error, BaseExceptionGroup):
+        # A list would be filled after the group is made of it.
+        inner = BaseExceptionGroup.__dict__["exceptions"].__get__(error)
+        arguments = (BaseExceptionGroup.__dict__["message"].__get__(error), inner)
+    cause = BaseException.__dict__["__cause__"].__get__(error)
+    state = tuple((name, item) for name, item in own.items() if type(name) is str)
+    context = BaseException.__dict__["__context__"].__get__(error)
+    return arguments, tuple(fields), state, cause, context
+
+
+def make_exception(
+    kind: type[BaseException],
+    arguments: tuple[Any, ...],
+    fields: Pairs,
+    state: Pairs,
+    cause: BaseException | None,
+    context: BaseException | None,
+) -> BaseException:
+    """Return an exception as `exception_parts` took it apart, without the code of its class.
+
+    Raises:
+        TypeError: no exception of this class can be made of them.
+    """
+    base: Any = next(item for item in kind.__mro__ if item in SHARED_KINDS)
+    error: BaseException = base.__new__(kind, *arguments)
+    with contextlib.suppress(TypeError):  # a class whose own __init__ takes other arguments
+        base.__init__(error, *arguments)
+    error.args = arguments
+    for owner, names in _FIELDS.items():
+        if isinstance(error, owner):
+            for name, item in fields:
+                if name in names:
+                    owner.__dict__[name].__set__(error, item)
+    error.__dict__.update(state)
+    error.__cause__, error.__context__ = cause, context
+    return error
