@@ -350,6 +350,7 @@ class TaskBench:
         executions = [
             Execution(
                 source=request.source,
+                setup=request.setup,
                 call=None if request.call is None else Call(request.call),
                 stdin=request.stdin,
                 run_as_main=request.call is None,

@@ -68,7 +68,7 @@ def test_a_budget_may_end_it_anywhere(
 ) -> None:
     solution, model = solve(method, [programs.same], tokens=tokens)
     assert len(model.asked) <= tokens // 100 + 1
-    assert solution.events.get("budget_ended", 0) == 1 or solution.attempts
+    assert solution.events.get("refused", 0) >= 1 or solution.attempts
     if method != "mapcoder" or len(model.asked) > 7:  # which recalls and plans first
         assert solution.code == programs.same
 
