@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from counts import reference
 from naive import BareModel, CallSeconds, NaiveBackend, NaiveCall, estimated_seconds
 from peers import generate
@@ -70,7 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 class FixedFeedback(Feedback):
     """Shows the same signal whatever the candidates are; runs nothing."""
 
-    fixed: Signal
+    fixed: Signal = field(kw_only=True)
 
     async def signal(self, *_: Any) -> Signal:
         """Return the fixed signal."""

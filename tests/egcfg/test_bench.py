@@ -87,7 +87,10 @@ def test_tests_may_be_about_another_function(at_bench: Callable[..., Any]) -> No
     "changes",
     [
         {"entry_point": None, "visible_tests": [StdioTest("1", "2")], "scorer": "stdio"},
-        {"hidden_tests": [CheckTest("def check(c): pass", "f")], "scorer": "check"},
+        {
+            "hidden_tests": [CheckTest("def check(c):\n    assert c(1) == 2", "f")],
+            "scorer": "check",
+        },
     ],
 )
 def test_asserts_are_judged_as_such_whatever_decides_the_task(

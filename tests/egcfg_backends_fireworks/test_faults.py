@@ -133,7 +133,9 @@ async def run_tasks(
     ) as engine:
         assert (await engine.open()).capabilities.scores_drafts
 
-        async def solve(problem: Problem, settings: Any, *, on_step: Any, **_: Any) -> Solution:
+        async def solve(problem: Problem, *, configurations: Any, on_step: Any) -> Solution:
+            # By the engine's own prompt builder, whatever the grid's is called.
+            settings = configurations[0].settings
             return await engine.solve(problem, settings, on_step=on_step)
 
         settings = DecodingSettings(max_tokens=60)

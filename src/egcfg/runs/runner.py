@@ -5,12 +5,10 @@ units at once, each in an asyncio task of its own. The model is opened before an
 What a unit's failure means is decided here:
 
 * a wrong solution is a result;
-* a problem that does not fit the model's context is a result too, with a ``general_error``: trying
-  again would give the same;
+* a problem that does not fit the model's context is a result, too, with a ``general_error``;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
   in a row (of the last units to finish) stop the run; a `CapabilityError` stops it at once;
-* a solution that the sandbox fails on is a result, too, which says so; several in a row (of the
-  last units to finish) stop the run;
+* a solution that the sandbox fails on is a result, too; several in a row stop the run;
 * a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
   whatever the model says when it is opened. The other units in flight are cancelled and stay
   undone;
@@ -246,6 +244,7 @@ class _Job:
     meter: Meter
     claims: Claims
     summary: RunSummary
+    places: list[_Place] = field(factory=list)
     records: dict[_Place, Record] = field(factory=dict)
     tasks: dict[str, Claim] = field(factory=dict)  # claimed as a whole
     startable: int = 0
@@ -257,7 +256,7 @@ class _Job:
 
     async def work(self, grid: Grid) -> RunSummary:
         started = time.monotonic()
-        places = _places(grid)
+        places = self.places = _places(grid)
         todo = [place for place in places if self._result(place) is None]
         self.startable = len({p.task_id for p in todo}) if self.stop_when_solved else len(todo)
         self._count(done_before=len(places) - len(todo))
@@ -451,7 +450,12 @@ class _Job:
 
     def _solved(self, place: _Place) -> Result | None:
         """Return the result for which the units left of a task are skipped."""
-        return self.folder.solved(place.task_id) if self.stop_when_solved else None
+        if not self.stop_when_solved:
+            return None
+        # A process that was killed may have written a result, but not that it solves its task.
+        read = (self._read(each) for each in self.places if each.task_id == place.task_id)
+        passed = (each.result for each in read if each and each.result and each.result.passed)
+        return self.folder.solved(place.task_id) or next(passed, None)
 
     def _read(self, place: _Place) -> Record | None:
         """Look for a unit's result file."""
