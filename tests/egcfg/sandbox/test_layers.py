@@ -9,8 +9,10 @@ import os
 import socket
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,3 +191,31 @@ def test_files_are_handled_as_usual_by_number(run: Run, sandbox: Sandbox) -> Non
     )
     (result,) = run(sandbox.run([Execution(source=source, call=Call("copy"))]))
     assert result.value == 20, result
+
+
+def test_an_environment_among_temporary_files_has_a_mount_namespace_too(
+    run: Run, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "environment", with_pip=False)
+    code = (
+        "import asyncio\n"
+        "from egcfg.sandbox import Execution, Sandbox\n"
+        "async def main():\n"
+        "    async with Sandbox() as sandbox:\n"
+        "        report = await sandbox.report()\n"
+        "        [run] = await sandbox.run([Execution(source=\"open('x', 'w').write('y')\")])\n"
+        "        print(report.layers['mount namespace'], run.outcome)\n"
+        "asyncio.run(main())\n"
+    )
+    found = [path for path in sys.path if path and Path(path).is_dir()]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
+    with closing(Sandbox()) as sandbox:
+        usual = run(sandbox.report()).layers["mount namespace"]
+    ran = subprocess.run(
+        [tmp_path / "environment" / "bin" / "python", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == f"{usual} ok\n", ran.stderr

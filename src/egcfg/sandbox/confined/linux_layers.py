@@ -40,7 +40,7 @@ class LinuxLayers(Layers):
         readable = Readable(packages)
         self._enter_namespaces(readable)
         if self.has("mount namespace"):
-            self.scratch = namespaces.SCRATCH
+            self.scratch = namespaces.scratch_place(readable)
         else:
             self.make_root(temporary_folder)
         self.attempt("no_new_privs", linux.forbid_new_privileges)
@@ -70,7 +70,7 @@ class LinuxLayers(Layers):
     def separate(self, scratch_bytes: int) -> None:
         """Enter what each program has for itself: a scratch mount, a count of its processes."""
         if self.has("user namespace"):
-            namespaces.enter_execution(scratch_bytes if self.scratch is not None else None)
+            namespaces.enter_execution(self.scratch, scratch_bytes)
 
     def lock(self, scratch: str) -> None:
         """Give up all capabilities and new privileges, and the files outside of `scratch`."""

@@ -13,16 +13,17 @@ from .readable import Readable
 
 __all__ = [
     "DEVICES",
-    "SCRATCH",
     "become_first",
     "enter",
     "enter_execution",
     "enter_user",
     "fork_first",
+    "scratch_place",
 ]
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-SCRATCH = "/tmp"
+# Where programs may write: the first that nothing they may read lies in.
+SCRATCH = ("/tmp", "/scratch")
 SHARED_MEMORY = "/dev/shm"
 SCRATCH_INODES = 1000
 # Where the new tree is built: a folder that exists, and that nothing in the tree comes from.
@@ -118,19 +119,33 @@ def fork_first(own: int) -> int:
     return pid
 
 
-def enter_execution(scratch_bytes: int | None) -> None:
+def enter_execution(scratch: str | None, scratch_bytes: int) -> None:
     """Enter what a program has for itself: a scratch mount, and a user namespace.
 
     Its processes are counted by user namespace, apart from all others.
 
     Args:
-        scratch_bytes: size of the scratch mount; None without a mount namespace.
+        scratch: where the scratch mount is; None without a mount namespace.
+        scratch_bytes: its size.
     """
-    if scratch_bytes is not None:
+    if scratch is not None:
         linux.unshare(linux.CLONE_NEWNS)
         options = f"size={scratch_bytes},nr_inodes={SCRATCH_INODES},mode=0700"
-        linux.mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options)
+        linux.mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, options)
     linux.unshare(linux.CLONE_NEWUSER)
+
+
+def scratch_place(readable: Readable) -> str:
+    """Return where programs have their scratch mount: where it covers nothing that they may read.
+
+    An environment may lie in a folder for temporary files, for instance.
+    """
+    shown = (*readable.paths, *readable.packages)
+    return next(
+        place
+        for place in SCRATCH
+        if not any(path == place or path.startswith(f"{place}/") for path in shown)
+    )
 
 
 def _build_tree(root: str, readable: Readable) -> None:
@@ -144,8 +159,9 @@ def _build_tree(root: str, readable: Readable) -> None:
         _bind(path, root + path)
     for device in filter(os.path.exists, DEVICES):
         _bind(device, root + device)
-    os.mkdir(root + SCRATCH, 0o700)
-    os.symlink(SCRATCH, root + SHARED_MEMORY)
+    scratch = scratch_place(readable)
+    os.mkdir(root + scratch, 0o700)
+    os.symlink(scratch, root + SHARED_MEMORY)
     linux.make_read_only(root)
     os.chdir(root)
     linux.mount(".", "/", "", MS_MOVE)
