@@ -63,6 +63,8 @@ class Passage:
 
 _FENCE = re.compile(r"(?P<before>[^`~\n]*)(?P<ticks>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 _LIST_MARK = re.compile(r"\s*(?:[-*+]|\d+[.)])?\s*")
+# What a line may be of which no more is there, if it is to open a fence.
+_FENCE_BEGUN = re.compile(r"\s*(?:[-*+]|\d+[.)]?)?\s*(?:`{0,2}|~{0,2}|(?:`{3,}|~{3,})[^`\n]*)")
 _MARKDOWN = ("markdown", "md")
 _BODY_LINE = re.compile(r"[^\S\n]+[^\s#]")
 _NEVER_IN_BRACKETS = re.compile(r"(?:def|class|if __name__)\s|```")
@@ -335,7 +337,7 @@ class AnswerReader:
             self._mode, self._code = "prose", None
             self._settled = self.span = CodeSpan()
             return False
-        elif whole or line[:1].isspace():
+        elif whole or (line[:1].isspace() and not _FENCE_BEGUN.fullmatch(line)):
             self._mode = "continuing"
         return True
 

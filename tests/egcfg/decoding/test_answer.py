@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from egcfg.decoding.answer import AnswerReader, CodeSpan
@@ -312,8 +312,8 @@ readers = st.builds(
 )
 
 
-# Derandomised: a bare continuation that begins with a fence after a tab is a known exception.
-@settings(derandomize=True)
+@example(response="\t```python\n", reader=AnswerReader(CodeLayout.COMPLETION, "f"))
+@example(response="  1. ~~~\n", reader=AnswerReader(CodeLayout.COMPLETION, "f"))
 @given(response=responses, reader=readers)
 def test_an_answer_that_grows_is_read_as_the_same_text_at_once(
     response: str, reader: AnswerReader
