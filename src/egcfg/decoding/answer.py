@@ -377,7 +377,9 @@ class AnswerReader:
                 return span
             if line[:1].isspace():
                 return span
-            code = self._code = _Code(start)
+            code = _Code(start)
+            if whole:  # else the line may still open a fence
+                self._code = code
         elif whole and code.lexer.at_statement and _PROSE_LINE.match(line):
             self._code = None
             return evolve(span, end=start) if span.start == code.start else span
