@@ -15,8 +15,8 @@ from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingPara
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template
 from egcfg_backends_fireworks.client import counted
 from egcfg_backends_fireworks.comparison import Echo
-from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = pytest.mark.server
 PROMPT = "def add(a, b):\n    return"
@@ -47,9 +47,9 @@ def complete(address: str, **request: Any) -> dict[str, Any]:
 
 def test_the_probe_finds_what_llama_cpp_does(backend: Any) -> None:
     profile = backend.profile
-    assert (profile.top_k, profile.extras, profile.multiple) == (20, True, True)
+    assert (profile.form.top_k, profile.multiple, profile.mixed_prompts) == (200, True, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
-    assert (profile.raw, profile.seeded, profile.chat_template) == (True, True, True)
+    assert (profile.raw, profile.seeded, profile.template) == (True, True, True)
     assert profile.logit_bias_id is not None
     assert profile.echo is Echo.IGNORED
     assert (profile.batches, profile.batched_echo) == (True, False)
@@ -62,7 +62,7 @@ def test_a_distribution_is_sensible(backend: Any) -> None:
     [[distribution]] = backend.score([ScoreRequest(ids)])
     assert backend.decode([distribution.argmax()]) == " a"
     assert distribution.ids is not None
-    assert distribution.values.shape == distribution.ids.shape == (20,)
+    assert distribution.values.shape == distribution.ids.shape == (200,)
     assert 0.9 < np.exp(distribution.values).sum() <= 1.0
 
 
@@ -87,6 +87,7 @@ def test_both_branches_are_answered_together(backend: Any) -> None:
     answers = backend.score([ScoreRequest(unconditional), ScoreRequest(conditional)])
     spent = backend.usage - before
     assert spent.requests == 1
+    # The server counts the first prompt only; what it reads the texts as is an estimate.
     assert spent.input_tokens == len(unconditional) + len(conditional)
     assert not np.array_equal(answers[0][0].values, answers[1][0].values)
 
