@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from egcfg.errors import BackendError, ContextOverflowError
+from egcfg.errors import BackendError
 from egcfg.interfaces.prompt import ChatMessage
 from egcfg.interfaces.reasoning import opens_reasoning
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.comparison import Echo, alike, close, echo_kind
-from egcfg_backends_fireworks.distributions import accounts_for_text, check_rows
 from egcfg_backends_fireworks.faults import NotServedError, RejectedRequestError
+from egcfg_backends_fireworks.form_finder import TRIES, FormFinder
 from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.profile import ServerProfile
-from egcfg_backends_fireworks.responses import Choice, Completion, Row, Spelling, respelt
+from egcfg_backends_fireworks.responses import Choice, Completion, Row
 from egcfg_backends_fireworks.server_routes import ServerRoutes
-from egcfg_backends_fireworks.wire import Chat, Prefill, RequestForm, Service, WirePrompt
+from egcfg_backends_fireworks.wire import Chat, Prefill, Service, WirePrompt
 
 __all__ = ["FORCING_BIAS", "probe_server"]
 
@@ -28,16 +28,8 @@ CHAT = Chat(
     (ChatMessage("user", "Write a Python function that adds two numbers."),),
     "```python\ndef add(a, b):",
 )
-TOP_KS = (200, 20, 11, 5, 1)
-"""What is asked for, by and by, of servers that refuse a request for more than they give."""
-BREAKS = 6
-"""After so many requests that broke the server, it is no server of this kind."""
-TRIES = 3
-"""How often a server is asked for what it does not seem to have."""
 FORCING_BIAS = 100.0
 """Enough to lift any token above all others."""
-SAMPLED: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "seed": 7}
-"""How candidates are sampled: what is refused then is of no use."""
 NO_ROUTE = frozenset({404, 405, 501})
 
 
@@ -59,7 +51,6 @@ class _Known:
 async def probe_server(
     client: EndpointClient,
     service: Service,
-    model: str,
     options: EndpointOptions,
     routes: ServerRoutes,
 ) -> ServerProfile:
@@ -75,7 +66,7 @@ async def probe_server(
     refusal: NotServedError | BackendError | None = None
     if options.route is not Route.CHAT:
         try:
-            found = await _Probe(client, service, model, options, routes).completions()
+            found = await _Probe(client, service, options, routes=routes).completions()
         except (RejectedRequestError, NotServedError) as error:
             if options.route is not Route.AUTO or error.status not in NO_ROUTE | {400, 422}:
                 raise
@@ -83,7 +74,7 @@ async def probe_server(
     if found is not None and (options.route is Route.COMPLETIONS or _serves(found, options)):
         return found
     try:
-        chat = await _Probe(client, service, model, options, routes).chat()
+        chat = await _Probe(client, service, options, routes=routes).chat()
     except (NotServedError, BackendError) as error:
         if found is None:
             raise refusal or error from None
@@ -100,32 +91,18 @@ def _serves(found: ServerProfile, options: EndpointOptions) -> bool:
 
 
 @define
-class _Probe:
+class _Probe(FormFinder):
     """The questions to one route.
 
     Attributes:
-        client: asks the server.
-        service: what may be tried.
-        model: the model's name.
-        options: which alternatives are wanted.
         routes: the server's further routes.
-        form: of the requests that it takes, as far as it is known.
-        temperature: at which it shows the model's own distributions.
-        served: the model whose answers it says these are.
     """
 
-    client: EndpointClient
-    service: Service
-    model: str
-    options: EndpointOptions
-    routes: ServerRoutes
-    form: RequestForm = field(init=False)
-    temperature: float = field(default=0.0, init=False)
-    served: str | None = field(default=None, init=False)
+    routes: ServerRoutes = field(kw_only=True)
 
     async def completions(self) -> ServerProfile:
         """Return what the completions route can do."""
-        greedy = await self._find_form(Route.COMPLETIONS, PROMPT)
+        greedy = await self.find_form(Route.COMPLETIONS, PROMPT)
         rendered = await self.routes.render_chat([ChatMessage("user", "hi")])
         if greedy is None:
             return self._profile(template=rendered is not None)
@@ -134,7 +111,7 @@ class _Probe:
             fields = dict(self.form.fields)
             fields.pop("return_tokens_as_token_ids", None)
             self.form = evolve(self.form, fields=fields)
-            greedy = await self._continuation(PROMPT) or greedy
+            greedy = await self.continuation(PROMPT) or greedy
             without_text = False
         raw, greedy = await self._raw(greedy, PROMPT)
         pieces = [row.token for row in greedy.rows]
@@ -144,8 +121,8 @@ class _Probe:
         ids = greedy.prompt_ids if tokenized is None else tokenized
         prompt_ids = mixed = False
         if token_ids and ids is not None:
-            prompt_ids = await self._confirmed(lambda: self._reads(ids, greedy))
-            mixed = prompt_ids and await self._confirmed(lambda: self._reads_mixed(greedy))
+            prompt_ids = await self.confirmed(lambda: self._reads(ids, greedy))
+            mixed = prompt_ids and await self.confirmed(lambda: self._reads_mixed(greedy))
         first = _known(ids if prompt_ids and ids is not None else PROMPT, greedy)
         second = await self._other(first)
         multiple, seeded = await self._several(first.prompt)
@@ -164,14 +141,14 @@ class _Probe:
             multiple=multiple,
             seeded=seeded,
             raw=raw,
-            batches=pair is not None and await self._confirmed(lambda: self._batch(pair)),
+            batches=pair is not None and await self.confirmed(lambda: self._batch(pair)),
             logit_bias_id=await self._logit_bias_id(first) if token_ids else None,
-            token_logprobs=token_ids and await self._confirmed(lambda: self._token_logprobs(first)),
+            token_logprobs=token_ids and await self.confirmed(lambda: self._token_logprobs(first)),
             echo=echo,
             echo_last=bool(last),
             batched_echo=right
             and pair is not None
-            and await self._confirmed(lambda: self._batched_echo(pair, last)),
+            and await self.confirmed(lambda: self._batched_echo(pair, last)),
             template=rendered is not None,
             context_length=await self.routes.context_length(),
             end_id=await self.routes.end_id() if token_ids else None,
@@ -181,14 +158,14 @@ class _Probe:
     async def chat(self) -> ServerProfile:
         """Return what the chat route can do."""
         without_prefix = evolve(CHAT, prefix="")
-        greedy = await self._find_form(Route.CHAT, without_prefix)
+        greedy = await self.find_form(Route.CHAT, without_prefix)
         if greedy is None:
             return self._profile(
                 template=True, lacks=("the chat route tells no log-probabilities",)
             )
         for prefill in Prefill:
             self.form = evolve(self.form, prefill=prefill)
-            if await self._confirmed(self._continues):
+            if await self.confirmed(self._continues):
                 break
         else:
             self.form = evolve(self.form, prefill=None, top_k=0)
@@ -199,7 +176,7 @@ class _Probe:
                     "which guidance needs",
                 ),
             )
-        raw, _ = await self._raw(await self._continuation(CHAT) or greedy, CHAT)
+        raw, _ = await self._raw(await self.continuation(CHAT) or greedy, CHAT)
         multiple, seeded = await self._several(CHAT)
         return self._profile(
             template=True,
@@ -219,133 +196,6 @@ class _Probe:
             **found,
         )
 
-    # --- the form of requests -------------------------------------------------------------------
-
-    async def _find_form(self, route: Route, prompt: WirePrompt) -> Choice | None:
-        """Find the form of requests that the route takes, and return a greedy continuation.
-
-        Returns:
-            None where it tells no log-probabilities.
-        """
-        service, chats = self.service, route is Route.CHAT
-        form = RequestForm(
-            model=self.model,
-            route=route,
-            top_k=0,
-            fields=dict(service.always),
-            cache_key=service.cache_key,
-        )
-        greedy = await self._find_top_k(form, prompt)
-        if greedy is None:
-            return None
-        optional = service.chat if chats else service.optional
-        bare = self.form
-        everything = {name: values[0] for name, values in optional.items()}
-        self.form = evolve(bare, fields=bare.fields | everything)
-        if not await self._accepted(prompt):
-            fields = bare.fields
-            for name, values in optional.items():
-                for value in values:
-                    self.form = evolve(bare, fields=fields | {name: value})
-                    if await self._accepted(prompt):
-                        fields = self.form.fields
-                        break
-            self.form = evolve(bare, fields=fields)
-        return await self._continuation(prompt)
-
-    async def _find_top_k(self, form: RequestForm, prompt: WirePrompt) -> Choice | None:
-        wanted, most = self.options.top_k, self.options.top_k or TOP_KS[0]
-        ladder = [*([wanted] if wanted else []), *(k for k in TOP_KS if k < most or not wanted)]
-        booleans = [True] if form.route is Route.CHAT else [False, True]
-        if form.route is Route.COMPLETIONS and self.service.boolean is not None:
-            booleans = [self.service.boolean]
-        failure: BackendError | None = None
-        answered, broken = None, 0
-        for top_k in ladder:
-            for boolean in tuple(booleans):
-                self.form = evolve(form, top_k=top_k, boolean=boolean)
-                try:
-                    greedy = await self._continuation(prompt)
-                except ContextOverflowError:
-                    raise
-                except BackendError as error:
-                    failure = failure or error
-                    broken += not isinstance(error, RejectedRequestError)
-                    if broken > BREAKS:
-                        raise failure from None
-                    continue
-                if greedy is not None:
-                    breadth = max(len(row.alternatives) for row in greedy.rows)
-                    self.form = evolve(self.form, top_k=min(breadth, top_k))
-                    return greedy
-                answered = self.form
-                booleans.remove(boolean)
-        if answered is None:
-            assert failure is not None  # the loops run at least once
-            raise failure
-        self.form = evolve(answered, top_k=0)
-        return None
-
-    async def _accepted(self, prompt: WirePrompt) -> bool:
-        """Whether the form is taken as scores are asked for, and as candidates are sampled."""
-        for manner in ({}, SAMPLED):
-            request = self.form.body(prompt, max_tokens=2, **manner)
-            if not await self._confirmed(lambda: self._answers(request)):  # noqa: B023
-                return False
-        return True
-
-    async def _answers(self, request: dict[str, Any]) -> bool:
-        await self.client.complete(request, trial=True)
-        return True
-
-    async def _continuation(
-        self, prompt: WirePrompt, *, max_tokens: int = 2, temperature: float | None = None
-    ) -> Choice | None:
-        """Return a continuation by whose rows all else is measured; None where there are none."""
-        request = self.form.body(
-            prompt,
-            max_tokens=max_tokens,
-            temperature=self.temperature if temperature is None else temperature,
-            seed=7,
-        )
-        best: Choice | None = None
-        for _ in range(TRIES):
-            completion = await self.client.complete(request, self._learn_spelling, trial=True)
-            choice = completion.choices[0]
-            self.served = self.served or completion.model
-            if choice.rows and (best is None or _breadth(choice) > _breadth(best)):
-                best = choice
-            if best is not None and _breadth(best) >= min(self.form.top_k, TOP_KS[1]):
-                break
-        return best if best is not None and _breadth(best) else None
-
-    def _learn_spelling(self, completion: Completion) -> None:
-        """See that rows account for the text, in whichever way the server spells its tokens."""
-        choice = completion.choices[0]
-        if not choice.rows or not choice.rows[0].alternatives:
-            return
-        if accounts_for_text(choice):
-            check_rows(choice, 0)
-            return
-        for spelling in Spelling:
-            for named in (True, False):
-                if accounts_for_text(respelt(choice, spelling, named=named)):
-                    self.client.spelling, self.client.named = spelling, named
-                    return
-        check_rows(choice, 0)
-
-    # --- what it can do -------------------------------------------------------------------------
-
-    async def _confirmed(self, check: Callable[[], Awaitable[bool]]) -> bool:
-        """Return whether one of a few answers is yes; a refusal is a no."""
-        for _ in range(TRIES):
-            try:
-                if await check():
-                    return True
-            except BackendError:
-                return False  # some servers break over what they do not know
-        return False
-
     async def _detokenizes(self, greedy: Choice) -> bool:
         token = greedy.rows[0].token.id
         return token is not None and await self.routes.detokenize(token) is not None
@@ -355,7 +205,7 @@ class _Probe:
 
         Each token is what comes after those before it, or the server began anew.
         """
-        greedy = await self._continuation(CHAT, max_tokens=6)
+        greedy = await self.continuation(CHAT, max_tokens=6)
         if greedy is None:
             return False
         contents = [row.token.content or b"" for row in greedy.rows]
@@ -363,7 +213,7 @@ class _Probe:
         at = [n for n, text in enumerate(texts) if n and text[-1:].isspace()][-1:] or [1]
         for n in {1, *at} & set(range(1, len(contents))):
             known = evolve(CHAT, prefix=CHAT.prefix + texts[n])
-            answer = await self._answer(self._body(known))
+            answer = await self.answer(self.body(known))
             if not alike(answer.choices[0].rows[:1], greedy.rows[n : n + 1]):
                 return False
         return len(contents) > 1
@@ -377,13 +227,13 @@ class _Probe:
         hot = self.form.body(prompt, max_tokens=2, temperature=2.0, top_p=0.5, seed=7)
 
         async def same() -> bool:
-            return alike((await self._answer(hot)).choices[0].rows[:1], greedy.rows[:1])
+            return alike((await self.answer(hot)).choices[0].rows[:1], greedy.rows[:1])
 
-        if await self._confirmed(same):
+        if await self.confirmed(same):
             return True, greedy
         # Temperature 0 may have made a certainty of the likeliest token.
         self.temperature = 1.0
-        found = await self._continuation(prompt)
+        found = await self.continuation(prompt)
         if found is not None:
             top_k = min(self.form.top_k, max(len(row.alternatives) for row in found.rows))
             self.form = evolve(self.form, top_k=top_k)
@@ -391,7 +241,7 @@ class _Probe:
 
     async def _reads(self, ids: tuple[int, ...], greedy: Choice) -> bool:
         """Whether token ids are read as the text that they stand for."""
-        choice = (await self._answer(self._body(ids))).choices[0]
+        choice = (await self.answer(self.body(ids))).choices[0]
         return choice.prompt_ids in (None, ids) and alike(choice.rows, greedy.rows[:1])
 
     async def _reads_mixed(self, greedy: Choice) -> bool:
@@ -399,12 +249,12 @@ class _Probe:
         token = greedy.rows[0].token.id
         if token is None or len(greedy.rows) < 2:
             return False
-        rows = (await self._answer(self._body((PROMPT, token)))).choices[0].rows
+        rows = (await self.answer(self.body((PROMPT, token)))).choices[0].rows
         return alike(rows, greedy.rows[1:2])
 
     async def _other(self, first: _Known) -> _Known | None:
         """Return what is known of another prompt, in the form of the first one."""
-        choice = await self._continuation(OTHER_PROMPT)
+        choice = await self.continuation(OTHER_PROMPT)
         if choice is None:
             return None
         prompt: WirePrompt | None = OTHER_PROMPT
@@ -417,15 +267,15 @@ class _Probe:
         """Return whether two continuations come at once, and whether the same ones come again."""
         request = self.form.body(prompt, max_tokens=4, temperature=2.0, n=2, seed=7)
         try:
-            sampled = await self._answer(request)
-            again = await self._answer(request)
+            sampled = await self.answer(request)
+            again = await self.answer(request)
         except BackendError:
             return False, False
         return len(sampled.choices) == 2, _texts(sampled) == _texts(again)
 
     async def _batch(self, known: Sequence[_Known]) -> bool:
         """Whether several prompts in one request are answered like single ones."""
-        choices = (await self._answer(self._body(*(each.prompt for each in known)))).choices
+        choices = (await self.answer(self.body(*(each.prompt for each in known)))).choices
         return len(choices) == len(known) and all(
             alike(choice.rows, each.rows[:1]) for choice, each in zip(choices, known, strict=True)
         )
@@ -435,7 +285,7 @@ class _Probe:
         prompts = [each.continued for each in known if each.continued is not None]
         if len(prompts) < len(known):
             return False
-        choices = (await self._answer(self._body(*prompts, echo=last))).choices
+        choices = (await self.answer(self.body(*prompts, echo=last))).choices
         return len(choices) == len(known) and all(
             echo_kind(choice.rows, each.rows, last) is Echo.RIGHT
             for choice, each in zip(choices, known, strict=True)
@@ -449,7 +299,7 @@ class _Probe:
             last: how many of its tokens to echo; 0: all.
         """
         assert known.continued is not None  # looked at by the caller
-        request = self._body(known.continued, echo=last)
+        request = self.body(known.continued, echo=last)
         kind = Echo.REFUSED
         for _ in range(TRIES):
             try:
@@ -468,44 +318,29 @@ class _Probe:
         if not others or others[0][0] is None:
             return None
         target, logprob = others[0]
-        request = self._body(known.prompt, logit_bias={target: FORCING_BIAS})
+        request = self.body(known.prompt, logit_bias={target: FORCING_BIAS})
 
         async def forced() -> bool:
-            rows = (await self._answer(request)).choices[0].rows
+            rows = (await self.answer(request)).choices[0].rows
             return (
                 alike(rows, known.rows[:1])
                 and rows[0].token.id == target
                 and close(rows[0].logprob, logprob)
             )
 
-        return target if await self._confirmed(forced) else None
+        return target if await self.confirmed(forced) else None
 
     async def _token_logprobs(self, known: _Known) -> bool:
         """Whether the values of named tokens are told, others' than the likeliest ones'."""
         listed = [(p.id, value) for p, value in known.rows[0].alternatives if p.id is not None]
         wanted = dict(listed[-2:])
-        request = self._body(known.prompt, token_logprobs=list(wanted))
+        request = self.body(known.prompt, token_logprobs=list(wanted))
         rows = (await self.client.complete(request, trial=True)).choices[0].rows
         told = {piece.id: value for piece, value in rows[0].alternatives} if rows else {}
         # The generated token may be listed beside them; the likeliest ones must not be.
         return len(told) <= len(wanted) + 1 < len(listed) and all(
             close(told.get(token), value) for token, value in wanted.items()
         )
-
-    def _body(self, *prompts: WirePrompt, **fields: Any) -> dict[str, Any]:
-        return self.form.body(*prompts, temperature=self.temperature, **fields)
-
-    async def _answer(self, request: dict[str, Any]) -> Completion:
-        """Ask a few times for rows: their absence may be a fault, or what the server is like."""
-        for _ in range(TRIES - 1):
-            completion = await self.client.complete(request, trial=True)
-            if all(choice.rows and choice.rows[0].alternatives for choice in completion.choices):
-                return completion
-        return await self.client.complete(request, trial=True)
-
-
-def _breadth(choice: Choice) -> int:
-    return len(choice.rows[0].alternatives)
 
 
 def _known(prompt: WirePrompt, choice: Choice) -> _Known:

@@ -107,7 +107,7 @@ async def _profile(
     keeps = bool(fingerprint) or not is_local(client.address)
     if keeps and not options.fresh and (known := kept.load(fingerprint)) is not None:
         return known
-    profile = await probe_server(client, service, options.model or "", options, routes)
+    profile = await probe_server(client, service, options, routes)
     if keeps:
         kept.save(profile, fingerprint)
     return profile
