@@ -125,38 +125,34 @@ class ServerProfile:
 
     def requests_per_line(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
         """Return what a guided line of code takes, in words."""
-        if not self.logprobs:
-            return "none: without log-probabilities there is no guidance"
-        candidates = "1" if self.multiple else "one per candidate"
-        if self.scores_drafts(policy):
-            more = 0 if local_tokenizer or self.mixed_prompts else 1
-            return f"about {2 + more}" if self.multiple and self.batched_echo else "some 4 to 6"
-        if self.batches and self.ids_throughout and self.multiple:
-            asks = 0 if local_tokenizer or self.mixed_prompts else 1
-            return f"about {3 + asks}, and 1 more for each token that guidance changes"
-        return f"{candidates}, 2, and 2 more for each token that guidance changes"
+        asks = 0 if local_tokenizer or self.mixed_prompts or not self.ids_throughout else 1
+        candidates = "1 request" if self.multiple else "a request per candidate"
+        if self.scores_drafts(policy) and self.multiple and self.batched_echo:
+            return f"about {2 + asks} requests a line"
+        if self.batches and self.ids_throughout:
+            return (
+                f"{candidates} and about {2 + asks} more a line, 1 per token that guidance changes"
+            )
+        return f"{candidates} and about {2 + asks} more a line, 2 per token that guidance changes"
 
     def in_words(self, policy: DraftPolicy, local_tokenizer: bool) -> Iterator[tuple[str, str]]:
         """Yield what was found out, each by its name and in words."""
         form = self.form
-        yield "route", f"{form.route} (-o backend.route or --route chooses)"
+        yield "route", f"{form.route} (--route names another)"
         if self.served:
             yield "answers as", self.served
-        told = (
-            f"yes, {form.top_k} alternatives per token" if form.top_k else "no: text methods only"
-        )
-        yield "log-probabilities", told
-        if form.top_k:
-            raw = (
-                "the model's own"
-                if self.raw
-                else "changed by temperature and top-p: asked for at 1"
-            )
-            yield "their values", raw
+        for lack in self.lacks:
+            yield "lacks", lack
+        if not form.top_k:
+            yield "log-probabilities", "no, so only methods that need text alone"
+            return
+        yield "log-probabilities", f"yes, {form.top_k} alternatives per token"
+        if not self.raw:
+            yield "their values", "changed by temperature and top-p: asked for at temperature 1"
         yield "tokens", self._tokens_in_words()
         yield "prompts", self._prompts_in_words(local_tokenizer)
-        if self.chats:
-            yield "assistant prefix", str(form.prefill) if form.prefill else "not continued"
+        if form.prefill:
+            yield "an answer's beginning", f"is continued ({form.prefill})"
         yield "several continuations", "in one request" if self.multiple else "a request each"
         yield "several prompts", "in one request" if self.batches else "a request each"
         yield "same seed, same text", "yes" if self.seeded else "no"
@@ -165,26 +161,23 @@ class ServerProfile:
         yield "chat template", "yes" if self.template else "no: --tokenizer NAME brings one"
         yield "context", f"{self.context_length} tokens" if self.context_length else "not told"
         yield "requests per line", self.requests_per_line(policy, local_tokenizer)
-        for lack in self.lacks:
-            yield "note", lack
 
     def summary(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
         """Return in one line what is lacking and what that costs."""
         lacking = list(self.lacks)
         if not self.logprobs:
-            lacking.append("no log-probabilities: only methods that need text alone")
-        else:
-            if not self.scores_drafts(policy):
-                lacking.append("no echo of drafts")
-            if not self.multiple:
-                lacking.append("one continuation per request")
-            if not self.ids_throughout:
-                lacking.append("no token ids: text is tokenized anew")
-            elif not (local_tokenizer or self.mixed_prompts):
-                lacking.append("prompts have to be tokenized (--tokenizer NAME saves a request)")
+            lacking.append("without log-probabilities only methods run that need text alone")
+            return f"{self.form.route} route: {'; '.join(lacking)}"
+        if not self.scores_drafts(policy):
+            lacking.append("no echo of drafts")
+        if not self.multiple:
+            lacking.append("one continuation per request")
+        if not self.ids_throughout:
+            lacking.append("no token ids")
+        elif not (local_tokenizer or self.mixed_prompts):
+            lacking.append("no token ids of prompts without a request (--tokenizer NAME)")
         lines = self.requests_per_line(policy, local_tokenizer)
-        what = "; ".join(lacking) or "lacks nothing"
-        return f"{self.form.route} route, {what}; requests per line of code: {lines}"
+        return f"{self.form.route} route: {'; '.join(lacking) or 'lacks nothing'}; takes {lines}"
 
     def _tokens_in_words(self) -> str:
         spelt = "" if self.spelling is Spelling.TEXT else f", spelt as in {self.spelling}"
@@ -207,7 +200,7 @@ class ServerProfile:
             return "yes, of the draft: a line is scored in one request"
         if self.echo is Echo.RIGHT:
             return "of whole prompts only; -o backend.drafts=line_echo uses it"
-        return f"no ({self.echo}), so drafts are not scored"
+        return f"no ({self.echo}), so a line is scored token by token where guidance changes it"
 
     def _exact_in_words(self) -> str:
         if self.token_logprobs:
