@@ -17,8 +17,8 @@ from egcfg_backends_fireworks.wire import RequestForm, Service, WirePrompt
 
 __all__ = ["TRIES", "FormFinder"]
 
-TOP_KS = (200, 20, 11, 5, 1)
-"""What is asked for, by and by, of servers that refuse a request for more than they give."""
+USUAL = 20
+"""Alternatives that many servers give at most, however many are asked for."""
 BREAKS = 6
 """After so many requests that broke the server, it is no server of this kind."""
 TRIES = 3
@@ -80,8 +80,8 @@ class FormFinder:
         return await self.continuation(prompt)
 
     async def _find_top_k(self, form: RequestForm, prompt: WirePrompt) -> Choice | None:
-        wanted, most = self.options.top_k, self.options.top_k or TOP_KS[0]
-        ladder = [*([wanted] if wanted else []), *(k for k in TOP_KS if k < most or not wanted)]
+        wanted, known = self.options.top_k, self.service.top_ks
+        ladder = known if wanted is None else [wanted, *(k for k in known if k < wanted)]
         booleans = [True] if form.route is Route.CHAT else [False, True]
         if form.route is Route.COMPLETIONS and self.service.boolean is not None:
             booleans = [self.service.boolean]
@@ -141,7 +141,7 @@ class FormFinder:
             self.served = self.served or completion.model
             if choice.rows and (best is None or _breadth(choice) > _breadth(best)):
                 best = choice
-            if best is not None and _breadth(best) >= min(self.form.top_k, TOP_KS[1]):
+            if best is not None and _breadth(best) >= min(self.form.top_k, USUAL):
                 break
         return best if best is not None and _breadth(best) else None
 

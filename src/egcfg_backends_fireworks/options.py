@@ -36,9 +36,6 @@ class DraftPolicy(enum.StrEnum):
     LINE_ECHO = "line_echo"
 
 
-MOST_OF_FIREWORKS = 5
-"""Alternatives that Fireworks gives per token."""
-
 TEXT_IS_THE_SAME = {"changes_text": False}
 """Marks an option that may differ between two parts of one run."""
 
@@ -107,11 +104,6 @@ class FireworksOptions(EndpointOptions):
 
     ``model`` is a full name, such as ``accounts/fireworks/models/deepseek-v3-0324``.
     """
-
-    top_k: int | None = field(
-        default=MOST_OF_FIREWORKS,
-        validator=validators.optional([validators.ge(1), validators.le(MOST_OF_FIREWORKS)]),
-    )
 
 
 @frozen(kw_only=True)

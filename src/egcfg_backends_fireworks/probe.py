@@ -16,7 +16,7 @@ from egcfg_backends_fireworks.faults import NotServedError, RejectedRequestError
 from egcfg_backends_fireworks.form_finder import TRIES, FormFinder
 from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.profile import ServerProfile
-from egcfg_backends_fireworks.responses import Choice, Completion, Row
+from egcfg_backends_fireworks.responses import Choice, Completion, Row, Spelling
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 from egcfg_backends_fireworks.wire import Chat, Prefill, Service, WirePrompt
 
@@ -137,7 +137,6 @@ class _Probe(FormFinder):
             token_id_strings=without_text,
             prompt_ids=prompt_ids,
             mixed_prompts=mixed,
-            tells_prompt_ids=greedy.prompt_ids is not None,
             multiple=multiple,
             seeded=seeded,
             raw=raw,
@@ -157,6 +156,7 @@ class _Probe(FormFinder):
 
     async def chat(self) -> ServerProfile:
         """Return what the chat route can do."""
+        self.client.spelling, self.client.named = Spelling.TEXT, True  # of the other route
         without_prefix = evolve(CHAT, prefix="")
         greedy = await self.find_form(Route.CHAT, without_prefix)
         if greedy is None:

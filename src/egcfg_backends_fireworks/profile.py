@@ -46,7 +46,6 @@ class ServerProfile:
             route of its own (``/detokenize``).
         prompt_ids: whether it takes token ids as a prompt, to the same effect as their text.
         mixed_prompts: whether it takes a text with ids after it, to the same effect.
-        tells_prompt_ids: whether an answer tells the ids of its prompt.
         routes: its further routes (`egcfg_backends_fireworks.server_routes`).
         multiple: whether one request brings several continuations (``n``).
         seeded: whether the same seed brought the same continuations.
@@ -74,7 +73,6 @@ class ServerProfile:
     token_id_strings: bool = False
     prompt_ids: bool = False
     mixed_prompts: bool = False
-    tells_prompt_ids: bool = False
     routes: tuple[str, ...] = ()
     multiple: bool = False
     seeded: bool = False

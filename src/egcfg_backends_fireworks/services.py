@@ -25,6 +25,7 @@ class FireworksBackend(EndpointBackend):
     key_variable: ClassVar[str] = "FIREWORKS_API_KEY"
     # Rows with ids, and an error where a prompt is too long.
     service: ClassVar[Service] = Service(
+        top_ks=(5, 1),
         boolean=True,
         always={"context_length_exceeded_behavior": "error"},
         optional=UNCUT | {"return_token_ids": (True,)},

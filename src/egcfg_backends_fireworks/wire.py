@@ -55,6 +55,7 @@ class Service:
     """What a probe may try with one kind of service.
 
     Attributes:
+        top_ks: alternatives per token to ask for, by and by, where more are refused.
         boolean: whether ``logprobs: true`` with ``top_logprobs: k`` is asked for on the
             completions route, rather than ``logprobs: k``; None: either, by trial.
         always: fields of every request.
@@ -65,6 +66,7 @@ class Service:
         routes: whether the server may have llama.cpp's or vLLM's further routes.
     """
 
+    top_ks: tuple[int, ...] = (200, 20, 11, 5, 1)
     boolean: bool | None = None
     always: Mapping[str, Any] = field(factory=dict)
     optional: Mapping[str, Sequence[Any]] = field(factory=dict)
