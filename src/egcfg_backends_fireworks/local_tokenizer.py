@@ -138,7 +138,7 @@ def _folder(source: str) -> Path:
     from huggingface_hub import snapshot_download  # tokenizers itself asks for it
 
     try:
-        return Path(snapshot_download(source, allow_patterns=FILES))
+        return Path(snapshot_download(source, allow_patterns=list(FILES)))
     except Exception as error:
         raise _no_tokenizer(source, error) from error
 

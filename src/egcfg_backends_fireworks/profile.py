@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cattrs
 import platformdirs
-from attrs import field, frozen
+from attrs import frozen
 
 from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.options import DraftPolicy, Route
@@ -87,7 +87,7 @@ class ServerProfile:
     context_length: int | None = None
     end_id: int | None = None
     reasons: bool = False
-    lacks: tuple[str, ...] = field(default=(), converter=tuple)
+    lacks: tuple[str, ...] = ()
 
     @property
     def chats(self) -> bool:
