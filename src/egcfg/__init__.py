@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from egcfg.blocking import solve as solve
+    from egcfg.blocking import solve_steps as solve_steps
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
     from egcfg.datasets.selection import open_problems as open_problems
     from egcfg.decoding.settings import DecodingSettings as DecodingSettings
     from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
-    from egcfg.engine import solve as solve
-    from egcfg.engine import solve_steps as solve_steps
     from egcfg.errors import EgcfgError as EgcfgError
     from egcfg.interfaces.backend import Answer as Answer
     from egcfg.interfaces.backend import Capabilities as Capabilities
@@ -131,10 +131,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "blocking": "solve solve_steps",
     "config": "RunConfig load_config",
     "datasets.selection": "open_problems",
     "decoding.settings": "DecodingSettings GuidanceUnit",
-    "engine": "Engine solve solve_steps",
+    "engine": "Engine",
     "errors": "EgcfgError",
     "interfaces.backend": (
         "Answer Capabilities Continuation LogprobBackend LogprobRequest Logprobs "
