@@ -150,6 +150,11 @@ class TaskBench:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run's budget ended the work, rather than the task's own, or the method."""
+        return not isinstance(self.model.refusal, TaskBudgetError | None)
+
     async def ask(
         self,
         prompt: TextPrompt | ChatPrompt,
@@ -255,11 +260,18 @@ class TaskBench:
         """Count an event; see `egcfg.interfaces.method.Bench.note`."""
         self.events[event] += 1
 
-    async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
+    async def work(
+        self, method: OpenComponent, *, attempts_stand: bool = False
+    ) -> AsyncGenerator[LineStep | MadeAttempt, None]:
         """Let a method work on the task: yield each line, and each attempt with its cost so far.
 
         Ends where the task's budget does. A method that goes on asking then is stopped, and told
         of; all that was refused is counted among the events.
+
+        Args:
+            method: what works.
+            attempts_stand: whether it also ends, once there is an attempt, where the run's budget
+                does, rather than by an error.
 
         Raises:
             PluginError: it yields something else, or raises what is no `EgcfgError`.
@@ -298,7 +310,7 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if not isinstance(self.model.refusal, TaskBudgetError | None):
+        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
     async def _placebo(self, prompt: str | None, settings: DecodingSettings) -> PlaceboFeedback:

@@ -116,15 +116,24 @@ def solve_steps(
     for name, value in given.items():
         if value is not None:
             raise ConfigError(f"the engine has its {name} already; leave {name} out")
-    yield from engine.blocking.iterate(engine.solve_steps(problem, decoding, **limits))
+    yield from engine.blocking.iterate(_lines(engine, problem, decoding, **limits))
 
 
 async def _solve_once(
     engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
 ) -> AsyncGenerator[LineStep | Solution, None]:
-    async with engine, aclosing(engine.solve_steps(problem, settings, **limits)) as steps:
+    async with engine, aclosing(_lines(engine, problem, settings, **limits)) as steps:
         async for step in steps:
             yield step
+
+
+async def _lines(
+    engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
+) -> AsyncGenerator[LineStep | Solution, None]:
+    async with aclosing(engine.solve_steps(problem, settings, **limits)) as steps:
+        async for step in steps:
+            if isinstance(step, LineStep | Solution):
+                yield step
 
 
 def _new_engine(

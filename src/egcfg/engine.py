@@ -151,11 +151,13 @@ class Engine:
         configurations: Sequence[Configuration] = (),
         tokens: int | None = None,
         deadline: float | None = None,
-        on_attempt: Callable[[MadeAttempt], None] | None = None,
-    ) -> AsyncGenerator[LineStep | Solution, None]:
+        attempts_stand: bool = False,
+    ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
-        Yields each line that is decided, and last the solution.
+        Yields each line that is decided and each attempt that is made (the same answer again where
+        another was no better), and last the solution. It may be left suspended at any of them, and
+        gone on with in another asyncio task.
 
         Args:
             problem: what is asked.
@@ -165,7 +167,7 @@ class Engine:
                 two above.
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
-            on_attempt: sees each attempt as it is made.
+            attempts_stand: whether it also stands where the budget of all work ends.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -210,16 +212,13 @@ class Engine:
             scorer_of=partial(self._component, Kind.SCORER),
         )
         made: list[MadeAttempt] = []
-        async with aclosing(bench.work(method)) as items:
+        async with aclosing(bench.work(method, attempts_stand=attempts_stand)) as items:
             async for item in items:
-                if isinstance(item, LineStep):
-                    yield item
-                    continue
-                made.append(item)
-                if guided and item.attempt.generation is not None:
-                    self._warn_unguided(problem, configurations[0], item.attempt.generation)
-                if on_attempt is not None:
-                    on_attempt(item)
+                if isinstance(item, MadeAttempt) and not (made and _same_answer(made[-1], item)):
+                    made.append(item)
+                    if guided and item.attempt.generation is not None:
+                        self._warn_unguided(problem, configurations[0], item.attempt.generation)
+                yield item
         yield await self._judged(problem, configurations[0], bench, made, started)
 
     async def _judged(
@@ -261,6 +260,7 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
+            unfinished=bench.cut_short,
         )
 
     def _warn_unguided(
@@ -298,9 +298,10 @@ class Engine:
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
     ) -> Solution:
-        """Solve and judge `problem`; `on_step` sees each line as it is decided.
+        """Solve and judge `problem`.
 
-        The other arguments are those of `solve_steps`.
+        `on_step` sees each line as it is decided, `on_attempt` each answer that is another one than
+        before. The other arguments are those of `solve_steps`.
 
         Raises:
             EgcfgError: as `solve_steps`.
@@ -312,14 +313,19 @@ class Engine:
             configurations=configurations,
             tokens=tokens,
             deadline=deadline,
-            on_attempt=on_attempt,
         )
+        last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
                     return step
-                if on_step is not None:
-                    on_step(step)
+                if isinstance(step, LineStep):
+                    if on_step is not None:
+                        on_step(step)
+                elif last is None or not _same_answer(last, step):
+                    last = step
+                    if on_attempt is not None:
+                        on_attempt(step)
         raise AssertionError("the last step is the solution")
 
     async def solve_in_turn(
@@ -453,6 +459,11 @@ class Engine:
             self._exits.callback(component.close)
             self._components[key] = component
         return self._components[key]
+
+
+def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:
+    """Whether an attempt is that of an earlier try again."""
+    return one.attempt.program == other.attempt.program
 
 
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:

@@ -39,9 +39,9 @@ class BestOfN(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
+        """Yield the best program so far after each answer."""
         runs: list[ProgramRun] = []
-        answer: str | None = None
+        answer: Attempt | None = None
         for number in range(self.options.n):
             greedy = self.options.greedy_first and number == 0
             [program] = await bench.draw(
@@ -50,8 +50,8 @@ class BestOfN(Method):
             )
             runs += await bench.run([program])
             best = best_run(runs)
-            if best.program != answer:
-                answer = best.program
-                yield Attempt(program=answer, stage="greedy" if greedy else "sample")
+            if answer is None or best.program != answer.program:
+                answer = Attempt(program=best.program, stage="greedy" if greedy else "sample")
+            yield answer
             if best.passed or not bench.task.visible_tests:
                 return

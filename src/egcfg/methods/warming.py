@@ -36,17 +36,17 @@ class Warming(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
+        """Yield the best program so far after each answer."""
         runs: list[ProgramRun] = []
-        answer: str | None = None
+        answer: Attempt | None = None
         for number in range(self.options.n):
             temperature = self.options.hottest * number / max(1, self.options.n - 1)
             stage = "retry" if number else "greedy"
             [program] = await bench.draw(stage=stage, temperature=temperature)
             runs += await bench.run([program])
             best = best_run(runs)
-            if best.program != answer:
-                answer = best.program
-                yield Attempt(program=answer, stage=stage)
+            if answer is None or best.program != answer.program:
+                answer = Attempt(program=best.program, stage=stage)
+            yield answer
             if best.passed or not bench.task.visible_tests:
                 return

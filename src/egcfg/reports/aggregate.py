@@ -149,6 +149,7 @@ class Row:
         skipped: tasks skipped because another unit had solved them.
         unreadable: files that are empty (left by a crash) or broken.
         sandbox_errors: tasks on which the sandbox failed; they are judged, and not passed.
+        unfinished: tasks judged by an answer that the end of a budget cut short.
         near_ties: choices of the judged units so close that rounding might have turned them.
         cost: what the judged units took.
         rsr: relative success rate against the gamma 0 row of the same prompt, over the tasks that
@@ -162,6 +163,7 @@ class Row:
     skipped: int = 0
     unreadable: int = 0
     sandbox_errors: int = 0
+    unfinished: int = 0
     near_ties: int = 0
     cost: Cost = field(factory=Cost)
     rsr: float | None = None
@@ -307,7 +309,7 @@ def _row(
     config: str, gamma: float | None, records: Sequence[Record], tasks: int, prices: Prices | None
 ) -> Row:
     verdicts: dict[str, bool] = {}
-    skipped = unreadable = sandbox_errors = near_ties = 0
+    skipped = unreadable = sandbox_errors = unfinished = near_ties = 0
     cost = Cost()
     for record in sorted(records, key=lambda record: natural_order(record.task_id)):
         if record.state is not FileState.DONE or record.result is None:
@@ -317,6 +319,7 @@ def _row(
         else:
             verdicts[record.task_id] = record.result.passed
             sandbox_errors += record.result.has_sandbox_error
+            unfinished += record.result.unfinished
             cost += _cost(record, prices)
             near_ties += record.result.stats.near_ties if record.result.stats is not None else 0
     return Row(
@@ -327,6 +330,7 @@ def _row(
         skipped=skipped,
         unreadable=unreadable,
         sandbox_errors=sandbox_errors,
+        unfinished=unfinished,
         near_ties=near_ties,
         cost=cost,
     )

@@ -33,6 +33,7 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "skipped": row.skipped,
                 "unreadable": row.unreadable,
                 "sandbox_errors": row.sandbox_errors,
+                "unfinished": row.unfinished,
                 "near_ties": row.near_ties,
                 **attrs.asdict(row.cost),
             }

@@ -71,6 +71,12 @@ def report_view(report: Report) -> RenderableType:
             "say why; delete these to try again"
         )
         parts.append(Text(note))
+    if unfinished := sum(row.unfinished for row in report.rows):
+        note = (
+            f"{unfinished} answer{'' if unfinished == 1 else 's'} cut short by the end of a "
+            "budget: what was reached up to then"
+        )
+        parts.append(Text(note))
     if cost.concurrency > 1:
         note = (
             f"up to {cost.concurrency} units shared their time: what one took is told by "

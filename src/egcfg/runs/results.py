@@ -132,6 +132,8 @@ class Result:
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
             whether it passed, and what the task had cost by then (``tokens``).
         events: how often the method noted what.
+        unfinished: whether the end of the run's budget cut the method short; a run with more to
+            spend does the unit anew.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -153,6 +155,7 @@ class Result:
     problem_sha256: str | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
     events: Mapping[str, int] = field(factory=dict)
+    unfinished: bool = False
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     packages: tuple[str, ...] = ()
@@ -204,6 +207,7 @@ class Result:
                 for each in solution.attempts
             ),
             events=dict(solution.events),
+            unfinished=solution.unfinished,
             tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
             packages=solution.score.packages,
@@ -272,6 +276,8 @@ def dump_result(result: Result) -> bytes:
         content["attempts"] = list(result.attempts)
     if result.events:
         content["events"] = dict(result.events)
+    if result.unfinished:
+        content["unfinished"] = True
     if result.tests_seen is not None:
         content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
@@ -319,6 +325,7 @@ def load_result(data: bytes) -> Result:
         problem_sha256=_take(rest, "problem_sha256", str, None),
         attempts=tuple(_take(rest, "attempts", list, [])),
         events=_take(rest, "events", dict, {}),
+        unfinished=_take(rest, "unfinished", bool, False),
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         packages=tuple(map(str, _take(rest, "packages", list, []))),
