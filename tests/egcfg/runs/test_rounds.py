@@ -286,8 +286,8 @@ def test_a_fatal_error_leaves_the_suspended_undone_and_free(
     trying.before = before
     with pytest.raises(error, match="the end"):
         work(grid, folder, trying)
-    assert [record.task_id for record in scan(folder.results_dir)] == ["0", "1", "7"][:2]
-    assert set(trying.left) == set("23456789")
+    assert [record.task_id for record in scan(folder.results_dir)] == ["0", "1", "7"]
+    assert set(trying.left) == set("2345689")
     assert all_free(grid, folder)
 
 
@@ -311,7 +311,7 @@ def test_results_say_that_the_tasks_shared_their_time(
     summary = work(grid, folder, trying)
     shared = {r.task_id: r.result.stats.concurrency for r in summary.records if r.result}
     assert shared["0"] == 1  # solved before any other began
-    assert min(shared[task] for task in "23456") == 7  # those that waited after the first round
+    assert {shared[task] for task in "23456"} == {8}  # that waited after the first round
 
 
 def test_the_observer_hears_of_rounds_and_of_those_that_wait(
