@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from egcfg.plugins.hookspecs import Component as Component
     from egcfg.plugins.hookspecs import Kind as Kind
     from egcfg.plugins.hookspecs import hookimpl as hookimpl
+    from egcfg.reports.folder import load_results as load_results
+    from egcfg.reports.rows import ResultRow as ResultRow
     from egcfg.sandbox import Sandbox as Sandbox
     from egcfg.usage.budget import Budget as Budget
     from egcfg.usage.prices import Prices as Prices
@@ -103,6 +105,7 @@ __all__ = [
     "Prompt",
     "PromptBuilder",
     "Reply",
+    "ResultRow",
     "RunConfig",
     "SampleRequest",
     "SamplingParams",
@@ -125,6 +128,7 @@ __all__ = [
     "Usage",
     "hookimpl",
     "load_config",
+    "load_results",
     "open_problems",
     "solve",
     "solve_steps",
@@ -150,6 +154,8 @@ _HOMES = {
     "interfaces.solution": "Generation LineStep Solution",
     "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",
     "plugins.hookspecs": "Component Kind hookimpl",
+    "reports.folder": "load_results",
+    "reports.rows": "ResultRow",
     "sandbox": "Sandbox",
     "usage.budget": "Budget",
     "usage.prices": "Prices",

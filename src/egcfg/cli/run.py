@@ -48,6 +48,7 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     """
     from egcfg.config.components import check_names, check_scorers
     from egcfg.datasets.selection import open_problems
+    from egcfg.reports.rows import ResultRow, Results
     from egcfg.reports.table import run_view
 
     # Everything cheap comes before the model: names, the grid, the data.
@@ -66,8 +67,9 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
             "run the same command again to go on"
         ) from error
     if summary.records:
-        records = harmless(summary.records)
-        console(sys.stdout).print(run_view(records, prices_of(config.prices)))
+        rows = harmless(Results([ResultRow.of(record) for record in summary.records]))
+        view = run_view(rows, prices_of(config.prices))
+        console(sys.stdout).print(view, soft_wrap=False, crop=False)
     return _closing_words(summary, plan)
 
 

@@ -130,6 +130,12 @@ class Places:
         """Return the stem of a unit's claim files."""
         return self.folder.claim_path(place.config, place.task_id, place.unit.gamma)
 
+    def note_plan(self) -> None:
+        """Keep in the folder which units there are."""
+        rows = dict.fromkeys((place.config, place.unit.gamma) for place in self.all)
+        tasks = dict.fromkeys(place.task_id for place in self.all)
+        self.folder.note_plan({"rows": list(rows), "tasks": list(tasks)})
+
     def found(self) -> tuple[Record, ...]:
         """Return the results that there are now, in the grid's order."""
         for place in self.all:

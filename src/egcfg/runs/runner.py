@@ -269,6 +269,7 @@ class _Run:
                 concurrency = min(await self.open_model(), self.startable)
                 self.work.summary = attrs.evolve(self.work.summary, concurrency=concurrency)
                 self.model_is_open = True
+                self.places.note_plan()
         except BudgetError as error:
             self._end(error)
 
