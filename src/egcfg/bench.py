@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from egcfg.datasets.quickstart import QuickstartDataset
+from egcfg.decoding.answer import AnswerReader
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback, PlaceboFeedback
@@ -144,6 +145,7 @@ class TaskBench:
     events: Counter[str] = field(factory=Counter)
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
+    _cut: set[str] = field(factory=set, init=False)
 
     @property
     def left(self) -> float:
@@ -191,7 +193,7 @@ class TaskBench:
         replies = await self.ask(
             self.prompt.unconditional(), stage=stage, n=n, temperature=temperature
         )
-        return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
+        return [self._drawn(reply) for reply in replies]
 
     def program(self, reply: str, function: str | None = None) -> str:
         """Return the program in an answer; see `egcfg.interfaces.method.Bench.program`."""
@@ -199,10 +201,19 @@ class TaskBench:
         known = preamble(task.given_code, task.entry_point)
         return extract_code(reply, CodeLayout.FENCED, function or task.entry_point, known=known)
 
-    def _program(self, response: str) -> str:
-        return extract_code(
-            response, self.prompt.layout, self.task.entry_point, self.prompt.given_code
-        )
+    def _drawn(self, reply: Reply) -> str:
+        """Return the program in an answer to the task's own prompt, and keep whether it was cut."""
+        prompt, function = self.prompt, self.task.entry_point
+        response = prompt.response_prefix + reply.text
+        program = extract_code(response, prompt.layout, function, prompt.given_code)
+        reader = AnswerReader.of(prompt, function, reasoning=False)
+        reader.read(response)
+        # Words after the code may be cut.
+        if reply.finished or reader.span.end is not None:
+            self._cut.discard(program)
+        else:
+            self._cut.add(program)
+        return program
 
     async def run(
         self,
@@ -222,7 +233,11 @@ class TaskBench:
         traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
         runs = {
             program: ProgramRun(
-                program=program, results=score.results, outcomes=outcome, traces=tuple(trace)
+                program=program,
+                results=score.results,
+                outcomes=outcome,
+                traces=tuple(trace),
+                cut=program in self._cut,
             )
             for program, score, outcome, trace in zip(
                 distinct, scores, outcomes, traced, strict=True
