@@ -37,8 +37,8 @@ DEEPEST = 60
 """Levels of an assert's syntax tree: what is read here is visited recursively elsewhere."""
 
 _BULLET = re.compile(r"^\s*(?:[-*+\u2022]\s+|\d+[.)]\s+|\[\s*(?=[\"'`]))?")
-_BAD = r"in-?correct|wrong|false|faulty|buggy|bugs?|mistakes?|errors?"
-_GOOD = r"right|correct|true|fine|ok|okay|yes"
+_BAD = r"in-?correct(?:ly)?|wrong(?:ly)?|false|faulty|buggy|bugs?|mistakes?|errors?"
+_GOOD = r"right|correct(?:ly)?|true|fine|ok|okay|yes"
 _NOT = r"(?:not|no|nothing|without|\w+n['\u2019]t|never)\s+(?:\w+\s+)?"
 # "not right", and "correct": false in JSON; then "no bug".
 _JUDGES = re.compile(

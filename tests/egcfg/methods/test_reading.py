@@ -182,6 +182,8 @@ def test_judgements_of_other_things_are_read_by_their_label() -> None:
         ("Verdict: rejected", False),
         ("First I thought it wrong, but it is correct.", True),
         ("It is not correct.", False),
+        ("The function correctly returns the pairs. The tests cover several cases.", True),
+        ("It incorrectly returns a list.", False),
         ("All tests pass, so that it behaves as expected.", True),
         ("No, the last test fails. There is no more to say.", False),
         ("The right verdict is hard to find.", True),  # by the last word that judges
