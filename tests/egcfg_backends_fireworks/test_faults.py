@@ -101,6 +101,7 @@ KINDS = {
         prefill=Prefill.LAST,
         names="text",
         takes_ids="",
+        echoes=False,
     ),
 }
 
@@ -191,11 +192,14 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     address = serve(quiet, others=quiet.others).address
     calm = run(run_tasks(address, tmp_path / "calm", sandbox, kind=kind))
     caplog.set_level(logging.DEBUG)
-    faulty = Faulty(spoilt, spoilt.others, faults={**FAULTS, **TELLING}, seed=3)
+    faults = {**FAULTS, **TELLING}
+    if not spoilt.shape.echoes:
+        del faults["shifted echo"]
+    faulty = Faulty(spoilt, spoilt.others, faults=faults, seed=3)
     server = serve(faulty, others=faulty.other)
     stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3, kind))
 
-    assert set(faulty.happened) == {*FAULTS, *TELLING}
+    assert faulty.happened.keys() == faults.keys()
     assert len(calm.responses) == TASKS
     assert stormy.responses == calm.responses
     assert any("return x+49" in (text or "") for text in calm.responses.values())

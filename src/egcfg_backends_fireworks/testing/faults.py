@@ -157,6 +157,7 @@ class Faulty:
     seed: int = 0
     happened: Counter[str] = field(factory=Counter)
     _random: random.Random = field(init=False, repr=False)
+    _left: list[str] = field(factory=list, init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -179,6 +180,14 @@ class Faulty:
         with self._lock:
             if good.status != 200 or not faults or self._random.random() >= self.share:
                 return good
-            name = self._random.choice(sorted(faults))
+            name = self._next(faults)
             self.happened[name] += 1
         return faults[name](good)
+
+    def _next(self, faults: Mapping[str, Fault]) -> str:
+        """Return the next fault at random; each happens once before any does again."""
+        if not any(name in faults for name in self._left):
+            self._left += self._random.sample(sorted(self.faults), len(self.faults))
+        name = next(name for name in self._left if name in faults)
+        self._left.remove(name)
+        return name
