@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -152,6 +152,7 @@ class Engine:
         tokens: int | None = None,
         deadline: float | None = None,
         attempts_stand: bool = False,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -168,6 +169,7 @@ class Engine:
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
             attempts_stand: whether it also stands where the budget of all work ends.
+            on_note: sees what the method notes, such as a decision, with its facts.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -210,6 +212,7 @@ class Engine:
             sandbox=self._sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
+            on_note=on_note,
         )
         made: list[MadeAttempt] = []
         async with aclosing(bench.work(method, attempts_stand=attempts_stand)) as items:
@@ -297,6 +300,7 @@ class Engine:
         deadline: float | None = None,
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> Solution:
         """Solve and judge `problem`.
 
@@ -313,6 +317,7 @@ class Engine:
             configurations=configurations,
             tokens=tokens,
             deadline=deadline,
+            on_note=on_note,
         )
         last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
@@ -344,7 +349,7 @@ class Engine:
             problem: what is asked.
             attempts: the configurations of each call of `solve`; one is taken when its turn comes.
             tokens: what they may spend in all; None: as configured for each.
-            watched: `deadline`, `on_step` and `on_attempt` of `solve`.
+            watched: `deadline`, `on_step`, `on_attempt` and `on_note` of `solve`.
 
         Raises:
             EgcfgError: as `solve_steps`.

@@ -40,7 +40,7 @@ DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 WHOLE_COUNTS = tuple(name for name in COUNTS if name != "seconds")
 COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
-    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties"),
+    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
 
 
@@ -86,6 +86,7 @@ class ResultStats:
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
+        rollbacks: how often it went back to an earlier line.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -104,6 +105,7 @@ class ResultStats:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    rollbacks: int = 0
     concurrency: int = 1
 
     @property
