@@ -16,13 +16,7 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from egcfg.bench import (
-    MadeAttempt,
-    TaskBench,
-    check_before_opening,
-    check_opened,
-    check_prompt,
-)
+from egcfg.bench import MadeAttempt, TaskBench
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.decoding.feedback import Feedback, why_unguided
@@ -48,6 +42,7 @@ from egcfg.plugins.registry import title_of
 from egcfg.sandbox import Sandbox
 from egcfg.threads.loop_thread import LoopThread
 from egcfg.usage.budget import Meter
+from egcfg.usage.capabilities import check_before_opening, check_opened, check_prompt
 from egcfg.usage.model import Model
 
 __all__ = ["Engine"]
