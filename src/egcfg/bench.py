@@ -14,6 +14,7 @@ from typing import Any, Self
 from attrs import define, evolve, field, frozen
 
 from egcfg.datasets.quickstart import QuickstartDataset
+from egcfg.decoding.answer import AnswerReader
 from egcfg.decoding.code import Response, distinct_programs, executable_program
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
@@ -101,6 +102,7 @@ class TaskBench:
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
+    _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
     @property
@@ -161,7 +163,7 @@ class TaskBench:
         replies = await self.ask(
             self.prompt.unconditional(), stage=stage, n=n, temperature=temperature
         )
-        return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
+        return [self._drawn(reply) for reply in replies]
 
     async def extend(
         self,
@@ -200,6 +202,7 @@ class TaskBench:
         finished = addition.finished or response.over or len(ids) >= most or not addition.ids
         if finished:
             program = response.program()
+            self._cut[program] = not (addition.finished or response.over)
         else:
             so_far = response.program_with()
             program = executable_program(so_far, self.task.entry_point) or ""
@@ -217,10 +220,15 @@ class TaskBench:
         known = preamble(task.given_code, task.entry_point)
         return extract_code(reply, CodeLayout.FENCED, function or task.entry_point, known=known)
 
-    def _program(self, response: str) -> str:
-        return extract_code(
-            response, self.prompt.layout, self.task.entry_point, self.prompt.given_code
-        )
+    def _drawn(self, reply: Reply) -> str:
+        """Return the program in an answer to the task's own prompt, and keep whether it was cut."""
+        prompt, function = self.prompt, self.task.entry_point
+        response = prompt.response_prefix + reply.text
+        program = extract_code(response, prompt.layout, function, prompt.given_code)
+        reader = AnswerReader.of(prompt, function, reasoning=False)
+        reader.read(response)
+        self._cut[program] = not reply.finished and reader.span.end is None  # else only words are
+        return program
 
     async def run(
         self,
@@ -239,14 +247,12 @@ class TaskBench:
             self._scores(task, distinct), self._outcomes(task, distinct)
         )
         traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
-        runs = {
-            program: ProgramRun(
-                program=program, results=score.results, outcomes=outcome, traces=tuple(trace)
+        runs = {}
+        for program, score, outcome, trace in zip(distinct, scores, outcomes, traced, strict=True):
+            results, cut = score.results, self._cut.get(program, False)
+            runs[program] = ProgramRun(
+                program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
-            for program, score, outcome, trace in zip(
-                distinct, scores, outcomes, traced, strict=True
-            )
-        }
         if tests is None:
             self._shares |= {program: run.share for program, run in runs.items() if run.results}
         return [runs[program] for program in programs]

@@ -42,8 +42,8 @@ from egcfg.plugins.registry import title_of
 from egcfg.sandbox import Sandbox
 from egcfg.threads.loop_thread import LoopThread
 from egcfg.usage.budget import Meter
-from egcfg.usage.capabilities import check_before_opening, check_opened, check_prompt
 from egcfg.usage.model import Model
+from egcfg.usage.needs import check_before_opening, check_opened, check_prompt
 
 __all__ = ["Engine"]
 
@@ -146,8 +146,8 @@ class Engine:
         configurations: Sequence[Configuration] = (),
         tokens: int | None = None,
         deadline: float | None = None,
-        attempts_stand: bool = False,
         on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
+        attempts_stand: bool = False,
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -163,8 +163,8 @@ class Engine:
                 two above.
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
-            attempts_stand: whether it also stands where the budget of all work ends.
             on_note: sees what the method notes, such as a decision, with its facts.
+            attempts_stand: whether it also stands where the budget of all work ends.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.

@@ -67,7 +67,7 @@ class SequentialMonteCarlo(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best finished program so far after each line that some finish at."""
+        """Yield the best finished program so far, whenever particles come to their end."""
         size = self.options.particles if bench.task.visible_tests else 1
         particles, weights, potentials = [PartialAnswer()] * size, np.ones(size), np.ones(size)
         known: dict[str, ProgramRun] = {}

@@ -1,4 +1,4 @@
-"""Sees that a model can do what a method and a prompt ask of it."""
+"""What a method and a prompt need of a model, seen before it is asked."""
 
 from __future__ import annotations
 
