@@ -23,7 +23,6 @@ from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import PAPER, Policies
 from egcfg.errors import (
     BudgetError,
-    CapabilityError,
     ContextOverflowError,
     EgcfgError,
     PluginError,
@@ -31,7 +30,6 @@ from egcfg.errors import (
     UsageError,
 )
 from egcfg.interfaces.backend import (
-    Backend,
     Continuation,
     LogprobBackend,
     SampleRequest,
@@ -53,67 +51,9 @@ from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
 from egcfg.usage.model import AskedTooOften, Model
 
-__all__ = ["MadeAttempt", "TaskBench", "check_before_opening", "check_opened", "check_prompt"]
+__all__ = ["MadeAttempt", "TaskBench"]
 
 logger = logging.getLogger(__name__)
-
-
-def check_before_opening(backend: OpenComponent, method: OpenComponent, guided: bool) -> None:
-    """See, before it is opened, that a backend tells what a method needs.
-
-    Args:
-        backend: the model.
-        method: the method.
-        guided: whether it is asked to decode with guidance.
-
-    Raises:
-        CapabilityError: it cannot.
-    """
-    needed = guided or Need.LOGPROBS in method.read("needs", frozenset)
-    if needed and not isinstance(backend.instance, LogprobBackend):
-        raise CapabilityError(_lacks_logprobs(backend.title, method, guided))
-
-
-def check_opened(backend: Backend, method: OpenComponent, guided: bool) -> None:
-    """See that an open model can do what a method needs; otherwise as `check_before_opening`."""
-    capabilities, needs = backend.capabilities, method.read("needs", frozenset)
-    if (guided or Need.LOGPROBS in needs) and not capabilities.logprobs:
-        raise CapabilityError(_lacks_logprobs(backend.model_name, method, guided))
-    if Need.CHAT in needs and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template, which {method.title} needs; "
-            "choose another --method, or another --model"
-        )
-
-
-def check_prompt(backend: Backend, prompt: Prompt) -> None:
-    """See that an open model takes such a prompt.
-
-    Raises:
-        CapabilityError: it does not.
-    """
-    capabilities = backend.capabilities
-    if prompt.chat and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template; choose another prompt: "
-            "--prompt long_code or --prompt completion"
-        )
-    if not prompt.chat and not capabilities.text:
-        raise CapabilityError(
-            f"{backend.model_name} takes chats only; choose another prompt: --prompt chat"
-        )
-
-
-def _lacks_logprobs(who: str, method: OpenComponent, guided: bool) -> str:
-    if guided:
-        return (
-            f"{who} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
-        )
-    return (
-        f"{who} tells no log-probabilities, which {method.title} needs; "
-        "use a --method that needs text alone, or choose another --backend"
-    )
 
 
 @frozen(kw_only=True)
@@ -176,6 +116,11 @@ class TaskBench:
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run's budget ended the work, rather than the task's own, or the method."""
+        return not isinstance(self.model.refusal, TaskBudgetError | None)
 
     async def ask(
         self,
@@ -364,11 +309,18 @@ class TaskBench:
         if self.on_note is not None:
             self.on_note(event, facts)
 
-    async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
+    async def work(
+        self, method: OpenComponent, *, attempts_stand: bool = False
+    ) -> AsyncGenerator[LineStep | MadeAttempt, None]:
         """Let a method work on the task: yield each line, and each attempt with its cost so far.
 
         Ends where the task's budget does. A method that goes on asking then is stopped, and told
         of; all that was refused is counted among the events.
+
+        Args:
+            method: what works.
+            attempts_stand: whether it also ends, once there is an attempt, where the run's budget
+                does, rather than by an error.
 
         Raises:
             PluginError: it yields something else, or raises what is no `EgcfgError`.
@@ -407,7 +359,7 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if not isinstance(self.model.refusal, TaskBudgetError | None):
+        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:

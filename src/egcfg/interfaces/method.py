@@ -1,9 +1,9 @@
 """The seam to methods: a task in, programs out, and a bench at which everything is done.
 
 A method turns a task into a program by asking the model, running programs and decoding. It yields
-an `Attempt` whenever its answer improves; the last one is its answer. Whatever costs something goes
-through the `Bench`, which counts it by stage, and ends the method where the task's budget ends: the
-last attempt then stands. A method never sees a hidden test.
+an `Attempt` after each try, its best answer so far; the last one is its answer. Whatever costs
+something goes through the `Bench`, which counts it by stage, and ends the method where the task's
+budget ends: the last attempt then stands. A method never sees a hidden test.
 """
 
 from __future__ import annotations
@@ -304,6 +304,7 @@ class Method(ABC):
         """Work on the bench's task; an asynchronous generator.
 
         Yields:
-            Each line as it is decided, for whoever watches, and an attempt whenever the answer
-            improves. The last attempt is the answer.
+            Each line as it is decided, for whoever watches, and an attempt after each try: the best
+            answer so far, the same one again where the try was no better. The last attempt is the
+            answer. Where tasks take turns (``--schedule rounds``), each waits after an attempt.
         """

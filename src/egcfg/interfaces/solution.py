@@ -237,6 +237,8 @@ class Solution:
         score: the verdict.
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
+        unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
+            far.
         tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -254,6 +256,7 @@ class Solution:
     started: datetime
     ended: datetime
     events: Mapping[str, int] = field(factory=dict)
+    unfinished: bool = False
 
     @property
     def code(self) -> str:

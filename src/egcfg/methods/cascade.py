@@ -49,13 +49,12 @@ class Cascade(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield each line of the guided answer, and the best program so far, when it changes."""
+        """Yield each line of the guided answer, and the best program so far after each answer."""
         best = BestSoFar()
         for number in range(1 + self.options.n):
             stage, temperature = ("sample", self.options.temperature) if number else ("greedy", 0.0)
             programs = await bench.draw(stage=stage, temperature=temperature)
-            if attempt := best.add(await bench.run(programs), stage):
-                yield attempt
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return
         chosen = best_run(best.runs)
@@ -67,8 +66,8 @@ class Cascade(Method):
             async for step in bench.decode(configuration, policies=GATED):
                 if isinstance(step, LineStep):
                     yield step
-                elif attempt := best.add(await bench.run([step.code]), "decode", step):
-                    yield attempt
+                else:
+                    yield best.add(await bench.run([step.code]), "decode", step)
             if best.passed:
                 return
 
@@ -78,8 +77,8 @@ class Cascade(Method):
             request = f"The program is not right. {failure_text(chosen)}\n\nRepair it. "
             answer = await dialogue.ask(request + whole_program(bench), stage="repair")
             repaired = program_in(bench, answer)
-            if repaired.strip() and (attempt := best.add(await bench.run([repaired]), "repair")):
-                yield attempt
+            if repaired.strip():
+                yield best.add(await bench.run([repaired]), "repair")
 
     def _guided(self, bench: Bench) -> Configuration | None:
         """Return how to decode with guidance; None where that cannot be."""

@@ -23,11 +23,11 @@ class BestSoFar:
 
     Attributes:
         runs: all of them, in the order in which they were made.
-        answer: the best one's program; None before the first.
+        answer: the best one; None before the first.
     """
 
     runs: list[ProgramRun] = field(factory=list)
-    answer: str | None = None
+    answer: Attempt | None = None
 
     @property
     def passed(self) -> bool:
@@ -36,8 +36,8 @@ class BestSoFar:
 
     def add(
         self, runs: Sequence[ProgramRun], stage: str, generation: Generation | None = None
-    ) -> Attempt | None:
-        """Add programs; return an attempt where the best one is another one now.
+    ) -> Attempt:
+        """Add programs; return the best one up to now.
 
         Args:
             runs: of the programs; at least one where there was none before.
@@ -46,11 +46,10 @@ class BestSoFar:
         """
         self.runs += runs
         best = best_run(self.runs).program
-        if best == self.answer:
-            return None
-        self.answer = best
-        made = generation if any(run.program == best for run in runs) else None
-        return Attempt(program=best, stage=stage, generation=made)
+        if self.answer is None or best != self.answer.program:
+            made = generation if any(run.program == best for run in runs) else None
+            self.answer = Attempt(program=best, stage=stage, generation=made)
+        return self.answer
 
 
 def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
