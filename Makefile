@@ -67,6 +67,7 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/tracers.py
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
+	$(BIN)/python bench/monitor.py
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
 	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30

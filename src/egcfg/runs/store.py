@@ -350,7 +350,8 @@ def _record(
     path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any
 ) -> Record:
     """Return the record of a file, with what the names of its folders say."""
-    config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
+    # As text: a table is made of thousands of files.
+    config, model, dataset = ["", "", "", *os.path.abspath(path).split("/")[1:-1]][:-4:-1]
     return Record(
         path=path,
         dataset=dataset,

@@ -72,6 +72,7 @@ def test_config_as_toml_is_a_file_to_start_from(egcfg: Callable[..., Any], tmp_p
 def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None:
     values = {
         "unit": "token",
+        "schedule": "rounds",
         "sandbox": "strict",
         "signal": None,
         "signal_tokens": "64",
