@@ -150,6 +150,25 @@ def test_every_special_method_has_a_use_here() -> None:
 
 
 LIES = {
+    "a class whose own class says it is another": (
+        "class M(type):\n    __class__ = int\nclass A(metaclass=M): pass\ndef f(x): return A",
+        "assert type(f(2)) is int",
+    ),
+    "a base that every class is derived from": (
+        "from abc import ABC\nclass A(ABC):\n    @classmethod\n"
+        "    def __subclasshook__(cls, other): return True\ndef f(x): return A",
+        "assert isinstance('x', f(2))",
+    ),
+    "a base that was told of all classes": (
+        "from abc import ABC\nclass A(ABC): pass\nA.register(object)\ndef f(x): return A",
+        "assert isinstance('x', f(2))",
+    ),
+    "an array that holds all numbers": (
+        "import array, itertools\nclass A(array.array):\n"
+        "    def __iter__(self): return itertools.count()\ndef f(x): return A('i')",
+        "assert 4 in f(2)",
+    ),
+    "an equal of the test's literal": ("def f(x): return 'ye' + 's'", "assert f(2) is 'yes'"),
     "a class that says it is another": (
         "class A:\n    __class__ = int\n    __eq__ = lambda s, o: True\ndef f(x): return A()",
         "assert isinstance(f(2), int) and f(2) == 4",

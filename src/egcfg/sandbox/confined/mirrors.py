@@ -60,13 +60,7 @@ _HARMLESS = frozenset(
     )
 )
 # Classes of the library in which something is, if iteration comes by it.
-_SEARCHED = frozenset(
-    (
-        *(("builtins", "mappingproxy"), ("array", "array"), ("collections", "ChainMap")),
-        *(("collections", "UserDict"), ("collections", "UserList")),
-        *(("collections.abc", f"{kind}View") for kind in ("Keys", "Values", "Items")),
-    )
-)
+_SEARCHED = frozenset((("builtins", "mappingproxy"), ("array", "array")))
 _WAITING = ("__iter__", "__next__", "send", "throw", "close")
 
 
@@ -244,6 +238,8 @@ def _members(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _search(self: Any, value: object) -> bool:
+    if not Mirror.described[type(self)]["native"]:  # which may iterate over anything
+        Mirror.program.refuse(f"__contains__ of {type(self).__qualname__} would decide")
     return any(value is item or value == item for item in self)
 
 
@@ -473,7 +469,7 @@ class _KindType(type):
             return type.__call__(cls if cls is not Kind else type, *arguments, **keywords)
         kind = _told_class(builtins.type(arguments[0]))
         if kind is Mirror:  # the class of a class of the program's, which may be its own, too
-            kind = Mirror.program.ask("getattr", arguments[0], "__class__")
+            kind = Mirror.program.ask("type", arguments[0])
         return Kind if real_class(kind) is builtins.type else kind
 
     def __instancecheck__(cls, value: object) -> bool:

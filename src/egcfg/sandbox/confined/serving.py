@@ -250,6 +250,7 @@ class Service:
         "name": _global,
         "share": _share,
         "call": lambda _, function, arguments, pairs: function(*arguments, **dict(pairs)),
+        "type": lambda _, value: type(value),
         "getattr": lambda _, value, name: getattr(value, name),
         "setattr": lambda _, value, name, item: setattr(value, name, item),
         "delattr": lambda _, value, name: delattr(value, name),
