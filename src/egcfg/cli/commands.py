@@ -22,6 +22,8 @@ COMMANDS = {
     "solve": "Solve the problem that DESCRIPTION words, or the function of a stub; print the code.",
     "score": "Judge the completions in FILE (.jsonl or .jsonl.gz) and report pass@k.",
     "monitor": "Print the table of a results folder, or of any part of one.",
+    "export": "Write the programs of one row of a results folder as another harness's samples.",
+    "published": "Print published figures to compare with, and who saw which tests.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
     "datasets": "List the data sets; with NAME (or a .jsonl file), show its first problems.",
     "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",

@@ -172,6 +172,24 @@ def egcfg_components() -> list[Component]:
         ),
         Component(
             kind=Kind.METHOD,
+            name="retry",
+            target="egcfg.methods.retry:Retry",
+            summary="greedy, then answers led away from the programs that failed",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="smc",
+            target="egcfg.methods.smc:SequentialMonteCarlo",
+            summary="answers that grow together, line by line, resampled by what runs",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="cascade",
+            target="egcfg.methods.cascade:Cascade",
+            summary="greedy, samples, a guided answer, one repair (solve's default)",
+        ),
+        Component(
+            kind=Kind.METHOD,
             name="self_debug",
             target="egcfg.methods.self_debug:SelfDebugging",
             summary="greedy, then repairs in a dialogue after what the tests showed",
@@ -199,5 +217,29 @@ def egcfg_components() -> list[Component]:
             name="mapcoder",
             target="egcfg.methods.mapcoder:MapCoder",
             summary="recalled problems, plans by confidence, code, repairs",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="lpw",
+            target="egcfg.methods.lpw:PlanDrivenProgramming",
+            summary="a plan worked by hand on the tests, code, repairs by printed values",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="self_collaboration",
+            target="egcfg.methods.self_collaboration:SelfCollaboration",
+            summary="an analyst, a coder and a tester that reports what calls gave",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="qualityflow",
+            target="egcfg.methods.qualityflow:QualityFlow",
+            summary="repairs and rewording until a checker that imagines runs accepts",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="metagpt",
+            target="egcfg.methods.metagpt:MetaGPT",
+            summary="requirements, design, code, repairs by self-made asserts",
         ),
     ]
