@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods test test-pythons test-vllm check bench docs clean
+.PHONY: demo methods test test-pythons test-verdicts test-vllm check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -50,6 +50,15 @@ test-pythons:
 		$$folder/bin/python -m pytest tests/egcfg_tracers tests/egcfg/sandbox \
 			tests/egcfg/reports/test_trace_json.py || exit 1; \
 	done
+
+# Verdicts on published data sets, every form of test, 10,000 executions with their servers killed:
+# a quarter of an hour. DATA is a folder of mbpp.jsonl.gz, HumanEvalET.jsonl.gz, HumanEvalPlus.jsonl.gz,
+# MbppPlus.jsonl.gz, MbppPlus-OriginFmt.jsonl.gz; CASES one of folders with problems.jsonl,
+# samples.jsonl and expected.json. What is absent is skipped and named.
+test-verdicts: $(INSTALLED)
+	EGCFG_DATA=$(abspath $(DATA)) EGCFG_CASES=$(abspath $(CASES)) EGCFG_EVERY_FORM=1 \
+		$(BIN)/python -m pytest -m "verdicts or not verdicts" -rs tests/egcfg/scorers \
+		tests/egcfg/evaluation/test_cases.py tests/egcfg/sandbox/test_recovery.py
 
 # Endpoints against the real vLLM server, in an environment of its own (3.5 GB, minutes).
 test-vllm: $(INSTALLED) .venv-vllm/.installed
