@@ -56,6 +56,7 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.options import make_options
 from egcfg.plugins.registry import title_of
 from egcfg.sandbox import Sandbox
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
 
@@ -209,14 +210,15 @@ class Engine:
         if tokens is not None:
             limit, flag = tokens, "--tokens"
         model = Model(backend, problem.task_id, self.meter, limit, flag, deadline)
+        sandbox = CountingSandbox(self._sandbox)
         bench = TaskBench(
             task=evolve(problem, hidden_tests=()),
             prompt=prompts[configurations[0].prompt],
             configurations=configurations,
             model=model,
-            feedback=Feedback(tracer, self._sandbox, model),
+            feedback=Feedback(tracer, sandbox, model),
             rule=rule,
-            sandbox=self._sandbox,
+            sandbox=sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
         )
@@ -242,8 +244,10 @@ class Engine:
         started: datetime,
     ) -> Solution:
         """Return the solution: every attempt judged by the tests that decide."""
+        spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
+        visible = {program: await bench.passes_visible(program) for program in programs}
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -263,7 +267,8 @@ class Engine:
                     program=each.attempt.program,
                     stage=each.attempt.stage,
                     passed=scores[each.attempt.program].passed,
-                    tokens=each.tokens,
+                    visible=visible[each.attempt.program],
+                    spent=each.spent,
                 )
                 for each in made
             ),
@@ -272,6 +277,7 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
+            spent=spent,
         )
 
     def _warn_unguided(

@@ -42,6 +42,8 @@ COUNTERS = (
     *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties"),
 )
 
+WORK = ("calls", "executions")
+
 
 class MalformedResultError(ValueError):
     """The content of a result file cannot be understood; the message says where."""
@@ -85,6 +87,8 @@ class ResultStats:
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
+        calls: questions that the model had to work for; None: nobody wrote it down.
+        executions: programs that ran before the verdict; None: nobody wrote it down.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -103,6 +107,8 @@ class ResultStats:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    calls: int | None = None
+    executions: int | None = None
     concurrency: int = 1
 
     @property
@@ -130,7 +136,9 @@ class Result:
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
-            whether it passed, and what the task had cost by then (``tokens``).
+            whether it passed (and, as ``visible``, the visible tests), and what the task had cost
+            by then (``tokens``, cached prompt tokens included; ``usage``, ``calls``,
+            ``executions``).
         events: how often the method noted what.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
@@ -187,6 +195,8 @@ class Result:
             forgeable=solution.score.forgeable,
             stats=attrs.evolve(
                 _stats(solution.generation, solution.started, solution.ended),
+                calls=solution.spent.calls,
+                executions=solution.spent.executions,
                 concurrency=concurrency,
             ),
             response=solution.generation.response,
@@ -199,7 +209,11 @@ class Result:
                     ).hexdigest(),
                     "stage": each.stage,
                     "passed": each.passed,
+                    "visible": each.visible,
                     "tokens": each.tokens,
+                    "calls": each.spent.calls,
+                    "executions": each.spent.executions,
+                    "usage": attrs.asdict(each.spent.usage),
                 }
                 for each in solution.attempts
             ),
@@ -350,6 +364,7 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
         "duration": f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}",
         "seconds": stats.seconds,
         "execution_seconds": stats.execution_seconds,
+        **{name: getattr(stats, name) for name in WORK if getattr(stats, name) is not None},
         "concurrency": stats.concurrency,
         "usage": {stage: attrs.asdict(usage) for stage, usage in stats.usage.items()},
         **{name: getattr(stats, name) for name in COUNTERS},
@@ -369,6 +384,7 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         seconds=float(seconds),
         execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
         concurrency=_take(content, "concurrency", int, 1),
+        **{name: _take(content, name, int, None) for name in WORK},
         usage={
             stage: load_usage(counters, f"the usage of {stage!r}")
             for stage, counters in _take(content, "usage", dict, {}).items()
