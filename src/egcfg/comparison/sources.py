@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _outcome(task_id: str, result: Result) -> Outcome:
     passed_visible = None
     if seen and scored.issuperset(seen):
         passed_visible = all(result.tests[name].passed for name in seen)
-    answers = [_answer(attempt) for attempt in result.attempts]
+    answers = [_answer(attempt, counts) for attempt in result.attempts]
     if answers and answers[-1].visible is None:
         answers[-1] = evolve(answers[-1], visible=passed_visible)
     elif not answers and result.general_error is None:
@@ -167,8 +167,13 @@ def _outcome(task_id: str, result: Result) -> Outcome:
     )
 
 
-def _answer(attempt: object) -> Answer:
-    """Read an attempt of a result file; those of earlier versions say less."""
+def _answer(attempt: object, end: Mapping[str, int]) -> Answer:
+    """Read an attempt of a result file; those of earlier versions say less.
+
+    Args:
+        attempt: the JSON value.
+        end: what the whole work cost: that is known of an attempt which was its end.
+    """
     match attempt:
         case {"passed": bool(passed), **rest}:
             pass
@@ -179,7 +184,8 @@ def _answer(attempt: object) -> Answer:
         usage = load_usage(rest["usage"], "the usage of an attempt")
         counts = counts_of(usage, rest.get("calls"), rest.get("executions"))
     elif isinstance(tokens := rest.get("tokens"), int):
-        counts = {Axis.ALL_TOKENS.value: tokens}
+        at_the_end = tokens == Axis.ALL_TOKENS.cost(end)
+        counts = dict(end) if at_the_end else {Axis.ALL_TOKENS.value: tokens}
     if not all(isinstance(count, int) for count in counts.values()):
         raise MalformedResultError("an attempt counts in something else than whole numbers")
     visible = rest.get("visible")

@@ -87,6 +87,7 @@ def test_an_earlier_result_tells_all_tokens_and_the_visible_tests_of_its_answer(
     [first, last] = arm.outcomes["1"].answers
     assert (first.visible, last.visible) == (None, True)
     assert first.counts == {"all-tokens": 120}
+    assert last.counts == arm.outcomes["1"].counts  # it was the end of the work
     assert arm.outcomes["1"].cost(first, Axis.TOKENS) == 150
     assert arm.outcomes["1"].cost(first, Axis.ALL_TOKENS) == 120
 
