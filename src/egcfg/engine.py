@@ -164,6 +164,7 @@ class Engine:
         tokens: int | None = None,
         deadline: float | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> AsyncGenerator[LineStep | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -178,6 +179,7 @@ class Engine:
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
             on_attempt: sees each attempt as it is made.
+            on_note: sees what the method notes, such as a decision, with its facts.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -221,6 +223,7 @@ class Engine:
             sandbox=sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
+            on_note=on_note,
         )
         made: list[MadeAttempt] = []
         async with aclosing(bench.work(method)) as items:
@@ -314,6 +317,7 @@ class Engine:
         deadline: float | None = None,
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> Solution:
         """Solve and judge `problem`; `on_step` sees each line as it is decided.
 
@@ -330,6 +334,7 @@ class Engine:
             tokens=tokens,
             deadline=deadline,
             on_attempt=on_attempt,
+            on_note=on_note,
         )
         async with aclosing(steps_of) as steps:
             async for step in steps:
@@ -355,7 +360,7 @@ class Engine:
             problem: what is asked.
             attempts: the configurations of each call of `solve`; one is taken when its turn comes.
             tokens: what they may spend in all; None: as configured for each.
-            watched: `deadline`, `on_step` and `on_attempt` of `solve`.
+            watched: `deadline`, `on_step`, `on_attempt` and `on_note` of `solve`.
 
         Raises:
             EgcfgError: as `solve_steps`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.interfaces.solution import LineStep, Signal, TokenChoice
@@ -39,19 +39,23 @@ def explain_step(step: LineStep, tracer: Tracer) -> str:
     lines = [f"--- step {step.index} ({'code' if step.in_code else 'before the code'})"]
     if step.signal is not None:
         lines += _signal_lines(step.signal, tracer) if step.fresh else ["  signal: as before"]
+    if step.taken_back:
+        lines += [f"  taken back | {line}" for line in step.taken_back.rstrip("\n").split("\n")]
     lines += [f"  policy {printable_line(decision)}" for decision in step.decisions]
     for choice in step.tokens:
         if choice.changed:
             lines.append(_changed(choice))
-    lines += [f"  decided | {line}" for line in step.text.rstrip("\n").split("\n")]
+    if not step.taken_back:
+        lines += [f"  decided | {line}" for line in step.text.rstrip("\n").split("\n")]
     return "\n".join(lines)
 
 
 def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
     if not signal.entries:
         return ["  signal: no candidate could be executed"]
-    cut = ", shortened to fit" if signal.cut else ""
-    lines = [f"  signal: {_counted(len(signal.entries), 'program')}, {signal.tokens} tokens{cut}"]
+    about = ", shortened to fit" if signal.cut else ""
+    about += ", to lead away from" if signal.away else ""
+    lines = [f"  signal: {_counted(len(signal.entries), 'program')}, {signal.tokens} tokens{about}"]
     for number, entry in enumerate(signal.entries, start=1):
         origin = _counted(entry.samples, "candidate") if entry.samples else "the solution so far"
         shown = "" if entry.shown else ", not shown to the model"
@@ -62,6 +66,8 @@ def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
             lines.append(f"    {printable_line(what)}: {trace.outcome.value}")
             text = tracer.render(trace, TRACE_CHARS).rstrip("\n")
             lines += [f"      {line}" for line in text.split("\n")]
+    if signal.against is not None:
+        lines += _signal_lines(evolve(signal.against, away=True), tracer)
     return lines
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import update_wrapper
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
+from attrs import evolve
 
 from egcfg.cli.commands import write_groups
 from egcfg.config import load_config
@@ -49,14 +51,19 @@ def grouped_options(ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
 
 
 def setting_options(
-    *, without: Collection[Group | str] = ()
+    *, without: Collection[Group | str] = (), defaults: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Add the settings to a command, whose function gets ``effective: EffectiveConfig``.
 
     Args:
         without: groups, or names of settings, that the command does not use.
+        defaults: values by setting that the command has in place of the usual ones.
     """
-    used = [s for s in settings().values() if s.group not in without and s.name not in without]
+    used = [
+        evolve(each, default=defaults.get(each.name, each.default))
+        for each in settings().values()
+        if each.group not in without and each.name not in without
+    ]
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
         def command(
@@ -73,6 +80,7 @@ def setting_options(
                 option,
                 file=config_file,
                 session=_session_sources(session, signals),
+                defaults=defaults,
             )
             return function(*args, effective=effective, **parameters)
 

@@ -186,6 +186,12 @@ class Response:
         self.ids += ids
         self.read(self.text + text)
 
+    def take_back(self, ids: tuple[int, ...], text: str) -> None:
+        """Become the response that it was at these tokens, with this text."""
+        self.ids = ids
+        self._reader = self._new_reader()
+        self.read(text)
+
     async def text_with(self, ids: Sequence[int]) -> str:
         """Return the text as if `ids` came next."""
         return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))

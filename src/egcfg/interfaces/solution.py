@@ -85,6 +85,7 @@ class Signal:
         tokens: how many tokens `text` takes.
         cut: whether something was shortened or dropped for the budget or the model's context.
         away: whether guidance leads away from what it shows.
+        against: the signal of other programs, which guidance leads away from at the same time.
         decisions: what policies decided about it, and why.
     """
 
@@ -93,7 +94,18 @@ class Signal:
     tokens: int
     cut: bool = False
     away: bool = False
+    against: Signal | None = None
     decisions: tuple[str, ...] = ()
+
+    @property
+    def all_entries(self) -> tuple[SignalEntry, ...]:
+        """The programs of both sides."""
+        return self.entries + (self.against.entries if self.against is not None else ())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer text of both sides."""
+        return max(self.tokens, self.against.tokens if self.against is not None else 0)
 
 
 @frozen(kw_only=True)
@@ -138,6 +150,7 @@ class LineStep:
         usage: the model's work in this step, by stage.
         execution_seconds: wall time of running and tracing candidates.
         decisions: what each policy decided about the line, and why: ``"accept: ..."``.
+        taken_back: the end of the response that the step took back (`Policies.rollback`).
     """
 
     index: int
@@ -149,6 +162,7 @@ class LineStep:
     usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
     decisions: tuple[str, ...] = ()
+    taken_back: str = ""
 
 
 @frozen(kw_only=True)
@@ -169,6 +183,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
+        rollbacks: how often it went back to an earlier line; the counts of tokens are those of the
+            response.
         near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
             in flight the text might be another one. Candidates' tokens are not looked at.
     """
@@ -186,6 +202,7 @@ class Generation:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    rollbacks: int = 0
 
     @property
     def total_usage(self) -> Usage:

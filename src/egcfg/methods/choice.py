@@ -5,10 +5,49 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from egcfg.interfaces.method import ProgramRun
-from egcfg.interfaces.scorer import TestStatus
+from attrs import define, field
 
-__all__ = ["best_run", "rank"]
+from egcfg.interfaces.method import Attempt, ProgramRun
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.solution import Generation
+
+__all__ = ["BestSoFar", "best_run", "rank"]
+
+
+@define
+class BestSoFar:
+    """The programs that a method ran so far, of which the best is its answer.
+
+    Attributes:
+        runs: all of them, in the order in which they were made.
+        answer: the best one's program; None before the first.
+    """
+
+    runs: list[ProgramRun] = field(factory=list)
+    answer: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether one passed the visible tests."""
+        return any(run.passed for run in self.runs)
+
+    def add(
+        self, runs: Sequence[ProgramRun], stage: str, generation: Generation | None = None
+    ) -> Attempt | None:
+        """Add programs; return an attempt where the best one is another one now.
+
+        Args:
+            runs: of the programs; at least one where there was none before.
+            stage: which part of the method made them.
+            generation: the decoding that they come from.
+        """
+        self.runs += runs
+        best = best_run(self.runs).program
+        if best == self.answer:
+            return None
+        self.answer = best
+        made = generation if any(run.program == best for run in runs) else None
+        return Attempt(program=best, stage=stage, generation=made)
 
 
 def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
-    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties"),
+    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
 
 WORK = ("calls", "executions")
@@ -87,6 +87,7 @@ class ResultStats:
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
+        rollbacks: how often it went back to an earlier line.
         calls: questions that the model had to work for; None: nobody wrote it down.
         executions: programs that ran before the verdict; None: nobody wrote it down.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
@@ -107,6 +108,7 @@ class ResultStats:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    rollbacks: int = 0
     calls: int | None = None
     executions: int | None = None
     concurrency: int = 1

@@ -223,7 +223,7 @@ def test_the_cost_stands_beside_the_tokens(egcfg: Callable[..., Any], tmp_path: 
 
 
 def test_solve_ends_at_its_budget_with_the_best_code_so_far(egcfg: Callable[..., Any]) -> None:
-    model = ("--backend", "scripted", "--model", "scripted")
+    model = ("--backend", "scripted", "--model", "scripted", "--method", "egcfg")
     words = ("solve", "Double x.", "--test", "assert f(3) == 6")
     nothing = egcfg(*words, *model, "-g", "1", "--max-tokens-total", "1")
     assert (nothing.status, nothing.out) == (3, "")
