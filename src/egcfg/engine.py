@@ -42,7 +42,7 @@ from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Attempt, Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
-from egcfg.interfaces.scorer import Score
+from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -250,7 +250,10 @@ class Engine:
         spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
-        visible = {program: await bench.passes_visible(program) for program in programs}
+        visible = {
+            program: await _passes_visible(bench, problem, program, score)
+            for program, score in scores.items()
+        }
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -475,6 +478,20 @@ class Engine:
             self._exits.callback(component.close)
             self._components[key] = component
         return self._components[key]
+
+
+async def _passes_visible(
+    bench: TaskBench, problem: Problem, program: str, score: Score
+) -> bool | None:
+    """Return whether a judged program passes all visible tests; None: there are none.
+
+    Those that score are not run again.
+    """
+    tests = problem.visible_tests
+    if not tests or not all(test in problem.scoring_tests for test in tests):
+        return await bench.passes_visible(program)
+    passed = {result.name for result in score.results if result.status is TestStatus.PASSED}
+    return all(test.name in passed for test in tests)
 
 
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:

@@ -41,7 +41,6 @@ COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
     *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
-
 WORK = ("calls", "executions")
 
 
