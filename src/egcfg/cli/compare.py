@@ -104,10 +104,11 @@ def compare_command(
     arms = _chosen(read_arms(sources), patterns)
     if not allow_mixed:
         check_same(arms)
-    for arm in arms if save is not None else ():
-        path = save_arm(arm, save)
-        if not is_quiet():
-            click.echo(printable_line(f"saved {path}"), err=True)
+    if save is not None:
+        for arm in arms:
+            path = save_arm(arm, save)
+            if not is_quiet():
+                click.echo(printable_line(f"saved {path}"), err=True)
     if common:
         arms = common_tasks(arms)
     comparison = compare(

@@ -49,7 +49,7 @@ class Axis(enum.StrEnum):
         return counts.get(self.value)
 
 
-_PARTS = {
+_PARTS: Mapping[Axis, tuple[str, ...]] = {
     Axis.TOKENS: ("uncached", "output"),
     Axis.ALL_TOKENS: ("uncached", "cached", "output"),
 }
@@ -194,7 +194,11 @@ class Arm:
     def tests(self) -> TestCounts:
         """How many tests of a task were seen and scored."""
         counts = [(each.seen, each.scored, each.both) for each in self.outcomes.values()]
-        known = [each for each in counts if None not in each]
+        known = [
+            (seen, scored, both)
+            for seen, scored, both in counts
+            if seen is not None and scored is not None and both is not None
+        ]
         if not known:
             return TestCounts(unknown=len(counts))
         seen, scored, both = ((min(each), max(each)) for each in zip(*known, strict=True))

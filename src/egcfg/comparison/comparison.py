@@ -272,7 +272,11 @@ def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
         (_solved(arm.outcomes[task], budget, axis), _solved(base.outcomes[task], budget, axis))
         for task in common
     ]
-    known = [(one, other) for one, other in pairs if one in (0, 1) and other in (0, 1)]
+    known = [
+        (one, other)
+        for one, other in pairs
+        if one is not None and other is not None and {one, other} <= {0.0, 1.0}
+    ]
     if not common or len(known) < len(pairs):
         return None
     own, others = [one for one, _ in known], [other for _, other in known]
@@ -306,10 +310,10 @@ def _end_costs(arm: Arm, axis: Axis) -> list[int]:
 
 
 def _named(label: str, arms: Sequence[Arm]) -> Arm:
-    for matches in (str.__eq__, str.startswith):
-        found = [arm for arm in arms if matches(arm.label, label)]
-        if len(found) == 1:
-            return found[0]
+    exact = [arm for arm in arms if arm.label == label]
+    found = exact or [arm for arm in arms if arm.label.startswith(label)]
+    if len(found) == 1:
+        return found[0]
     raise UnknownNameError("arm", label, [arm.label for arm in arms])
 
 

@@ -167,7 +167,7 @@ def _outcome(task_id: str, result: Result) -> Outcome:
     )
 
 
-def _answer(attempt: object, end: Mapping[str, int]) -> Answer:
+def _answer(attempt: Any, end: Mapping[str, int]) -> Answer:
     """Read an attempt of a result file; those of earlier versions say less.
 
     Args:
