@@ -15,14 +15,15 @@ demo: $(INSTALLED)
 	$(BIN)/egcfg run --dataset humaneval --limit 3 -o prompt.prefill=false $(DEMO_FLAGS)
 
 # Each built-in method on easy problems with the embedded model: minutes. The table at the end has what
-# each solved, and the tokens that it took.
+# each solved, and the tokens that it took of METHOD_TOKENS per task. What is done is not done again.
 METHODS ?= $(shell $(BIN)/python -c "from egcfg import Kind; \
 	from egcfg.plugins.registry import registry; print(*registry().components(Kind.METHOD))")
 METHOD_TASKS ?= 12
+METHOD_TOKENS ?= 6000
 methods: $(INSTALLED)
 	@for method in $(METHODS); do \
 		$(BIN)/egcfg run --quiet --method $$method --dataset quickstart --limit $(METHOD_TASKS) \
-			--max-tokens 200 --tokens-per-task 20000 --results-dir $(DEMO)-methods >/dev/null \
+			--max-tokens 200 --tokens-per-task $(METHOD_TOKENS) --results-dir $(DEMO)-methods >/dev/null \
 			|| exit 1; \
 	done
 	@$(BIN)/egcfg monitor $(DEMO)-methods

@@ -14,6 +14,7 @@ from typing import Any, Self
 from attrs import define, evolve, field, frozen
 
 from egcfg.datasets.quickstart import QuickstartDataset
+from egcfg.decoding.answer import AnswerReader
 from egcfg.decoding.code import Response, distinct_programs, executable_program
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
@@ -22,7 +23,6 @@ from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import PAPER, Policies
 from egcfg.errors import (
     BudgetError,
-    CapabilityError,
     ContextOverflowError,
     EgcfgError,
     PluginError,
@@ -30,7 +30,6 @@ from egcfg.errors import (
     UsageError,
 )
 from egcfg.interfaces.backend import (
-    Backend,
     Continuation,
     LogprobBackend,
     SampleRequest,
@@ -54,67 +53,9 @@ from egcfg.sandbox import Call, Execution, ExecutionResult
 from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
-__all__ = ["MadeAttempt", "TaskBench", "check_before_opening", "check_opened", "check_prompt"]
+__all__ = ["MadeAttempt", "TaskBench"]
 
 logger = logging.getLogger(__name__)
-
-
-def check_before_opening(backend: OpenComponent, method: OpenComponent, guided: bool) -> None:
-    """See, before it is opened, that a backend tells what a method needs.
-
-    Args:
-        backend: the model.
-        method: the method.
-        guided: whether it is asked to decode with guidance.
-
-    Raises:
-        CapabilityError: it cannot.
-    """
-    needed = guided or Need.LOGPROBS in method.read("needs", frozenset)
-    if needed and not isinstance(backend.instance, LogprobBackend):
-        raise CapabilityError(_lacks_logprobs(backend.title, method, guided))
-
-
-def check_opened(backend: Backend, method: OpenComponent, guided: bool) -> None:
-    """See that an open model can do what a method needs; otherwise as `check_before_opening`."""
-    capabilities, needs = backend.capabilities, method.read("needs", frozenset)
-    if (guided or Need.LOGPROBS in needs) and not capabilities.logprobs:
-        raise CapabilityError(_lacks_logprobs(backend.model_name, method, guided))
-    if Need.CHAT in needs and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template, which {method.title} needs; "
-            "choose another --method, or another --model"
-        )
-
-
-def check_prompt(backend: Backend, prompt: Prompt) -> None:
-    """See that an open model takes such a prompt.
-
-    Raises:
-        CapabilityError: it does not.
-    """
-    capabilities = backend.capabilities
-    if prompt.chat and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template; choose another prompt: "
-            "--prompt long_code or --prompt completion"
-        )
-    if not prompt.chat and not capabilities.text:
-        raise CapabilityError(
-            f"{backend.model_name} takes chats only; choose another prompt: --prompt chat"
-        )
-
-
-def _lacks_logprobs(who: str, method: OpenComponent, guided: bool) -> str:
-    if guided:
-        return (
-            f"{who} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
-        )
-    return (
-        f"{who} tells no log-probabilities, which {method.title} needs; "
-        "use a --method that needs text alone, or choose another --backend"
-    )
 
 
 @frozen(kw_only=True)
@@ -163,6 +104,7 @@ class TaskBench:
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
+    _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
     @property
@@ -185,6 +127,11 @@ class TaskBench:
             calls=self.model.calls,
             executions=self.sandbox.executions,
         )
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run's budget ended the work, rather than the task's own, or the method."""
+        return not isinstance(self.model.refusal, TaskBudgetError | None)
 
     async def ask(
         self,
@@ -227,7 +174,7 @@ class TaskBench:
         replies = await self.ask(
             self.prompt.unconditional(), stage=stage, n=n, temperature=temperature
         )
-        return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
+        return [self._drawn(reply) for reply in replies]
 
     async def extend(
         self,
@@ -266,6 +213,7 @@ class TaskBench:
         finished = addition.finished or response.over or len(ids) >= most or not addition.ids
         if finished:
             program = response.program()
+            self._cut[program] = not (addition.finished or response.over)
         else:
             so_far = response.program_with()
             program = executable_program(so_far, self.task.entry_point) or ""
@@ -283,10 +231,15 @@ class TaskBench:
         known = preamble(task.given_code, task.entry_point)
         return extract_code(reply, CodeLayout.FENCED, function or task.entry_point, known=known)
 
-    def _program(self, response: str) -> str:
-        return extract_code(
-            response, self.prompt.layout, self.task.entry_point, self.prompt.given_code
-        )
+    def _drawn(self, reply: Reply) -> str:
+        """Return the program in an answer to the task's own prompt, and keep whether it was cut."""
+        prompt, function = self.prompt, self.task.entry_point
+        response = prompt.response_prefix + reply.text
+        program = extract_code(response, prompt.layout, function, prompt.given_code)
+        reader = AnswerReader.of(prompt, function, reasoning=False)
+        reader.read(response)
+        self._cut[program] = not reply.finished and reader.span.end is None  # else only words are
+        return program
 
     async def run(
         self,
@@ -305,14 +258,12 @@ class TaskBench:
             self._scores(task, distinct), self._outcomes(task, distinct)
         )
         traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
-        runs = {
-            program: ProgramRun(
-                program=program, results=score.results, outcomes=outcome, traces=tuple(trace)
+        runs = {}
+        for program, score, outcome, trace in zip(distinct, scores, outcomes, traced, strict=True):
+            results, cut = score.results, self._cut.get(program, False)
+            runs[program] = ProgramRun(
+                program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
-            for program, score, outcome, trace in zip(
-                distinct, scores, outcomes, traced, strict=True
-            )
-        }
         if tests is None:
             self._shares |= {program: run.share for program, run in runs.items() if run.results}
         return [runs[program] for program in programs]
@@ -369,11 +320,18 @@ class TaskBench:
         if self.on_note is not None:
             self.on_note(event, facts)
 
-    async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
+    async def work(
+        self, method: OpenComponent, *, attempts_stand: bool = False
+    ) -> AsyncGenerator[LineStep | MadeAttempt, None]:
         """Let a method work on the task: yield each line, and each attempt with its cost so far.
 
         Ends where the task's budget does. A method that goes on asking then is stopped, and told
         of; all that was refused is counted among the events.
+
+        Args:
+            method: what works.
+            attempts_stand: whether it also ends, once there is an attempt, where the run's budget
+                does, rather than by an error.
 
         Raises:
             PluginError: it yields something else, or raises what is no `EgcfgError`.
@@ -412,7 +370,7 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if not isinstance(self.model.refusal, TaskBudgetError | None):
+        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
     async def passes_visible(self, program: str) -> bool | None:

@@ -23,6 +23,8 @@ COMMANDS = {
     "score": "Judge the completions in FILE (.jsonl or .jsonl.gz) and report pass@k.",
     "monitor": "Print the table of a results folder, or of any part of one.",
     "compare": "Compare methods on the same tasks: what each solves per token.",
+    "export": "Write the programs of one row of a results folder as another harness's samples.",
+    "published": "Print published figures to compare with, and who saw which tests.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
     "datasets": "List data sets and protocols; with NAME (or a file), show its first problems.",
     "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",

@@ -16,9 +16,18 @@ from egcfg.config import load_config
 from egcfg.config.load import ConfigSource
 from egcfg.config.schema import Group, Setting, settings
 
-__all__ = ["SettingCommand", "SettingOption", "grouped_options", "setting_options"]
+__all__ = [
+    "SETTINGS_OF_RUNS",
+    "SettingCommand",
+    "SettingOption",
+    "grouped_options",
+    "setting_options",
+]
 
 R = TypeVar("R")
+
+SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "stop_when_solved")
+"""What only work on many tasks with results files needs."""
 
 
 class SettingOption(click.Option):

@@ -15,7 +15,7 @@ import click
 from egcfg.cli.logs import log_options
 from egcfg.cli.problem import problem_asked
 from egcfg.cli.running import model_name, run_async, use_meter
-from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, NOT_SOLVED
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
@@ -82,7 +82,7 @@ __all__ = ["solve_command"]
     "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
 )
 @setting_options(
-    without=(Group.PROBLEMS, "results_dir", "concurrency", "stop_when_solved", "tokens_per_task"),
+    without=(Group.PROBLEMS, *SETTINGS_OF_RUNS, "tokens_per_task"),
     defaults={"method": "cascade"},
 )
 @log_options

@@ -1,9 +1,9 @@
 """The seam to methods: a task in, programs out, and a bench at which everything is done.
 
 A method turns a task into a program by asking the model, running programs and decoding. It yields
-an `Attempt` whenever its answer improves; the last one is its answer. Whatever costs something goes
-through the `Bench`, which counts it by stage, and ends the method where the task's budget ends: the
-last attempt then stands. A method never sees a hidden test.
+an `Attempt` after each try, its best answer so far; the last one is its answer. Whatever costs
+something goes through the `Bench`, which counts it by stage, and ends the method where the task's
+budget ends: the last attempt then stands. A method never sees a hidden test.
 """
 
 from __future__ import annotations
@@ -97,12 +97,14 @@ class ProgramRun:
         outcomes: what each call or input of the tests led to, as text: a value, an exception, or
             the output. Programs with equal outcomes do the same there.
         traces: one per call or input, where they were asked for.
+        cut: whether it was drawn from an answer that a limit ended within its code.
     """
 
     program: str
     results: tuple[TestResult, ...]
     outcomes: tuple[str, ...]
     traces: tuple[Trace, ...] = ()
+    cut: bool = False
 
     @property
     def passed(self) -> bool:
@@ -302,6 +304,7 @@ class Method(ABC):
         """Work on the bench's task; an asynchronous generator.
 
         Yields:
-            Each line as it is decided, for whoever watches, and an attempt whenever the answer
-            improves. The last attempt is the answer.
+            Each line as it is decided, for whoever watches, and an attempt after each try: the best
+            answer so far, the same one again where the try was no better. The last attempt is the
+            answer. Where tasks take turns (``--schedule rounds``), each waits after an attempt.
         """

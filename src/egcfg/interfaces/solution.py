@@ -266,6 +266,8 @@ class Solution:
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
         spent: what the method's work cost, before the attempts were judged.
+        unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
+            far.
         tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -284,6 +286,7 @@ class Solution:
     ended: datetime
     events: Mapping[str, int] = field(factory=dict)
     spent: Spent = field(factory=Spent)
+    unfinished: bool = False
 
     @property
     def code(self) -> str:

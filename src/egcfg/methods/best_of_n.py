@@ -39,14 +39,13 @@ class BestOfN(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
+        """Yield the best program so far after each answer."""
         best = BestSoFar()
         for number in range(self.options.n):
             greedy = self.options.greedy_first and number == 0
             stage = "greedy" if greedy else "sample"
             temperature = 0.0 if greedy else self.options.temperature
             programs = await bench.draw(stage=stage, temperature=temperature)
-            if attempt := best.add(await bench.run(programs), stage):
-                yield attempt
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return

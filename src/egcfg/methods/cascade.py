@@ -10,7 +10,7 @@ from egcfg.decoding.settings import Policies
 from egcfg.interfaces.method import Attempt, Bench, Configuration, Method, Need
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import BestSoFar, best_run
-from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
+from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 
 __all__ = ["Cascade"]
 
@@ -49,13 +49,12 @@ class Cascade(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield each line of the guided answer, and the best program so far, when it changes."""
+        """Yield each line of the guided answer, and the best program so far after each answer."""
         best = BestSoFar()
         for number in range(1 + self.options.n):
             stage, temperature = ("sample", self.options.temperature) if number else ("greedy", 0.0)
             programs = await bench.draw(stage=stage, temperature=temperature)
-            if attempt := best.add(await bench.run(programs), stage):
-                yield attempt
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return
         chosen = best_run(best.runs)
@@ -67,8 +66,8 @@ class Cascade(Method):
             async for step in bench.decode(configuration, policies=GATED):
                 if isinstance(step, LineStep):
                     yield step
-                elif attempt := best.add(await bench.run([step.code]), "decode", step):
-                    yield attempt
+                else:
+                    yield best.add(await bench.run([step.code]), "decode", step)
             if best.passed:
                 return
 
@@ -77,11 +76,9 @@ class Cascade(Method):
             dialogue = Dialogue.about(bench, chosen.program)
             request = f"The program is not right. {failure_text(chosen)}\n\nRepair it. "
             answer = await dialogue.ask(request + whole_program(bench), stage="repair")
-            repaired = bench.program(answer)
-            if not repaired.strip():
-                bench.note("unreadable_program")
-            elif attempt := best.add(await bench.run([repaired]), "repair"):
-                yield attempt
+            repaired = program_in(bench, answer)
+            if repaired.strip():
+                yield best.add(await bench.run([repaired]), "repair")
 
     def _guided(self, bench: Bench) -> Configuration | None:
         """Return how to decode with guidance; None where that cannot be."""

@@ -13,6 +13,9 @@ from egcfg.interfaces.solution import Generation
 
 __all__ = ["BestSoFar", "best_run", "rank"]
 
+_JUDGED = (TestStatus.PASSED, TestStatus.FAILED)
+"""Of a program that came to a value, or to output."""
+
 
 @define
 class BestSoFar:
@@ -20,11 +23,11 @@ class BestSoFar:
 
     Attributes:
         runs: all of them, in the order in which they were made.
-        answer: the best one's program; None before the first.
+        answer: the best one; None before the first.
     """
 
     runs: list[ProgramRun] = field(factory=list)
-    answer: str | None = None
+    answer: Attempt | None = None
 
     @property
     def passed(self) -> bool:
@@ -33,8 +36,8 @@ class BestSoFar:
 
     def add(
         self, runs: Sequence[ProgramRun], stage: str, generation: Generation | None = None
-    ) -> Attempt | None:
-        """Add programs; return an attempt where the best one is another one now.
+    ) -> Attempt:
+        """Add programs; return the best one up to now.
 
         Args:
             runs: of the programs; at least one where there was none before.
@@ -43,28 +46,27 @@ class BestSoFar:
         """
         self.runs += runs
         best = best_run(self.runs).program
-        if best == self.answer:
-            return None
-        self.answer = best
-        made = generation if any(run.program == best for run in runs) else None
-        return Attempt(program=best, stage=stage, generation=made)
+        if self.answer is None or best != self.answer.program:
+            made = generation if any(run.program == best for run in runs) else None
+            self.answer = Attempt(program=best, stage=stage, generation=made)
+        return self.answer
 
 
 def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
     """Return the run that passes most visible tests.
 
     Of several, one of the largest cluster: programs whose outcomes are equal are counted together
-    (MBR-exec; Shi et al. 2022), and a cluster of crashes is no cluster. Then the earliest.
+    (MBR-exec; Shi et al. 2022). Crashes are no cluster, nor are answers that were cut: they agree
+    for other reasons than being right. Then the earliest.
 
     Args:
         runs: at least one, in the order in which they were made.
     """
-    sizes = Counter(run.outcomes for run in runs)
+    sizes = Counter(run.outcomes for run in runs if _counts(run))
 
     def worth(place: int) -> tuple[float, int, int]:
         run = runs[place]
-        works = any(not outcome.startswith("raised ") for outcome in run.outcomes)
-        return run.share, sizes[run.outcomes] if works else 0, -place
+        return run.share, sizes[run.outcomes] if _counts(run) else 0, -place
 
     return runs[max(range(len(runs)), key=worth)]
 
@@ -75,6 +77,9 @@ def rank(run: ProgramRun) -> tuple[float, int]:
     More tests passed; of as many, fewer exceptions and limits: a wrong value is closer to a right
     one.
     """
-    judged = (TestStatus.PASSED, TestStatus.FAILED)
-    ended = sum(result.status not in judged for result in run.results)
+    ended = sum(result.status not in _JUDGED for result in run.results)
     return run.share, -ended if run.results else -1
+
+
+def _counts(run: ProgramRun) -> bool:
+    return not run.cut and any(result.status in _JUDGED for result in run.results)

@@ -54,10 +54,9 @@ class Retry(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield each line, and the best program so far, whenever that is another one."""
+        """Yield each line, and the best program so far after each answer."""
         best = BestSoFar()
-        if attempt := best.add(await bench.run(await bench.draw(stage="greedy")), "greedy"):
-            yield attempt
+        yield best.add(await bench.run(await bench.draw(stage="greedy")), "greedy")
         if not bench.task.visible_tests:
             return
         shown_at = bench.another() if self.options.placebo else bench
@@ -82,8 +81,7 @@ class Retry(Method):
                     continue
                 if step.code in failed:
                     bench.note("repeated_program", number=number)
-                if attempt := best.add(await bench.run([step.code]), "retry", step):
-                    yield attempt
+                yield best.add(await bench.run([step.code]), "retry", step)
 
     def _configuration(self, bench: Bench, number: int, *, greedy: bool) -> Configuration:
         """Return how to decode an answer, by its number from 0."""

@@ -11,7 +11,7 @@ from attrs import field, frozen, validators
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import rank
-from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
+from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.prompts.wording import code_block
 
 __all__ = ["FeedbackKind", "SelfDebugging"]
@@ -70,9 +70,10 @@ class SelfDebugging(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the greedy program, and each repair that is better than those before."""
+        """Yield the greedy program, and the best one so far after each repair."""
         [program] = await bench.draw(stage="greedy")
-        yield Attempt(program=program, stage="greedy")
+        answer = Attempt(program=program, stage="greedy")
+        yield answer
         if not bench.task.visible_tests:
             return
         [best] = await bench.run([program])
@@ -81,18 +82,19 @@ class SelfDebugging(Method):
         for _ in range(self.options.turns):
             if best.passed:
                 return
-            repaired = bench.program(await self._repair(dialogue, best, remark))
+            repaired = program_in(bench, await self._repair(dialogue, best, remark))
             if not repaired.strip():
-                bench.note("unreadable_program")
                 remark = "I found no program in your answer. "
+                yield answer
                 continue
             [run] = await bench.run([repaired])
             if rank(run) > rank(best):
                 best, remark = run, ""
-                yield Attempt(program=repaired, stage="repair")
+                answer = Attempt(program=repaired, stage="repair")
             else:
                 kept = code_block(best.program) if best.program.strip() else ""
                 remark = f"That is no better. Go on from the earlier program:\n{kept}\n"
+            yield answer
 
     async def _repair(self, dialogue: Dialogue, best: ProgramRun, remark: str) -> str:
         """Return the answer to a request for a better program."""

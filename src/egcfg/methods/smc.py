@@ -67,7 +67,7 @@ class SequentialMonteCarlo(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best finished program so far, whenever that is another one."""
+        """Yield the best finished program so far, whenever particles come to their end."""
         size = self.options.particles if bench.task.visible_tests else 1
         particles, weights, potentials = [PartialAnswer()] * size, np.ones(size), np.ones(size)
         known: dict[str, ProgramRun] = {}
@@ -88,8 +88,8 @@ class SequentialMonteCarlo(Method):
                 for run, end, was in zip(runs, ends, before, strict=True)
                 if end.finished and not was.finished
             ]
-            if ended and (attempt := best.add(ended, "particles")):
-                yield attempt
+            if ended:
+                yield best.add(ended, "particles")
             if best.passed:
                 return
 

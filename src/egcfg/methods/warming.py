@@ -36,13 +36,12 @@ class Warming(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
+        """Yield the best program so far after each answer."""
         best = BestSoFar()
         for number in range(self.options.n):
             temperature = self.options.hottest * number / max(1, self.options.n - 1)
             stage = "retry" if number else "greedy"
             programs = await bench.draw(stage=stage, temperature=temperature)
-            if attempt := best.add(await bench.run(programs), stage):
-                yield attempt
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return

@@ -117,16 +117,18 @@ def test_a_budget_caps_what_an_answer_may_take(solve: Solve, programs: Programs)
     assert [params.max_tokens for _, params in model.asked] == [120, 20]
 
 
-def _run(program: str, share: float, *outcomes: str) -> ProgramRun:
+def _run(
+    program: str,
+    share: float,
+    *outcomes: str,
+    failed: TestStatus = TestStatus.FAILED,
+    cut: bool = False,
+) -> ProgramRun:
     results = tuple(
-        TestResult(
-            name=str(n),
-            status=TestStatus.PASSED if n < share * 4 else TestStatus.FAILED,
-            seconds=0.0,
-        )
+        TestResult(name=str(n), status=TestStatus.PASSED if n < share * 4 else failed, seconds=0.0)
         for n in range(4)
     )
-    return ProgramRun(program=program, results=results, outcomes=outcomes)
+    return ProgramRun(program=program, results=results, outcomes=outcomes, cut=cut)
 
 
 def test_the_best_run_passes_most_then_agrees_with_most_then_came_first() -> None:
@@ -139,7 +141,32 @@ def test_the_best_run_passes_most_then_agrees_with_most_then_came_first() -> Non
     assert best_run([one, other, same, more]) is more
 
 
-def test_programs_that_crash_alike_are_no_cluster() -> None:
-    crash = [_run(f"crash {n}", 0.0, "raised ZeroDivisionError: division") for n in range(3)]
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("raised ZeroDivisionError: division", TestStatus.ERROR),
+        ("timeout, printed ''", TestStatus.TIMEOUT),
+        ("memory, printed ''", TestStatus.MEMORY),
+    ],
+)
+def test_programs_that_come_to_nothing_alike_are_no_cluster(
+    outcome: str, status: TestStatus
+) -> None:
+    crash = [_run(f"crash {n}", 0.0, outcome, failed=status) for n in range(3)]
     wrong = _run("wrong", 0.0, "gave 1")
     assert best_run([*crash, wrong]) is wrong
+
+
+def test_answers_that_were_cut_are_no_cluster() -> None:
+    cut = [_run(f"cut {n}", 0.25, "gave None", cut=True) for n in range(3)]
+    whole = [_run("whole", 0.25, "gave 1"), _run("other", 0.25, "gave 2")]
+    assert best_run([*cut, *whole]) is whole[0]
+    more = _run("more", 0.5, "gave None", cut=True)
+    assert best_run([*cut, *whole, more]) is more
+
+
+def test_best_of_n_prefers_a_whole_answer_to_many_that_were_cut(solve: Solve) -> None:
+    cut = [f"```python\ndef f(x):\n    # {n}\n    y = x" for n in range(3)]
+    wrong = "def f(x):\n    return 7\n"
+    solution, _ = solve("best_of_n", [*cut, wrong, wrong], n=5)
+    assert solution.code == wrong

@@ -19,7 +19,7 @@ from egcfg.interfaces.scorer import TestStatus
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
-from egcfg.runs.runner import RunObserver
+from egcfg.runs.observer import RunObserver
 from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import FileState, ResultsFolder, scan
 from egcfg.usage.budget import Budget, Meter
@@ -380,12 +380,12 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, on_step):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
             failed = problem.task_id == "HumanEval/0"
             last = TestStatus.SANDBOX_ERROR if failed else TestStatus.PASSED
-            return make_solution((TestStatus.PASSED, last), problem.task_id, settings.gamma)
+            yield make_solution((TestStatus.PASSED, last), problem.task_id, settings.gamma)
 
         summary = run(grid, folder, judge)
         assert (summary.finished, summary.passed, summary.complete) == (4, 2, True)
@@ -399,10 +399,10 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, on_step):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
-            return make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
+            yield make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
 
         problems = [make_problem(str(number)) for number in range(4)]
         grid = Grid(problems=problems, configs=[CONFIG], gammas=[0, 1])
