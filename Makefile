@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods test test-pythons test-verdicts test-vllm check bench docs clean
+.PHONY: demo methods race test test-pythons test-verdicts test-vllm check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -27,6 +27,14 @@ methods: $(INSTALLED)
 			|| exit 1; \
 	done
 	@$(BIN)/egcfg monitor $(DEMO)-methods
+
+# A small race with the embedded model: minutes. The table of `egcfg compare`, and the curves as SVG.
+# The large one is `python bench/race --model FILE --data mbpp.jsonl.gz --tasks 11-210 --out DIR`.
+RACE_ARMS ?= greedy best_of_n egcfg self_debug
+RACE_TASKS ?= 12
+race: $(INSTALLED)
+	$(BIN)/python bench/race --arms $(RACE_ARMS) --limit $(RACE_TASKS) --out $(DEMO)-race \
+		-- --quiet --max-tokens 200
 
 # The whole test suite, real model and real server included: a process for each core, but for four at
 # most, since each may load the model.
@@ -88,7 +96,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods
+	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:

@@ -34,6 +34,7 @@ from egcfg.interfaces.backend import (
     LogprobBackend,
     SampleRequest,
     SamplingParams,
+    Usage,
 )
 from egcfg.interfaces.method import (
     Attempt,
@@ -46,9 +47,10 @@ from egcfg.interfaces.method import (
 from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
-from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry
+from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
-from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
+from egcfg.sandbox import Call, Execution, ExecutionResult
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
 __all__ = ["MadeAttempt", "TaskBench"]
@@ -62,12 +64,12 @@ class MadeAttempt:
 
     Attributes:
         attempt: what the method yielded.
-        tokens: prompt tokens and generated ones of all stages up to then.
+        spent: what the task had cost by then.
         share: of the visible tests that it passed, if the method ran it.
     """
 
     attempt: Attempt
-    tokens: int
+    spent: Spent
     share: float | None = None
 
 
@@ -82,7 +84,7 @@ class TaskBench:
         model: answers for this task, and counts what it spends.
         feedback: traces programs and words what happened.
         rule: the guidance rule.
-        sandbox: where programs run.
+        sandbox: where programs run, and are counted.
         wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
         events: how often the method noted what.
@@ -95,7 +97,7 @@ class TaskBench:
     model: Model
     feedback: Feedback
     rule: OpenComponent
-    sandbox: Sandbox
+    sandbox: CountingSandbox
     wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
     events: Counter[str] = field(factory=Counter)
@@ -116,6 +118,15 @@ class TaskBench:
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
+
+    @property
+    def spent(self) -> Spent:
+        """What the task cost so far."""
+        return Spent(
+            usage=sum(self.model.usage.values(), Usage()),
+            calls=self.model.calls,
+            executions=self.sandbox.executions,
+        )
 
     @property
     def cut_short(self) -> bool:
@@ -337,7 +348,7 @@ class TaskBench:
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
                             attempts += 1
                             share = self._shares.get(item.program)
-                            yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
+                            yield MadeAttempt(attempt=item, spent=self.spent, share=share)
                         case _:
                             raise method.broken(
                                 f"solve gave {_form(item)}, neither a LineStep nor an Attempt "
@@ -361,6 +372,14 @@ class TaskBench:
         # Also where the method took the run's budget for the task's own.
         if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
+
+    async def passes_visible(self, program: str) -> bool | None:
+        """Return whether a program passes all visible tests; None: there are none."""
+        if not self.task.visible_tests:
+            return None
+        if (share := self._shares.get(program)) is not None:
+            return share == 1.0
+        return (await self._score(self.task, program)).passed
 
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
