@@ -34,6 +34,7 @@ from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
+from egcfg.records.recorder import ALTERNATIVES, Recorder
 from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
 from egcfg.usage.model import AskedTooOften, Model
 
@@ -129,6 +130,7 @@ class TaskBench:
         sandbox: where programs run.
         wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
+        recorder: writes down what is done; None: nobody does.
         events: how often the method noted what.
     """
 
@@ -141,6 +143,7 @@ class TaskBench:
     sandbox: Sandbox
     wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
+    recorder: Recorder | None = None
     events: Counter[str] = field(factory=Counter)
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
@@ -184,6 +187,8 @@ class TaskBench:
                 for number in range(count)
             ]
             replies = [Reply(text=one.text, finished=one.finished) for one in answers]
+        if self.recorder is not None:
+            self.recorder.call(stage, prompt, temperature, params.max_tokens, replies)
         return replies * (n // count)
 
     async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
@@ -230,6 +235,8 @@ class TaskBench:
         }
         if tests is None:
             self._shares |= {program: run.share for program, run in runs.items() if run.results}
+        if self.recorder is not None:
+            self.recorder.runs(list(runs.values()), own_tests=tests is not None)
         return [runs[program] for program in programs]
 
     async def decode(
@@ -241,19 +248,29 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        feedback = evolve(self.feedback, judge=self._judge)
+        feedback = evolve(self.feedback, judge=self.judge)
         if policies.placebo and settings.gamma != 0.0:
             feedback = await self._placebo(chosen.prompt, settings)
-        steps = decode(self.model, feedback, self.rule, self.task, prompt, settings, policies)
+        recorder, number = self.recorder, 0
+        if recorder is not None:
+            number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
+        steps = decode(
+            *(self.model, feedback, self.rule, self.task, prompt, settings, policies),
+            alternatives=0 if recorder is None else ALTERNATIVES,
+        )
         try:
             async for step in steps:
+                if recorder is not None:
+                    recorder.decoded(number, step)
                 yield step
         finally:
             await steps.aclose()
 
-    def note(self, event: str, **facts: Any) -> None:  # noqa: ARG002 - for who records
+    def note(self, event: str, **facts: Any) -> None:
         """Count an event; see `egcfg.interfaces.method.Bench.note`."""
         self.events[event] += 1
+        if self.recorder is not None:
+            self.recorder.note(event, facts)
 
     async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
         """Let a method work on the task: yield each line, and each attempt with its cost so far.
@@ -276,6 +293,8 @@ class TaskBench:
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
                             attempts += 1
                             share = self._shares.get(item.program)
+                            if self.recorder is not None:
+                                self.recorder.attempt(item, self.model.tokens, share)
                             yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
                         case _:
                             raise method.broken(
@@ -317,10 +336,11 @@ class TaskBench:
         ]
         feedback = self.feedback
         return PlaceboFeedback(
-            feedback.tracer, feedback.sandbox, feedback.model, self._judge, other.task_id, signals
+            feedback.tracer, feedback.sandbox, feedback.model, self.judge, other.task_id, signals
         )
 
-    async def _judge(self, programs: Sequence[str]) -> list[Score]:
+    async def judge(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of the visible tests on each program."""
         return await asyncio.gather(*(self._score(self.task, program) for program in programs))
 
     async def _score(self, task: Problem, program: str) -> Score:

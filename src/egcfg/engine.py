@@ -55,6 +55,7 @@ from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.options import make_options
 from egcfg.plugins.registry import title_of
+from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
@@ -163,6 +164,7 @@ class Engine:
         tokens: int | None = None,
         deadline: float | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> AsyncGenerator[LineStep | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -177,6 +179,7 @@ class Engine:
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
             on_attempt: sees each attempt as it is made.
+            recorder: writes down what is done; None: nobody does.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -219,6 +222,7 @@ class Engine:
             sandbox=self._sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
+            recorder=recorder,
         )
         made: list[MadeAttempt] = []
         async with aclosing(bench.work(method)) as items:
@@ -244,6 +248,11 @@ class Engine:
         """Return the solution: every attempt judged by the tests that decide."""
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
+        if bench.recorder is not None:
+            # Where the visible tests decide, they have just done so.
+            visible = await bench.judge(programs) if problem.hidden_tests else scores.values()
+            for program, seen in zip(programs, visible, strict=True):
+                bench.recorder.verdicts(program, seen, scores[program])
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -308,6 +317,7 @@ class Engine:
         deadline: float | None = None,
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> Solution:
         """Solve and judge `problem`; `on_step` sees each line as it is decided.
 
@@ -324,6 +334,7 @@ class Engine:
             tokens=tokens,
             deadline=deadline,
             on_attempt=on_attempt,
+            recorder=recorder,
         )
         async with aclosing(steps_of) as steps:
             async for step in steps:

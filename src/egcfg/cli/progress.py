@@ -18,7 +18,7 @@ from egcfg.errors import BackendError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
-from egcfg.runs.runner import RunObserver, RunSummary
+from egcfg.runs.watching import RunObserver, RunSummary
 from egcfg.usage.budget import Meter, count_text
 
 if TYPE_CHECKING:

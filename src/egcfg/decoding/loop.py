@@ -53,6 +53,7 @@ async def decode(
     prompt: Prompt,
     settings: DecodingSettings,
     policies: Policies = PAPER,
+    alternatives: int = 0,
 ) -> AsyncGenerator[LineStep | Generation, None]:
     """Decode one response: yield each line as it is decided, and last the generation.
 
@@ -64,6 +65,7 @@ async def decode(
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
         policies: where to depart from the paper.
+        alternatives: how many of the likeliest tokens of each distribution to tell of a choice.
 
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
@@ -72,6 +74,7 @@ async def decode(
         PluginError: a component answered wrongly.
     """
     decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies)
+    decoding.alternatives = alternatives
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -160,6 +163,7 @@ class _Decoding:
         self.execution_seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.finish: FinishReason | None = None
+        self.alternatives = 0
         self.scores: dict[str, Score] = {}
         self.decisions: list[str] = []
 
@@ -295,8 +299,7 @@ class _Decoding:
     async def _distributions(self, stage: Stage) -> tuple[Logprobs, Guided]:
         """Return the next token's unconditional and guided distributions."""
         branches = [self.unconditional]
-        # Prose between two blocks of code is nothing that a signal tells of.
-        guides = self.guides and bool(self.conditional.ids) and self.response.in_code
+        guides = self._is_guiding
         if guides:
             branches.append(self.conditional)
         if any(branch.next is None for branch in branches):
@@ -335,6 +338,11 @@ class _Decoding:
         rounding, gamma = self.model.capabilities.rounding, self._gamma
         guides = self.guides and self.conditional.ids
         return rounding * (abs(1.0 - gamma) + abs(gamma)) if guides else rounding
+
+    @property
+    def _is_guiding(self) -> bool:
+        """Whether the signal guides the next token; it tells nothing of prose between code."""
+        return self.guides and bool(self.conditional.ids) and self.response.in_code
 
     @property
     def _leads_away(self) -> bool:
@@ -381,17 +389,17 @@ class _Decoding:
 
     async def _append(self, token: int, unconditional: Logprobs, guided: Guided) -> TokenChoice:
         """Append `token` to the response and to both branches."""
+        conditional = self.conditional.resolved(()) if self._is_guiding else None
         preferred = unconditional.argmax()
-        preferred_text = await self.response.text_with((preferred,))
-        preferred_text = preferred_text[len(self.response.text) :]
+        preferred_text = await self.response.addition(preferred)
+        told = self.alternatives
+        likeliest = [await self.response.likeliest(d, told) for d in (unconditional, conditional)]
         text = await self.response.append(token)
         self.drafts.advance(token)
         self.unconditional.advance(token)
-        last_scored = self.unconditional
         if self.conditional.ids:
             self.conditional.advance(token)
-            if self.guides and self.response.in_code:
-                last_scored = self.conditional
+        last_scored = self.conditional if self._is_guiding else self.unconditional
         choice = TokenChoice(
             id=token,
             text=text,
@@ -399,7 +407,10 @@ class _Decoding:
             unconditional_text=preferred_text,
             logprob_unconditional=unconditional.logprob(token),
             logprob_guided=guided.distribution.logprob(token),
+            logprob_conditional=None if conditional is None else conditional.logprob(token),
             drafted=last_scored.next is not None,
+            likeliest_unconditional=likeliest[0],
+            likeliest_conditional=likeliest[1],
         )
         self.counts.update(
             tokens_changed=choice.changed,

@@ -29,6 +29,7 @@ __all__ = [
     "Report",
     "Row",
     "aggregate",
+    "base_of",
     "natural_order",
     "no_prices",
     "relative_success_rate",
@@ -289,7 +290,7 @@ def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices 
         dataset=dataset,
         model=model,
         tasks=len(tasks),
-        rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
+        rows=tuple(evolve(row, rsr=_paired_rsr(row.verdicts, base_of(row, rows))) for row in rows),
         union_solved=len(solved),
         union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
         tests=TestCounts.of((r.tests_seen, r.tests) for r in judged),
@@ -372,14 +373,16 @@ def _sum_of_known(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else one + other
 
 
-def _rsr_of_row(row: Row, bases: Sequence[Row]) -> float | None:
-    """Compare with the same configuration's gamma 0 row, or else one of the same prompt."""
+def base_of(row: Row, rows: Iterable[Row]) -> Row | None:
+    """Return what a guided row is compared with: the same configuration's row at gamma 0, or else
+    one of the same prompt; None where there is none, or either one skipped tasks."""
     if row.gamma == 0 or row.accuracy is None:
         return None
+    bases = [each for each in rows if each.gamma == 0 and each.accuracy is not None]
     same = [base for base in bases if base.config == row.config]
     prompt = _prompt(row.config)
     alike = [base for base in bases if prompt is not None and _prompt(base.config) == prompt]
-    return _paired_rsr(row.verdicts, next(iter(same + alike), None))
+    return next(iter(same + alike), None)
 
 
 def _prompt(config: str) -> str | None:

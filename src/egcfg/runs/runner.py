@@ -41,15 +41,18 @@ from egcfg.errors import (
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claim, Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
+from egcfg.runs.files import write_atomically
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
+from egcfg.runs.watching import RunObserver, RunSummary
 from egcfg.sandbox.failures import Failures
-from egcfg.usage.budget import Meter, Spending
+from egcfg.usage.budget import Meter
 
-__all__ = ["RunObserver", "RunSummary", "Solve", "run"]
+__all__ = ["Solve", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,81 +70,13 @@ class Solve(Protocol):
         *,
         configurations: Sequence[Configuration],
         on_step: Callable[[LineStep], None],
+        recorder: Recorder | None,
     ) -> Solution:
         """Return the judged solution."""
 
 
 async def _nothing_to_open() -> int:
     return 1
-
-
-class RunObserver:
-    """Is told what a run does; a subclass overrides what it wants to hear."""
-
-    def run_started(self, total: int, done: int) -> None:
-        """The grid has `total` units; `done` of them were done before."""
-
-    def unit_started(self, unit: Unit) -> None:
-        """This process begins to solve `unit`."""
-
-    def line_decided(self, unit: Unit, step: LineStep) -> None:
-        """A line of the unit's solution was decided."""
-
-    def unit_finished(self, unit: Unit, result: Result) -> None:
-        """The unit's result is written: solved now, or by another process meanwhile, or
-        (`Result.global_cached`) skipped because its task is solved."""
-
-    def unit_failed(self, unit: Unit, error: BackendError) -> None:
-        """The model could not answer: the unit stays undone."""
-
-    def run_finished(self, summary: RunSummary) -> None:
-        """The run ends, however it ends; an exception may follow."""
-
-
-@frozen(kw_only=True)
-class RunSummary:
-    """What a run did.
-
-    Attributes:
-        total: units of the grid.
-        done_before: units that were done when it started.
-        finished: units that it solved and judged.
-        passed: those of them that passed.
-        skipped: units skipped because their task was solved.
-        done_elsewhere: units that other processes did meanwhile.
-        in_flight_elsewhere: units that live processes are still working on.
-        failures: units left undone because the model could not answer, with the reason.
-        budget: why it ended early, where it came to the end of a budget.
-        spending: what the meter says.
-        concurrency: units that it had in flight at most.
-        seconds: wall time of the run.
-        records: the results of the grid's units as they are now, in the grid's order; those of
-            units without a result file are left out.
-    """
-
-    total: int
-    done_before: int = 0
-    finished: int = 0
-    passed: int = 0
-    skipped: int = 0
-    done_elsewhere: int = 0
-    in_flight_elsewhere: int = 0
-    failures: tuple[tuple[Unit, str], ...] = ()
-    budget: BudgetError | None = None
-    spending: Spending = field(factory=Spending)
-    concurrency: int = 1
-    seconds: float = 0.0
-    records: tuple[Record, ...] = field(default=(), repr=False)
-
-    @property
-    def done(self) -> int:
-        """Units that are done now."""
-        return self.done_before + self.finished + self.skipped + self.done_elsewhere
-
-    @property
-    def complete(self) -> bool:
-        """Whether every unit is done."""
-        return self.done == self.total
 
 
 async def run(
@@ -155,6 +90,7 @@ async def run(
     stop_when_solved: bool = False,
     observer: RunObserver | None = None,
     meter: Meter | None = None,
+    recorder_of: Callable[[Unit], Recorder] | None = None,
     lease: float = 120.0,
 ) -> RunSummary:
     """Solve every unit of `grid` that is not done yet and that no other process works on.
@@ -178,6 +114,8 @@ async def run(
         observer: is told what happens.
         meter: looked at before each unit; it is up to `solve` to count with it what a unit costs.
             None: there is no budget.
+        recorder_of: gives each unit its recorder, whose record is kept beside the unit's result;
+            None: nothing is recorded.
         lease: seconds after which the claim of a silent process on another machine is taken over.
 
     Raises:
@@ -205,6 +143,7 @@ async def run(
             stop_when_solved=stop_when_solved,
             observer=observer or RunObserver(),
             meter=meter or Meter(),
+            recorder_of=recorder_of,
             claims=claims,
             summary=RunSummary(total=len(grid)),
         )
@@ -242,6 +181,7 @@ class _Job:
     stop_when_solved: bool
     observer: RunObserver
     meter: Meter
+    recorder_of: Callable[[Unit], Recorder] | None
     claims: Claims
     summary: RunSummary
     places: list[_Place] = field(factory=list)
@@ -409,12 +349,14 @@ class _Job:
 
     async def _solve(self, place: _Place) -> Result:
         unit, concurrency = place.unit, self.summary.concurrency
+        recorder = None if self.recorder_of is None else self.recorder_of(unit)
         started = datetime.now(UTC)
         try:
             solution = await self.solve(
                 unit.problem,
                 configurations=unit.configurations(self.settings),
                 on_step=lambda step: self.observer.line_decided(unit, step),
+                recorder=recorder,
             )
         except ContextOverflowError as error:
             logger.warning("%s: %s", unit, error)
@@ -422,7 +364,13 @@ class _Job:
                 error, started, datetime.now(UTC), place.sha256, concurrency=concurrency
             )
         self.sandbox_failures.note(str(unit), solution.score.sandbox_error)
-        return Result.of_solution(solution, place.sha256, concurrency=concurrency)
+        result = Result.of_solution(solution, place.sha256, concurrency=concurrency)
+        if recorder is None:
+            return result
+        # Before the result, which names it: one that is killed between them is solved anew.
+        path = self.folder.record_path(place.config, place.task_id, unit.gamma)
+        write_atomically(path, recorder.content())
+        return attrs.evolve(result, record=path.name)
 
     def _write(self, place: _Place, result: Result) -> None:
         self.records[place] = self.folder.write_with_provenance(

@@ -2,6 +2,7 @@
 
     <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.json
     <results_dir>/<dataset>/<model>/method=<name>,<options>/task_id=395.json
+    <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.record.jsonl.gz
     <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
@@ -36,11 +37,21 @@ from egcfg.runs.config_string import decimal_text
 from egcfg.runs.files import create_exclusively, write_atomically
 from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
 
-__all__ = ["FileState", "Record", "ResultsFolder", "scan"]
+__all__ = [
+    "SUFFIX_OF_RECORDS",
+    "FileState",
+    "Record",
+    "ResultsFolder",
+    "read_record",
+    "result_files",
+    "scan",
+]
 
 logger = logging.getLogger(__name__)
 
 RESULT_NAME = re.compile(r"task_id=(?P<task>.+?)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json")
+SUFFIX_OF_RECORDS = ".record.jsonl.gz"
+"""Ends the name of what tells how a result came about; see `egcfg.records`."""
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
@@ -114,6 +125,14 @@ class ResultsFolder:
             RunError: the task id is too long for a file name.
         """
         return self.path / config / f"{unit_name(task_id, gamma)}.json"
+
+    def record_path(self, config: str, task_id: str, gamma: float | None) -> Path:
+        """Return the file that tells how one unit's result came about.
+
+        Raises:
+            RunError: the task id is too long for a file name.
+        """
+        return self.path / config / f"{unit_name(task_id, gamma)}{SUFFIX_OF_RECORDS}"
 
     def claim_path(self, config: str, task_id: str, gamma: float | None) -> Path:
         """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
@@ -271,19 +290,27 @@ def scan(folder: Path) -> list[Record]:
     Raises:
         RunError: `folder` does not exist or holds no result file.
     """
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
     best: dict[tuple[Path, str, float | None], Record] = {}
-    # Absolute, so that the folders' names are known even for the path ".".
-    for path in sorted(Path(os.path.abspath(folder)).rglob("task_id=*.json")):
-        if not RESULT_NAME.fullmatch(path.name):
-            continue
+    for path in result_files(folder):
         record = read_record(path)
         key = (path.parent, record.task_id, record.gamma)
         best[key] = min(best.get(key, record), record, key=_usefulness)
     if not best:
         raise RunError(f"{folder} holds no result files (task_id=....json)")
     return list(best.values())
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Return the path of every result file below `folder`, sorted.
+
+    Raises:
+        RunError: `folder` does not exist.
+    """
+    if not folder.is_dir():
+        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
+    # Absolute, so that the folders' names are known even for the path ".".
+    found = Path(os.path.abspath(folder)).rglob("task_id=*.json")
+    return sorted(path for path in found if RESULT_NAME.fullmatch(path.name))
 
 
 def read_record(path: Path) -> Record:

@@ -22,6 +22,7 @@ from egcfg.interfaces.solution import (
     Solution,
     Stage,
 )
+from egcfg.records.recorder import Recorder
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
 
@@ -50,13 +51,17 @@ class FakeSolver:
         *,
         configurations: Sequence[Configuration],
         on_step: Callable[[LineStep], None],
+        recorder: Recorder | None,
     ) -> Solution:
         settings, prompt = configurations[0].settings, configurations[0].prompt
         waits = self.before(problem, settings)
         if inspect.isawaitable(waits):
             await waits
         self.solved.append((problem.task_id, settings.gamma, prompt))
-        on_step(LineStep(index=0, in_code=True, text="def f(n):\n", tokens=()))
+        step = LineStep(index=0, in_code=True, text="def f(n):\n", tokens=())
+        on_step(step)
+        if recorder is not None:
+            recorder.note("solved", {"gamma": settings.gamma})
         status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
         return solution(problem, settings, [status for _ in problem.scoring_tests])
 

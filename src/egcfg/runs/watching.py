@@ -1,0 +1,83 @@
+"""What a run tells: each unit while it works, and what it did at its end."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from egcfg.errors import BackendError, BudgetError
+from egcfg.interfaces.solution import LineStep
+from egcfg.runs.grid import Unit
+from egcfg.runs.results import Result
+from egcfg.runs.store import Record
+from egcfg.usage.budget import Spending
+
+__all__ = ["RunObserver", "RunSummary"]
+
+
+class RunObserver:
+    """Is told what a run does; a subclass overrides what it wants to hear."""
+
+    def run_started(self, total: int, done: int) -> None:
+        """The grid has `total` units; `done` of them were done before."""
+
+    def unit_started(self, unit: Unit) -> None:
+        """This process begins to solve `unit`."""
+
+    def line_decided(self, unit: Unit, step: LineStep) -> None:
+        """A line of the unit's solution was decided."""
+
+    def unit_finished(self, unit: Unit, result: Result) -> None:
+        """The unit's result is written: solved now, or by another process meanwhile, or
+        (`Result.global_cached`) skipped because its task is solved."""
+
+    def unit_failed(self, unit: Unit, error: BackendError) -> None:
+        """The model could not answer: the unit stays undone."""
+
+    def run_finished(self, summary: RunSummary) -> None:
+        """The run ends, however it ends; an exception may follow."""
+
+
+@frozen(kw_only=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        total: units of the grid.
+        done_before: units that were done when it started.
+        finished: units that it solved and judged.
+        passed: those of them that passed.
+        skipped: units skipped because their task was solved.
+        done_elsewhere: units that other processes did meanwhile.
+        in_flight_elsewhere: units that live processes are still working on.
+        failures: units left undone because the model could not answer, with the reason.
+        budget: why it ended early, where it came to the end of a budget.
+        spending: what the meter says.
+        concurrency: units that it had in flight at most.
+        seconds: wall time of the run.
+        records: the results of the grid's units as they are now, in the grid's order; those of
+            units without a result file are left out.
+    """
+
+    total: int
+    done_before: int = 0
+    finished: int = 0
+    passed: int = 0
+    skipped: int = 0
+    done_elsewhere: int = 0
+    in_flight_elsewhere: int = 0
+    failures: tuple[tuple[Unit, str], ...] = ()
+    budget: BudgetError | None = None
+    spending: Spending = field(factory=Spending)
+    concurrency: int = 1
+    seconds: float = 0.0
+    records: tuple[Record, ...] = field(default=(), repr=False)
+
+    @property
+    def done(self) -> int:
+        """Units that are done now."""
+        return self.done_before + self.finished + self.skipped + self.done_elsewhere
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit is done."""
+        return self.done == self.total
