@@ -1,11 +1,13 @@
 """Shows how a line was decided: candidates, what happened when they ran, what guidance changed.
 
-Nothing is said twice: a program that an earlier step has shown with its traces is named by it.
+Nothing is said twice: a program that an earlier step has shown with its traces is named by it,
+lines that it shares with the one above it are counted, and so are runs that go as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from attrs import define, field
 from rich.console import Console
@@ -19,6 +21,9 @@ from egcfg.sandbox.types import Outcome
 __all__ = ["Explainer", "code_lines", "styled"]
 
 TRACE_CHARS = 1200
+
+LEAST_ALIKE = 3
+"""Lines that are worth a reference."""
 
 
 @define
@@ -35,6 +40,8 @@ class Explainer:
     response_prefix: str = ""
     screen: Console = field(factory=console)
     _told: dict[tuple[object, ...], str] = field(factory=dict, init=False)
+    _above: list[str] = field(factory=list, init=False)  # lines of the program shown last
+    _runs: dict[str, str] = field(factory=dict, init=False)  # what each call was shown to do
 
     def __call__(self, step: LineStep) -> None:
         """Write one step, after what is forced if it is the first."""
@@ -78,15 +85,27 @@ class Explainer:
             return
         self._told[entry.ran] = f"program {number} of step {step}"
         yield styled(f"  {name}", "")
-        yield from code_lines(entry.program, "    | ", "")
+        lines = entry.program.rstrip("\n").split("\n")
+        pairs = zip(lines, self._above, strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if alike >= LEAST_ALIKE:
+            yield styled(f"    | ... {alike} lines as above", "dim")
+        else:
+            alike = 0
+        self._above = lines
+        yield from code_lines("\n".join(lines[alike:]), "    | ", "") if lines[alike:] else ()
         for trace in entry.traces:
             yield from self._trace(trace)
 
     def _trace(self, trace: Trace) -> Iterator[Text]:
         what = trace.call if trace.call is not None else f"stdin {trace.stdin!r}"
         style = "green" if trace.outcome is Outcome.OK else "red"
-        yield styled(f"    {what}: {trace.outcome.value}", style)
         text = self.tracer.render(trace, TRACE_CHARS)
+        if self._runs.get(what) == text:
+            yield styled(f"    {what}: {trace.outcome.value}, as before", "dim")
+            return
+        self._runs[what] = text
+        yield styled(f"    {what}: {trace.outcome.value}", style)
         yield from code_lines(text, "      ", "dim")
 
 

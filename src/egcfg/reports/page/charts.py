@@ -21,7 +21,7 @@ INK = "#010203"
 COLOURS = [f"#aabb{number:02x}" for number in range(SERIES)]
 MARKS = "osD^vP*X"
 
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "svg.fonttype": "none",  # letters stay letters: a screen reader reads them
     "text.parse_math": False,
@@ -49,7 +49,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
     def draw(axes: Any) -> None:
         for place, (_, share, low, high) in enumerate(rows):
             axes.plot([low, high], [place, place], color=COLOURS[0], linewidth=2, alpha=0.5)
-            axes.plot([share], [place], color=COLOURS[0], marker="o", markersize=5)
+            axes.plot([share], [place], color=COLOURS[0], marker="o", markersize=5, clip_on=False)
         axes.set_yticks(range(len(rows)), [_name(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 100)
@@ -68,9 +68,12 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, tit
     """
 
     def draw(axes: Any) -> None:
-        last = max((x for points in series.values() for x, _ in points), default=1.0)
+        from matplotlib.ticker import EngFormatter, NullFormatter
+
+        found = [x for points in series.values() for x, _ in points if x > 0] or [1.0]
+        first, last = min(found) / 2, max(found)
         for number, (name, points) in enumerate(series.items()):
-            xs = [max(x, 1.0) for x, _ in points] + [max(last, 1.0) * 1.05]
+            xs = [max(x, first) for x, _ in points] + [last * 1.1]
             ys = [y for _, y in points] + [points[-1][1]]
             axes.step(
                 *(xs, ys),
@@ -82,10 +85,14 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, tit
                 label=_name(name),
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(
+            NullFormatter() if last > 10 * first else EngFormatter(sep="")
+        )
         axes.set_ylim(0, None)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("solved, %")
-        axes.legend(loc="upper left", fontsize=8)
+        axes.legend(loc="best", fontsize=8)
 
     return _svg(title, draw)
 
@@ -94,7 +101,7 @@ def unions(shares: Sequence[float]) -> Markup:
     """Draw the expected union, in percent, by the number of rows."""
 
     def draw(axes: Any) -> None:
-        axes.plot(range(1, len(shares) + 1), shares, color=COLOURS[1], marker="o", markersize=4)
+        axes.plot(range(1, len(shares) + 1), shares, color=COLOURS[1], marker="o", clip_on=False)
         axes.set_ylim(0, 100)
         axes.set_xlabel("rows tried, over all orders")
         axes.set_ylabel("any of them solved, %")

@@ -254,7 +254,7 @@ def _visible_tests(record: UnitRecord) -> Iterator[ShownTest]:
 def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], int]) -> StepView:
     signal, programs = "", []
     if step.signal is not None and not step.fresh:
-        signal = "the signal before guides this line, too"
+        signal = "as before"
     elif step.signal is not None:
         shown = sum(entry.shown for entry in step.signal.entries)
         signal = f"{shown} of {len(step.signal.entries)} programs in {step.signal.tokens} tokens"
@@ -279,15 +279,15 @@ def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], i
 
 def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
     """Yield the step's text, cut where guidance changed a token."""
-    plain = ""
+    start = place = 0
     for choice in step.tokens:
-        if choice.changed:
-            yield plain, None
-            yield choice.text, choice
-            plain = ""
-        else:
-            plain += choice.text
-    yield plain, None
+        end = place + len(choice.text)
+        if choice.changed and choice.text:
+            yield step.text[start:place], None
+            yield step.text[place:end], choice
+            start = end
+        place = end
+    yield step.text[start:], None
 
 
 def _program(number: int, entry: SignalEntry, told: int | None) -> ProgramView:
