@@ -73,7 +73,7 @@ async def run(options: Namespace, report: Report) -> None:
         found = await way(2)
         report.progress(f"{found.counts['answered by the model']} answers are recorded")
         ways = {f"{n} in flight": partial(way, n) for n in options.latency_in_flight}
-        title = f"{options.latency * 1e3:g} ms away, {options.latency_tasks} tasks"
+        title = f"{options.latency * 1e3:g} ms away, {len(found.answers)} tasks"
         await compare(report, title, ways, options.rounds)
 
 
