@@ -1,15 +1,15 @@
 """Records as training data: one JSON object per result, which TRL and verifiers read.
 
 ``prompt`` and ``completion`` are lists of messages, as TRL's conversational prompt-completion form
-has them, or texts where the prompt is plain text; ``label`` makes it its unpaired-preference form;
-``reward``, ``answer``, ``info``, ``task`` and ``example_id`` are what verifiers keeps of a rollout.
+has them, or texts where the prompt is plain text; ``label`` makes it its unpaired-preference form.
+``idx``, ``id``, ``description`` and ``prompt`` are fields of verifiers' ``TaskData``, whose wire
+form takes all others as they are.
 Every object has the same keys, with lists of objects instead of keys that vary, so that
 ``datasets.load_dataset("json", ...)`` finds one type for each.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from egcfg.records.entries import (
     PromptEntry,
     SignalEntries,
     StepEntry,
-    UnitEntry,
     VerdictEntry,
 )
 from egcfg.records.lines import answer_decoding
@@ -75,14 +74,19 @@ def trajectory(
     unit = record.unit
     chat = bool(prompt.messages)
     return {
-        "example_id": number,
-        "task": dataset,
+        "idx": number,
+        "id": unit.task_id,
+        "description": unit.description,
+        "entry_point": unit.entry_point,
+        "dataset": dataset,
+        "model": model,
+        "method": unit.method,
+        "config": unit.config,
+        "gamma": unit.gamma,
         "prompt": [_message(m.role, m.content) for m in prompt.messages] if chat else prompt.text,
         "completion": [_message("assistant", prefix + completion)] if chat else completion,
         "label": passed,
         "reward": float(passed),
-        "answer": "",
-        "info": json.dumps(_info(unit, model)),
         "code": code,
         "lines": _lines(record),
         "programs": [
@@ -108,17 +112,6 @@ def _exchange(record: UnitRecord) -> tuple[PromptEntry, str, str]:
     last = calls[-1]
     prompt = record.prompts[last.prompt]
     return prompt, prompt.prefix, last.replies[-1].text if last.replies else ""
-
-
-def _info(unit: UnitEntry, model: str) -> dict[str, Any]:
-    return {
-        "task_id": unit.task_id,
-        "entry_point": unit.entry_point,
-        "model": model,
-        "config": unit.config,
-        "gamma": unit.gamma,
-        "method": unit.method,
-    }
 
 
 def _lines(record: UnitRecord) -> list[dict[str, Any]]:

@@ -11,9 +11,17 @@ from attrs import frozen
 
 from egcfg.reports.aggregate import Row
 from egcfg.reports.pass_at_k import mean_pass_at_k
+from egcfg.runs.results import Result
 from egcfg.runs.store import Record
 
-__all__ = ["Comparison", "compare", "expected_unions", "solved_at_tokens", "wilson_interval"]
+__all__ = [
+    "Comparison",
+    "answers",
+    "compare",
+    "expected_unions",
+    "solved_at_tokens",
+    "wilson_interval",
+]
 
 
 def wilson_interval(solved: int, tried: int, level: float = 0.95) -> tuple[float, float]:
@@ -103,7 +111,7 @@ def solved_at_tokens(records: Iterable[Record]) -> list[tuple[int, int]]:
     changes: Counter[int] = Counter()
     for record in records:
         solved = False
-        for tokens, passed in _answers(record):
+        for tokens, passed in [] if record.result is None else answers(record.result):
             if passed != solved:
                 changes[tokens] += 1 if passed else -1
                 solved = passed
@@ -115,9 +123,13 @@ def solved_at_tokens(records: Iterable[Record]) -> list[tuple[int, int]]:
     return curve
 
 
-def _answers(record: Record) -> list[tuple[int, bool]]:
-    result = record.result
-    if result is None or result.global_cached:
+def answers(result: Result) -> list[tuple[int, bool]]:
+    """Return when a unit's answers were given, in tokens, and whether each passed.
+
+    Of a result without attempts, of an older tool or a broken file, the end; none of a unit that
+    was skipped.
+    """
+    if result.global_cached:
         return []
     told = [_answer(each) for each in result.attempts]
     if told and None not in told:

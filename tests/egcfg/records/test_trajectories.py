@@ -27,9 +27,9 @@ def test_prompt_and_completion_are_the_exchange(recorded: Any) -> None:
     assert "Add up the numbers." in told["prompt"][0]["content"]
     [answer] = told["completion"]
     assert answer == {"role": "assistant", "content": recorded.solution.generation.response}
-    assert (told["label"], told["reward"], told["example_id"]) == (True, 1.0, 7)
-    assert told["task"] == "mine"
-    assert json.loads(told["info"])["task_id"] == "t/total"
+    assert (told["label"], told["reward"], told["idx"]) == (True, 1.0, 7)
+    assert (told["id"], told["dataset"], told["model"]) == ("t/total", "mine", "m")
+    assert told["gamma"] == 1.0
     assert told["code"] == recorded.solution.code
 
 
@@ -105,7 +105,7 @@ def folder(tmp_path: Path, recorded: Any) -> ResultsFolder:
 
 def test_a_folder_gives_one_of_each_recorded_result(folder: ResultsFolder) -> None:
     found = list(trajectories(folder.results_dir))
-    assert [each["example_id"] for each in found if isinstance(each, dict)] == [0, 1]
+    assert [each["idx"] for each in found if isinstance(each, dict)] == [0, 1]
 
 
 def test_what_is_broken_is_told_and_the_rest_is_given(folder: ResultsFolder) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 from attrs import field, frozen
@@ -16,6 +17,7 @@ from egcfg.reports.aggregate import PricesOf, Report, Row, aggregate, base_of, n
 from egcfg.reports.page import charts
 from egcfg.reports.statistics import (
     Comparison,
+    answers,
     compare,
     expected_unions,
     solved_at_tokens,
@@ -183,11 +185,12 @@ def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None
 def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[Record], list[str]]:
     records: dict[tuple[Path, str, float | None], Record] = {}
     gone: list[str] = []
+    slim = _Slimmer()
     for number, path in enumerate(paths):
         if progress is not None:
             progress(number, len(paths))
         try:
-            record = _slim(read_record(path))
+            record = slim(read_record(path))
         except RunError as error:
             gone.append(str(error))
             continue
@@ -198,33 +201,45 @@ def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[Record
     return list(records.values()), gone
 
 
-VERDICTS: dict[tuple[bool, str | None], TestVerdict] = {}
+class _Slimmer:
+    """Makes records without their texts, which share what they have in common: of a large folder
+    that is most."""
 
+    def __init__(self) -> None:
+        self._shared: dict[Any, Any] = {}
 
-def _slim(record: Record) -> Record:
-    """Return a record without its texts: of a large folder they are most."""
-    result = record.result
-    if result is None:
-        return record
-    tests = {}
-    for name, verdict in result.tests.items():
-        kind = (verdict.passed, verdict.status)
-        tests[sys.intern(name)] = VERDICTS.setdefault(
-            kind, TestVerdict(passed=verdict.passed, status=verdict.status)
+    def __call__(self, record: Record) -> Record:
+        result = record.result
+        if result is None:
+            return record
+        stats = result.stats
+        kinds = tuple((name, test.passed, test.status) for name, test in result.tests.items())
+        slim = Result(
+            tests=self._share(kinds, lambda: _verdicts(kinds)),
+            passed=result.passed,
+            accuracy=result.accuracy,
+            stats=None if stats is None else attrs.evolve(stats, usage={"all": stats.total_usage}),
+            global_cached=result.global_cached,
+            attempts=tuple(
+                {"tokens": tokens, "passed": passed} for tokens, passed in answers(result)
+            ),
+            tests_seen=self._share(result.tests_seen, lambda: result.tests_seen),
+            record=result.record,
         )
-    stats = result.stats
-    seen = None if result.tests_seen is None else tuple(map(sys.intern, result.tests_seen))
-    slim = Result(
-        tests=tests,
-        passed=result.passed,
-        accuracy=result.accuracy,
-        stats=None if stats is None else attrs.evolve(stats, usage={"all": stats.total_usage}),
-        global_cached=result.global_cached,
-        attempts=result.attempts,
-        tests_seen=seen,
-        record=result.record,
-    )
-    return attrs.evolve(record, result=slim)
+        names = {
+            name: sys.intern(getattr(record, name))
+            for name in ("dataset", "model", "config", "task_id")
+        }
+        return attrs.evolve(record, result=slim, **names)
+
+    def _share(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+
+def _verdicts(kinds: Iterable[tuple[str, bool, str | None]]) -> dict[str, TestVerdict]:
+    return {name: TestVerdict(passed=passed, status=status) for name, passed, status in kinds}
 
 
 def _table(

@@ -188,7 +188,7 @@ def test_more_tasks_than_are_listed_are_told(
     monkeypatch.setattr(overview_module, "MOST_CELLS", 4)
     found = Page(text_of(make_folder(5)))
     assert "The first 2 of 5 tasks are listed; the numbers above are of all." in found.text
-    assert "5 tasks." in found.text
+    assert "5 tasks;" in found.text
 
 
 @pytest.mark.parametrize(("share", "left_out"), [(0.85, False), (0.05, True)])
