@@ -199,7 +199,12 @@ class Bench(Protocol):
         """
 
     def note(self, event: str, **facts: Any) -> None:
-        """Count an event, such as an answer that could not be read; it is kept in the result."""
+        """Count an event, such as an answer that could not be read; it is kept in the result.
+
+        Args:
+            event: its name.
+            facts: what to tell of it in a record, as JSON values.
+        """
 
 
 class Method(ABC):
