@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from egcfg.blocking import solve as solve
+    from egcfg.blocking import solve_steps as solve_steps
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
     from egcfg.datasets.selection import open_problems as open_problems
     from egcfg.decoding.settings import DecodingSettings as DecodingSettings
     from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
-    from egcfg.engine import solve as solve
-    from egcfg.engine import solve_steps as solve_steps
     from egcfg.errors import EgcfgError as EgcfgError
     from egcfg.interfaces.backend import Answer as Answer
     from egcfg.interfaces.backend import Capabilities as Capabilities
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from egcfg.plugins.hookspecs import Component as Component
     from egcfg.plugins.hookspecs import Kind as Kind
     from egcfg.plugins.hookspecs import hookimpl as hookimpl
+    from egcfg.reports.folder import load_results as load_results
+    from egcfg.reports.rows import ResultRow as ResultRow
     from egcfg.sandbox import Sandbox as Sandbox
     from egcfg.usage.budget import Budget as Budget
     from egcfg.usage.prices import Prices as Prices
@@ -103,6 +105,7 @@ __all__ = [
     "Prompt",
     "PromptBuilder",
     "Reply",
+    "ResultRow",
     "RunConfig",
     "SampleRequest",
     "SamplingParams",
@@ -125,16 +128,18 @@ __all__ = [
     "Usage",
     "hookimpl",
     "load_config",
+    "load_results",
     "open_problems",
     "solve",
     "solve_steps",
 ]
 
 _HOMES = {
+    "blocking": "solve solve_steps",
     "config": "RunConfig load_config",
     "datasets.selection": "open_problems",
     "decoding.settings": "DecodingSettings GuidanceUnit",
-    "engine": "Engine solve solve_steps",
+    "engine": "Engine",
     "errors": "EgcfgError",
     "interfaces.backend": (
         "Answer Capabilities Continuation LogprobBackend LogprobRequest Logprobs "
@@ -149,6 +154,8 @@ _HOMES = {
     "interfaces.solution": "Generation LineStep Solution",
     "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",
     "plugins.hookspecs": "Component Kind hookimpl",
+    "reports.folder": "load_results",
+    "reports.rows": "ResultRow",
     "sandbox": "Sandbox",
     "usage.budget": "Budget",
     "usage.prices": "Prices",

@@ -6,99 +6,53 @@ import asyncio
 import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Self
 
 from attrs import define, evolve, field, frozen
 
 from egcfg.datasets.quickstart import QuickstartDataset
+from egcfg.decoding.code import Response, distinct_programs, executable_program
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
 from egcfg.decoding.feedback import Feedback, PlaceboFeedback
 from egcfg.decoding.loop import decode
-from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
+from egcfg.decoding.settings import PAPER, Policies
 from egcfg.errors import (
     BudgetError,
-    CapabilityError,
     ContextOverflowError,
     EgcfgError,
     PluginError,
     TaskBudgetError,
     UsageError,
 )
-from egcfg.interfaces.backend import Backend, LogprobBackend, SampleRequest, SamplingParams
-from egcfg.interfaces.method import Attempt, Configuration, Need, ProgramRun, Reply
+from egcfg.interfaces.backend import (
+    Continuation,
+    LogprobBackend,
+    SampleRequest,
+    SamplingParams,
+)
+from egcfg.interfaces.method import (
+    Attempt,
+    Configuration,
+    Need,
+    PartialAnswer,
+    ProgramRun,
+    Reply,
+)
 from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
-from egcfg.interfaces.solution import Generation, LineStep
+from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry
 from egcfg.plugins.component import OpenComponent
 from egcfg.records.recorder import ALTERNATIVES, Recorder
 from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
 from egcfg.usage.model import AskedTooOften, Model
 
-__all__ = ["MadeAttempt", "TaskBench", "check_before_opening", "check_opened", "check_prompt"]
+__all__ = ["MadeAttempt", "TaskBench"]
 
 logger = logging.getLogger(__name__)
-
-
-def check_before_opening(backend: OpenComponent, method: OpenComponent, guided: bool) -> None:
-    """See, before it is opened, that a backend tells what a method needs.
-
-    Args:
-        backend: the model.
-        method: the method.
-        guided: whether it is asked to decode with guidance.
-
-    Raises:
-        CapabilityError: it cannot.
-    """
-    needed = guided or Need.LOGPROBS in method.read("needs", frozenset)
-    if needed and not isinstance(backend.instance, LogprobBackend):
-        raise CapabilityError(_lacks_logprobs(backend.title, method, guided))
-
-
-def check_opened(backend: Backend, method: OpenComponent, guided: bool) -> None:
-    """See that an open model can do what a method needs; otherwise as `check_before_opening`."""
-    capabilities, needs = backend.capabilities, method.read("needs", frozenset)
-    if (guided or Need.LOGPROBS in needs) and not capabilities.logprobs:
-        raise CapabilityError(_lacks_logprobs(backend.model_name, method, guided))
-    if Need.CHAT in needs and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template, which {method.title} needs; "
-            "choose another --method, or another --model"
-        )
-
-
-def check_prompt(backend: Backend, prompt: Prompt) -> None:
-    """See that an open model takes such a prompt.
-
-    Raises:
-        CapabilityError: it does not.
-    """
-    capabilities = backend.capabilities
-    if prompt.chat and not capabilities.chat:
-        raise CapabilityError(
-            f"{backend.model_name} has no chat template; choose another prompt: "
-            "--prompt long_code or --prompt completion"
-        )
-    if not prompt.chat and not capabilities.text:
-        raise CapabilityError(
-            f"{backend.model_name} takes chats only; choose another prompt: --prompt chat"
-        )
-
-
-def _lacks_logprobs(who: str, method: OpenComponent, guided: bool) -> str:
-    if guided:
-        return (
-            f"{who} tells no log-probabilities, which guidance needs; "
-            "use --gamma 0 or a --method that needs text alone, or choose another --backend"
-        )
-    return (
-        f"{who} tells no log-probabilities, which {method.title} needs; "
-        "use a --method that needs text alone, or choose another --backend"
-    )
 
 
 @frozen(kw_only=True)
@@ -132,6 +86,7 @@ class TaskBench:
         scorer_of: opens a scorer by its name.
         recorder: writes down what is done; None: nobody does.
         events: how often the method noted what.
+        on_note: sees each event as it is noted, with its facts; None: nobody does.
     """
 
     task: Problem
@@ -145,13 +100,27 @@ class TaskBench:
     scorer_of: Callable[[str], OpenComponent]
     recorder: Recorder | None = None
     events: Counter[str] = field(factory=Counter)
+    on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
+    _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """What the model offers besides text."""
+        capabilities = self.model.capabilities
+        offered = {Need.CHAT: capabilities.chat, Need.LOGPROBS: capabilities.logprobs}
+        return frozenset(need for need, has in offered.items() if has)
 
     @property
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run's budget ended the work, rather than the task's own, or the method."""
+        return not isinstance(self.model.refusal, TaskBudgetError | None)
 
     async def ask(
         self,
@@ -167,7 +136,7 @@ class TaskBench:
         """Ask the model for `n` answers; see `egcfg.interfaces.method.Bench.ask`."""
         settings = self.configurations[0].settings
         count = n if temperature > 0 else 1
-        self._asked += 1
+        seed = self._new_seed()
         by_ids = isinstance(self.model.backend.instance, LogprobBackend)
         ids = await self.model.encode(prompt, stage) if by_ids else ()
         self.model.check(len(ids))
@@ -176,7 +145,7 @@ class TaskBench:
             top_p=top_p,
             max_tokens=self.model.at_most(max_tokens or settings.max_tokens, prompt=len(ids)),
             stop=tuple(stop),
-            seed=zlib.crc32(f"{settings.seed}/{self.task.task_id}/ask{self._asked}".encode()),
+            seed=seed,
         )
         if by_ids:
             [found] = await self.model.sample([SampleRequest(ids, count, params)], stage)
@@ -197,6 +166,54 @@ class TaskBench:
             self.prompt.unconditional(), stage=stage, n=n, temperature=temperature
         )
         return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
+
+    async def extend(
+        self,
+        answers: Sequence[PartialAnswer],
+        *,
+        stage: str,
+        lines: int | None = 1,
+        temperature: float = 0.8,
+    ) -> list[PartialAnswer]:
+        """Continue answers, all side by side; see `egcfg.interfaces.method.Bench.extend`."""
+        settings, seed = self.configurations[0].settings, self._new_seed()
+        ids = await self.model.encode(self.prompt.unconditional(), stage)
+        growing = [n for n, answer in enumerate(answers) if not answer.finished]
+        requests = []
+        for number in growing:
+            left = settings.max_tokens - len(answers[number].ids)
+            params = SamplingParams(
+                temperature=temperature,
+                top_p=settings.top_p,
+                max_tokens=self.model.at_most(left),
+                max_lines=lines,
+                seed=zlib.crc32(f"{seed}/{number}".encode()),
+            )
+            requests.append(SampleRequest(ids + answers[number].ids, 1, params))
+        found = await self.model.sample(requests, stage) if requests else []
+        extended = list(answers)
+        for number, [addition] in zip(growing, found, strict=True):
+            extended[number] = self._extended(answers[number], addition)
+        return extended
+
+    def _extended(self, answer: PartialAnswer, addition: Continuation) -> PartialAnswer:
+        ids, text = answer.ids + addition.ids, answer.text + addition.text
+        response = Response(self.model, self.task, self.prompt)
+        response.extend(ids, text)
+        most = self.configurations[0].settings.max_tokens
+        finished = addition.finished or response.over or len(ids) >= most or not addition.ids
+        if finished:
+            program = response.program()
+        else:
+            so_far = response.program_with()
+            program = executable_program(so_far, self.task.entry_point) or ""
+        return PartialAnswer(ids=ids, text=text, program=program, finished=finished)
+
+    def _new_seed(self) -> int:
+        """Return the seed of the next question: the same in every run."""
+        self._asked += 1
+        name = f"{self.configurations[0].settings.seed}/{self.task.task_id}/ask{self._asked}"
+        return zlib.crc32(name.encode())
 
     def program(self, reply: str, function: str | None = None) -> str:
         """Return the program in an answer; see `egcfg.interfaces.method.Bench.program`."""
@@ -222,8 +239,9 @@ class TaskBench:
         if tests is not None:
             task = evolve(task, visible_tests=tests, entry_point=function or task.entry_point)
         distinct = list(dict.fromkeys(programs))
-        scores = await asyncio.gather(*(self._score(task, program) for program in distinct))
-        outcomes = await self._outcomes(task, distinct)
+        scores, outcomes = await asyncio.gather(
+            self._scores(task, distinct), self._outcomes(task, distinct)
+        )
         traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
         runs = {
             program: ProgramRun(
@@ -239,8 +257,33 @@ class TaskBench:
             self.recorder.runs(list(runs.values()), own_tests=tests is not None)
         return [runs[program] for program in programs]
 
+    async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
+        """Word what running programs led to; see `egcfg.interfaces.method.Bench.signal`."""
+        signal = await self.feedback.signal(
+            self.task,
+            distinct_programs(programs, self.task.entry_point),
+            self.configurations[0].settings.signal_tokens,
+            self._shown,
+        )
+        self._shown = signal.entries
+        return evolve(signal, away=away)
+
+    def another(self) -> Self:
+        """Return a bench at another task; see `egcfg.interfaces.method.Bench.another`."""
+        other = next(
+            each
+            for each in QuickstartDataset(QuickstartDataset.Options()).problems()
+            if each.description != self.task.description
+        )
+        prompt = self.wording(other, self.configurations[0].prompt)
+        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt, recorder=None)
+
     async def decode(
-        self, configuration: Configuration | None = None, *, policies: Policies = PAPER
+        self,
+        configuration: Configuration | None = None,
+        *,
+        policies: Policies = PAPER,
+        signal: Signal | None = None,
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; see `egcfg.interfaces.method.Bench.decode`."""
         chosen = configuration or self.configurations[0]
@@ -249,13 +292,13 @@ class TaskBench:
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
         feedback = evolve(self.feedback, judge=self.judge)
-        if policies.placebo and settings.gamma != 0.0:
-            feedback = await self._placebo(chosen.prompt, settings)
+        if policies.placebo and settings.gamma != 0.0 and signal is None:
+            feedback = await self._placebo(chosen)
         recorder, number = self.recorder, 0
         if recorder is not None:
             number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
         steps = decode(
-            *(self.model, feedback, self.rule, self.task, prompt, settings, policies),
+            *(self.model, feedback, self.rule, self.task, prompt, settings, policies, signal),
             alternatives=0 if recorder is None else ALTERNATIVES,
         )
         try:
@@ -271,12 +314,21 @@ class TaskBench:
         self.events[event] += 1
         if self.recorder is not None:
             self.recorder.note(event, facts)
+        if self.on_note is not None:
+            self.on_note(event, facts)
 
-    async def work(self, method: OpenComponent) -> AsyncGenerator[LineStep | MadeAttempt, None]:
+    async def work(
+        self, method: OpenComponent, *, attempts_stand: bool = False
+    ) -> AsyncGenerator[LineStep | MadeAttempt, None]:
         """Let a method work on the task: yield each line, and each attempt with its cost so far.
 
         Ends where the task's budget does. A method that goes on asking then is stopped, and told
         of; all that was refused is counted among the events.
+
+        Args:
+            method: what works.
+            attempts_stand: whether it also ends, once there is an attempt, where the run's budget
+                does, rather than by an error.
 
         Raises:
             PluginError: it yields something else, or raises what is no `EgcfgError`.
@@ -317,31 +369,32 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if not isinstance(self.model.refusal, TaskBudgetError | None):
+        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
-    async def _placebo(self, prompt: str | None, settings: DecodingSettings) -> PlaceboFeedback:
+    async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
-        other = next(
-            each
-            for each in QuickstartDataset(QuickstartDataset.Options()).problems()
-            if each.description != self.task.description
-        )
-        worded = self.wording(other, prompt)
-        steps = decode(self.model, self.feedback, self.rule, other.task, worded, settings)
+        other, feedback = self.another(), self.feedback
         signals = [
             step.signal
-            async for step in steps
+            async for step in other.decode(configuration)
             if isinstance(step, LineStep) and step.fresh and step.signal is not None
         ]
-        feedback = self.feedback
         return PlaceboFeedback(
-            feedback.tracer, feedback.sandbox, feedback.model, self.judge, other.task_id, signals
+            feedback.tracer,
+            feedback.sandbox,
+            feedback.model,
+            self.judge,
+            other.task.task_id,
+            signals,
         )
 
     async def judge(self, programs: Sequence[str]) -> list[Score]:
         """Return the verdicts of the visible tests on each program."""
-        return await asyncio.gather(*(self._score(self.task, program) for program in programs))
+        return await self._scores(self.task, programs)
+
+    async def _scores(self, task: Problem, programs: Sequence[str]) -> list[Score]:
+        return await asyncio.gather(*(self._score(task, program) for program in programs))
 
     async def _score(self, task: Problem, program: str) -> Score:
         """Judge a program by the visible tests of a task."""

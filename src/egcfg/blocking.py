@@ -1,159 +1,192 @@
-"""An event loop in a thread of its own, for callers that block: scripts, notebooks, generators.
-
-It works inside a running loop, too (a notebook has one), since it never touches that one. Ctrl-C
-cancels what runs and waits until it has given back what it holds; a second Ctrl-C does not wait.
-"""
+"""`solve` and `solve_steps` for callers without an event loop: scripts and notebooks."""
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import queue
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from concurrent.futures import Future
-from contextlib import aclosing
-from typing import Any, TypeVar
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing
+from typing import Any
 
-__all__ = ["LoopThread"]
+from egcfg.config import RunConfig
+from egcfg.config.schema import OptionValue
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.engine import Engine
+from egcfg.errors import ConfigError, did_you_mean
+from egcfg.interfaces.backend import Backend
+from egcfg.interfaces.guidance import GuidanceRule
+from egcfg.interfaces.method import Method
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import PromptBuilder
+from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.tracer import Tracer
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.options import make_options
+from egcfg.sandbox import Sandbox
+from egcfg.threads.loop_thread import LoopThread
+from egcfg.usage.budget import Budget, Meter
 
-T = TypeVar("T")
+__all__ = ["solve", "solve_steps"]
+
+Options = Mapping[str, Mapping[str, Any]]
 
 
-class LoopThread:
-    """Runs coroutines on its own loop; the thread starts with the first and ends with `close`.
+def solve(problem: Problem, **arguments: Any) -> Solution:
+    """Solve one problem and judge the solution; blocks until then.
 
-    Attributes:
-        hangs: whether a wait for the end of something cancelled was interrupted; then nothing is
-            waited for any more.
+    Works inside a running event loop, too, as in a notebook. Ctrl-C cancels.
+
+    Args:
+        problem: what is asked.
+        arguments: those of `solve_steps`.
+
+    Returns:
+        The solution with its score, its code and what it cost.
+
+    Raises:
+        EgcfgError: as `solve_steps`.
     """
+    [last] = deque(solve_steps(problem, **arguments), maxlen=1)
+    assert isinstance(last, Solution)
+    return last
 
-    def __init__(self) -> None:
-        self.hangs = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()  # nobody else keeps a task that waits
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end and return its value; cancel it if the wait is interrupted."""
-        task, outcome = self._start(coroutine)
-        try:
-            return outcome.result()
-        except BaseException:
-            self._cancel(task, outcome)
-            raise
+def solve_steps(
+    problem: Problem,
+    *,
+    engine: Engine | None = None,
+    backend: Backend | str | None = None,
+    tracer: Tracer | str | None = None,
+    guidance: GuidanceRule | str | None = None,
+    method: Method | str | None = None,
+    prompt: PromptBuilder | str | None = None,
+    sandbox: Sandbox | None = None,
+    options: Options | None = None,
+    budget: Budget | None = None,
+    tokens: int | None = None,
+    seconds: float | None = None,
+    **settings: Any,
+) -> Generator[LineStep | Solution, None, None]:
+    """Solve one problem: yield each line as it is decided, and last the solution.
 
-    def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """Yield what an asynchronous generator yields; it runs no further than it is asked to.
+    Closing the generator early cancels what runs and closes what was opened.
 
-        All of it runs in one task. Closing this generator, or dropping it, cancels that task.
-        """
-        answers: queue.SimpleQueue[tuple[bool, T | None]] = queue.SimpleQueue()
-        wanted = asyncio.Semaphore(1)
+    Args:
+        problem: what is asked.
+        engine: what to solve with, to solve many problems with one open model; None: a new one of
+            the arguments below, closed at the end.
+        backend: the model: a backend's name (``"hf"`` by default), or an instance.
+        tracer: a tracer or its name (``"full"``).
+        guidance: a guidance rule or its name (``"cfg"``).
+        method: a method or its name (``"egcfg"``).
+        prompt: a prompt builder or its name (``"chat"``).
+        sandbox: where programs run; None opens one for this call.
+        options: per kind of component, options for those given by name, such as
+            ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
+            ``"scorer"`` are for the problem's own.
+        budget: what this call may cost at most; its end is an error.
+        tokens: what the method may spend, prompt tokens and generated ones: its last answer stands.
+        seconds: how long it may take, loading the model included; likewise.
+        settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
 
-        async def produce() -> None:
-            try:
-                async with aclosing(items):
-                    await wanted.acquire()
-                    async for item in items:
-                        answers.put((True, item))
-                        await wanted.acquire()
-            finally:
-                answers.put((False, None))
+    Raises:
+        UsageError: an unknown name, option or setting, or a broken test.
+        BackendError: the model did not answer.
+        BudgetError: the budget was used up first.
+        SandboxError: the sandbox runs no program, not even an empty one.
+    """
+    decoding = make_options(DecodingSettings, settings, "solve")
+    deadline = None if seconds is None else time.monotonic() + seconds
+    limits: dict[str, Any] = {"tokens": tokens, "deadline": deadline}
+    given: dict[str, Any] = {
+        "backend": backend,
+        "tracer": tracer,
+        "guidance": guidance,
+        "method": method,
+        "prompt": prompt,
+        "sandbox": sandbox,
+        "options": options,
+        "budget": budget,
+    }
+    if engine is None:
+        once = _solve_once(_new_engine(**given), problem, decoding, **limits)
+        with closing(LoopThread()) as loop:
+            yield from loop.iterate(once)
+        return
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"the engine has its {name} already; leave {name} out")
+    yield from engine.blocking.iterate(_lines(engine, problem, decoding, **limits))
 
-        task, outcome = self._start(produce())
-        try:
-            while (answer := answers.get())[0]:
-                yield answer[1]  # type: ignore[misc]  # an item, as the flag says
-                self._call(wanted.release)
-            outcome.result()
-        finally:
-            self._cancel(task, outcome)
 
-    def close(self) -> None:
-        """Cancel whatever runs, and end the loop and its thread."""
-        if self._loop is None or self._thread is None:
-            return
-        self._call(self._loop.stop)
-        if self._may_wait():
-            self._thread.join()
-        self._loop = self._thread = None
-        _running.discard(self)
+async def _solve_once(
+    engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
+) -> AsyncGenerator[LineStep | Solution, None]:
+    async with engine, aclosing(_lines(engine, problem, settings, **limits)) as steps:
+        async for step in steps:
+            yield step
 
-    def _start(
-        self, coroutine: Coroutine[Any, Any, T]
-    ) -> tuple[Future[asyncio.Task[T]], Future[T]]:
-        started: Future[asyncio.Task[T]] = Future()
-        outcome: Future[T] = Future()
 
-        def start() -> None:
-            task = asyncio.ensure_future(coroutine)
-            self._tasks.add(task)
-            task.add_done_callback(settle)
-            started.set_result(task)
+async def _lines(
+    engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
+) -> AsyncGenerator[LineStep | Solution, None]:
+    async with aclosing(engine.solve_steps(problem, settings, **limits)) as steps:
+        async for step in steps:
+            if isinstance(step, LineStep | Solution):
+                yield step
 
-        def settle(task: asyncio.Task[T]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                outcome.set_exception(asyncio.CancelledError())
-            elif (error := task.exception()) is not None:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(task.result())
 
-        self._running_loop().call_soon_threadsafe(start)
-        return started, outcome
+def _new_engine(
+    *,
+    backend: Backend | str | None,
+    tracer: Tracer | str | None,
+    guidance: GuidanceRule | str | None,
+    method: Method | str | None,
+    prompt: PromptBuilder | str | None,
+    sandbox: Sandbox | None,
+    options: Options | None,
+    budget: Budget | None,
+) -> Engine:
+    """Return an engine of components by name or as instances.
 
-    def _cancel(self, started: Future[asyncio.Task[T]], outcome: Future[T]) -> None:
-        """Cancel a task that is not over, and wait until it is."""
-        if outcome.done():
-            return
-        try:
-            self._call(lambda: started.result().cancel())
-            if self._may_wait():
-                outcome.exception()
-        except BaseException:
-            self.hangs = True
-            raise
-
-    def _may_wait(self) -> bool:
-        """Whether what is waited for can end: not in the loop's own thread, as a finalizer is."""
-        return not self.hangs and threading.current_thread() is not self._thread
-
-    def _call(self, function: Any) -> None:
-        assert self._loop is not None  # something was started on it
-        self._loop.call_soon_threadsafe(function)
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            # A daemon: a process that forgets to close can exit.
-            self._thread = threading.Thread(
-                target=self._work, args=(self._loop,), name="egcfg loop", daemon=True
+    Raises:
+        ConfigError: there are options that nothing would read.
+    """
+    given = {
+        Kind.BACKEND: backend,
+        Kind.TRACER: tracer,
+        Kind.GUIDANCE: guidance,
+        Kind.METHOD: method,
+        Kind.PROMPT: prompt,
+        Kind.SCORER: None,
+    }
+    values = []
+    for name, of_kind in (options or {}).items():
+        if name not in list(given):
+            known = did_you_mean(name, [kind.value for kind in given])
+            raise ConfigError(f"solve takes no options for {name!r}{known}")
+        kind = Kind(name)
+        if of_kind and not isinstance(given[kind], str | None):
+            raise ConfigError(
+                f"the {kind} is handed over as an instance, so options for it have no effect; give "
+                f"them to {type(given[kind]).__qualname__}, or pass the {kind}'s name"
             )
-            self._thread.start()
-            _running.add(self)
-        return self._loop
-
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_forever()
-            unfinished = asyncio.all_tasks(loop)
-            for task in unfinished:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-
-
-_running: set[LoopThread] = set()
-
-
-@atexit.register
-def _end_all() -> None:
-    """Let what was left half-way clean up while there are threads to do it."""
-    for loop in list(_running):
-        loop.close()
+        values += [
+            OptionValue(kind=kind, component="", name=o, value=v, origin=f"options[{name!r}]")
+            for o, v in of_kind.items()
+        ]
+    names: dict[str, Any] = {
+        kind.value: (value,) if kind is Kind.PROMPT else value
+        for kind, value in given.items()
+        if isinstance(value, str)
+    }
+    return Engine(
+        RunConfig(**names, options=tuple(values)),
+        backend=None if isinstance(backend, str) else backend,
+        tracer=None if isinstance(tracer, str) else tracer,
+        guidance=None if isinstance(guidance, str) else guidance,
+        method=None if isinstance(method, str) else method,
+        prompt=None if isinstance(prompt, str) else prompt,
+        sandbox=sandbox,
+        meter=None if budget is None else Meter(budget),
+    )

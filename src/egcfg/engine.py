@@ -1,17 +1,14 @@
 """Solves problems: opens the components that a configuration names, decodes, and judges.
 
-One public class, `Engine`, for callers with an event loop, and two blocking functions, `solve` and
-`solve_steps`, for all others.
+For callers with an event loop; `egcfg.blocking` is for all others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -19,24 +16,12 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from egcfg.bench import (
-    MadeAttempt,
-    TaskBench,
-    check_before_opening,
-    check_opened,
-    check_prompt,
-)
-from egcfg.blocking import LoopThread
+from egcfg.bench import MadeAttempt, TaskBench
 from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
-from egcfg.config.schema import OptionValue
 from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import (
-    BackendError,
-    ConfigError,
-    did_you_mean,
-)
+from egcfg.errors import BackendError
 from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
 from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Attempt, Configuration, Method
@@ -53,18 +38,17 @@ from egcfg.interfaces.solution import (
 from egcfg.interfaces.tracer import Tracer
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
-from egcfg.plugins.options import make_options
 from egcfg.plugins.registry import title_of
 from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
-from egcfg.usage.budget import Budget, Meter
+from egcfg.threads.loop_thread import LoopThread
+from egcfg.usage.budget import Meter
 from egcfg.usage.model import Model
+from egcfg.usage.needs import check_before_opening, check_opened, check_prompt
 
-__all__ = ["Engine", "solve", "solve_steps"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
-
-Options = Mapping[str, Mapping[str, Any]]
 
 
 class Engine:
@@ -163,12 +147,15 @@ class Engine:
         configurations: Sequence[Configuration] = (),
         tokens: int | None = None,
         deadline: float | None = None,
-        on_attempt: Callable[[MadeAttempt], None] | None = None,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
+        attempts_stand: bool = False,
         recorder: Recorder | None = None,
-    ) -> AsyncGenerator[LineStep | Solution, None]:
+    ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
-        Yields each line that is decided, and last the solution.
+        Yields each line that is decided and each attempt that is made (the same answer again where
+        another was no better), and last the solution. It may be left suspended at any of them, and
+        gone on with in another asyncio task.
 
         Args:
             problem: what is asked.
@@ -178,7 +165,8 @@ class Engine:
                 two above.
             tokens: what the method may spend at most; None: as configured.
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
-            on_attempt: sees each attempt as it is made.
+            on_note: sees what the method notes, such as a decision, with its facts.
+            attempts_stand: whether it also stands where the budget of all work ends.
             recorder: writes down what is done; None: nobody does.
 
         Raises:
@@ -223,18 +211,16 @@ class Engine:
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
             recorder=recorder,
+            on_note=on_note,
         )
         made: list[MadeAttempt] = []
-        async with aclosing(bench.work(method)) as items:
+        async with aclosing(bench.work(method, attempts_stand=attempts_stand)) as items:
             async for item in items:
-                if isinstance(item, LineStep):
-                    yield item
-                    continue
-                made.append(item)
-                if guided and item.attempt.generation is not None:
-                    self._warn_unguided(problem, configurations[0], item.attempt.generation)
-                if on_attempt is not None:
-                    on_attempt(item)
+                if isinstance(item, MadeAttempt) and not (made and _same_answer(made[-1], item)):
+                    made.append(item)
+                    if guided and item.attempt.generation is not None:
+                        self._warn_unguided(problem, configurations[0], item.attempt.generation)
+                yield item
         yield await self._judged(problem, configurations[0], bench, made, started)
 
     async def _judged(
@@ -281,6 +267,7 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
+            unfinished=bench.cut_short,
         )
 
     def _warn_unguided(
@@ -317,11 +304,13 @@ class Engine:
         deadline: float | None = None,
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
+        on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
         recorder: Recorder | None = None,
     ) -> Solution:
-        """Solve and judge `problem`; `on_step` sees each line as it is decided.
+        """Solve and judge `problem`.
 
-        The other arguments are those of `solve_steps`.
+        `on_step` sees each line as it is decided, `on_attempt` each answer that is another one than
+        before. The other arguments are those of `solve_steps`.
 
         Raises:
             EgcfgError: as `solve_steps`.
@@ -333,15 +322,21 @@ class Engine:
             configurations=configurations,
             tokens=tokens,
             deadline=deadline,
-            on_attempt=on_attempt,
+            on_note=on_note,
             recorder=recorder,
         )
+        last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
                     return step
-                if on_step is not None:
-                    on_step(step)
+                if isinstance(step, LineStep):
+                    if on_step is not None:
+                        on_step(step)
+                elif last is None or not _same_answer(last, step):
+                    last = step
+                    if on_attempt is not None:
+                        on_attempt(step)
         raise AssertionError("the last step is the solution")
 
     async def solve_in_turn(
@@ -360,7 +355,7 @@ class Engine:
             problem: what is asked.
             attempts: the configurations of each call of `solve`; one is taken when its turn comes.
             tokens: what they may spend in all; None: as configured for each.
-            watched: `deadline`, `on_step` and `on_attempt` of `solve`.
+            watched: `deadline`, `on_step`, `on_attempt` and `on_note` of `solve`.
 
         Raises:
             EgcfgError: as `solve_steps`.
@@ -477,161 +472,11 @@ class Engine:
         return self._components[key]
 
 
+def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:
+    """Whether an attempt is that of an earlier try again."""
+    return one.attempt.program == other.attempt.program
+
+
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:
     """Whether a method is asked to decode with guidance: at the gamma that it is given."""
     return method.read("over_grid", bool) and configurations[0].settings.gamma != 0.0
-
-
-# --- blocking -----------------------------------------------------------------------------------
-
-
-def solve(problem: Problem, **arguments: Any) -> Solution:
-    """Solve one problem and judge the solution; blocks until then.
-
-    Works inside a running event loop, too, as in a notebook. Ctrl-C cancels.
-
-    Args:
-        problem: what is asked.
-        arguments: those of `solve_steps`.
-
-    Returns:
-        The solution with its score, its code and what it cost.
-
-    Raises:
-        EgcfgError: as `solve_steps`.
-    """
-    [last] = deque(solve_steps(problem, **arguments), maxlen=1)
-    assert isinstance(last, Solution)
-    return last
-
-
-def solve_steps(
-    problem: Problem,
-    *,
-    engine: Engine | None = None,
-    backend: Backend | str | None = None,
-    tracer: Tracer | str | None = None,
-    guidance: GuidanceRule | str | None = None,
-    method: Method | str | None = None,
-    prompt: PromptBuilder | str | None = None,
-    sandbox: Sandbox | None = None,
-    options: Options | None = None,
-    budget: Budget | None = None,
-    tokens: int | None = None,
-    seconds: float | None = None,
-    **settings: Any,
-) -> Generator[LineStep | Solution, None, None]:
-    """Solve one problem: yield each line as it is decided, and last the solution.
-
-    Closing the generator early cancels what runs and closes what was opened.
-
-    Args:
-        problem: what is asked.
-        engine: what to solve with, to solve many problems with one open model; None: a new one of
-            the arguments below, closed at the end.
-        backend: the model: a backend's name (``"hf"`` by default), or an instance.
-        tracer: a tracer or its name (``"full"``).
-        guidance: a guidance rule or its name (``"cfg"``).
-        method: a method or its name (``"egcfg"``).
-        prompt: a prompt builder or its name (``"chat"``).
-        sandbox: where programs run; None opens one for this call.
-        options: per kind of component, options for those given by name, such as
-            ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
-            ``"scorer"`` are for the problem's own.
-        budget: what this call may cost at most; its end is an error.
-        tokens: what the method may spend, prompt tokens and generated ones: its last answer stands.
-        seconds: how long it may take, loading the model included; likewise.
-        settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
-
-    Raises:
-        UsageError: an unknown name, option or setting, or a broken test.
-        BackendError: the model did not answer.
-        BudgetError: the budget was used up first.
-        SandboxError: the sandbox runs no program, not even an empty one.
-    """
-    decoding = make_options(DecodingSettings, settings, "solve")
-    deadline = None if seconds is None else time.monotonic() + seconds
-    limits: dict[str, Any] = {"tokens": tokens, "deadline": deadline}
-    given: dict[str, Any] = {
-        "backend": backend,
-        "tracer": tracer,
-        "guidance": guidance,
-        "method": method,
-        "prompt": prompt,
-        "sandbox": sandbox,
-        "options": options,
-        "budget": budget,
-    }
-    if engine is None:
-        once = _solve_once(_new_engine(**given), problem, decoding, **limits)
-        with closing(LoopThread()) as loop:
-            yield from loop.iterate(once)
-        return
-    for name, value in given.items():
-        if value is not None:
-            raise ConfigError(f"the engine has its {name} already; leave {name} out")
-    yield from engine.blocking.iterate(engine.solve_steps(problem, decoding, **limits))
-
-
-async def _solve_once(
-    engine: Engine, problem: Problem, settings: DecodingSettings, **limits: Any
-) -> AsyncGenerator[LineStep | Solution, None]:
-    async with engine, aclosing(engine.solve_steps(problem, settings, **limits)) as steps:
-        async for step in steps:
-            yield step
-
-
-def _new_engine(
-    *,
-    backend: Backend | str | None,
-    tracer: Tracer | str | None,
-    guidance: GuidanceRule | str | None,
-    method: Method | str | None,
-    prompt: PromptBuilder | str | None,
-    sandbox: Sandbox | None,
-    options: Options | None,
-    budget: Budget | None,
-) -> Engine:
-    """Return an engine of components by name or as instances.
-
-    Raises:
-        ConfigError: there are options that nothing would read.
-    """
-    given = {
-        Kind.BACKEND: backend,
-        Kind.TRACER: tracer,
-        Kind.GUIDANCE: guidance,
-        Kind.METHOD: method,
-        Kind.PROMPT: prompt,
-        Kind.SCORER: None,
-    }
-    values = []
-    for name, of_kind in (options or {}).items():
-        if name not in list(given):
-            known = did_you_mean(name, [kind.value for kind in given])
-            raise ConfigError(f"solve takes no options for {name!r}{known}")
-        kind = Kind(name)
-        if of_kind and not isinstance(given[kind], str | None):
-            raise ConfigError(
-                f"the {kind} is handed over as an instance, so options for it have no effect; give "
-                f"them to {type(given[kind]).__qualname__}, or pass the {kind}'s name"
-            )
-        values += [
-            OptionValue(kind=kind, component="", name=o, value=v, origin=f"options[{name!r}]")
-            for o, v in of_kind.items()
-        ]
-    names: dict[str, Any] = {
-        kind.value: (value,) if kind is Kind.PROMPT else value
-        for kind, value in given.items()
-        if isinstance(value, str)
-    }
-    return Engine(
-        RunConfig(**names, options=tuple(values)),
-        backend=None if isinstance(backend, str) else backend,
-        tracer=None if isinstance(tracer, str) else tracer,
-        guidance=None if isinstance(guidance, str) else guidance,
-        method=None if isinstance(method, str) else method,
-        prompt=None if isinstance(prompt, str) else prompt,
-        sandbox=sandbox,
-        meter=None if budget is None else Meter(budget),
-    )

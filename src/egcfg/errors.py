@@ -45,6 +45,7 @@ __all__ = [
     "TaskBudgetError",
     "UnknownNameError",
     "UsageError",
+    "closest",
     "did_you_mean",
     "limit_reached",
     "summarize",
@@ -149,14 +150,19 @@ class RunError(EgcfgError):
     """A results folder that cannot be used as asked."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the tail of an error message: the closest known name, or some of them."""
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` is a slip of; None: it is like none."""
     import difflib  # start-up does without it
 
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the tail of an error message: the closest known name, or some of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    close = closest(name, names)
+    if close is not None:
+        return f"; did you mean {close!r}?"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return f"; choose from: {', '.join(names[:20])}{more}" if names else ""
 

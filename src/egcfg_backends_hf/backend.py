@@ -32,7 +32,7 @@ from egcfg.interfaces.backend import (
     Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
-from egcfg.plugins.component import WorkerThread
+from egcfg.threads.worker_thread import WorkerThread
 from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory
 from egcfg_backends_hf.engine.evaluator import evaluator_for, look_up
 from egcfg_backends_hf.engine.lanes import Lane, Lanes

@@ -100,6 +100,13 @@ def test_every_folder_with_modules_is_a_room() -> None:
     assert all((folder / "__init__.py").exists() for folder in folders)
 
 
+def test_no_module_is_longer_than_500_lines() -> None:
+    """A module is one concept, which one can still read."""
+    lengths = {name: len(file.read_text().splitlines()) for name, file in MODULES.items()}
+    assert len(lengths) > 200  # they were found
+    assert {name: lines for name, lines in lengths.items() if lines > 500} == {}
+
+
 def test_every_module_says_what_it_is() -> None:
     for name, file in MODULES.items():
         assert ast.get_docstring(ast.parse(file.read_text())), name
@@ -156,10 +163,10 @@ PUBLIC = (
     "egcfg.errors",
     "egcfg.interfaces",
     "egcfg.plugins.hookspecs",
-    "egcfg.plugins.component",  # its WorkerThread
     "egcfg.decoding.sampling",
     "egcfg.sandbox",
     "egcfg.testing",
+    "egcfg.threads",
 )
 
 

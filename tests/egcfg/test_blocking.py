@@ -19,7 +19,6 @@ from attrs import frozen
 
 import egcfg
 from egcfg import AssertTest, Engine, Problem, Sandbox
-from egcfg.blocking import LoopThread
 from egcfg.errors import BackendError, ConfigError
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
@@ -198,39 +197,6 @@ def test_steps_in_a_cycle_of_references_are_ended_by_whoever_collects_it(sandbox
     assert not cycle.ready
     assert {*ended} <= backend.threads
     assert len(ended) == 1
-
-
-def test_what_is_at_work_when_its_loop_ends_is_cancelled_and_cleans_up() -> None:
-    events: list[str] = []
-    works = threading.Event()
-
-    async def work() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-            works.set()
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            events.append("cancelled")
-            await asyncio.sleep(0)
-            events.append("cleaned up")
-            raise
-
-    loop = LoopThread()
-    steps = loop.iterate(work())
-    assert next(steps) == 1
-    assert not works.is_set()  # it runs no further than it is asked to
-
-    def end() -> None:
-        assert works.wait(PATIENCE)
-        loop.close()
-
-    ending = threading.Thread(target=end)
-    ending.start()
-    with pytest.raises(asyncio.CancelledError):
-        next(steps)
-    ending.join(PATIENCE)
-    assert events == ["cancelled", "cleaned up"]
-    assert loop_threads() == []
 
 
 def test_an_error_comes_out_as_it_is_after_everything_is_closed(sandbox: Sandbox) -> None:

@@ -24,7 +24,6 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.solution import Solution
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.runs.config_string import SignalConfig
@@ -133,10 +132,10 @@ async def run_tasks(
     ) as engine:
         assert (await engine.open()).capabilities.scores_drafts
 
-        async def solve(problem: Problem, *, configurations: Any, on_step: Any) -> Solution:
+        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool, **_: Any) -> Any:
             # By the engine's own prompt builder, whatever the grid's is called.
             settings = configurations[0].settings
-            return await engine.solve(problem, settings, on_step=on_step)
+            return engine.solve_steps(problem, settings, attempts_stand=attempts_stand)
 
         settings = DecodingSettings(max_tokens=60)
         summary = await run_units(grid, results, solve, settings=settings)

@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Write a results folder, or any part of one, as one HTML file that opens offline.",
     "view": "Serve the page of a results folder to the browser of this machine, until Ctrl-C.",
     "trajectories": "Write the recorded results of DIR as training data, one JSON object a line.",
+    "export": "Write the programs of one row of a results folder as another harness's samples.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
     "datasets": "List the data sets; with NAME (or a .jsonl file), show its first problems.",
     "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",

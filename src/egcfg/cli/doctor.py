@@ -9,7 +9,7 @@ import click
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.running import run_async
-from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
 from egcfg.cli.status import FAILED
 from egcfg.cli.terminal import printable_json, printable_line
 from egcfg.config import EffectiveConfig
@@ -27,7 +27,7 @@ __all__ = ["doctor_command"]
 @setting_options(
     without=(
         *(Group.PROBLEMS, Group.GUIDANCE, Group.BUDGET),
-        *("max_tokens", "seed", "results_dir", "concurrency", "stop_when_solved"),
+        *("max_tokens", "seed", *SETTINGS_OF_RUNS),
     )
 )
 @log_options

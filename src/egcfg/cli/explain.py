@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from attrs import define, field
+from attrs import define, evolve, field
 from rich.console import Console
 from rich.text import Text
 
@@ -55,25 +55,30 @@ class Explainer:
         where = "code" if step.in_code else "before the code"
         yield styled(f"--- step {step.index} ({where})", "bold")
         if step.signal is not None:
-            fresh = step.fresh
-            yield from self._signal(step) if fresh else [styled("  signal: as before", "dim")]
+            if step.fresh:
+                yield from self._signal(step.signal, step.index)
+            else:
+                yield styled("  signal: as before", "dim")
+        if step.taken_back:
+            yield from code_lines(step.taken_back, "  taken back | ", "red")
         for decision in step.decisions:
             yield styled(f"  policy {decision}", "magenta")
         for choice in step.tokens:
             if choice.changed:
                 yield from _changed(choice)
-        yield from code_lines(step.text, "  decided | ", "bold cyan")
+        if not step.taken_back:
+            yield from code_lines(step.text, "  decided | ", "bold cyan")
 
-    def _signal(self, step: LineStep) -> Iterator[Text]:
-        signal = step.signal
-        assert signal is not None  # the caller has seen to it
+    def _signal(self, signal: Signal, step: int) -> Iterator[Text]:
         if not signal.entries:
             yield styled("  signal: no candidate could be executed", "dim")
             return
         programs = _counted(len(signal.entries), "program")
         yield styled(f"  signal: {programs}, {signal.tokens} tokens{_kind_of(signal)}", "")
         for number, entry in enumerate(signal.entries, start=1):
-            yield from self._program(number, entry, step.index)
+            yield from self._program(number, entry, step)
+        if signal.against is not None:
+            yield from self._signal(evolve(signal.against, away=True), step)
 
     def _program(self, number: int, entry: SignalEntry, step: int) -> Iterator[Text]:
         origin = _counted(entry.samples, "candidate") if entry.samples else "the solution so far"

@@ -17,8 +17,8 @@ from egcfg.cli.terminal import console, printable_line
 from egcfg.errors import BackendError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
+from egcfg.runs.observer import RunObserver, RunSummary
 from egcfg.runs.results import Result
-from egcfg.runs.watching import RunObserver, RunSummary
 from egcfg.usage.budget import Meter, count_text
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ class PlainProgress(RunObserver):
         if done:
             self.say(f"{done} of {total} units are done already")
 
+    def round_started(self, number: int, units: int) -> None:
+        """Say how many units go on."""
+        self.say(f"round {number}: {units} unit{'' if units == 1 else 's'}")
+
     def unit_finished(self, unit: Unit, result: Result) -> None:
         """Say how a unit ended."""
-        self.done += 1
+        self.done += not result.unfinished
         self.say(f"[{self.done}/{self.total}] {unit}: {_verdict(result)}{self._cost(result)}")
 
     def unit_failed(self, unit: Unit, error: BackendError) -> None:
@@ -142,6 +146,11 @@ class LiveProgress(PlainProgress):
         if self.first_start is None:
             self.first_start = time.monotonic()
         self.in_flight[id(unit)] = _AtWork(unit)
+        self._describe()
+
+    def unit_suspended(self, unit: Unit) -> None:
+        """Show it no longer, until its next turn."""
+        del self.in_flight[id(unit)]
         self._describe()
 
     def line_decided(self, unit: Unit, step: LineStep) -> None:
@@ -241,4 +250,5 @@ def _verdict(result: Result) -> str:
         return "skipped, its task is solved"
     if not result.passed and not result.attempts and result.general_error is not None:
         return f"not passed: {result.general_error}"
-    return "passed" if result.passed else "not passed"
+    verdict = "passed" if result.passed else "not passed"
+    return f"{verdict} so far, cut short by the budget" if result.unfinished else verdict

@@ -17,14 +17,14 @@ from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
-from egcfg.config import EffectiveConfig, RunConfig
+from egcfg.config import EffectiveConfig, RunConfig, Schedule
 
 if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
     from egcfg.records.recorder import Recorder
     from egcfg.runs.grid import Unit
+    from egcfg.runs.observer import RunSummary
     from egcfg.runs.plan import RunPlan
-    from egcfg.runs.watching import RunSummary
     from egcfg.usage.budget import Spending
 
 __all__ = ["run_command"]
@@ -56,6 +56,7 @@ def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -
     """
     from egcfg.config.components import check_names, check_scorers
     from egcfg.datasets.selection import open_problems
+    from egcfg.reports.rows import ResultRow, Results
     from egcfg.reports.table import run_view
 
     # Everything cheap comes before the model: names, the grid, the data.
@@ -74,8 +75,9 @@ def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -
             "run the same command again to go on"
         ) from error
     if summary.records:
-        records = harmless(summary.records)
-        console(sys.stdout).print(run_view(records, prices_of(config.prices)))
+        rows = harmless(Results([ResultRow.of(record) for record in summary.records]))
+        view = run_view(rows, prices_of(config.prices))
+        console(sys.stdout).print(view, soft_wrap=False, crop=False)
     return _closing_words(summary, plan)
 
 
@@ -106,11 +108,12 @@ async def _work(
             summary = await run(
                 plan.grid,
                 plan.folder,
-                engine.solve,
+                engine.solve_steps,
                 open_model=open_model,
                 settings=plan.settings,
                 provenance_of=plan.provenance_of,
                 stop_when_solved=config.stop_when_solved,
+                rounds=config.schedule is Schedule.ROUNDS,
                 observer=progress,
                 meter=meter,
                 recorder_of=partial(_recorder, config) if record else None,
@@ -148,9 +151,16 @@ def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
     if summary.failures:
         click.echo("run the same command again to try them again", err=True)
     _say_what_was_spent(summary.spending, plan)
+    if summary.unfinished:
+        click.echo(
+            f"{summary.unfinished} units were cut short: their last answers count, and the same "
+            "command with a larger budget does them anew",
+            err=True,
+        )
     if summary.budget is not None:
         # Others may have done some since this process looked.
-        done = sum(record.result is not None for record in summary.records)
+        results = (record.result for record in summary.records)
+        done = sum(result is not None and not result.unfinished for result in results)
         click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
         return BUDGET_USED_UP
     return FAILED if summary.failures else 0

@@ -12,7 +12,7 @@ import click
 
 from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.running import run_async
-from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
 from egcfg.cli.status import FAILED, Interrupted
 from egcfg.cli.terminal import console, printable, printable_json
 from egcfg.config import EffectiveConfig, RunConfig
@@ -50,7 +50,7 @@ __all__ = ["score_command"]
         Group.MODEL,
         Group.GUIDANCE,
         Group.BUDGET,
-        *("task", "start", "end", "limit", "results_dir", "concurrency", "stop_when_solved"),
+        *("task", "start", "end", "limit", *SETTINGS_OF_RUNS),
     )
 )
 @log_options

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import update_wrapper
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
+from attrs import evolve
 
 from egcfg.cli.commands import write_groups
 from egcfg.config import load_config
 from egcfg.config.load import ConfigSource
 from egcfg.config.schema import Group, Setting, settings
 
-__all__ = ["SettingCommand", "SettingOption", "grouped_options", "setting_options"]
+__all__ = [
+    "SETTINGS_OF_RUNS",
+    "SettingCommand",
+    "SettingOption",
+    "grouped_options",
+    "setting_options",
+]
 
 R = TypeVar("R")
+
+SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "stop_when_solved")
+"""What only work on many tasks with results files needs."""
 
 
 class SettingOption(click.Option):
@@ -49,14 +60,19 @@ def grouped_options(ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
 
 
 def setting_options(
-    *, without: Collection[Group | str] = ()
+    *, without: Collection[Group | str] = (), defaults: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Add the settings to a command, whose function gets ``effective: EffectiveConfig``.
 
     Args:
         without: groups, or names of settings, that the command does not use.
+        defaults: values by setting that the command has in place of the usual ones.
     """
-    used = [s for s in settings().values() if s.group not in without and s.name not in without]
+    used = [
+        evolve(each, default=defaults.get(each.name, each.default))
+        for each in settings().values()
+        if each.group not in without and each.name not in without
+    ]
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
         def command(
@@ -73,6 +89,7 @@ def setting_options(
                 option,
                 file=config_file,
                 session=_session_sources(session, signals),
+                defaults=defaults,
             )
             return function(*args, effective=effective, **parameters)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import click
 from egcfg.cli.logs import log_options
 from egcfg.cli.problem import problem_asked
 from egcfg.cli.running import model_name, run_async, use_meter
-from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, NOT_SOLVED
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
@@ -82,7 +82,8 @@ __all__ = ["solve_command"]
     "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
 )
 @setting_options(
-    without=(Group.PROBLEMS, "results_dir", "concurrency", "stop_when_solved", "tokens_per_task")
+    without=(Group.PROBLEMS, *SETTINGS_OF_RUNS, "tokens_per_task"),
+    defaults={"method": "cascade"},
 )
 @log_options
 def solve_command(
@@ -96,10 +97,11 @@ def solve_command(
     """Solve the problem that DESCRIPTION words, or the function of a stub; print the code.
 
     A stub is a file of Python with the function's signature, perhaps a docstring, and `...` as its
-    body. Tries the settings of the grid in turn (by default gamma 0, then gamma 1) until a solution
-    passes every test; another --method works as long as it sees fit. Standard error shows each
-    answer as it is made. Standard output holds the code and nothing else, also where no test
-    passed: the exit status is 0 if it is solved, 1 if not, 2 for wrong usage, 3 where a budget
+    body. By default the model's likeliest answer is followed by samples, a guided answer and one
+    repair, until one passes every test (--method cascade). Other methods work as they see fit;
+    egcfg tries the settings of the grid in turn, by default gamma 0, then gamma 1. Standard error
+    shows each answer as it is made. Standard output holds the code and nothing else, also where no
+    test passed: the exit status is 0 if it is solved, 1 if not, 2 for wrong usage, 3 where a budget
     ended the work first (it then holds the best code so far). Each call has its budget to itself.
     """
     started = time.monotonic()
@@ -169,6 +171,7 @@ async def _solve(
             deadline=deadline,
             on_step=show,
             on_attempt=lambda made: _show_attempt(next(numbers), made, explain),
+            on_note=_show_note if explain else None,
         )
         try:
             async with aclosing(found):
@@ -198,6 +201,13 @@ def _show_attempt(number: int, made: MadeAttempt, explain: bool) -> None:
     if explain:
         code = "\n".join(f"  | {line}" for line in made.attempt.program.splitlines())
         click.echo(printable(code), err=True)
+
+
+def _show_note(event: str, facts: Mapping[str, Any]) -> None:
+    """Say what the method noted, such as a decision."""
+    said = ", ".join(f"{name} {value}" for name, value in facts.items())
+    what = event.replace("_", " ")
+    click.echo(printable_line(f"  method {what}: {said}" if said else f"  method {what}"), err=True)
 
 
 def _report(solution: Solution, method: str, spent: str) -> None:

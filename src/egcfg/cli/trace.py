@@ -13,7 +13,7 @@ from attrs import fields
 
 from egcfg.cli.logs import log_options
 from egcfg.cli.running import run_async
-from egcfg.cli.settings import SettingCommand, setting_options
+from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
@@ -57,7 +57,7 @@ _WALL_SECONDS = 3  # real time for each second of processor time
         *("prompt", "gamma", "temperature", "candidates", "horizon", "signal_interval", "unit"),
         *("partial", "top_p", "signal_tokens", "guidance", "drafts"),
         *("guided_temperature", "reuse_candidates"),
-        *("results_dir", "concurrency", "stop_when_solved"),
+        *SETTINGS_OF_RUNS,
     )
 )
 @log_options

@@ -92,6 +92,7 @@ def load_config(
     *,
     file: Path | None = None,
     session: Iterable[ConfigSource] = (),
+    defaults: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> EffectiveConfig:
     """Read every source and merge them.
@@ -103,6 +104,7 @@ def load_config(
             ``egcfg.toml`` of the working directory, if there is one. Parent folders are not
             searched: what a run does should not depend on a file out of sight.
         session: sources from the original tool's files, between file and environment.
+        defaults: values that hold in place of the settings' own defaults, as for one command.
         environment: by default that of this process.
 
     Raises:
@@ -113,7 +115,9 @@ def load_config(
         file = Path(environment["EGCFG_CONFIG"])
     if file is None and Path(CONFIG_FILE).is_file():
         file = Path(CONFIG_FILE)
-    sources = [from_file(file)] if file is not None else []
+    weakest = defaults or {}
+    sources = [ConfigSource(values=weakest, origins=dict.fromkeys(weakest, DEFAULT_ORIGIN))]
+    sources += [from_file(file)] if file is not None else []
     sources += [*session, from_environment(environment), from_flags(flags or {}, options)]
     return merge(sources)
 

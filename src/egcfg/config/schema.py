@@ -30,6 +30,7 @@ __all__ = [
     "OptionValue",
     "RunConfig",
     "SandboxMode",
+    "Schedule",
     "Setting",
     "package_names",
     "settings",
@@ -49,6 +50,13 @@ class SandboxMode(enum.StrEnum):
 
     AUTO = "auto"
     STRICT = "strict"
+
+
+class Schedule(enum.StrEnum):
+    """In which order a run makes the attempts of its tasks."""
+
+    TASKS = "tasks"
+    ROUNDS = "rounds"
 
 
 class Group(enum.StrEnum):
@@ -344,6 +352,14 @@ class RunConfig:
         None,
         metavar="N",
         check=_at_least(1),
+    )
+    schedule: Schedule = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION,
+        "tasks: all attempts at a task, then the next task; rounds: one attempt at each unsolved "
+        "task, then the next round: where a budget ends it, all were tried alike, and their last "
+        "answers count. No text depends on it",
+        Schedule.TASKS,
+        metavar="tasks|rounds",
     )
     stop_when_solved: bool = _setting(
         Group.EXECUTION, "leave a task after its first solution that passes", False

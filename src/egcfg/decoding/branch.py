@@ -87,23 +87,21 @@ class Branch:
 
 async def resolve(
     model: Model,
-    unconditional: Branch,
-    conditional: Branch,
-    mix: Callable[[Logprobs, Logprobs], Guided],
+    branches: Sequence[Branch],
+    mix: Callable[..., Guided],
     choose: Callable[[Logprobs, int], int],
 ) -> tuple[Logprobs, Guided]:
     """Ask for the values that top-k lists lack, until the next guided choice is certain.
 
     On an endpoint a question takes a request, however much is asked. So the unresolved tokens of
     all positions that come next are asked for together, along the tokens that guidance seems to
-    choose, as far as both branches are known. New values may raise other tokens: then there is
+    choose, as far as all branches are known. New values may raise other tokens: then there is
     another round. No value is asked for twice, so it ends.
 
     Args:
         model: one that has `Capabilities.exact_logprobs`.
-        unconditional: a branch that knows the next token.
-        conditional: likewise.
-        mix: the guidance rule, with its gamma.
+        branches: the unconditional one, and those with a signal; each knows the next token.
+        mix: the guidance rule, with its gamma: takes a distribution of each branch.
         choose: takes a token from a guided distribution, given the number of tokens from here.
 
     Returns:
@@ -112,7 +110,6 @@ async def resolve(
     Raises:
         BackendError: the model did not answer.
     """
-    branches = (unconditional, conditional)
     await _score_line(model, branches, mix, choose)
     while True:
         missing = list(_missing(branches, mix, choose))
@@ -125,10 +122,9 @@ async def resolve(
         )
         for (branch, draft, tokens), found in zip(missing, values, strict=True):
             branch.learn_exact(draft, tokens, found)
-    known, other = (branch.resolved(()) for branch in branches)
-    assert known is not None  # the caller has seen to it
-    assert other is not None
-    return known, mix(known, other)
+    resolved = [branch.resolved(()) for branch in branches]
+    assert resolved[0] is not None  # the caller has seen to it, and that no other is missing
+    return resolved[0], mix(*resolved)
 
 
 async def score_greedy_line(
@@ -169,8 +165,8 @@ async def score_greedy_line(
 
 async def _score_line(
     model: Model,
-    branches: tuple[Branch, Branch],
-    mix: Callable[[Logprobs, Logprobs], Guided],
+    branches: Sequence[Branch],
+    mix: Callable[..., Guided],
     choose: Callable[[Logprobs, int], int],
 ) -> None:
     """Score the tokens that guidance seems to choose, up to the end of their line.
@@ -190,28 +186,27 @@ async def _score_line(
                 branch.learn_after(draft, found)
             if model.usage.get(Stage.GUIDED) != spent:
                 return
-        first, second = (branch.resolved(draft) for branch in branches)
-        assert first is not None  # asked for just now at the latest
-        assert second is not None
-        token = choose(mix(first, second).distribution, len(draft))
+        resolved = [branch.resolved(draft) for branch in branches]
+        token = choose(mix(*resolved).distribution, len(draft))
         if token in model.end_ids or "\n" in await model.decode((token,), Stage.GUIDED):
             return
         draft = (*draft, token)
 
 
 def _missing(
-    branches: tuple[Branch, Branch],
-    mix: Callable[[Logprobs, Logprobs], Guided],
+    branches: Sequence[Branch],
+    mix: Callable[..., Guided],
     choose: Callable[[Logprobs, int], int],
 ) -> Iterator[tuple[Branch, Draft, tuple[int, ...]]]:
     """Follow the guided choices, as they look by now, and yield the tokens that lists lack."""
     draft: Draft = ()
     while True:
-        unconditional, conditional = (branch.resolved(draft) for branch in branches)
-        if unconditional is None or conditional is None:
+        found = [branch.resolved(draft) for branch in branches]
+        distributions = [distribution for distribution in found if distribution is not None]
+        if len(distributions) < len(branches):
             return
-        guided = mix(unconditional, conditional)
-        for branch, known in zip(branches, (unconditional, conditional), strict=True):
+        guided = mix(*distributions)
+        for branch, known in zip(branches, distributions, strict=True):
             if tokens := tuple(t for t in guided.unresolved if not known.lists(t)):
                 yield branch, draft, tokens
         draft = (*draft, choose(guided.distribution, len(draft)))

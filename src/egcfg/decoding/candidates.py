@@ -91,6 +91,12 @@ class CandidatePool:
         self._stops = STOPS[prompt.layout] if problem.entry_point else WHOLE_PROGRAM_STOPS
         self._ids: tuple[int, ...] = ()
         self._text = ""
+        self._restarts = 0
+
+    def restart(self) -> None:
+        """Drop the candidates: the next ones are sampled anew, from other random numbers."""
+        self.candidates, self._ids, self._text = (), (), ""
+        self._restarts += 1
 
     async def resample(self, prompt_ids: tuple[int, ...], ids: tuple[int, ...], text: str) -> None:
         """Make `candidates` those of a response that has come as far as `ids`.
@@ -136,6 +142,7 @@ class CandidatePool:
         The seed is one of its own for every task, position and candidate, the same in every run.
         """
         settings = self._settings
+        again = f"/again{self._restarts}" if self._restarts else ""
         remaining = self._limit - position - len(candidate.ids)
         lines = None
         if settings.horizon is not None:
@@ -151,7 +158,7 @@ class CandidatePool:
             max_tokens=remaining,
             max_lines=lines,
             stop=self._stops,
-            seed=zlib.crc32(f"{settings.seed}/{self._task_id}/{position}{name}".encode()),
+            seed=zlib.crc32(f"{settings.seed}/{self._task_id}/{position}{name}{again}".encode()),
         )
 
     def _extended(self, candidate: Candidate, addition: Continuation) -> Candidate:

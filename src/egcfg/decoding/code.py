@@ -148,12 +148,14 @@ class Response:
         problem: what was asked.
         prompt: how it was asked; its response prefix counts as part of the text.
         ids: the generated tokens.
+        alternatives: how many of the likeliest tokens of a distribution to tell.
     """
 
     model: Model
     problem: Task
     prompt: Prompt
     ids: tuple[int, ...] = ()
+    alternatives: int = 0
     _reader: AnswerReader = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -188,6 +190,12 @@ class Response:
         self.ids += ids
         self.read(self.text + text)
 
+    def take_back(self, ids: tuple[int, ...], text: str) -> None:
+        """Become the response that it was at these tokens, with this text."""
+        self.ids = ids
+        self._reader = self._new_reader()
+        self.read(text)
+
     async def text_with(self, ids: Sequence[int]) -> str:
         """Return the text as if `ids` came next."""
         return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))
@@ -196,9 +204,10 @@ class Response:
         """Return the text that `token` would add if it came next."""
         return (await self.text_with((token,)))[len(self.text) :]
 
-    async def likeliest(self, distribution: Logprobs | None, count: int) -> tuple[Alternative, ...]:
-        """Return the likeliest next tokens of a distribution, at most `count`."""
-        top = [] if distribution is None or not count else distribution.top(count)
+    async def likeliest(self, distribution: Logprobs | None) -> tuple[Alternative, ...]:
+        """Return the likeliest next tokens of a distribution, `alternatives` at most."""
+        told = self.alternatives
+        top = [] if distribution is None or not told else distribution.top(told)
         return tuple([Alternative(text=await self.addition(t), logprob=v) for t, v in top])
 
     def read(self, text: str) -> None:

@@ -100,11 +100,16 @@ class Feedback:
             ],
             policies,
         )
-        if choice.guides:
-            signal = await self._fit(choice.entries, budget)
+        if not choice.guides:
+            entries = _hidden(choice.entries + choice.against)
+            signal = Signal(entries=entries, text="", tokens=0)
+        elif choice.against:
+            # Both sides in the tokens of one: reading them is most of what a line costs.
+            sides = [await self._fit(s, budget // 2) for s in (choice.entries, choice.against)]
+            signal = _contrast(*sides)
         else:
-            signal = Signal(entries=_hidden(choice.entries), text="", tokens=0)
-        return evolve(signal, away=choice.away, decisions=choice.decisions)
+            signal = evolve(await self._fit(choice.entries, budget), away=choice.away)
+        return evolve(signal, decisions=choice.decisions)
 
     async def _entries(
         self, problem: Task, sources: Sequence[str], policies: Policies
@@ -131,8 +136,14 @@ class Feedback:
 
         The candidates of longest standing go first, then traces are shortened; nothing is run
         again. (A signal within its context, but above its budget, shows shorter traces first: what
-        tells one candidate from another is worth more than the details of one.)
+        tells one candidate from another is worth more than the details of one.) Where it leads away
+        from others at the same time, these are worded in as many tokens.
         """
+        if signal.against is not None:
+            better = await self.shorten(evolve(signal, against=None), remaining)
+            return _contrast(better, await self.shorten(signal.against, remaining))
+        if signal.tokens <= remaining:
+            return signal
         entries = [evolve(entry, shown=True) for entry in signal.entries]
         for oldest in range(len(entries)):
             wording = SignalText(entries[oldest:], self._render, TRACE_CHARS[0])
@@ -232,6 +243,18 @@ class PlaceboFeedback(Feedback):
         why = f"placebo: signal {number + 1} of {len(self.signals)} of the task {self.other}"
         shown = self.signals[number] if self.signals else Signal(entries=(), text="", tokens=0)
         return evolve(shown, decisions=(why,))
+
+
+def _contrast(better: Signal, worse: Signal) -> Signal:
+    """Return the signal that leads towards one side and away from the other.
+
+    Where one has no room, it leads towards or away from the other alone.
+    """
+    cut = better.cut or worse.cut
+    if better.text and worse.text:
+        return evolve(better, against=worse, cut=cut)
+    shown = better if better.text else worse
+    return evolve(shown, entries=better.entries + worse.entries, away=shown is worse, cut=cut)
 
 
 def _hidden(entries: Sequence[SignalEntry]) -> tuple[SignalEntry, ...]:

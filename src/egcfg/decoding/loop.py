@@ -7,20 +7,20 @@ and awaits nothing but them. `decode` is the method; what it does in each stage 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from array_api_compat import array_namespace
-from attrs import evolve, frozen
+from attrs import evolve
 
+from egcfg.decoding.active import ActiveSignal
 from egcfg.decoding.branch import Branch, resolve, score_greedy_line
 from egcfg.decoding.candidates import CandidatePool, Drafts
 from egcfg.decoding.code import CandidateProgram, Response, distinct_programs
 from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.policies import guided_away, is_confident, is_whole
+from egcfg.decoding.policies import is_confident, is_whole
+from egcfg.decoding.rollback import Checkpoint, Rollback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.errors import ContextOverflowError
@@ -53,6 +53,7 @@ async def decode(
     prompt: Prompt,
     settings: DecodingSettings,
     policies: Policies = PAPER,
+    given: Signal | None = None,
     alternatives: int = 0,
 ) -> AsyncGenerator[LineStep | Generation, None]:
     """Decode one response: yield each line as it is decided, and last the generation.
@@ -65,6 +66,8 @@ async def decode(
         prompt: the problem worded, with a slot for the signal.
         settings: the strength of guidance, the candidates' shape, the limits.
         policies: where to depart from the paper.
+        given: the signal that guides all of the response, without any candidates; None: signals are
+            made from candidates.
         alternatives: how many of the likeliest tokens of each distribution to tell of a choice.
 
     Raises:
@@ -73,8 +76,8 @@ async def decode(
         SandboxError: the sandbox runs no program, not even an empty one.
         PluginError: a component answered wrongly.
     """
-    decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies)
-    decoding.alternatives = alternatives
+    decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies, given)
+    decoding.response.alternatives = alternatives
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -94,10 +97,10 @@ async def decode(
 
         # 2. The line's tokens, by the guidance rule, with the candidates as drafts ...
         decoding.guides = stage is Stage.GUIDED and decoding.finish is None
-        active = decoding.active if decoding.guides else None
+        signal = decoding.active.signal if decoding.guides else None
         tokens: list[TokenChoice] = []
         started_in_code = decoding.response.in_code
-        while decoding.finish is None:
+        while decoding.finish is None and not decoding.taken_back:
             if (token := await decoding.next_token(stage)) is None:
                 break
             tokens.append(token)
@@ -112,22 +115,16 @@ async def decode(
             in_code=wanted or decoding.response.in_code,
             text=decoding.line_decided(length),
             tokens=tuple(tokens),
-            signal=active.signal if active else None,
-            fresh=active is not None and active.created_at_step == index,
+            signal=signal,
+            fresh=signal is not None and decoding.active.created_at_step == index,
             usage={s: spent - usage.get(s, Usage()) for s, spent in model.usage.items()},
             execution_seconds=decoding.execution_seconds - seconds,
             decisions=decoding.decisions_made(),
+            taken_back=decoding.taken_back,
         )
+        decoding.taken_back = ""
         index += 1
     yield decoding.generation(decoding.finish)
-
-
-@frozen
-class _ActiveSignal:
-    """The signal that guides until the next one, and the step that it was created at."""
-
-    signal: Signal
-    created_at_step: int
 
 
 class _Decoding:
@@ -142,6 +139,7 @@ class _Decoding:
         prompt: Prompt,
         settings: DecodingSettings,
         policies: Policies,
+        given: Signal | None,
     ) -> None:
         self.model = model
         self.feedback = feedback
@@ -149,22 +147,22 @@ class _Decoding:
         self.prompt = prompt
         self.settings = settings
         self.policies = policies
-        self.rule = rule
+        self.given = given
         self.sampler = Sampler(settings.guided_temperature, settings.seed, problem.task_id)
         self.response = Response(model, problem, prompt)
         self.unconditional = Branch()
-        self.conditional = Branch()  # without ids where there is no signal
+        self.active = ActiveSignal(model, rule, prompt, settings.gamma, policies)
         self.drafts = Drafts()
-        self.active: _ActiveSignal | None = None
         self.guides = False  # whether the current line is guided
-        self.signal_is_read = True
         self.warned_truncation = False
         self.lines_since_signal = 0
         self.execution_seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.finish: FinishReason | None = None
-        self.alternatives = 0
         self.scores: dict[str, Score] = {}
+        self.choices: list[TokenChoice] = []  # of the response's tokens
+        self.rollback = Rollback(policies.rollback)
+        self.taken_back = ""
         self.decisions: list[str] = []
 
     async def read_prompt(self) -> None:
@@ -210,34 +208,42 @@ class _Decoding:
 
     def signal_is_due(self) -> bool:
         """Whether the next line needs a new signal."""
-        if self.active is None or self.settings.unit is GuidanceUnit.TOKEN:
+        unit, interval = self.settings.unit, self.settings.signal_interval
+        if self.active.signal is None:
             return True
-        if self.settings.unit is GuidanceUnit.PREFIX:
+        if self.given is not None or unit is GuidanceUnit.PREFIX:
             return False
-        return self.lines_since_signal >= self.settings.signal_interval
+        return unit is GuidanceUnit.TOKEN or self.lines_since_signal >= interval
 
     async def make_signal(self, step: int) -> None:
-        """Bring the candidates up to date, run them, and fill the slot with what happened."""
+        """Fill the slot with the signal that is given, or with what running candidates led to."""
+        signal = self.given or await self._candidates_signal()
+        if signal is None:
+            return
+        self.decisions += signal.decisions
+        if self.policies.rollback and self._goes_back(signal, step):
+            return
+        signal = await self._show(signal)
+        self.active.created_at_step = step
+        self.lines_since_signal = 0
+        self.counts.update(signals=1, signals_cut=signal.cut, signals_empty=not signal.text)
+
+    async def _candidates_signal(self) -> Signal | None:
+        """Bring the candidates up to date, and run them; None where one of them is the answer."""
         with suppress(ContextOverflowError):  # no room for candidates, perhaps for the line itself
             await self.pool.resample(self.prompt_ids, self.response.ids, self.response.text)
         if self.policies.accept and await self._accept_candidate():
-            return
+            return None
         if self.settings.drafts and self.model.capabilities.scores_drafts:
             await self.drafts.update(self.model, self.pool.candidates)
 
         started = time.perf_counter()
-        known = self.active.signal.entries if self.active else ()
+        known = self.active.signal.all_entries if self.active.signal else ()
         signal = await self.feedback.signal(
             self.problem, self._programs(), self.settings.signal_tokens, known, self.policies
         )
-        self.decisions += signal.decisions
-        if self.signal_limit is not None and signal.tokens > self.signal_limit:
-            signal = await self._shortened(signal, self.signal_limit)
         self.execution_seconds += time.perf_counter() - started
-        await self._fill_slot(signal)
-        self.active = _ActiveSignal(signal, step)
-        self.lines_since_signal = 0
-        self.counts.update(signals=1, signals_cut=signal.cut, signals_empty=not signal.text)
+        return signal
 
     def _programs(self) -> list[CandidateProgram]:
         """Return the distinct programs of the candidates; first the code so far, where wanted."""
@@ -252,28 +258,21 @@ class _Decoding:
             program for program in programs if all(program.source != s.source for s in so_far)
         ]
 
-    async def _fill_slot(self, signal: Signal) -> None:
-        """Make the conditional branch that of `signal`."""
-        ids: tuple[int, ...] = ()
-        if signal.text:
-            prompt = self.prompt.conditional(signal.text)
-            ids = await self.model.encode(prompt, Stage.SIGNAL) + self.response.ids
-        if self.conditional.ids != ids:
-            self.conditional.reset(ids)
+    async def _show(self, signal: Signal) -> Signal:
+        """Fill the slot with `signal`, as far as the model's context has room; return that."""
+        remaining = self.signal_limit
+        if remaining is not None and signal.longest > remaining:
+            if not self.warned_truncation:
+                self.warned_truncation = True
+                logger.warning(
+                    "task %s: the model's context has room for %d tokens of the signal, not %d; "
+                    "candidates and traces are left out of it",
+                    *(self.problem.task_id, remaining, signal.longest),
+                )
+            signal = await self.feedback.shorten(signal, remaining)
+        if await self.active.show(signal, self.response.ids):
             self.unconditional.forget_exact()
-            self.signal_is_read = False
-
-    async def _shortened(self, signal: Signal, remaining: int) -> Signal:
-        if not self.warned_truncation:
-            self.warned_truncation = True
-            logger.warning(
-                "task %s: the model's context has room for %d tokens of the signal, not %d; "
-                "candidates and traces are left out of it",
-                self.problem.task_id,
-                remaining,
-                signal.tokens,
-            )
-        return await self.feedback.shorten(signal, remaining)
+        return signal
 
     # --- 2. the tokens of one line --------------------------------------------------------------
 
@@ -288,6 +287,7 @@ class _Decoding:
                 self.finish = FinishReason.MAX_TOKENS
                 return None
             position = len(self.response.ids)
+            guided = self.rollback.allowed(self.response.ids, unconditional, guided)
             token = self.sampler.choose(guided.distribution, position)
             if self.sampler.is_near_tie(guided.distribution, position, self._rounding()):
                 self.counts.update(near_ties=1)
@@ -298,25 +298,21 @@ class _Decoding:
 
     async def _distributions(self, stage: Stage) -> tuple[Logprobs, Guided]:
         """Return the next token's unconditional and guided distributions."""
-        branches = [self.unconditional]
-        guides = self._is_guiding
-        if guides:
-            branches.append(self.conditional)
+        branches = [self.unconditional, *self._guiding]
         if any(branch.next is None for branch in branches):
             await self._score(branches, stage)
-        unconditional, conditional = self.unconditional.next, self.conditional.next
-        assert unconditional is not None  # asked for just now at the latest
-        if not guides or conditional is None:
+        # Each was asked for just now at the latest.
+        unconditional, *conditional = [b.next for b in branches if b.next is not None]
+        if not conditional:
             return unconditional, Guided(unconditional)
-        guided = self._mix(unconditional, conditional)
+        guided = self.active.mix(unconditional, *conditional)
         if not guided.unresolved or not self.model.capabilities.exact_logprobs:
             return unconditional, guided
         position = len(self.response.ids)
         return await resolve(
             self.model,
-            self.unconditional,
-            self.conditional,
-            self._mix,
+            branches,
+            self.active.mix,
             lambda distribution, offset: self.sampler.choose(distribution, position + offset),
         )
 
@@ -324,48 +320,25 @@ class _Decoding:
         """Ask for what is missing here and after each drafted token, on all branches at once."""
         drafts = self.drafts.lines(self.limit - len(self.response.ids) - 1) or [()]
         pending = [(b, draft) for b in branches for draft in drafts if not b.knows(draft)]
-        if len(branches) > 1 and not self.signal_is_read:
+        if len(branches) > 1 and not self.active.is_read:
             stage = Stage.SIGNAL
         answers = await self.model.score(
             [ScoreRequest(branch.ids, draft) for branch, draft in pending], stage
         )
-        self.signal_is_read = True
+        self.active.is_read = True
         for (branch, draft), distributions in zip(pending, answers, strict=True):
             branch.learn(draft, distributions)
 
+    @property
+    def _guiding(self) -> tuple[Branch, ...]:
+        """What guides the next token: no signal tells of prose between two blocks of code."""
+        return self.active.branches if self.guides and self.response.in_code else ()
+
     def _rounding(self) -> float:
         """How far rounding may move a log-probability of the next token, in nats."""
-        rounding, gamma = self.model.capabilities.rounding, self._gamma
-        guides = self.guides and self.conditional.ids
-        return rounding * (abs(1.0 - gamma) + abs(gamma)) if guides else rounding
-
-    @property
-    def _is_guiding(self) -> bool:
-        """Whether the signal guides the next token; it tells nothing of prose between code."""
-        return self.guides and bool(self.conditional.ids) and self.response.in_code
-
-    @property
-    def _leads_away(self) -> bool:
-        return self.active is not None and self.active.signal.away
-
-    @property
-    def _gamma(self) -> float:
-        """The strength of guidance; below 0 leads away from what the signal shows."""
-        if not self.policies.signed:
-            return self.settings.gamma
-        return -abs(self.settings.gamma) if self._leads_away else abs(self.settings.gamma)
-
-    def _mix(self, unconditional: Logprobs, conditional: Logprobs) -> Guided:
-        gamma, task_id = self._gamma, self.problem.task_id
-        if self._leads_away:
-            return guided_away(unconditional, conditional, gamma)
-        guided = self.rule.ask("mix", unconditional, conditional, gamma, task=task_id)
-        if not isinstance(guided, Guided):
-            raise self.rule.broken(f"mix gave {type(guided).__name__}, not Guided", task_id)
-        values = guided.distribution.values
-        if math.isnan(top := float(array_namespace(values).max(values))):
-            raise self.rule.broken(f"mix gave {top} as a log-probability", task_id)
-        return guided
+        rounding = self.model.capabilities.rounding
+        guides = self.guides and self.active.branches
+        return rounding * self.active.amplification if guides else rounding
 
     async def _shrink_signal(self, error: ContextOverflowError) -> bool:
         """Halve the signal: the context turned out shorter than its backend could say.
@@ -376,30 +349,26 @@ class _Decoding:
         Raises:
             ContextOverflowError: `error`; the bare prompt does not fit.
         """
-        if self.active is None or not self.conditional.ids:
+        signal = self.active.signal
+        if signal is None or not self.active.branches:
             if not self.response.ids:
                 raise error
             return False
-        self.counts.update(signals_cut=not self.active.signal.cut)
-        self.signal_limit = self.active.signal.tokens // 2
-        signal = await self._shortened(self.active.signal, self.signal_limit)
-        self.active = evolve(self.active, signal=signal)
-        await self._fill_slot(signal)
+        self.counts.update(signals_cut=not signal.cut)
+        self.signal_limit = signal.longest // 2
+        await self._show(signal)
         return True
 
     async def _append(self, token: int, unconditional: Logprobs, guided: Guided) -> TokenChoice:
-        """Append `token` to the response and to both branches."""
-        conditional = self.conditional.resolved(()) if self._is_guiding else None
+        """Append `token` to the response and to all branches."""
+        conditional = next((branch.resolved(()) for branch in self._guiding), None)
         preferred = unconditional.argmax()
         preferred_text = await self.response.addition(preferred)
-        told = self.alternatives
-        likeliest = [await self.response.likeliest(d, told) for d in (unconditional, conditional)]
+        likeliest = [await self.response.likeliest(d) for d in (unconditional, conditional)]
         text = await self.response.append(token)
-        self.drafts.advance(token)
-        self.unconditional.advance(token)
-        if self.conditional.ids:
-            self.conditional.advance(token)
-        last_scored = self.conditional if self._is_guiding else self.unconditional
+        for each in (self.drafts, self.unconditional, self.active):
+            each.advance(token)
+        last_scored = [self.unconditional, *self._guiding][-1]
         choice = TokenChoice(
             id=token,
             text=text,
@@ -412,6 +381,7 @@ class _Decoding:
             likeliest_unconditional=likeliest[0],
             likeliest_conditional=likeliest[1],
         )
+        self.choices.append(choice)
         self.counts.update(
             tokens_changed=choice.changed,
             tokens_drafted=choice.drafted,
@@ -431,7 +401,7 @@ class _Decoding:
             self.finish is not None
             # Guidance starts here, in the middle of a line.
             or (self.response.in_code and not started_in_code)
-            or (self.active is not None and self.settings.unit is GuidanceUnit.TOKEN)
+            or (self.active.signal is not None and self.settings.unit is GuidanceUnit.TOKEN)
             or "\n" in self.response.text[line_start:]
         )
 
@@ -464,6 +434,33 @@ class _Decoding:
         if confident:
             self.decisions.append(f"confident: each likeliest token is above {threshold:g}")
         return confident
+
+    def _goes_back(self, signal: Signal, step: int) -> bool:
+        """Take the response back to an earlier line where all candidates of this one fail alike."""
+        response = self.response
+        here = Checkpoint(step, len(response.ids), response.text, Counter(self.counts))
+        back = self.rollback.look(signal.all_entries, here)
+        if back is None:
+            return False
+        line = self.choices[back.tokens :]
+        first = next((n for n, choice in enumerate(line, 1) if "\n" in choice.text), len(line))
+        token = self.rollback.rule_out(response.ids[: back.tokens], line[:first])
+        self.taken_back = response.text[len(back.text) :]
+        response.take_back(response.ids[: back.tokens], back.text)
+        del self.choices[back.tokens :]
+        # What was counted of tokens is taken back with them; signals were made all the same.
+        made = {name: self.counts[name] for name in self.counts if name.startswith("signals")}
+        made["rollbacks"] = self.counts["rollbacks"] + 1
+        self.counts = Counter(back.counts) | Counter(made)
+        self.unconditional.reset(self.prompt_ids + response.ids)
+        self.active.clear()
+        self.pool.restart()
+        self.drafts = Drafts()
+        self.decisions.append(
+            f"rollback: all candidates fail alike; back to step {back.step}, now without "
+            f"{token.text!r}"
+        )
+        return True
 
     async def accept_solution(self) -> None:
         """End the response here if it is a whole program that passes all visible tests."""

@@ -24,7 +24,15 @@ from egcfg.interfaces.problem import AssertTest, Program, StdioTest, Task, TestC
 from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.interfaces.solution import SignalEntry
 
-__all__ = ["Choice", "choose", "guided_away", "is_confident", "is_whole", "marks"]
+__all__ = [
+    "Choice",
+    "choose",
+    "guided_among_plausible",
+    "is_confident",
+    "is_whole",
+    "marks",
+    "outcomes",
+]
 
 PLAUSIBLE = 0.1
 """Share of the likeliest token's unconditional probability that a token needs, away from a signal.
@@ -45,12 +53,14 @@ class Choice:
         entries: the programs, in the order in which they are shown.
         guides: whether they are shown at all.
         away: whether guidance leads away from them.
+        against: programs that guidance leads away from at the same time.
         decisions: what was decided, and why.
     """
 
     entries: tuple[SignalEntry, ...]
     guides: bool = True
     away: bool = False
+    against: tuple[SignalEntry, ...] = ()
     decisions: tuple[str, ...] = ()
 
 
@@ -60,14 +70,14 @@ def choose(entries: Sequence[SignalEntry], policies: Policies) -> Choice:
     if policies.gate:
         choice = _gated(choice)
     if policies.signed and choice.entries:
-        choice = _one_side(choice)
+        choice = _signed(choice)
     if policies.order is Order.BEST_FIRST:
         choice = _best_first(choice)
     return choice
 
 
 def _gated(choice: Choice) -> Choice:
-    led_to = {_led_to(entry) for entry in choice.entries}
+    led_to = {outcomes(entry) for entry in choice.entries}
     programs = f"{len(choice.entries)} distinct program{'s' * (len(choice.entries) != 1)}"
     guides = len(led_to) > 1
     why = (
@@ -79,40 +89,42 @@ def _gated(choice: Choice) -> Choice:
 
 
 def _best_first(choice: Choice) -> Choice:
-    kept: dict[object, SignalEntry] = {}
-    for entry in choice.entries:
-        passes = entry.share == 1.0
-        kept.setdefault(entry.program if passes else (entry.share, _led_to(entry)), entry)
-    # The solution so far has its place before the candidates.
-    ordered = sorted(kept.values(), key=lambda entry: (entry.samples > 0, -(entry.share or 0.0)))
+    entries, against = _ordered(choice.entries), _ordered(choice.against)
+    ordered = entries + against
     shares = ", ".join(f"{100 * (entry.share or 0.0):.0f} %" for entry in ordered) or "nothing"
-    dropped = len(choice.entries) - len(ordered)
+    dropped = len(choice.entries) + len(choice.against) - len(ordered)
     why = f"order: passing {shares} of the visible tests, {dropped} failing duplicates dropped"
-    return _decided(choice, why, entries=tuple(ordered))
+    return _decided(choice, why, entries=entries, against=against)
 
 
-def _one_side(choice: Choice) -> Choice:
-    """Keep the programs on one side: those that pass most, or the others."""
+def _ordered(entries: Sequence[SignalEntry]) -> tuple[SignalEntry, ...]:
+    kept: dict[object, SignalEntry] = {}
+    for entry in entries:
+        passes = entry.share == 1.0
+        kept.setdefault(entry.program if passes else (entry.share, outcomes(entry)), entry)
+    # The solution so far has its place before the candidates.
+    return tuple(sorted(kept.values(), key=lambda e: (e.samples > 0, -(e.share or 0.0))))
+
+
+def _signed(choice: Choice) -> Choice:
+    """Lead towards the programs that pass most, and away from those that fail or pass fewer."""
     most = max(entry.share or 0.0 for entry in choice.entries)
     better = tuple(entry for entry in choice.entries if (entry.share or 0.0) == most)
     worse = tuple(entry for entry in choice.entries if entry not in better)
-    support, against = (sum(entry.samples for entry in side) for side in (better, worse))
     share = f"{100 * most:.0f} % of the visible tests"
-    if not worse:
-        away = most < 1.0
-        why = f"all programs pass {share}"
-    else:
-        away = against > support
-        why = f"{support} candidates pass {share}, {against} pass fewer"
-    why = f"signed: {'away from' if away else 'towards'} what is shown, {why}"
-    return _decided(choice, why, entries=worse if away and worse else better, away=away)
+    if worse:
+        why = f"signed: towards {len(better)} of {len(choice.entries)} programs, passing {share}, "
+        return _decided(choice, why + "away from the others", entries=better, against=worse)
+    away = most < 1.0
+    side = "away from" if away else "towards"
+    return _decided(choice, f"signed: {side} what is shown, all programs pass {share}", away=away)
 
 
 def _decided(choice: Choice, decision: str, **changes: Any) -> Choice:
     return evolve(choice, decisions=(*choice.decisions, decision), **changes)
 
 
-def _led_to(entry: SignalEntry) -> tuple[object, ...]:
+def outcomes(entry: SignalEntry) -> tuple[object, ...]:
     """Return what running a program led to: how each run ended, its value, its output."""
     return tuple(
         (
@@ -158,17 +170,24 @@ def _wanted(test: TestCase) -> str | None:
     return None
 
 
-def guided_away(unconditional: Logprobs, conditional: Logprobs, gamma: float) -> Guided:
-    """Return the mixture at a gamma below 0, among plausible tokens.
+def guided_among_plausible(
+    unconditional: Logprobs,
+    conditional: Logprobs,
+    gamma: float,
+    against: Logprobs | None = None,
+) -> Guided:
+    """Return the linear mixture among plausible tokens, for guidance away from programs.
 
     Args:
         unconditional: the distribution without the signal.
         conditional: the one with it.
-        gamma: strength of guidance, below 0.
+        gamma: strength of guidance; below 0 away from the signal.
+        against: the distribution with programs that guidance leads away from at the same time:
+            ``unconditional + gamma (conditional - against)``.
     """
     values = unconditional.values
     least = float(array_namespace(values).max(values)) + math.log(PLAUSIBLE)
-    guided = mix(unconditional, conditional, gamma, Plausible(unconditional=least))
+    guided = mix(unconditional, conditional, gamma, Plausible(unconditional=least), against)
     if unconditional.tail_bound >= least:  # a token that nobody lists may be plausible
         return evolve(guided, certain=False)
     return guided

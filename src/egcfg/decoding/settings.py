@@ -122,8 +122,10 @@ class Policies:
         order: of the programs in the signal.
         signed: whether guidance leads away from programs that fail, with the strength -|gamma|,
             among tokens of at least a tenth of the likeliest one's unconditional probability; and
-            towards programs that pass, or pass more, with |gamma|. Where there are both, the
-            side that more candidates are on is shown, of equal ones the better one.
+            towards programs that pass with |gamma|. Where some pass more than others, it leads
+            towards those, away from the others, by the contrast of the two, among such tokens.
+        rollback: how often to go back to an earlier line at most: to the last one whose candidates
+            led to different results, where all of a later one fail alike.
         placebo: whether the signals of another task are shown, which is decoded before: the control
             for what execution does. It excludes the policies that go by what programs led to.
 
@@ -142,16 +144,20 @@ class Policies:
     verdicts: Verdicts = field(default=Verdicts.OFF, converter=Verdicts)
     order: Order = field(default=Order.STANDING, converter=Order)
     signed: bool = False
+    rollback: int = field(default=0, validator=validators.ge(0))
     placebo: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.placebo and (self.gate or self.judges):
-            raise ValueError("placebo excludes gate, verdicts, order and signed; leave one out")
+            raise ValueError(
+                "placebo excludes gate, verdicts, order, signed and rollback; leave one out"
+            )
 
     @property
     def judges(self) -> bool:
         """Whether the programs of a signal are judged by the visible tests."""
-        return self.signed or self.verdicts is not Verdicts.OFF or self.order is not Order.STANDING
+        by_verdicts = (self.signed, self.rollback, self.verdicts is not Verdicts.OFF)
+        return any(by_verdicts) or self.order is not Order.STANDING
 
 
 PAPER = Policies()

@@ -1,4 +1,4 @@
-"""The linear mixture of two distributions' log-probabilities, which most rules are made of.
+"""The linear mixture of distributions' log-probabilities, which most rules are made of.
 
 ``log P = log P_uncond + gamma (log P_cond - log P_uncond)``, renormalised; section 3 of the paper.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,74 +40,78 @@ def mix(
     conditional: Logprobs,
     gamma: float,
     plausible: Plausible | None = None,
+    against: Logprobs | None = None,
 ) -> Guided:
-    """Mix two distributions linearly, in log space.
+    """Mix two distributions linearly, in log space, or three.
 
     gamma 0 returns `unconditional` and, where every token is plausible, gamma 1 `conditional`,
     without any arithmetic. A token that the unconditional distribution rules out stays ruled out,
     whatever gamma is.
 
-    Of two cut distributions, the union of their tokens is mixed. A token that one list lacks takes
+    Of cut distributions, the union of their tokens is mixed. A token that one list lacks takes
     that list's `Logprobs.tail_bound`, the most it can have; `Guided.certain` tells whether its true
     value could change the argmax. Where the formula rewards a token for being *unlikely* (under the
-    unconditional distribution beyond gamma 1, under the conditional one below 0), a token that this
-    list lacks is unresolved, and tokens in neither list are left out of account.
+    unconditional distribution beyond gamma 1, under the conditional one below 0, under `against`
+    above 0), a token that this list lacks is unresolved, and tokens in no list are left out of
+    account.
 
     Args:
         unconditional: the distribution without the signal.
         conditional: the one with it, dense if and only if `unconditional` is.
         gamma: guidance strength.
         plausible: which tokens may be chosen; None: all.
+        against: what guidance leads away from, in place of the unconditional distribution:
+            ``log P_uncond + gamma (log P_cond - log P_against)``. Dense as the others are.
 
     Raises:
         ValueError: one distribution is dense and the other is not.
     """
-    if unconditional.dense != conditional.dense:
+    distributions = [d for d in (unconditional, conditional, against) if d is not None]
+    if len({each.dense for each in distributions}) > 1:
         raise ValueError("cannot mix a dense distribution with a cut one")
     if gamma == 0.0:
         return Guided(unconditional)
-    if gamma == 1.0 and plausible is None:
+    if gamma == 1.0 and plausible is None and against is None:
         return Guided(conditional)
     if not unconditional.dense:
-        return _mix_cut(unconditional, conditional, gamma, plausible)
-    xp = array_namespace(unconditional.values, conditional.values)
-    one, other = (xp.astype(d.values, xp.float64, copy=False) for d in (unconditional, conditional))
-    mixed = _mixed(xp, one, other, gamma)
+        return _mix_cut(distributions, gamma, plausible)
+    xp = array_namespace(*(each.values for each in distributions))
+    values = [xp.astype(each.values, xp.float64, copy=False) for each in distributions]
+    mixed = _mixed(xp, values, gamma)
     if plausible is not None:
-        mixed = xp.where(plausible.holds(one, other), mixed, -math.inf)
+        mixed = xp.where(plausible.holds(*values[:2]), mixed, -math.inf)
     return Guided(Logprobs(_normalised(xp, mixed)))
 
 
 def _mix_cut(
-    unconditional: Logprobs, conditional: Logprobs, gamma: float, plausible: Plausible | None
+    distributions: Sequence[Logprobs], gamma: float, plausible: Plausible | None
 ) -> Guided:
-    assert unconditional.ids is not None  # the caller has told cut from dense
-    assert conditional.ids is not None
-    ids = np.union1d(unconditional.ids, conditional.ids)  # (n,), ascending
-    one, in_one = _aligned(unconditional, ids)
-    other, in_other = _aligned(conditional, ids)
-    mixed = _mixed(np, one, other, gamma)
+    ids = np.unique(np.concatenate([_ids(each) for each in distributions]))  # (n,), ascending
+    aligned = [_aligned(each, ids) for each in distributions]
+    values, listed = [v for v, _ in aligned], [in_list for _, in_list in aligned]
+    mixed = _mixed(np, values, gamma)
 
     # The most that each token's true value can be. A missing value is at most the bound that
     # stands for it, so the mixture is an upper bound wherever that value is weighed positively.
     upper = mixed.copy()
-    if gamma > 1.0:
-        upper[~in_one] = np.inf
-    if gamma < 0.0:
-        upper[~in_other] = np.inf
-    tails = (unconditional.tail_bound, conditional.tail_bound)
+    weights = (1.0 - gamma, gamma) if len(distributions) == 2 else (1.0, gamma, -gamma)
+    for weight, in_list in zip(weights, listed, strict=True):
+        if weight < 0.0:
+            upper[~in_list] = np.inf
+    tails = [each.tail_bound for each in distributions]
     unlisted = -np.inf
-    if 0.0 <= gamma <= 1.0 and (plausible is None or plausible.holds(*tails)):
-        unlisted = (1.0 - gamma) * tails[0] + gamma * tails[1]
+    if min(weights) >= 0.0 and (plausible is None or plausible.holds(*tails[:2])):
+        unlisted = sum(w * tail for w, tail in zip(weights, tails, strict=True))
 
     if plausible is not None:
         # A bound that reaches the least value says only that the token might.
-        upper[~plausible.holds(one, other)] = -np.inf
-        known = (np.where(in_one, one, -np.inf), np.where(in_other, other, -np.inf))
+        upper[~plausible.holds(*values[:2])] = -np.inf
+        known = [np.where(in_list, v, -np.inf) for v, in_list in aligned[:2]]
         mixed[~plausible.holds(*known)] = -np.inf
     best = int(np.argmax(mixed))
-    unresolved = ~(in_one & in_other) & (upper > mixed[best])
-    unresolved[best] = not (in_one[best] and in_other[best])
+    in_all = np.logical_and.reduce(listed)
+    unresolved = ~in_all & (upper > mixed[best])
+    unresolved[best] = not in_all[best]
     certain = not unresolved.any() and unlisted <= mixed[best]
     # Descending; equally likely tokens in ascending order of their ids.
     order = np.argsort(-mixed, kind="stable")
@@ -114,20 +119,30 @@ def _mix_cut(
     return Guided(distribution, bool(certain), tuple(ids[unresolved].tolist()))
 
 
-def _mixed(xp: Any, unconditional: Array, conditional: Array, gamma: float) -> Array:
-    """Return the mixture, shape (n,); -inf where either is, since -inf - -inf is no number."""
-    possible = xp.isfinite(unconditional) & xp.isfinite(conditional)
-    start = xp.where(possible, unconditional, 0.0)
-    mixed = start + gamma * (xp.where(possible, conditional, 0.0) - start)
+def _mixed(xp: Any, values: Sequence[Array], gamma: float) -> Array:
+    """Return the mixture, shape (n,); -inf where any is, since -inf - -inf is no number.
+
+    Guidance leads towards the second of the values, and away from the last: the third, or else the
+    first, which it starts from.
+    """
+    possible = xp.isfinite(values[0])
+    for each in values[1:]:
+        possible = possible & xp.isfinite(each)
+    start, towards, *others = (xp.where(possible, each, 0.0) for each in values)
+    mixed = start + gamma * (towards - (others[0] if others else start))
     return xp.where(possible, mixed, -math.inf)
+
+
+def _ids(cut: Logprobs) -> NDArray[np.integer[Any]]:
+    assert cut.ids is not None  # the caller has told cut from dense
+    return cut.ids
 
 
 def _aligned(cut: Logprobs, ids: NDArray[np.integer[Any]]) -> tuple[FloatVector, BoolVector]:
     """Return `cut` on `ids` (its tail bound where it lacks one), and which ids it lists."""
-    assert cut.ids is not None
-    listed = np.isin(ids, cut.ids)
+    listed = np.isin(ids, _ids(cut))
     values = np.full(ids.shape, cut.tail_bound)
-    order = np.argsort(cut.ids)
+    order = np.argsort(_ids(cut))
     values[listed] = cut.values[order]
     return values, listed
 

@@ -1,9 +1,9 @@
 """The seam to methods: a task in, programs out, and a bench at which everything is done.
 
 A method turns a task into a program by asking the model, running programs and decoding. It yields
-an `Attempt` whenever its answer improves; the last one is its answer. Whatever costs something goes
-through the `Bench`, which counts it by stage, and ends the method where the task's budget ends: the
-last attempt then stands. A method never sees a hidden test.
+an `Attempt` after each try, its best answer so far; the last one is its answer. Whatever costs
+something goes through the `Bench`, which counts it by stage, and ends the method where the task's
+budget ends: the last attempt then stands. A method never sees a hidden test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from attrs import frozen
 
@@ -19,10 +19,19 @@ from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.interfaces.problem import Task, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.scorer import TestResult, TestStatus
-from egcfg.interfaces.solution import Generation, LineStep
+from egcfg.interfaces.solution import Generation, LineStep, Signal
 from egcfg.interfaces.tracer import Trace
 
-__all__ = ["Attempt", "Bench", "Configuration", "Method", "Need", "ProgramRun", "Reply"]
+__all__ = [
+    "Attempt",
+    "Bench",
+    "Configuration",
+    "Method",
+    "Need",
+    "PartialAnswer",
+    "ProgramRun",
+    "Reply",
+]
 
 
 class Need(enum.StrEnum):
@@ -58,6 +67,24 @@ class Reply:
 
     text: str
     finished: bool
+
+
+@frozen(kw_only=True)
+class PartialAnswer:
+    """An answer to the task's own prompt, as far as it has come.
+
+    Attributes:
+        ids: its tokens.
+        text: what they decode to.
+        program: the executable program that it has come to, or once it is finished, its program;
+            empty where there is none.
+        finished: whether nothing more is to come.
+    """
+
+    ids: tuple[int, ...] = ()
+    text: str = ""
+    program: str = ""
+    finished: bool = False
 
 
 @frozen(kw_only=True)
@@ -117,6 +144,10 @@ class Bench(Protocol):
     configurations: Sequence[Configuration]
 
     @property
+    def offers(self) -> frozenset[Need]:
+        """What the model offers besides text."""
+
+    @property
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
 
@@ -155,6 +186,27 @@ class Bench(Protocol):
             BudgetError, BackendError: as `ask`.
         """
 
+    async def extend(
+        self,
+        answers: Sequence[PartialAnswer],
+        *,
+        stage: str,
+        lines: int | None = 1,
+        temperature: float = 0.8,
+    ) -> list[PartialAnswer]:
+        """Continue answers to the task's own prompt, all side by side.
+
+        Args:
+            answers: how far they have come; a new one is ``PartialAnswer()``. What is finished
+                stays as it is.
+            stage: what the cost is booked under.
+            lines: further lines; None: to the end.
+            temperature: of the sampling.
+
+        Raises:
+            BudgetError, BackendError: as `ask`. The model must tell log-probabilities.
+        """
+
     def program(self, reply: str, function: str | None = None) -> str:
         """Return the program in an answer; empty if there is none.
 
@@ -185,25 +237,52 @@ class Bench(Protocol):
             SandboxError: the sandbox failed twice on the same program.
         """
 
+    async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
+        """Run programs on the visible tests, and word what happened, for `decode`.
+
+        Args:
+            programs: whole programs; those that have no room in the signal are the last ones.
+                None is run twice.
+            away: whether guidance by it leads away from what it shows.
+
+        Returns:
+            The signal; its text is empty where nothing could be executed.
+
+        Raises:
+            SandboxError, BackendError: as `run` and `ask`.
+        """
+
+    def another(self) -> Self:
+        """Return a bench at another task: the first of ``quickstart`` that is not this one.
+
+        What is done there counts as this task's. It is for controls: what the same model wrote
+        elsewhere is of the same kind, but tells nothing of this task.
+        """
+
     def decode(
-        self, configuration: Configuration | None = None, *, policies: Policies = PAPER
+        self,
+        configuration: Configuration | None = None,
+        *,
+        policies: Policies = PAPER,
+        signal: Signal | None = None,
     ) -> AsyncIterator[LineStep | Generation]:
         """Decode line by line; the generation comes last.
 
         Args:
             configuration: how; None: the first one.
             policies: where to depart from the paper.
+            signal: one that guides all of the answer, without any candidates; at a gamma below 0
+                where it leads away. None: signals are made from candidates.
 
         Raises:
             BudgetError, BackendError, SandboxError: as `ask` and `run`.
         """
 
     def note(self, event: str, **facts: Any) -> None:
-        """Count an event, such as an answer that could not be read; it is kept in the result.
+        """Count an event, such as an answer that could not be read, or what was decided.
 
-        Args:
-            event: its name.
-            facts: what to tell of it in a record, as JSON values.
+        The count is kept in the result; the facts, JSON values, are for who watches (``--explain``)
+        and for a record.
         """
 
 
@@ -224,6 +303,7 @@ class Method(ABC):
         """Work on the bench's task; an asynchronous generator.
 
         Yields:
-            Each line as it is decided, for whoever watches, and an attempt whenever the answer
-            improves. The last attempt is the answer.
+            Each line as it is decided, for whoever watches, and an attempt after each try: the best
+            answer so far, the same one again where the try was no better. The last attempt is the
+            answer. Where tasks take turns (``--schedule rounds``), each waits after an attempt.
         """

@@ -90,6 +90,7 @@ class Signal:
         tokens: how many tokens `text` takes.
         cut: whether something was shortened or dropped for the budget or the model's context.
         away: whether guidance leads away from what it shows.
+        against: the signal of other programs, which guidance leads away from at the same time.
         decisions: what policies decided about it, and why.
     """
 
@@ -98,7 +99,18 @@ class Signal:
     tokens: int
     cut: bool = False
     away: bool = False
+    against: Signal | None = None
     decisions: tuple[str, ...] = ()
+
+    @property
+    def all_entries(self) -> tuple[SignalEntry, ...]:
+        """The programs of both sides."""
+        return self.entries + (self.against.entries if self.against is not None else ())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer text of both sides."""
+        return max(self.tokens, self.against.tokens if self.against is not None else 0)
 
 
 @frozen(kw_only=True)
@@ -164,6 +176,7 @@ class LineStep:
         usage: the model's work in this step, by stage.
         execution_seconds: wall time of running and tracing candidates.
         decisions: what each policy decided about the line, and why: ``"accept: ..."``.
+        taken_back: the end of the response that the step took back (`Policies.rollback`).
     """
 
     index: int
@@ -175,6 +188,7 @@ class LineStep:
     usage: Mapping[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
     decisions: tuple[str, ...] = ()
+    taken_back: str = ""
 
 
 @frozen(kw_only=True)
@@ -195,6 +209,8 @@ class Generation:
         tokens_changed: tokens where guidance overruled the unconditional distribution.
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: guided choices that a top-k list could not decide with certainty.
+        rollbacks: how often it went back to an earlier line; the counts of tokens are those of the
+            response.
         near_ties: choices so close that `Capabilities.rounding` might turn them: with other tasks
             in flight the text might be another one. Candidates' tokens are not looked at.
     """
@@ -212,6 +228,7 @@ class Generation:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    rollbacks: int = 0
 
     @property
     def total_usage(self) -> Usage:
@@ -247,6 +264,8 @@ class Solution:
         score: the verdict.
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
+        unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
+            far.
         tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -264,6 +283,7 @@ class Solution:
     started: datetime
     ended: datetime
     events: Mapping[str, int] = field(factory=dict)
+    unfinished: bool = False
 
     @property
     def code(self) -> str:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 from attrs import field, frozen, validators
 
-from egcfg.interfaces.method import Attempt, Bench, Method, ProgramRun
+from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import best_run
+from egcfg.methods.choice import BestSoFar
 
 __all__ = ["BestOfN"]
 
@@ -39,19 +39,13 @@ class BestOfN(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
-        runs: list[ProgramRun] = []
-        answer: str | None = None
+        """Yield the best program so far after each answer."""
+        best = BestSoFar()
         for number in range(self.options.n):
             greedy = self.options.greedy_first and number == 0
-            [program] = await bench.draw(
-                stage="greedy" if greedy else "sample",
-                temperature=0.0 if greedy else self.options.temperature,
-            )
-            runs += await bench.run([program])
-            best = best_run(runs)
-            if best.program != answer:
-                answer = best.program
-                yield Attempt(program=answer, stage="greedy" if greedy else "sample")
+            stage = "greedy" if greedy else "sample"
+            temperature = 0.0 if greedy else self.options.temperature
+            programs = await bench.draw(stage=stage, temperature=temperature)
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return

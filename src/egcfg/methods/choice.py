@@ -5,10 +5,48 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from egcfg.interfaces.method import ProgramRun
-from egcfg.interfaces.scorer import TestStatus
+from attrs import define, field
 
-__all__ = ["best_run", "rank"]
+from egcfg.interfaces.method import Attempt, ProgramRun
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.solution import Generation
+
+__all__ = ["BestSoFar", "best_run", "rank"]
+
+
+@define
+class BestSoFar:
+    """The programs that a method ran so far, of which the best is its answer.
+
+    Attributes:
+        runs: all of them, in the order in which they were made.
+        answer: the best one; None before the first.
+    """
+
+    runs: list[ProgramRun] = field(factory=list)
+    answer: Attempt | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether one passed the visible tests."""
+        return any(run.passed for run in self.runs)
+
+    def add(
+        self, runs: Sequence[ProgramRun], stage: str, generation: Generation | None = None
+    ) -> Attempt:
+        """Add programs; return the best one up to now.
+
+        Args:
+            runs: of the programs; at least one where there was none before.
+            stage: which part of the method made them.
+            generation: the decoding that they come from.
+        """
+        self.runs += runs
+        best = best_run(self.runs).program
+        if self.answer is None or best != self.answer.program:
+            made = generation if any(run.program == best for run in runs) else None
+            self.answer = Attempt(program=best, stage=stage, generation=made)
+        return self.answer
 
 
 def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:

@@ -30,8 +30,8 @@ class GridOfDecodings(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield each line, and each program that passes more visible tests than those before."""
-        best = -1.0
+        """Yield each line, and after each decoding the program that passes most visible tests."""
+        best, answer = -1.0, Attempt(program="", stage="decode")
         for configuration in bench.configurations:
             async for step in bench.decode(configuration):
                 if not isinstance(step, Generation):
@@ -40,6 +40,7 @@ class GridOfDecodings(Method):
                 [run] = await bench.run([step.code])
                 if run.share > best:
                     best = run.share
-                    yield Attempt(program=step.code, stage="decode", generation=step)
+                    answer = Attempt(program=step.code, stage="decode", generation=step)
+                yield answer
             if best == 1.0 or not bench.task.visible_tests:
                 return

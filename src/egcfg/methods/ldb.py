@@ -45,9 +45,10 @@ class BlockDebugging(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the greedy program, and each one that is better than those before."""
+        """Yield the greedy program, and the best one so far after each round."""
         [program] = await bench.draw(stage="greedy")
-        yield Attempt(program=program, stage="greedy")
+        answer = Attempt(program=program, stage="greedy")
+        yield answer
         if not bench.task.visible_tests:
             return
         [newest] = await bench.run([program], traces=True)
@@ -56,13 +57,13 @@ class BlockDebugging(Method):
             if best.passed:
                 return
             repaired = bench.program(await self._round(bench, newest, number))
-            if not repaired.strip():
+            if repaired.strip():
+                [newest] = await bench.run([repaired], traces=True)
+                if rank(newest) > rank(best):
+                    best, answer = newest, Attempt(program=repaired, stage="repair")
+            else:
                 bench.note("unreadable_program")
-                continue
-            [newest] = await bench.run([repaired], traces=True)
-            if rank(newest) > rank(best):
-                best = newest
-                yield Attempt(program=repaired, stage="repair")
+            yield answer
 
     async def _round(self, bench: Bench, run: ProgramRun, number: int) -> str:
         """Return the answer to one round of judging and asking for a new program."""

@@ -52,8 +52,9 @@ class MapCoder(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the first program, and each one that is better than those before."""
+        """Yield the best program so far after each one."""
         best: ProgramRun | None = None
+        answer = Attempt(program="", stage="code")
         for plan in await self._plans(bench):
             dialogue = Dialogue(bench)
             asked = (
@@ -65,8 +66,8 @@ class MapCoder(Method):
                 program = bench.program(await dialogue.ask(asked, stage=stage))
                 [run] = await bench.run([program])
                 if best is None or rank(run) > rank(best):
-                    best = run
-                    yield Attempt(program=program, stage=stage)
+                    best, answer = run, Attempt(program=program, stage=stage)
+                yield answer
                 if run.passed or not bench.task.visible_tests:
                     return
                 if not program.strip():

@@ -51,9 +51,10 @@ class MultiGranularityDebugging(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the greedy program, and each one that is better than those before."""
+        """Yield the greedy program, and the best one so far after each attempt at it."""
         [seed] = await bench.draw(stage="greedy")
-        yield Attempt(program=seed, stage="greedy")
+        answer = Attempt(program=seed, stage="greedy")
+        yield answer
         if not bench.task.visible_tests:
             return
         [best] = await bench.run([seed])
@@ -66,8 +67,8 @@ class MultiGranularityDebugging(Method):
             [run] = await bench.run([program])
             run = await self._fix(bench, run, None, None)
             if rank(run) > rank(best):
-                best = run
-                yield Attempt(program=run.program, stage="repair")
+                best, answer = run, Attempt(program=run.program, stage="repair")
+            yield answer
 
     async def _split(self, bench: Bench, program: str) -> str:
         """Return a program as small functions; as it is where the answer has none."""

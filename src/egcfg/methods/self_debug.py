@@ -70,9 +70,10 @@ class SelfDebugging(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the greedy program, and each repair that is better than those before."""
+        """Yield the greedy program, and the best one so far after each repair."""
         [program] = await bench.draw(stage="greedy")
-        yield Attempt(program=program, stage="greedy")
+        answer = Attempt(program=program, stage="greedy")
+        yield answer
         if not bench.task.visible_tests:
             return
         [best] = await bench.run([program])
@@ -85,14 +86,16 @@ class SelfDebugging(Method):
             if not repaired.strip():
                 bench.note("unreadable_program")
                 remark = "I found no program in your answer. "
+                yield answer
                 continue
             [run] = await bench.run([repaired])
             if rank(run) > rank(best):
                 best, remark = run, ""
-                yield Attempt(program=repaired, stage="repair")
+                answer = Attempt(program=repaired, stage="repair")
             else:
                 kept = code_block(best.program) if best.program.strip() else ""
                 remark = f"That is no better. Go on from the earlier program:\n{kept}\n"
+            yield answer
 
     async def _repair(self, dialogue: Dialogue, best: ProgramRun, remark: str) -> str:
         """Return the answer to a request for a better program."""

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 from attrs import field, frozen, validators
 
-from egcfg.interfaces.method import Attempt, Bench, Method, ProgramRun
+from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import best_run
+from egcfg.methods.choice import BestSoFar
 
 __all__ = ["Warming"]
 
@@ -36,17 +36,12 @@ class Warming(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the best program so far, whenever that is another one."""
-        runs: list[ProgramRun] = []
-        answer: str | None = None
+        """Yield the best program so far after each answer."""
+        best = BestSoFar()
         for number in range(self.options.n):
             temperature = self.options.hottest * number / max(1, self.options.n - 1)
             stage = "retry" if number else "greedy"
-            [program] = await bench.draw(stage=stage, temperature=temperature)
-            runs += await bench.run([program])
-            best = best_run(runs)
-            if best.program != answer:
-                answer = best.program
-                yield Attempt(program=answer, stage=stage)
+            programs = await bench.draw(stage=stage, temperature=temperature)
+            yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return

@@ -172,6 +172,24 @@ def egcfg_components() -> list[Component]:
         ),
         Component(
             kind=Kind.METHOD,
+            name="retry",
+            target="egcfg.methods.retry:Retry",
+            summary="greedy, then answers led away from the programs that failed",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="smc",
+            target="egcfg.methods.smc:SequentialMonteCarlo",
+            summary="answers that grow together, line by line, resampled by what runs",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="cascade",
+            target="egcfg.methods.cascade:Cascade",
+            summary="greedy, samples, a guided answer, one repair (solve's default)",
+        ),
+        Component(
+            kind=Kind.METHOD,
             name="self_debug",
             target="egcfg.methods.self_debug:SelfDebugging",
             summary="greedy, then repairs in a dialogue after what the tests showed",

@@ -172,6 +172,7 @@ class SignalEntries:
         tokens: how many tokens that takes.
         cut: whether something was shortened or dropped.
         away: whether guidance leads away from what it shows.
+        against: number of the signal that guidance leads away from at the same time.
         decisions: what policies decided about it.
     """
 
@@ -180,6 +181,7 @@ class SignalEntries:
     tokens: int = 0
     cut: bool = False
     away: bool = False
+    against: int | None = None
     decisions: tuple[str, ...] = ()
 
 
@@ -198,6 +200,7 @@ class StepEntry:
         usage: the model's work in this step, by stage.
         execution_seconds: wall time of running and tracing candidates.
         decisions: what each policy decided, and why.
+        taken_back: the end of the response that the step took back.
     """
 
     decoding: int
@@ -210,6 +213,7 @@ class StepEntry:
     usage: dict[str, Usage] = field(factory=dict)
     execution_seconds: float = 0.0
     decisions: tuple[str, ...] = ()
+    taken_back: str = ""
 
 
 @frozen(kw_only=True)

@@ -98,7 +98,9 @@ class UnitRecord:
 
     def steps(self) -> Iterator[tuple[StepEntry, LineStep]]:
         """Yield each line of each decoding, as it was written and as it was decided."""
-        signals = [self._signal(each) for each in self.signals]
+        signals: list[Signal] = []
+        for each in self.signals:
+            signals.append(self._signal(each, signals))
         for entry in self.of_kind(StepEntry):
             yield (
                 entry,
@@ -112,6 +114,7 @@ class UnitRecord:
                     usage=entry.usage,
                     execution_seconds=entry.execution_seconds,
                     decisions=entry.decisions,
+                    taken_back=entry.taken_back,
                 ),
             )
 
@@ -123,7 +126,7 @@ class UnitRecord:
             for entry in self.programs
         )
 
-    def _signal(self, signal: SignalEntries) -> Signal:
+    def _signal(self, signal: SignalEntries, before: Sequence[Signal]) -> Signal:
         return Signal(
             entries=tuple(
                 SignalEntry(
@@ -140,6 +143,7 @@ class UnitRecord:
             tokens=signal.tokens,
             cut=signal.cut,
             away=signal.away,
+            against=None if signal.against is None else before[signal.against],
             decisions=signal.decisions,
         )
 
@@ -260,8 +264,9 @@ def _check_numbers(entries: Sequence[Entry]) -> None:
         match entry:
             case DecodingEntry(prompt=number) | CallEntry(prompt=number):
                 named = [(PromptEntry, number)]
-            case SignalEntries(entries=shown):
+            case SignalEntries(entries=shown, against=against):
                 named = [(ProgramEntry, each.program) for each in shown]
+                named.append((SignalEntries, against))
             case RunEntry(program=number):
                 named = [(ProgramEntry, number)]
             case StepEntry(decoding=decoding, signal=signal):

@@ -143,6 +143,7 @@ class Recorder:
                 usage=dict(item.usage),
                 execution_seconds=item.execution_seconds,
                 decisions=item.decisions,
+                taken_back=item.taken_back,
             )
         )
 
@@ -186,27 +187,34 @@ class Recorder:
 
     def _signal_number(self, signal: Signal) -> int:
         if signal is not self._signal:
-            entries = tuple(
-                ShownProgram(
-                    program=self._program(each.program, each.traces),
-                    samples=each.samples,
-                    shown=each.shown,
-                    share=each.share,
-                    marks=each.marks,
-                )
-                for each in signal.entries
+            self._write_signal(signal)
+            self._signal = signal
+        return self._signals - 1
+
+    def _write_signal(self, signal: Signal) -> int:
+        against = None if signal.against is None else self._write_signal(signal.against)
+        entries = tuple(
+            ShownProgram(
+                program=self._program(each.program, each.traces),
+                samples=each.samples,
+                shown=each.shown,
+                share=each.share,
+                marks=each.marks,
             )
-            self._write(
-                SignalEntries(
-                    entries=entries,
-                    text=signal.text,
-                    tokens=signal.tokens,
-                    cut=signal.cut,
-                    away=signal.away,
-                    decisions=signal.decisions,
-                )
+            for each in signal.entries
+        )
+        self._write(
+            SignalEntries(
+                entries=entries,
+                text=signal.text,
+                tokens=signal.tokens,
+                cut=signal.cut,
+                away=signal.away,
+                against=against,
+                decisions=signal.decisions,
             )
-            self._signal, self._signals = signal, self._signals + 1
+        )
+        self._signals += 1
         return self._signals - 1
 
     def _write(self, entry: Entry) -> None:

@@ -129,6 +129,7 @@ def _lines(record: UnitRecord) -> list[dict[str, Any]]:
             "signal": "" if step.signal is None else signals[step.signal].text,
             "candidates": [] if step.signal is None else _candidates(signals[step.signal]),
             "tokens": [_token(choice) for choice in step.tokens],
+            "taken_back": step.taken_back,
         }
         for step in record.of_kind(StepEntry)
     ]

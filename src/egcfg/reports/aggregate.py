@@ -1,26 +1,26 @@
-"""Numbers from results: pure functions of the records that `egcfg.runs.store.scan` finds.
+"""Numbers from results: pure functions of the rows that `egcfg.reports.folder` reads.
 
 Three numbers are kept apart. *Single-run accuracy* belongs to one configuration at one gamma, tried
 once per task. The *union* counts a task as solved if any of the units tried solved it: an oracle
 over the tests picks, so it is no accuracy that a user without tests would see, and it grows with
-every unit tried. The *cost* is what all that took.
+every unit tried. The *cost* is what all that took, as far as it is known.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
 from egcfg.errors import ConfigError
 from egcfg.interfaces.backend import Usage
+from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import SignalConfig
-from egcfg.runs.store import FileState, Record
 from egcfg.usage.prices import Prices
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "PricesOf",
     "Report",
     "Row",
+    "TestCounts",
     "aggregate",
     "base_of",
     "natural_order",
@@ -45,43 +46,62 @@ def no_prices(_model: str) -> Prices | None:
     return None
 
 
+SUMMED = (
+    *("input_tokens", "output_tokens", "cached_tokens", "requests"),
+    *("forward_passes", "forward_tokens", "seconds"),
+)
+
+
 @frozen(kw_only=True)
 class Cost:
-    """What a number of units took.
+    """What a number of units took; None where no unit tells.
 
     Attributes:
         input_tokens: prompt tokens sent or processed.
         output_tokens: tokens generated, chosen or sampled.
-        seconds: wall time, summed over units; above a `concurrency` of 1, units shared it.
+        cached_tokens: prompt tokens that a cache answered, of all that were sent or processed.
+        requests: requests sent to an endpoint.
         forward_passes: passes through a local model.
         forward_tokens: tokens run through a local model.
-        requests: requests sent to an endpoint.
-        cached_tokens: prompt tokens that a cache answered, of all that were sent or processed.
+        seconds: wall time, summed over units; above a `concurrency` of 1, units shared it.
         concurrency: units that a process had in flight at most.
-        price: what the tokens cost; None: there are no prices for the model.
+        price: what the tokens cost; None also where there are no prices for the model.
+        unknown: units that do not tell: what is known is less than what was spent.
     """
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
-    forward_passes: int = 0
-    forward_tokens: int = 0
-    requests: int = 0
-    cached_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    requests: int | None = None
+    forward_passes: int | None = None
+    forward_tokens: int | None = None
+    seconds: float | None = None
     concurrency: int = 1
     price: float | None = None
+    unknown: int = 0
+
+    @classmethod
+    def of(cls, rows: Sequence[ResultRow], prices: Prices | None = None) -> Cost:
+        """Return what units took together."""
+        known = [row for row in rows if row.output_tokens is not None]
+        sums = {name: _sum([getattr(row, name) for row in known]) for name in SUMMED}
+        price = None
+        if prices is not None and known:
+            tokens = {n: sums[n] or 0 for n in ("input_tokens", "cached_tokens", "output_tokens")}
+            price = prices.cost(Usage(**tokens))
+        return cls(
+            **sums,
+            concurrency=max((row.concurrency for row in known), default=1),
+            price=price,
+            unknown=len(rows) - len(known),
+        )
 
     def __add__(self, other: Cost) -> Cost:
+        sums = {n: _sum([getattr(self, n), getattr(other, n)]) for n in (*SUMMED, "price")}
         return Cost(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            seconds=self.seconds + other.seconds,
-            forward_passes=self.forward_passes + other.forward_passes,
-            forward_tokens=self.forward_tokens + other.forward_tokens,
-            requests=self.requests + other.requests,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
+            **sums,
             concurrency=max(self.concurrency, other.concurrency),
-            price=_sum_of_known(self.price, other.price),
+            unknown=self.unknown + other.unknown,
         )
 
 
@@ -104,17 +124,17 @@ class TestCounts:
     unknown: int = 0
 
     @classmethod
-    def of(cls, tasks: Iterable[tuple[Collection[str] | None, Collection[str]]]) -> TestCounts:
-        """Return the counts of tasks, given the names of what was seen (if known) and scored."""
-        known, unknown = [], 0
-        for seen, scored in tasks:
-            if seen is None:
-                unknown += 1
-            else:
-                known.append((len(set(seen)), len(set(scored)), len({*seen} & {*scored})))
-        if not known:
+    def of(cls, tasks: Iterable[tuple[int, int, int] | None]) -> TestCounts:
+        """Return the counts of tasks.
+
+        Args:
+            tasks: how many tests were seen, decided, and both; None where that is not known.
+        """
+        counts = Counter(tasks)
+        unknown = counts.pop(None, 0)
+        if not counts:
             return cls(unknown=unknown)
-        seen_counts, scored_counts, both_counts = zip(*known, strict=True)
+        seen_counts, scored_counts, both_counts = zip(*filter(None, counts), strict=True)
         return cls(
             seen=(min(seen_counts), max(seen_counts)),
             scored=(min(scored_counts), max(scored_counts)),
@@ -145,24 +165,28 @@ class Row:
     Attributes:
         config: its config string.
         gamma: guidance strength; None where a whole method is the row.
+        method: the method.
         tasks: tasks that any row of the same model and data set has.
         verdicts: whether each task solved in this very row passed.
         skipped: tasks skipped because another unit had solved them.
         unreadable: files that are empty (left by a crash) or broken.
         sandbox_errors: tasks on which the sandbox failed; they are judged, and not passed.
+        unfinished: tasks judged by an answer that the end of a budget cut short.
         near_ties: choices of the judged units so close that rounding might have turned them.
         cost: what the judged units took.
         rsr: relative success rate against the gamma 0 row of the same prompt, over the tasks that
-            both have; None where there is no such row, or either one skipped tasks.
+            both have; None where there is no such row, or one of the two has no accuracy.
     """
 
     config: str
     gamma: float | None
+    method: str
     tasks: int
     verdicts: Mapping[str, bool] = field(repr=False)
-    skipped: int = 0
+    skipped: frozenset[str] = field(default=frozenset(), repr=False)
     unreadable: int = 0
     sandbox_errors: int = 0
+    unfinished: int = 0
     near_ties: int = 0
     cost: Cost = field(factory=Cost)
     rsr: float | None = None
@@ -179,25 +203,28 @@ class Row:
 
     @property
     def accuracy(self) -> float | None:
-        """Single-run accuracy in percent of the tasks done; None where it is not defined.
+        """Single-run accuracy in percent; None where the row was tried on a part of the tasks.
 
-        A row that skipped what others had solved was tried on the hard tasks only.
+        Which part that is says more than the share of it that passes: a row that skipped what
+        others had solved, or that a cascade came to last, was tried on the hard tasks only.
         """
-        return None if self.skipped or not self.done else 100 * self.solved / self.done
+        return None if self.done < self.tasks or not self.done else 100 * self.solved / self.done
+
+    @property
+    def solved_tasks(self) -> set[str]:
+        """Tasks that passed, or were skipped as solved by another unit."""
+        return {task for task, passed in self.verdicts.items() if passed} | self.skipped
 
 
 @frozen(kw_only=True)
 class Report:
-    """All rows of one model on one data set.
+    """Rows of one model on one data set.
 
     Attributes:
         dataset: name of the data set's folder.
         model: name of the model's folder.
-        tasks: tasks that any row has.
+        tasks: ids of the tasks that any row has.
         rows: by configuration, then gamma.
-        union_solved: tasks that any unit solved (an oracle over tests picks).
-        union_rsr: relative success rate of the union against the best gamma 0 row, over the tasks
-            that this row has; None where there is none.
         tests: how many tests of a task the decoder saw, and how many decided.
         wall_seconds: time in which at least one of the units was at work, those of several
             processes counted once; None where a file does not say when.
@@ -206,22 +233,67 @@ class Report:
 
     dataset: str
     model: str
-    tasks: int
+    tasks: frozenset[str] = field(repr=False)
     rows: tuple[Row, ...]
-    union_solved: int
-    union_rsr: float | None
     tests: TestCounts
     wall_seconds: float | None = None
     broken: Mapping[str, str] = field(factory=dict)
 
     @property
-    def union_accuracy(self) -> float:
-        """The union in percent of the tasks."""
-        return 100 * self.union_solved / self.tasks
+    def union(self) -> Union:
+        """What any of the rows solved."""
+        return Union(self.rows, len(self.tasks))
+
+    @property
+    def union_rsr(self) -> float | None:
+        """Relative success rate of the union against the best gamma 0 row, over its tasks."""
+        bases = [row for row in self.rows if row.gamma == 0 and row.accuracy is not None]
+        best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
+        solved = self.union.solved_tasks
+        return _paired_rsr({task: task in solved for task in self.tasks}, best)
+
+
+@frozen
+class Union:
+    """Rows together: an oracle over the tests picks, so this is the accuracy of no single run.
+
+    Attributes:
+        rows: what is united.
+        tasks: how many there are in all.
+    """
+
+    rows: tuple[Row, ...]
+    tasks: int
+
+    @cached_property
+    def solved_tasks(self) -> set[str]:
+        """Tasks that any row solved."""
+        return set[str]().union(*(row.solved_tasks for row in self.rows))
+
+    @property
+    def solved(self) -> int:
+        """How many these are."""
+        return len(self.solved_tasks)
+
+    @property
+    def tried(self) -> int:
+        """Tasks that any row was judged on, or skipped as solved."""
+        return len(set[str]().union(*(row.verdicts.keys() | row.skipped for row in self.rows)))
+
+    @property
+    def share(self) -> float | None:
+        """Tasks solved in percent; None where a part of the tasks was tried."""
+        return None if self.tried < self.tasks else 100 * self.solved / self.tasks
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the best accuracy; None where none has one."""
+        rows = [row for row in self.rows if row.accuracy is not None]
+        return max(rows, key=lambda row: row.accuracy or 0.0, default=None)
 
     @property
     def cost(self) -> Cost:
-        """What all rows took together: the price of the union."""
+        """What all rows took together."""
         return sum((row.cost for row in self.rows), Cost())
 
 
@@ -239,29 +311,22 @@ def relative_success_rate(accuracy: float, base: float) -> float | None:
     return None if base >= 100 else 100 * (accuracy - base) / (100 - base)
 
 
-def aggregate(records: Iterable[Record], prices_of: PricesOf = no_prices) -> list[Report]:
+def aggregate(rows: Iterable[ResultRow], prices_of: PricesOf = no_prices) -> list[Report]:
     """Return one report per data set and model, in order of their names.
 
     Args:
-        records: what to report on.
+        rows: what to report on.
         prices_of: what tokens of a model cost, by the name of its folder.
     """
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.dataset, record.model].append(record)
+    groups: dict[tuple[str, str], list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.dataset, row.model].append(row)
     return [_report(*names, groups[names], prices_of(names[1])) for names in sorted(groups)]
 
 
-def unit_price(record: Record, prices: Prices | None) -> float | None:
+def unit_price(row: ResultRow, prices: Prices | None) -> float | None:
     """Return what one unit cost; None where that cannot be known."""
-    stats = record.result.stats if record.result is not None else None
-    if stats is None or prices is None:
-        return None
-    # Files of older tools count tokens in all, not by stage.
-    counted = evolve(
-        stats.total_usage, input_tokens=stats.input_tokens, output_tokens=stats.output_tokens
-    )
-    return prices.cost(counted)
+    return Cost.of([row], prices).price
 
 
 def natural_order(text: str) -> tuple[tuple[int, str], ...]:
@@ -271,31 +336,21 @@ def natural_order(text: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _report(dataset: str, model: str, records: Sequence[Record], prices: Prices | None) -> Report:
-    tasks = {record.task_id for record in records}
-    groups: dict[tuple[str, float | None], list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.config, record.gamma].append(record)
-    rows = [
-        _row(config, gamma, groups[config, gamma], len(tasks), prices)
-        for config, gamma in sorted(groups, key=_order_of_rows)
-    ]
-    judged = [
-        r.result for r in records if r.result and not r.result.global_cached and r.result.tests
-    ]
-    solved = {r.task_id for r in records if r.result is not None and r.result.passed}
-    bases = [row for row in rows if row.gamma == 0 and row.accuracy is not None]
-    best = max(bases, key=lambda row: row.accuracy or 0.0, default=None)
+def _report(dataset: str, model: str, found: Sequence[ResultRow], prices: Prices | None) -> Report:
+    tasks = frozenset(row.task_id for row in found)
+    groups: dict[tuple[str, float | None], list[ResultRow]] = defaultdict(list)
+    for row in found:
+        groups[row.config, row.gamma].append(row)
+    rows = [_row(groups[key], len(tasks), prices) for key in sorted(groups, key=_order_of_rows)]
+    judged = [row for row in found if row.judged and row.tests]
     return Report(
         dataset=dataset,
         model=model,
-        tasks=len(tasks),
+        tasks=tasks,
         rows=tuple(evolve(row, rsr=_paired_rsr(row.verdicts, base_of(row, rows))) for row in rows),
-        union_solved=len(solved),
-        union_rsr=_paired_rsr({task: task in solved for task in tasks}, best),
-        tests=TestCounts.of((r.tests_seen, r.tests) for r in judged),
-        wall_seconds=_wall_seconds(records),
-        broken={str(r.path): r.problem for r in records if r.problem is not None},
+        tests=TestCounts.of(map(_test_counts, judged)),
+        wall_seconds=_wall_seconds(found),
+        broken={row.path: row.error or "" for row in found if row.state is RowState.BROKEN},
     )
 
 
@@ -304,73 +359,47 @@ def _order_of_rows(key: tuple[str, float | None]) -> tuple[Any, float]:
     return natural_order(config), -math.inf if gamma is None else gamma
 
 
-def _row(
-    config: str, gamma: float | None, records: Sequence[Record], tasks: int, prices: Prices | None
-) -> Row:
-    verdicts: dict[str, bool] = {}
-    skipped = unreadable = sandbox_errors = near_ties = 0
-    cost = Cost()
-    for record in sorted(records, key=lambda record: natural_order(record.task_id)):
-        if record.state is not FileState.DONE or record.result is None:
-            unreadable += 1
-        elif record.result.global_cached:
-            skipped += 1
-        else:
-            verdicts[record.task_id] = record.result.passed
-            sandbox_errors += record.result.has_sandbox_error
-            cost += _cost(record, prices)
-            near_ties += record.result.stats.near_ties if record.result.stats is not None else 0
+def _row(rows: Sequence[ResultRow], tasks: int, prices: Prices | None) -> Row:
+    judged = [row for row in rows if row.judged]
+    states = Counter(row.state for row in rows)
     return Row(
-        config=config,
-        gamma=gamma,
+        config=rows[0].config,
+        gamma=rows[0].gamma,
+        method=rows[0].method,
         tasks=tasks,
-        verdicts=verdicts,
-        skipped=skipped,
-        unreadable=unreadable,
-        sandbox_errors=sandbox_errors,
-        near_ties=near_ties,
-        cost=cost,
+        verdicts={row.task_id: row.passed for row in judged},
+        skipped=frozenset(row.task_id for row in rows if row.state is RowState.SKIPPED),
+        unreadable=states[RowState.EMPTY] + states[RowState.BROKEN],
+        sandbox_errors=sum(row.sandbox_error for row in judged),
+        unfinished=states[RowState.UNFINISHED],
+        near_ties=sum(row.near_ties or 0 for row in judged),
+        cost=Cost.of(judged, prices),
     )
 
 
-def _cost(record: Record, prices: Prices | None) -> Cost:
-    stats = record.result.stats if record.result is not None else None
-    if stats is None:
-        return Cost()
-    usage: Usage = stats.total_usage
-    return Cost(
-        input_tokens=stats.input_tokens,
-        output_tokens=stats.output_tokens,
-        seconds=stats.seconds,
-        forward_passes=usage.forward_passes,
-        forward_tokens=usage.forward_tokens,
-        requests=usage.requests,
-        cached_tokens=usage.cached_tokens,
-        concurrency=stats.concurrency,
-        price=unit_price(record, prices),
-    )
-
-
-def _wall_seconds(records: Iterable[Record]) -> float | None:
-    """Return how long at least one of the units was at work."""
-    found = [r.result.stats for r in records if r.result is not None and r.result.stats is not None]
-    try:
-        spans = sorted(
-            (datetime.fromisoformat(s.start_time or ""), datetime.fromisoformat(s.end_time or ""))
-            for s in found
-        )
-        seconds, until = 0.0, None
-        for start, end in spans:
-            if until is None or end > until:
-                begin = start if until is None else max(start, until)
-                seconds, until = seconds + (end - begin).total_seconds(), end
-    except (ValueError, TypeError):  # no times, or some with a time zone and some without
+def _test_counts(row: ResultRow) -> tuple[int, int, int] | None:
+    if row.tests_seen is None or row.tests_seen_scored is None:
         return None
-    return seconds if spans else None
+    return row.tests_seen, row.tests, row.tests_seen_scored
 
 
-def _sum_of_known(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else one + other
+def _wall_seconds(rows: Iterable[ResultRow]) -> float | None:
+    """Return how long at least one of the units was at work."""
+    spans = [(row.started, row.ended) for row in rows if row.output_tokens is not None]
+    known = sorted((start, end) for start, end in spans if start is not None and end is not None)
+    if not known or len(known) < len(spans):
+        return None
+    seconds, until = 0.0, known[0][0]
+    for start, end in known:
+        seconds += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return seconds
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """Return the sum of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def base_of(row: Row, rows: Iterable[Row]) -> Row | None:

@@ -10,6 +10,7 @@ import orjson
 from attrs import frozen
 
 from egcfg.evaluation.judging import Isolation, JudgedSample
+from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import TestCounts
 from egcfg.reports.pass_at_k import mean_pass_at_k
@@ -79,10 +80,7 @@ def evaluate(
         extracted=sum(one.sample.extracted for one in judged),
         forgeable=sum(one.score.forgeable for one in judged),
         empty=sum(one.sample.empty for one in judged),
-        tests=TestCounts.of(
-            ([t.name for t in problem.visible_tests], [t.name for t in problem.scoring_tests])
-            for problem in problems.values()
-        ),
+        tests=TestCounts.of(_test_counts(problem) for problem in problems.values()),
         isolation=max((one.isolation for one in judged), key=_weakness),
         statuses={status: statuses[status] for status in TestStatus},
         pass_at_k={k: mean_pass_at_k(counts, k) for k in wanted if k <= fewest},
@@ -129,6 +127,12 @@ def as_json(evaluation: Evaluation) -> bytes:
         "tasks_short_of_k": {str(k): tasks for k, tasks in evaluation.short_tasks.items()},
     }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _test_counts(problem: Problem) -> tuple[int, int, int]:
+    visible = {test.name for test in problem.visible_tests}
+    scoring = {test.name for test in problem.scoring_tests}
+    return len(visible), len(scoring), len(visible & scoring)
 
 
 def _notes(evaluation: Evaluation) -> Iterable[str]:

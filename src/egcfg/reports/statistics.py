@@ -12,7 +12,6 @@ from attrs import frozen
 from egcfg.reports.aggregate import Row
 from egcfg.reports.pass_at_k import mean_pass_at_k
 from egcfg.runs.results import Result
-from egcfg.runs.store import Record
 
 __all__ = [
     "Comparison",
@@ -96,33 +95,6 @@ def expected_unions(rows: Sequence[Row]) -> tuple[int, list[float]]:
     return len(common), [mean_pass_at_k(counts, k) for k in range(1, len(rows) + 1)]
 
 
-def solved_at_tokens(records: Iterable[Record]) -> list[tuple[int, int]]:
-    """Return how many tasks were solved when each had cost so many tokens at most.
-
-    A task counts as solved at a number of tokens where the method's last answer up to then passes
-    the tests that decide, so that the curve may fall: an answer may be replaced by a worse one.
-
-    Args:
-        records: the results of one row. One without attempts had its answer at its end.
-
-    Returns:
-        Pairs of tokens and tasks solved from there on, in order of tokens; first ``(0, 0)``.
-    """
-    changes: Counter[int] = Counter()
-    for record in records:
-        solved = False
-        for tokens, passed in [] if record.result is None else answers(record.result):
-            if passed != solved:
-                changes[tokens] += 1 if passed else -1
-                solved = passed
-    curve, total = [(0, 0)], 0
-    for tokens in sorted(changes):
-        if changes[tokens]:
-            total += changes[tokens]
-            curve.append((tokens, total))
-    return curve
-
-
 def answers(result: Result) -> list[tuple[int, bool]]:
     """Return when a unit's answers were given, in tokens, and whether each passed.
 
@@ -136,6 +108,33 @@ def answers(result: Result) -> list[tuple[int, bool]]:
         return sorted((each for each in told if each is not None), key=lambda each: each[0])
     spent = 0 if result.stats is None else result.stats.input_tokens + result.stats.output_tokens
     return [(spent, result.passed)]
+
+
+def solved_at_tokens(units: Iterable[Iterable[tuple[int, bool]]]) -> list[tuple[int, int]]:
+    """Return how many tasks were solved when each had cost so many tokens at most.
+
+    A task counts as solved at a number of tokens where the method's last answer up to then passes
+    the tests that decide, so that the curve may fall: an answer may be replaced by a worse one.
+
+    Args:
+        units: the `answers` of each unit of one row.
+
+    Returns:
+        Pairs of tokens and tasks solved from there on, in order of tokens; first ``(0, 0)``.
+    """
+    changes: Counter[int] = Counter()
+    for unit in units:
+        solved = False
+        for tokens, passed in unit:
+            if passed != solved:
+                changes[tokens] += 1 if passed else -1
+                solved = passed
+    curve, total = [(0, 0)], 0
+    for tokens in sorted(changes):
+        if changes[tokens]:
+            total += changes[tokens]
+            curve.append((tokens, total))
+    return curve
 
 
 def _answer(attempt: object) -> tuple[int, bool] | None:

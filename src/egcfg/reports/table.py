@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from attrs import frozen
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
 from egcfg.reports.aggregate import (
+    Cost,
     PricesOf,
     Report,
     Row,
@@ -19,178 +22,292 @@ from egcfg.reports.aggregate import (
     no_prices,
     unit_price,
 )
-from egcfg.runs.store import FileState, Record
+from egcfg.reports.progress import Progress
+from egcfg.reports.rows import LeftOut, ResultRow, RowState
+from egcfg.reports.selection import Group, Grouping
 from egcfg.usage.budget import count_text
 
-__all__ = ["AccuracyTable", "report_view", "run_view", "task_table"]
+__all__ = [
+    "AccuracyTable",
+    "grouping_view",
+    "left_out_view",
+    "progress_view",
+    "report_view",
+    "run_view",
+    "task_table",
+]
 
 UNKNOWN = "-"
-COLUMNS = (
-    *("gamma", "solved", "skipped", "unreadable", "sandbox error", "acc %", "RSR"),
-    *("tok in", "cached", "tok out", "requests", "passes", "seconds", "cost"),
-)
 EXPENDABLE = ("passes", "cached", "requests", "tok in", "seconds", "tok out", "cost")
 """Columns that give way on a narrow console, the first one first."""
+NAMED_AT_MOST = 3
+"""Files that are named of those that are left out for one reason."""
 UNBOUND = 10_000
 """Columns of a console that anything fits."""
 MOST_UNITS_SHOWN = 50
 """Rows of a table that one can still read."""
 
 
-def run_view(records: Sequence[Record], prices_of: PricesOf = no_prices) -> RenderableType:
+def run_view(rows: Sequence[ResultRow], prices_of: PricesOf = no_prices) -> RenderableType:
     """Return the final tables of a run: every unit where they are few, then the numbers."""
-    reports = aggregate(records, prices_of)
+    reports = aggregate(rows, prices_of)
     views = [part for report in reports for part in (Text(), report_view(report))]
-    if len(records) <= MOST_UNITS_SHOWN:
-        return Group(task_table(records, prices_of), *views)
+    if len(rows) <= MOST_UNITS_SHOWN:
+        return Lines(task_table(rows, prices_of), *views)
     note = (
-        f"{len(records)} units are too many for a table of each; "
+        f"{len(rows)} units are too many for a table of each; "
         "the same command with --task ID, or with --start and --end, shows some"
     )
-    return Group(Text(note), *views)
+    return Lines(Text(note), *views)
 
 
-def report_view(report: Report) -> RenderableType:
-    """Return the numbers of one model on one data set, with what they mean."""
-    parts: list[RenderableType] = [AccuracyTable(report)]
-    cost = report.cost
-    union = (
-        f"union of {len(report.rows)} rows {report.union_solved}/{report.tasks} = "
-        f"{report.union_accuracy:.1f} %, RSR {_number(report.union_rsr, 2)}, for "
-        f"{_count(cost.output_tokens)} tokens out{_time_taken(report)}"
-        f"{'' if cost.price is None else f' at a cost of {count_text(cost.price)}'}: an oracle "
-        "over the tests picks, so this is not the accuracy of any single run"
-    )
-    parts += [Text(union), Text(report.tests.words())]
-    if any(row.skipped for row in report.rows):
-        note = "rows with skipped tasks were tried on what others had not solved: no accuracy"
-        parts.append(Text(note))
-    if any(row.sandbox_errors for row in report.rows):
-        note = (
-            "the sandbox failed on some programs, which count as not passed: their result files "
-            "say why; delete these to try again"
-        )
-        parts.append(Text(note))
-    if cost.concurrency > 1:
-        note = (
-            f"up to {cost.concurrency} units shared their time: what one took is told by "
-            "passes, requests and tokens"
-        )
-        parts.append(Text(note))
-    if near_ties := sum(row.near_ties for row in report.rows):
-        note = (
-            f"{near_ties} near-tie{'' if near_ties == 1 else 's'}: tokens chosen by so little that "
-            "rounding may turn the choice where other units are in flight"
-        )
-        parts.append(Text(note))
+def report_view(report: Report, shown: Sequence[Row] | None = None) -> RenderableType:
+    """Return the numbers of one model on one data set, with what they mean.
+
+    Args:
+        report: the numbers.
+        shown: the rows of the table; None: all. The lines below it are of all rows in any case.
+    """
+    rows = report.rows if shown is None else shown
+    parts: list[RenderableType] = [AccuracyTable(f"{report.dataset} · {report.model}", rows)]
+    if len(rows) < len(report.rows):
+        parts.append(Text(f"{len(rows)} of {len(report.rows)} rows are shown"))
+    parts += [Text(_union_text(report)), Text(report.tests.words())]
+    parts += map(Text, _notes(report.rows))
     for path, problem in report.broken.items():
-        parts.append(Text(f"broken: {path}: {problem}", style="red"))
-    return Group(*parts)
+        parts += [Text(f"broken: {problem}:", style="red"), _path(path)]
+    return Lines(*parts)
+
+
+def grouping_view(grouping: Grouping, shown: Sequence[Group] | None = None) -> RenderableType:
+    """Return the table of rows that are united, with what it means."""
+    groups = grouping.groups if shown is None else shown
+    title = " · ".join(filter(None, (grouping.dataset, grouping.model)))
+    rows = [row for group in grouping.groups for row in group.union.rows]
+    parts: list[RenderableType] = [AccuracyTable(title, groups, str(grouping.by))]
+    if len(groups) < len(grouping.groups):
+        parts.append(Text(f"{len(groups)} of {len(grouping.groups)} rows are shown"))
+    note = (
+        "best %: single-run accuracy of the best configuration and gamma; any: solved by any of "
+        "them, so an oracle over the tests picks"
+    )
+    return Lines(*parts, Text(note), *map(Text, _notes(rows)))
+
+
+def left_out_view(left_out: Sequence[LeftOut]) -> RenderableType:
+    """Return how many files were left out, why, and the first of them."""
+    reasons = dict.fromkeys(each.why for each in left_out)
+    parts: list[RenderableType] = []
+    for why in reasons:
+        paths = [each.path for each in left_out if each.why == why]
+        files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+        more = len(paths) - NAMED_AT_MOST
+        parts.append(Text(f"left out: {files} ({why}):", style="red"))
+        parts += [_path(path) for path in paths[:NAMED_AT_MOST]]
+        parts += [Text(f"  and {more} more")] if more > 0 else []
+    return Lines(*parts)
+
+
+def progress_view(progress: Progress) -> RenderableType:
+    """Return how far the runs are; nothing where all is done, or nothing tells."""
+    parts: list[RenderableType] = []
+    if progress.left or progress.running or progress.stale:
+        said = [f"{progress.running} running", f"{len(progress.stale)} stale"]
+        if progress.planned is not None:
+            said = [f"{progress.done} of {progress.planned} units done", *said]
+            said.append(f"{progress.left} left")
+        if progress.per_minute is not None:
+            said.append(f"{progress.per_minute:.3g} a minute")
+        if progress.seconds_left is not None:
+            said.append(f"about {timedelta(seconds=round(progress.seconds_left))} to go")
+        elif not progress.running and progress.left:
+            said.append("nothing works on them: run the same command again to go on")
+        parts.append(Text(", ".join(said)))
+    if progress.stale:
+        parts.append(Text("stale: the process is gone or silent, the next run takes over:"))
+        parts += [Text(f"  {name}", no_wrap=True, overflow="ignore") for name in progress.stale]
+    return Lines(*parts)
 
 
 @frozen
 class AccuracyTable:
-    """One line per configuration and gamma, as wide as the console lets it be.
+    """One line per row, or per group of rows, as wide as the console lets it be.
 
-    Where that is too narrow, columns of what the rows cost give way to the configurations' names;
-    a line below says which.
+    Where that is too narrow, columns of what they cost give way to the names; a line below says
+    which. No name is broken: one that is too long even so is cut, and ends in "…".
 
     Attributes:
-        report: the numbers.
+        title: above the table.
+        rows: configurations and gammas, or groups of these.
+        name: heading of the names.
     """
 
-    report: Report
+    title: str
+    rows: Sequence[Row | Group]
+    name: str = "config"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table and, if need be, the line below it."""
         unbound = options.update(width=UNBOUND)
-        names, dropped = _columns(self.report.rows), []
+        lines = [_cells(row) for row in self.rows]
+        names, dropped = _columns(self.rows, lines), []
         for expendable in EXPENDABLE:
-            table = _accuracy_table(self.report, names)
+            table = self._table(names, lines)
             if console.measure(table, options=unbound).maximum <= options.max_width:
                 break
             if expendable in names:
                 names.remove(expendable)
                 dropped.append(expendable)
-        yield _accuracy_table(self.report, names)
+        yield Text(self.title, style="bold")  # rich breaks a table's own at the table's width
+        yield self._table(names, lines)
         if dropped:
             left_out = ", ".join(dropped)
             yield Text(f"too narrow for: {left_out} (--format csv has every column)")
 
+    def _table(self, names: Sequence[str], lines: Sequence[dict[str, str]]) -> Table:
+        # Names as text of its own: rich would read brackets in a plain string as markup.
+        table = _table()
+        table.add_column(self.name, overflow="ellipsis")
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row, cells in zip(self.rows, lines, strict=True):
+            label = row.config if isinstance(row, Row) else row.name
+            table.add_row(Text(label), *(cells[name] for name in names))
+        return table
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    requests = any(row.cost.requests for row in rows)
+
+def _columns(rows: Sequence[Row | Group], lines: Sequence[dict[str, str]]) -> list[str]:
+    """Return the columns that tell something."""
+    costs = [_cost_of(row) for row in rows]
+    requests = any(cost.requests for cost in costs)
     unused = {
-        *(() if any(row.skipped for row in rows) else ("skipped",)),
-        *(() if any(row.unreadable for row in rows) else ("unreadable",)),
-        *(() if any(row.sandbox_errors for row in rows) else ("sandbox error",)),
         # What a local model keeps is no matter of money.
         *(("passes",) if requests else ("requests", "cached")),
-        *(() if any(row.cost.price is not None for row in rows) else ("cost",)),
-        *(("seconds",) if any(row.cost.concurrency > 1 for row in rows) else ()),
+        *(() if any(cost.price is not None for cost in costs) else ("cost",)),
+        *(("seconds",) if any(cost.concurrency > 1 for cost in costs) else ()),
+        *(
+            name
+            for name in ("skipped", "unreadable", "sandbox error")
+            if not any(cells.get(name, "0") != "0" for cells in lines)
+        ),
     }
-    return [name for name in COLUMNS if name not in unused]
+    return [name for name in lines[0] if name not in unused] if lines else []
 
 
-def _accuracy_table(report: Report, names: Sequence[str]) -> Table:
-    # Names as text of its own: rich would read brackets in a plain string as markup.
-    table = _table(Text(f"{report.dataset} · {report.model}"))
-    table.add_column("config", overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in report.rows:
-        cells = _cells(row)
-        table.add_row(Text(row.config), *(cells[name] for name in names))
-    return table
+def _cost_of(row: Row | Group) -> Cost:
+    return row.cost if isinstance(row, Row) else row.union.cost
 
 
-def _cells(row: Row) -> dict[str, str]:
-    missing = "" if row.done == row.tasks else f" of {row.tasks}"
-    cost = row.cost
-    return {
-        "gamma": _gamma(row.gamma),
-        "solved": f"{row.solved}/{row.done}{missing}",
-        "skipped": str(row.skipped),
-        "unreadable": str(row.unreadable),
-        "sandbox error": str(row.sandbox_errors),
-        "acc %": _number(row.accuracy, 1),
-        "RSR": _number(row.rsr, 2),
+def _cells(row: Row | Group) -> dict[str, str]:
+    """Return what a line says, by its column's heading."""
+    if isinstance(row, Row):
+        missing = "" if row.done == row.tasks else f" of {row.tasks}"
+        cells = {
+            "gamma": _gamma(row.gamma),
+            "solved": f"{row.solved}/{row.done}{missing}",
+            "skipped": str(len(row.skipped)),
+            "unreadable": str(row.unreadable),
+            "sandbox error": str(row.sandbox_errors),
+            "acc %": _number(row.accuracy, 1),
+            "RSR": _number(row.rsr, 2),
+        }
+    else:
+        union = row.union
+        missing = "" if union.tried == union.tasks else f" of {union.tasks}"
+        cells = {
+            "rows": str(len(union.rows)),
+            "best %": _number(None if union.best is None else union.best.accuracy, 1),
+            "any": f"{union.solved}/{union.tried}{missing}",
+            "any %": _number(union.share, 1),
+        }
+    cost = _cost_of(row)
+    more = "+" if cost.unknown else ""
+    amounts = {
         "tok in": _count(cost.input_tokens),
         "cached": _count(cost.cached_tokens),
         "tok out": _count(cost.output_tokens),
         "requests": _count(cost.requests),
         "passes": _count(cost.forward_passes),
-        "seconds": _seconds(cost.seconds),
+        "seconds": UNKNOWN if cost.seconds is None else _seconds(cost.seconds),
         "cost": UNKNOWN if cost.price is None else count_text(cost.price),
+    }
+    return cells | {
+        name: text if text == UNKNOWN else text + more for name, text in amounts.items()
     }
 
 
-def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Table:
+def _union_text(report: Report) -> str:
+    union, rows = report.union, len(report.rows)
+    share = "" if union.share is None else f" = {union.share:.1f} %"
+    said = f"union of {rows} row{'' if rows == 1 else 's'} {union.solved}/{union.tasks}{share}"
+    cost = union.cost
+    spent = "an unknown cost"
+    if cost.output_tokens is not None:
+        price = "" if cost.price is None else f" at a cost of {count_text(cost.price)}"
+        least = "at least " if cost.unknown else ""
+        spent = f"{least}{_count(cost.output_tokens)} tokens out{_time_taken(report)}{price}"
+    return (
+        f"{said}, RSR {_number(report.union_rsr, 2)}, for {spent}: an oracle over the tests picks, "
+        "so this is not the accuracy of any single run"
+    )
+
+
+def _notes(rows: Sequence[Row]) -> Iterable[str]:
+    """Say what the numbers of rows leave open."""
+    if any(0 < row.done < row.tasks for row in rows):
+        yield (
+            "rows that were tried on a part of the tasks have no accuracy: what others had solved "
+            "before, or what they have yet to come to, is not among them"
+        )
+    if unknown := sum(row.cost.unknown for row in rows):
+        results = "1 result does" if unknown == 1 else f"{unknown} results do"
+        yield f"{results} not say what it took: it is missing in the sums that end in +"
+    if any(row.sandbox_errors for row in rows):
+        yield (
+            "the sandbox failed on some programs, which count as not passed: their result files "
+            "say why; delete these to try again"
+        )
+    if unfinished := sum(row.unfinished for row in rows):
+        yield (
+            f"{unfinished} answer{'' if unfinished == 1 else 's'} cut short by the end of a "
+            "budget: what was reached up to then"
+        )
+    if (concurrency := max((row.cost.concurrency for row in rows), default=1)) > 1:
+        yield (
+            f"up to {concurrency} units shared their time: what one took is told by "
+            "passes, requests and tokens"
+        )
+    if near_ties := sum(row.near_ties for row in rows):
+        yield (
+            f"{near_ties} near-tie{'' if near_ties == 1 else 's'}: tokens chosen by so little that "
+            "rounding may turn the choice where other units are in flight"
+        )
+
+
+def task_table(rows: Iterable[ResultRow], prices_of: PricesOf = no_prices) -> Table:
     """Return one line per unit, task by task; the cost where prices are known, the seconds where
     units did not share them."""
-    ordered = sorted(records, key=lambda r: (natural_order(r.task_id), r.config, r.gamma or 0.0))
-    configs = len({record.config for record in ordered}) > 1
+    ordered = sorted(rows, key=lambda r: (natural_order(r.task_id), r.config, r.gamma or 0.0))
+    configs = len({row.config for row in ordered}) > 1
     table = _table()
-    table.add_column("task", overflow="fold")
+    table.add_column("task", overflow="ellipsis")
     if configs:
-        table.add_column("config", overflow="fold")
-    prices = {record.model: prices_of(record.model) for record in ordered}
+        table.add_column("config", overflow="ellipsis")
+    prices = {row.model: prices_of(row.model) for row in ordered}
     priced = any(prices.values())
-    found = [r.result.stats for r in ordered if r.result is not None]
-    timed = all(stats is None or stats.concurrency == 1 for stats in found)
+    timed = all(row.concurrency == 1 for row in ordered)
     times, costs = ["seconds"] if timed else [], ["cost"] if priced else []
     for name in ("gamma", "passed", "tokens", *times, *costs):
         table.add_column(name, justify="right", no_wrap=True)
-    for record in ordered:
-        price = unit_price(record, prices[record.model])
-        stats = record.result.stats if record.result is not None else None
+    for row in ordered:
+        price = unit_price(row, prices[row.model])
         table.add_row(
-            Text(record.task_id),
-            *([Text(record.config)] if configs else []),
-            _gamma(record.gamma),
-            _verdict(record),
-            UNKNOWN if stats is None else str(stats.output_tokens),
-            *([UNKNOWN if stats is None else _seconds(stats.seconds)] if timed else []),
+            Text(row.task_id),
+            *([Text(row.config)] if configs else []),
+            _gamma(row.gamma),
+            _verdict(row),
+            UNKNOWN if row.output_tokens is None else str(row.output_tokens),
+            *([UNKNOWN if row.seconds is None else _seconds(row.seconds)] if timed else []),
             *([UNKNOWN if price is None else count_text(price)] if priced else []),
         )
     return table
@@ -198,8 +315,9 @@ def task_table(records: Iterable[Record], prices_of: PricesOf = no_prices) -> Ta
 
 def _time_taken(report: Report) -> str:
     """Return how long the units took: summed up, or on the clock where they shared their time."""
-    if report.cost.concurrency == 1:
-        return f" in {_seconds(report.cost.seconds)} s"
+    cost = report.union.cost
+    if cost.concurrency == 1:
+        return "" if cost.seconds is None else f" in {_seconds(cost.seconds)} s"
     if not report.wall_seconds:
         return ""
     judged = sum(row.done for row in report.rows)
@@ -207,26 +325,23 @@ def _time_taken(report: Report) -> str:
     return f" in {_seconds(report.wall_seconds)} s on the clock ({pace:.3g} units a minute)"
 
 
-def _table(title: Text | None = None) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-    )
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
 
 
-def _verdict(record: Record) -> Text:
-    if record.state is not FileState.DONE or record.result is None:
-        return Text(record.state.value, style="red")
-    if record.result.global_cached:
+def _path(path: str) -> Text:
+    """Return a path on a line of its own, which is never broken."""
+    return Text(f"  {path}", no_wrap=True, overflow="ignore")
+
+
+def _verdict(row: ResultRow) -> Text:
+    if row.state in (RowState.EMPTY, RowState.BROKEN):
+        return Text(row.state.value, style="red")
+    if row.state is RowState.SKIPPED:
         return Text("skipped")
-    if record.result.has_sandbox_error:
+    if row.sandbox_error:
         return Text("sandbox error", style="red")
-    return Text("yes", style="green") if record.result.passed else Text("no")
+    return Text("yes", style="green") if row.passed else Text("no")
 
 
 def _gamma(gamma: float | None) -> str:
@@ -241,8 +356,10 @@ def _seconds(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
-def _count(value: int) -> str:
+def _count(value: int | None) -> str:
     """Return a count in at most five characters: exact below ten thousand."""
+    if value is None:
+        return UNKNOWN
     if value < 10_000:
         return str(value)
     for unit in "kM":

@@ -17,6 +17,7 @@ Both then write the same result, each as a whole.
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import os
 import socket
@@ -31,10 +32,12 @@ from attrs import define, field, frozen
 from egcfg.errors import RunError
 from egcfg.runs.files import create_exclusively, write_atomically
 
-__all__ = ["Claim", "Claims"]
+__all__ = ["LEASE", "Claim", "ClaimState", "Claims", "claims_in"]
 
 logger = logging.getLogger(__name__)
 
+LEASE = 120.0
+"""Seconds without a heartbeat after which a claim is dead."""
 CLOCK_NAME = ".clock"
 RELEASED = b"{}"
 
@@ -101,7 +104,7 @@ class Claims:
         lease: seconds without a heartbeat after which a claim is dead.
     """
 
-    lease: float = 120.0
+    lease: float = LEASE
     _held: set[Claim] = field(factory=set, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
@@ -201,6 +204,43 @@ class Claims:
                 # A missed beat is no harm: the lease spans several. Lost for good, the claim dies.
                 with contextlib.suppress(OSError):
                     os.utime(claim.path)
+
+
+class ClaimState(enum.StrEnum):
+    """What a claim says to who only watches."""
+
+    RUNNING = "running"
+    STALE = "stale"  # its owner is gone, or has been silent for a lease
+    RELEASED = "released"  # given back, not done
+
+
+def claims_in(folder: Path, now: float, lease: float = LEASE) -> dict[str, ClaimState]:
+    """Return the state of each claim in a folder, by the unit's name; nothing is written.
+
+    Args:
+        folder: the claim files.
+        now: the present time; on another machine's files, as far as the clocks agree.
+        lease: seconds without a heartbeat after which a claim is dead.
+    """
+    latest: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name, _, digits = entry.name.rpartition(".")
+            if name and digits.isdecimal():
+                latest[name] = max(latest.get(name, 0), int(digits))
+    found = {}
+    for name, number in latest.items():
+        path = _numbered(folder / name, number)
+        with contextlib.suppress(OSError):  # given back meanwhile
+            content, touched = path.read_bytes(), path.stat().st_mtime
+            owner = _read_owner(content)
+            if content == RELEASED:
+                found[name] = ClaimState.RELEASED
+            elif (owner is not None and owner.gone()) or now - touched > lease:
+                found[name] = ClaimState.STALE
+            else:
+                found[name] = ClaimState.RUNNING
+    return found
 
 
 def _numbered(stem: Path, number: int) -> Path:

@@ -4,15 +4,16 @@
 lists to combine, ``{"t": [0.7, 0.75], "s": [3], "d": [2, 3], "k": [1], "prompt_type": [...]}``, or
 one list of config strings. Both are accepted as they are.
 
-A key that is unknown gets a warning, with a suggestion, and is not refused: these files were
-written for another tool. An API key in such a file is never taken into any value or message.
+A key that is unknown gets a warning and is not refused: these files were written for another tool.
+One that is nearly known is a slip, and one of the other file has no effect here: both are refused.
+An API key in such a file is never taken into any value or message.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,9 +23,9 @@ from attrs import frozen
 
 from egcfg.config.load import ConfigSource
 from egcfg.config.schema import OptionValue
-from egcfg.errors import ConfigError, did_you_mean
+from egcfg.errors import ConfigError, closest
 from egcfg.plugins.hookspecs import Kind
-from egcfg.runs.config_string import PROMPT_MARKS, UNMARKED_PROMPT, SignalConfig
+from egcfg.runs.config_string import PROMPT_MARKS, SignalConfig
 
 __all__ = ["read_session", "read_signals"]
 
@@ -58,16 +59,23 @@ def read_session(path: Path) -> ConfigSource:
         raise ConfigError(f"{path}: expected a JSON object of settings")
     values: dict[str, Any] = {}
     endpoint_options: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for key, value in content.items():
         if key in KEYS or key in ENDPOINT_OPTIONS:
             if value is not None:  # null is as good as absent
                 found = values if key in KEYS else endpoint_options
                 found[ALL_KEYS[key].name] = _read_value(path, key, value)
+                if key in KEYS:
+                    origins[KEYS[key].name] = f"{path}: {key}"
         elif key in WITHOUT_MEANING or key.startswith(WITHOUT_MEANING_PREFIX):
             logger.info("%s: the key %r has no meaning here", path, key)
         elif key not in ("deployment_type", API_KEY):
-            known = [*ALL_KEYS, "deployment_type"]
-            logger.warning("%s: ignoring the unknown key %r%s", path, key, did_you_mean(key, known))
+            if key in SIGNAL_KEYS:
+                beside = ", ".join(each for each in SIGNAL_KEYS if each != key)
+                raise ConfigError(
+                    f"{path}: {key}: belongs in the file of signals (--signals), beside {beside}"
+                )
+            _ignore(path, key, [*ALL_KEYS, "deployment_type"])
     backend = _backend(path, content.get("deployment_type"), values.get("base_url"))
     if content.get(API_KEY):
         logger.warning(
@@ -78,9 +86,10 @@ def read_session(path: Path) -> ConfigSource:
         )
     if backend is not None:
         values["backend"] = backend
+        origins["backend"] = f"{path}: deployment_type"
     return ConfigSource(
         values=values,
-        origins=dict.fromkeys(values, str(path)),
+        origins=origins,
         options=_endpoint_options(path, backend, endpoint_options),
     )
 
@@ -143,53 +152,48 @@ def _parse_item(path: Path, index: int, item: object) -> SignalConfig:
 
 
 def _combine(path: Path, content: Mapping[str, Any]) -> list[SignalConfig]:
-    known = ("t", "s", "d", "k", "prompt_type")
     for key in content:
-        if key not in known:
-            logger.warning("%s: ignoring the unknown key %r%s", path, key, did_you_mean(key, known))
-    defaults = SignalConfig()
-    axes = [
-        _axis(path, content, "t", defaults.temperature, _number, "a number"),
-        _axis(path, content, "s", defaults.candidates, _whole, "a whole number"),
-        _axis(path, content, "d", defaults.horizon, _horizon, "a whole number or 'inf'"),
-        _axis(path, content, "k", defaults.signal_interval, _whole, "a whole number"),
-        _axis(path, content, "prompt_type", UNMARKED_PROMPT, _prompt, "a prompt's name"),
+        if key in ALL_KEYS or key == "deployment_type":
+            raise ConfigError(f"{path}: {key}: belongs in the session file (--session)")
+        if key not in SIGNAL_KEYS:
+            _ignore(path, key, SIGNAL_KEYS)
+    axes = [_axis(path, content, key, kind) for key, kind in SIGNAL_KEYS.items()]
+    names = [kind.name for kind in SIGNAL_KEYS.values()]
+    return [
+        SignalConfig(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*axes)
     ]
-    try:
-        return [
-            SignalConfig(
-                temperature=temperature,
-                candidates=candidates,
-                horizon=horizon,
-                signal_interval=interval,
-                prompt=prompt,
-            )
-            for prompt, temperature, candidates, horizon, interval in itertools.product(
-                axes[4], *axes[:4]
-            )
-        ]
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
-def _axis(
-    path: Path,
-    content: Mapping[str, Any],
-    key: str,
-    default: object,
-    read: Callable[[Any], Any],
-    expected: str,
-) -> list[Any]:
+def _axis(path: Path, content: Mapping[str, Any], key: str, kind: _Key) -> list[Any]:
+    """Return the values of one field of the configurations."""
     given = content.get(key)
     if given is None:
-        return [default]
+        return [getattr(SignalConfig(), kind.name)]
     values = given if isinstance(given, list) else [given]
     try:
-        return [read(value) for value in values]
+        read = [kind.read(value) for value in values]
     except ValueError:
         raise ConfigError(
-            f"{path}, key {key!r}: expected {expected}, or a list of such, not {given!r}"
+            f"{path}: {key}: must be {kind.expected}, or a list of such, not {given!r}"
         ) from None
+    for value in read:
+        try:
+            SignalConfig(**{kind.name: value})
+        except ConfigError as error:
+            reason = str(error).removeprefix(f"{kind.name!r} ").removeprefix(f"{kind.name} ")
+            raise ConfigError(f"{path}: {key}: {reason}") from error
+    return read
+
+
+def _ignore(path: Path, key: str, known: Iterable[str]) -> None:
+    """Warn of an unknown key.
+
+    Raises:
+        ConfigError: it is nearly a known one.
+    """
+    if (meant := closest(key, known)) is not None:
+        raise ConfigError(f"{path}: no key is named {key!r}; did you mean {meant!r}?")
+    logger.warning("%s: ignoring the unknown key %r", path, key)
 
 
 def _read_json(path: Path) -> Any:
@@ -208,9 +212,7 @@ def _read_value(path: Path, key: str, value: Any) -> Any:
     except ValueError:
         # An address may carry a password, so a wrong one is not repeated.
         given = "" if key == "inference_endpoint_url" else f", not {value!r}"
-        raise ConfigError(
-            f"{path}, key {key!r}: expected {ALL_KEYS[key].expected}{given}"
-        ) from None
+        raise ConfigError(f"{path}: {key}: must be {ALL_KEYS[key].expected}{given}") from None
 
 
 def _backend(path: Path, deployment: object, base_url: str | None) -> str | None:
@@ -220,7 +222,7 @@ def _backend(path: Path, deployment: object, base_url: str | None) -> str | None
         return "hf"
     if deployment != ENDPOINT:
         raise ConfigError(
-            f"{path}, key 'deployment_type': expected {LOCAL!r} or {ENDPOINT!r}, not {deployment!r}"
+            f"{path}: deployment_type: must be {LOCAL!r} or {ENDPOINT!r}, not {deployment!r}"
         )
     host = urlsplit(base_url).hostname if base_url else None
     at_fireworks = host is None or host == "fireworks.ai" or host.endswith(".fireworks.ai")
@@ -300,3 +302,11 @@ ENDPOINT_OPTIONS = {
     "top_probs": _Key("top_k", _whole, "a whole number"),
 }
 ALL_KEYS = {**KEYS, **ENDPOINT_OPTIONS}
+# Of the file of signals, the one that changes slowest first.
+SIGNAL_KEYS = {
+    "prompt_type": _Key("prompt", _prompt, "a prompt's name"),
+    "t": _Key("temperature", _number, "a number"),
+    "s": _Key("candidates", _whole, "a whole number"),
+    "d": _Key("horizon", _horizon, "a whole number or 'inf'"),
+    "k": _Key("signal_interval", _whole, "a whole number"),
+}

@@ -21,7 +21,7 @@ import orjson
 from attrs import field, frozen
 
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.backend import COUNTS, Usage
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import Generation, Solution
 
@@ -37,9 +37,10 @@ __all__ = [
 
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+WHOLE_COUNTS = tuple(name for name in COUNTS if name != "seconds")
 COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
-    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties"),
+    *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
 
 
@@ -85,6 +86,7 @@ class ResultStats:
         tokens_drafted: tokens accepted from drafts.
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
+        rollbacks: how often it went back to an earlier line.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -103,6 +105,7 @@ class ResultStats:
     tokens_drafted: int = 0
     uncertain_choices: int = 0
     near_ties: int = 0
+    rollbacks: int = 0
     concurrency: int = 1
 
     @property
@@ -132,6 +135,8 @@ class Result:
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
             whether it passed, and what the task had cost by then (``tokens``).
         events: how often the method noted what.
+        unfinished: whether the end of the run's budget cut the method short; a run with more to
+            spend does the unit anew.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -154,6 +159,7 @@ class Result:
     problem_sha256: str | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
     events: Mapping[str, int] = field(factory=dict)
+    unfinished: bool = False
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     packages: tuple[str, ...] = ()
@@ -206,6 +212,7 @@ class Result:
                 for each in solution.attempts
             ),
             events=dict(solution.events),
+            unfinished=solution.unfinished,
             tests_seen=solution.tests_seen,
             sandbox=dict(solution.isolation),
             packages=solution.score.packages,
@@ -276,6 +283,8 @@ def dump_result(result: Result) -> bytes:
         content["attempts"] = list(result.attempts)
     if result.events:
         content["events"] = dict(result.events)
+    if result.unfinished:
+        content["unfinished"] = True
     if result.tests_seen is not None:
         content["tests_seen"] = [_storable(name) for name in result.tests_seen]
     if result.sandbox is not None:
@@ -312,7 +321,7 @@ def load_result(data: bytes) -> Result:
         code=_take(rest, "code", str, ""),
         tests=tests,
         passed=passed,
-        accuracy=float(_take(rest, "accuracy", (int, float), share)),
+        accuracy=_take(rest, "accuracy", float, share),
         general_error=general_error,
         has_testcase_error=_take(rest, "has_testcase_error", bool, False),
         forgeable=_take(rest, "forgeable", bool, False),
@@ -323,6 +332,7 @@ def load_result(data: bytes) -> Result:
         problem_sha256=_take(rest, "problem_sha256", str, None),
         attempts=tuple(_take(rest, "attempts", list, [])),
         events=_take(rest, "events", dict, {}),
+        unfinished=_take(rest, "unfinished", bool, False),
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         packages=tuple(map(str, _take(rest, "packages", list, []))),
@@ -363,7 +373,7 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
 
 def _load_stats(content: dict[str, Any]) -> ResultStats:
     start, end = (_take(content, name, str, None) for name in ("start_time", "end_time"))
-    seconds = _take(content, "seconds", (int, float), None)
+    seconds = _take(content, "seconds", float, None)
     if seconds is None:
         seconds = _seconds_of(_take(content, "duration", str, ""))
     return ResultStats(
@@ -371,8 +381,8 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         end_time=end,
         input_tokens=_take(content, "input_tokens", int, 0),
         output_tokens=_take(content, "output_tokens", int, 0),
-        seconds=float(seconds),
-        execution_seconds=float(_take(content, "execution_seconds", (int, float), 0.0)),
+        seconds=seconds,
+        execution_seconds=_take(content, "execution_seconds", float, 0.0),
         concurrency=_take(content, "concurrency", int, 1),
         usage={
             stage: load_usage(counters, f"the usage of {stage!r}")
@@ -395,10 +405,9 @@ def load_usage(counters: object, name: str) -> Usage:
     if not isinstance(counters, dict):
         raise MalformedResultError(f"{name} is no object")
     # Counters of a later version are no reason to refuse the file.
-    names = [name for name in attrs.fields_dict(Usage) if name != "seconds"]
     return Usage(
-        **{name: _take(counters, name, int, 0) for name in names},
-        seconds=float(_take(counters, "seconds", (int, float), 0.0)),
+        **{name: _take(counters, name, int, 0) for name in WHOLE_COUNTS},
+        seconds=_take(counters, "seconds", float, 0.0),
     )
 
 
@@ -438,17 +447,16 @@ def _parse(data: bytes) -> object:
             raise MalformedResultError(f"not JSON: {error}") from error
 
 
-def _take(
-    content: dict[str, Any], name: str, kind: type[Any] | tuple[type[Any], ...], default: Any
-) -> Any:
-    """Take a field out of `content`; null is as good as absent."""
+def _take(content: dict[str, Any], name: str, kind: type[Any], default: Any) -> Any:
+    """Take a field out of parsed JSON; null is as good as absent, a whole number a float."""
     value = content.pop(name, None)
     if value is None:
         return default
-    wrong_bool = isinstance(value, bool) and kind is not bool
-    if wrong_bool or not isinstance(value, kind):
-        raise MalformedResultError(f"the field {name!r} holds {type(value).__name__}")
-    return value
+    if type(value) is kind:  # JSON has no subclasses, and a truth value is no number
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    raise MalformedResultError(f"the field {name!r} holds {type(value).__name__}")
 
 
 def _seconds_of(duration: str) -> float:

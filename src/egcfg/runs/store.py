@@ -8,10 +8,12 @@
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
     <results_dir>/<dataset>/<model>/.claims/    of whole tasks
     <results_dir>/<dataset>/<model>/.spent/     what was spent; see `egcfg.usage.ledger`
+    <results_dir>/<dataset>/<model>/.plans/     which units runs were to do, one file per grid
 
 In the names of data set and model ``/`` is written ``_``. In a task id every character other than
 letters, digits, ``_``, ``.``, ``-`` and ``~`` is written as in a URL: ``HumanEval/0`` is
-``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back. ``.provenance.json`` says what
+``task_id=HumanEval%2F0_gamma=1.0.json``, and reads back; older tools' ``HumanEval_0`` is the same
+task. ``.provenance.json`` says what
 determines the text and is in no name; a run that differs in it is refused as long as there are
 results.
 """
@@ -19,6 +21,7 @@ results.
 from __future__ import annotations
 
 import enum
+import hashlib
 import logging
 import os
 import re
@@ -38,24 +41,36 @@ from egcfg.runs.files import create_exclusively, write_atomically
 from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
 
 __all__ = [
+    "CLAIMS_NAME",
+    "PLANS_NAME",
+    "SOLVED_NAME",
+    "SPENT_NAME",
     "SUFFIX_OF_RECORDS",
     "FileState",
     "Record",
     "ResultsFolder",
+    "is_result_name",
+    "parse_unit_name",
     "read_record",
     "result_files",
     "scan",
+    "usefulness",
 ]
 
 logger = logging.getLogger(__name__)
 
-RESULT_NAME = re.compile(r"task_id=(?P<task>.+?)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json")
+# A task id's own "=" is written as in a URL, so what follows "_gamma=" can only be a number.
+RESULT_NAME = re.compile(
+    r"task_id=(?P<task>(?:(?!_gamma=).)+)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json"
+)
+UNDERSCORED_ID = re.compile(r"(?P<dataset>HumanEval|Mbpp)_(?P<number>[0-9]+)")
 SUFFIX_OF_RECORDS = ".record.jsonl.gz"
 """Ends the name of what tells how a result came about; see `egcfg.records`."""
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
 SPENT_NAME = ".spent"
+PLANS_NAME = ".plans"
 LONGEST_NAME = 200  # bytes; common file systems take 255, claims and suffixes need some
 
 
@@ -151,11 +166,27 @@ class ResultsFolder:
         # As text: a run looks for thousands of files.
         path = f"{self.path}/{config}/{unit_name(task_id, gamma)}.json"
         spellings = [path]
+        underscored = task_id.replace("/", "_", 1)
+        if underscored != task_id == task_name(underscored):
+            spellings.append(f"{self.path}/{config}/{unit_name(underscored, gamma)}.json")
         if gamma is not None and gamma.is_integer():
-            spellings.append(path.removesuffix(".0.json") + ".json")
+            spellings += [each.removesuffix(".0.json") + ".json" for each in spellings]
         found = [Path(each) for each in spellings if os.path.exists(each)]
         records = [_load_record(each, task_id, gamma) for each in found]
-        return min(records, key=_usefulness) if records else None
+        return min(records, key=usefulness) if records else None
+
+    def note_plan(self, plan: Mapping[str, Any]) -> None:
+        """Keep which units a run is to do, for whoever watches; an equal plan is kept once.
+
+        Args:
+            plan: its ``rows``, pairs of a configuration's folder and gamma, and its ``tasks``.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        data = orjson.dumps(dict(plan))
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.json"
+        write_atomically(self.path / PLANS_NAME / name, data, durable=False)
 
     def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> Record:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
@@ -294,7 +325,7 @@ def scan(folder: Path) -> list[Record]:
     for path in result_files(folder):
         record = read_record(path)
         key = (path.parent, record.task_id, record.gamma)
-        best[key] = min(best.get(key, record), record, key=_usefulness)
+        best[key] = min(best.get(key, record), record, key=usefulness)
     if not best:
         raise RunError(f"{folder} holds no result files (task_id=....json)")
     return list(best.values())
@@ -310,7 +341,7 @@ def result_files(folder: Path) -> list[Path]:
         raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
     # Absolute, so that the folders' names are known even for the path ".".
     found = Path(os.path.abspath(folder)).rglob("task_id=*.json")
-    return sorted(path for path in found if RESULT_NAME.fullmatch(path.name))
+    return sorted(path for path in found if is_result_name(path.name))
 
 
 def read_record(path: Path) -> Record:
@@ -363,6 +394,11 @@ def unit_name(task_id: str, gamma: float | None) -> str:
     return name if gamma is None else f"{name}_gamma={decimal_text(gamma)}"
 
 
+def is_result_name(name: str) -> bool:
+    """Whether a file of that name is a result."""
+    return RESULT_NAME.fullmatch(name) is not None
+
+
 def parse_unit_name(name: str) -> tuple[str, float | None]:
     """Return the task id and gamma (None: it has none) that a result file's name says.
 
@@ -373,7 +409,13 @@ def parse_unit_name(name: str) -> tuple[str, float | None]:
     if match is None:
         raise RunError(f"{name!r} is not named as a result file: task_id=....json")
     gamma = None if match["gamma"] is None else float(match["gamma"])
-    return unquote(match["task"], errors="surrogatepass"), gamma
+    return task_name(unquote(match["task"], errors="surrogatepass")), gamma
+
+
+def task_name(task_id: str) -> str:
+    """Return a task id as its data set has it: ``HumanEval/0``, also for ``HumanEval_0``."""
+    match = UNDERSCORED_ID.fullmatch(task_id)
+    return task_id if match is None else f"{match['dataset']}/{match['number']}"
 
 
 def file_name(task_id: str) -> str:
@@ -399,7 +441,8 @@ def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot read {path}: {error.strerror}; check its rights")
 
 
-def _usefulness(record: Record) -> int:
+def usefulness(record: Record) -> int:
+    """Return how much a record tells, the less the better, where a unit has several files."""
     if record.state is FileState.DONE:
         return 1 if record.result is not None and record.result.global_cached else 0
     return 2 if record.state is FileState.BROKEN else 3

@@ -223,7 +223,7 @@ def test_the_cost_stands_beside_the_tokens(egcfg: Callable[..., Any], tmp_path: 
 
 
 def test_solve_ends_at_its_budget_with_the_best_code_so_far(egcfg: Callable[..., Any]) -> None:
-    model = ("--backend", "scripted", "--model", "scripted")
+    model = ("--backend", "scripted", "--model", "scripted", "--method", "egcfg")
     words = ("solve", "Double x.", "--test", "assert f(3) == 6")
     nothing = egcfg(*words, *model, "-g", "1", "--max-tokens-total", "1")
     assert (nothing.status, nothing.out) == (3, "")
@@ -232,3 +232,31 @@ def test_solve_ends_at_its_budget_with_the_best_code_so_far(egcfg: Callable[...,
     assert best.status == 3
     assert best.out == "def f(x):\n    return x * x\n"
     assert "spent: " in best.err
+
+
+def test_rounds_try_all_tasks_alike_and_go_on_with_a_larger_budget(
+    egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
+) -> None:
+    tried = ("--method", "best_of_n", "-o", "method.n=3", "--schedule", "rounds")
+    base = (*_served(endpoint), *tried, "--concurrency", "1")
+    whole = egcfg(*base, "--results-dir", "whole")
+    assert whole.status == 0, whole.err
+    needed = int(_spent(tmp_path / "whole")["requests"])
+    said = whole.err.splitlines()
+    assert [line for line in said if line.startswith("round ")] == [
+        *(f"round {number}: 2 units" for number in (1, 2, 3, 4)),
+    ]
+
+    ended = egcfg(*base, "--max-requests", str(needed - 1))
+    assert ended.status == 3, ended.err
+    results = [json.loads(path.read_bytes()) for path in _results(tmp_path / "results")]
+    assert sorted(result.get("unfinished", False) for result in results) == [False, True]
+    assert "1 units were cut short: their last answers count" in ended.err
+    assert ended.err.splitlines()[-1].startswith("1 of 2 units are done; ")
+    assert "cut short by the end of a budget" in ended.out
+
+    resumed = egcfg(*base, "--max-requests", str(10 * needed))
+    assert resumed.status == 0, resumed.err
+    assert "1 of 2 units are done already" in resumed.err
+    results = [json.loads(path.read_bytes()) for path in _results(tmp_path / "results")]
+    assert not any("unfinished" in result for result in results)

@@ -11,13 +11,14 @@ import pytest
 SQUARE = "def f(x):\n    return x * x\n"
 RIGHT = ("solve", "Square a number", "--test", "assert f(3) == 9", "--backend", "scripted")
 PROMPT = ("-p", "chat")
+EGCFG = ("--method", "egcfg")
 
 
 def test_a_solved_problem_prints_its_code_and_nothing_else(process: Callable[..., Any]) -> None:
-    ran = process(*RIGHT, *PROMPT, "-g", "1", "-o", "backend.noisy=true")
+    ran = process(*RIGHT, *PROMPT, "-o", "backend.noisy=true")
 
     assert (ran.status, ran.out) == (0, SQUARE), ran.err
-    assert "solved (gamma 1" in ran.err
+    assert "solved (method cascade, " in ran.err
     assert "a library says hello" in ran.err
 
 
@@ -38,9 +39,10 @@ def test_a_problem_that_is_not_solved_prints_its_best_code_and_ends_with_1(
 def test_explain_shows_candidates_traces_and_decisions_on_standard_error(
     egcfg: Callable[..., Any],
 ) -> None:
-    ran = egcfg(*RIGHT, *PROMPT, "-g", "1", "--explain", "--tracer", "full")
+    ran = egcfg(*RIGHT, *PROMPT, *EGCFG, "-g", "1", "--explain", "--tracer", "full")
 
     assert (ran.status, ran.out) == (0, SQUARE)
+    assert "solved (gamma 1, " in ran.err
     assert "=== ns3t0.7d2_chat_ln, gamma 1" in ran.err
     assert "decided |     return x * x" in ran.err
     assert "f(3): ok" in ran.err
@@ -48,17 +50,31 @@ def test_explain_shows_candidates_traces_and_decisions_on_standard_error(
 
 
 def test_explain_tells_what_a_policy_decided(egcfg: Callable[..., Any]) -> None:
-    ran = egcfg(*RIGHT, *PROMPT, "-g", "1", "--explain", "-o", "method.accept=true")
+    ran = egcfg(*RIGHT, *PROMPT, *EGCFG, "-g", "1", "--explain", "-o", "method.accept=true")
 
     assert (ran.status, ran.out) == (0, SQUARE)
     assert "=== ns3t0.7d2_chat_ln,accept=true, gamma 1" in ran.err
     assert "  policy accept: candidate 1 passes all visible tests\n" in ran.err
 
 
+def test_explain_tells_what_the_default_method_decided(egcfg: Callable[..., Any]) -> None:
+    ran = egcfg(
+        *("solve", "Double", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
+        *("--backend", "scripted", *PROMPT, "-g", "1", "--explain", "-o", "method.n=1"),
+    )
+
+    assert (ran.status, ran.out) == (1, SQUARE)
+    assert "=== method=cascade,n=1\n" in ran.err
+    assert "answer 1 (greedy): 2 lines, 50% of the tests passed, after " in ran.err
+    assert "  method chosen: of 2, agree 2, passing 50%\n" in ran.err
+    assert "  policy gate: unguided, 1 distinct program, " in ran.err
+    assert "not solved (method cascade, " in ran.err
+
+
 def test_explain_shows_what_the_prompt_forces_before_the_first_step(
     egcfg: Callable[..., Any],
 ) -> None:
-    ran = egcfg(*RIGHT, "-p", "deepseek_instruct", "-g", "1", "--explain", "-s", "1")
+    ran = egcfg(*RIGHT, "-p", "deepseek_instruct", *EGCFG, "-g", "1", "--explain", "-s", "1")
 
     assert (ran.status, ran.out) == (0, SQUARE)
     before, _, steps = ran.err.partition("--- step 0")
@@ -69,7 +85,7 @@ def test_explain_shows_what_the_prompt_forces_before_the_first_step(
 
 
 def test_the_grid_is_tried_in_turn_until_a_solution_passes(egcfg: Callable[..., Any]) -> None:
-    ran = egcfg(*RIGHT, *PROMPT, "-g", "0", "-g", "3", "--explain")
+    ran = egcfg(*RIGHT, *PROMPT, *EGCFG, "-g", "0", "-g", "3", "--explain")
 
     assert ran.status == 0
     assert "gamma 0" in ran.err

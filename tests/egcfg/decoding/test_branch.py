@@ -125,8 +125,7 @@ def test_unresolved_tokens_of_all_known_positions_are_asked_for_together(run: Ru
         for token in draft:
             known, mixed = await resolve(
                 model,
-                plain,
-                signalled,
+                (plain, signalled),
                 lambda a, b: mix(a, b, 1.5),
                 lambda mixed, offset: mixed.argmax(),  # noqa: ARG005 - a greedy choice
             )

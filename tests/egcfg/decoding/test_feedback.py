@@ -117,6 +117,34 @@ def test_what_a_context_has_no_room_for_goes_from_the_oldest_candidate_on(
     assert all(signal.cut for signal in (one_less, tiny, nothing))
 
 
+def test_both_sides_of_a_contrast_are_shortened(run: Run, make: Callable[..., Signal]) -> None:
+    better, worse = make(PROGRAMS[:1]), make(PROGRAMS[1:])
+    both = evolve(better, against=worse)
+    fitted = run(feedback().shorten(both, better.tokens))
+    assert fitted.text == better.text
+    assert fitted.against is not None
+    assert 0 < fitted.against.tokens <= better.tokens < worse.tokens
+    assert fitted.cut
+    assert fitted.longest <= better.tokens
+    assert [each.program for each in fitted.all_entries] == [each.source for each in PROGRAMS]
+
+
+@pytest.mark.parametrize("longer", ["better", "worse"])
+def test_a_side_without_room_leaves_the_other_alone(
+    run: Run, make: Callable[..., Signal], longer: str
+) -> None:
+    long = CandidateProgram(PROGRAMS[0].source + "  # and so on" * 100, samples=1)
+    sides = {"better": PROGRAMS[1], "worse": PROGRAMS[2], longer: long}
+    both = evolve(make([sides["better"]]), against=make([sides["worse"]]))
+    fitted = run(feedback().shorten(both, 500))
+    assert fitted.against is None
+    assert 0 < fitted.tokens <= 500
+    assert fitted.away is (longer == "better")
+    shown = [each.program for each in fitted.entries if each.shown]
+    assert shown == [sides["worse" if longer == "better" else "better"].source]
+    assert len(fitted.entries) == 2
+
+
 def test_what_ran_before_is_not_run_again_and_comes_first(make: Callable[..., Signal]) -> None:
     before = make(PROGRAMS[2:])
     ran: list[str] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from egcfg.decoding import loop
 from egcfg.decoding.code import CandidateProgram, distinct_programs
 from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.policies import choose, guided_away, is_confident, is_whole, marks
+from egcfg.decoding.policies import choose, guided_among_plausible, is_confident, is_whole, marks
 from egcfg.decoding.settings import Comments, DecodingSettings, Order, Policies, Verdicts
 from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
@@ -128,7 +128,11 @@ def decode(run: Run) -> Decode:
         chosen = DecodingSettings(**values)
         steps = loop.decode(model, feedback, rule, PROBLEM, PROMPT, chosen, policies)
         *lines, generation = [step async for step in steps]
-        assert "".join(s.text for s in lines) == generation.response.removeprefix("```python\n")
+        text = ""
+        for line in lines:
+            assert text.endswith(line.taken_back)
+            text = text.removesuffix(line.taken_back) + line.text
+        assert text == generation.response.removeprefix("```python\n")
         return lines, generation
 
     return lambda *arguments, **values: run(decode_all(*arguments, **values))
@@ -469,35 +473,39 @@ def test_best_first_shows_what_passes_most_first_and_each_failure_once() -> None
 
 
 @pytest.mark.parametrize(
-    ("entries", "shown", "away"),
+    ("entries", "shown", "against", "decision"),
     [
-        ([judged("a", 1.0, "1"), judged("b", 1.0, "1")], "ab", False),
-        ([judged("a", 0.0, "1"), judged("b", 0.0, "2")], "ab", True),
-        ([judged("a", 0.5, "1")], "a", True),
-        ([judged("a", 1.0, "1"), judged("b", 0.0, "2")], "a", False),
-        ([judged("a", 0.5, "1"), judged("b", 0.0, "2")], "a", False),
-        ([judged("a", 1.0, "1"), judged("b", 0.0, "2", 2)], "b", True),
-        ([judged("a", 1.0, "1"), judged("b", 0.0, "2"), judged("c", 0.5, "3")], "bc", True),
-        ([judged("a", 1.0, "1", 2), judged("b", 0.0, "2"), judged("c", 0.5, "3")], "a", False),
+        ([judged("a", 1.0, "1"), judged("b", 1.0, "1")], "ab", "", "towards what is shown"),
+        ([judged("a", 0.0, "1"), judged("b", 0.0, "2")], "ab", "", "away from what is shown"),
+        ([judged("a", 0.5, "1")], "a", "", "away from what is shown"),
+        ([judged("a", 1.0, "1"), judged("b", 0.0, "2", 2)], "a", "b", "towards 1 of 2 programs"),
+        ([judged("a", 0.5, "1"), judged("b", 0.0, "2")], "a", "b", "towards 1 of 2 programs"),
+        (
+            [judged("b", 0.0, "2"), judged("a", 1.0, "1"), judged("c", 0.5, "3")],
+            "a",
+            "bc",
+            "towards 1 of 3 programs, passing 100 % of the visible tests, away from the others",
+        ),
     ],
 )
 def test_guidance_leads_away_from_failures_and_towards_what_passes(
-    entries: list[SignalEntry], shown: str, away: bool
+    entries: list[SignalEntry], shown: str, against: str, decision: str
 ) -> None:
     choice = choose(entries, Policies(signed=True))
     assert "".join(each.program for each in choice.entries) == shown
-    assert choice.away is away
-    [decision] = choice.decisions
-    assert decision.startswith(f"signed: {'away from' if away else 'towards'} what is shown")
+    assert "".join(each.program for each in choice.against) == against
+    assert choice.away is decision.startswith("away")
+    [told] = choice.decisions
+    assert told.startswith(f"signed: {decision}")
 
 
-def test_duplicates_that_are_not_shown_count_for_their_side() -> None:
-    failing = [judged(name, 0.0, "2") for name in "bc"]
-    choice = choose(
-        [judged("a", 1.0, "1"), *failing], Policies(signed=True, order=Order.BEST_FIRST)
-    )
-    assert choice.away
-    assert [each.program for each in choice.entries] == ["b"]
+def test_each_side_has_its_order() -> None:
+    entries = [judged("a", 0.5, "1"), judged("e", 1.0, "5")]
+    entries += [judged(name, 0.0, "2") for name in "bc"]
+    choice = choose(entries, Policies(signed=True, order=Order.BEST_FIRST))
+    assert [each.program for each in choice.entries] == ["e"]
+    assert [each.program for each in choice.against] == ["a", "b"]
+    assert choice.decisions[-1].endswith("1 failing duplicates dropped")
 
 
 def test_with_nothing_to_show_there_is_no_side() -> None:
@@ -507,7 +515,7 @@ def test_with_nothing_to_show_there_is_no_side() -> None:
 def test_away_from_a_signal_only_plausible_tokens_may_be_chosen() -> None:
     unconditional = Logprobs(np.log([0.6, 0.35, 0.05]))
     conditional = Logprobs(np.log([0.9, 0.0999, 0.0001]))
-    guided = guided_away(unconditional, conditional, -1.0)
+    guided = guided_among_plausible(unconditional, conditional, -1.0)
     assert guided.distribution.argmax() == 1
     assert guided.distribution.logprob(2) == -np.inf
     assert np.exp(guided.distribution.values).sum() == pytest.approx(1.0)
@@ -527,9 +535,9 @@ def test_a_certain_choice_away_from_a_signal_is_that_of_the_dense_distributions(
     dense = [Logprobs(np.log(random.dirichlet(np.full(8, flat)) + 1e-12)) for _ in range(2)]
     orders = [np.argsort(-d.values, kind="stable")[:top_k] for d in dense]
     cut = [Logprobs(d.values[order], order) for d, order in zip(dense, orders, strict=True)]
-    found = guided_away(cut[0], cut[1], gamma)
+    found = guided_among_plausible(cut[0], cut[1], gamma)
     if found.certain:
-        expected = guided_away(dense[0], dense[1], gamma)
+        expected = guided_among_plausible(dense[0], dense[1], gamma)
         assert found.distribution.argmax() == expected.distribution.argmax()
 
 
@@ -564,7 +572,112 @@ def test_the_model_is_led_away_from_programs_that_fail(decode: Decode) -> None:
     assert decisions(steps, "signed")[0].startswith("signed: away from what is shown")
 
 
+class Imitates(ScriptedBackend):
+    """Writes the sign that is shown, and rather the wrong one where none is, or both are."""
+
+    def _shares(self, ids: tuple[int, ...]) -> Any:
+        shares = super()._shares(ids)
+        text = bytes(ids).decode()
+        if text.endswith("y = x "):
+            signal = text.partition("Answer:\n")[0]
+            right, wrong = ("y = x + 1" in signal), ("y = x - 1" in signal)
+            plus, minus = (0.45, 0.55) if right == wrong else (0.9, 0.1) if right else (0.1, 0.9)
+            shares = np.full(128, np.log(1e-9))
+            shares[[ord("+"), ord("-")]] = np.log([plus, minus])
+        return shares
+
+
+def test_the_contrast_leads_towards_the_better_programs_and_away_from_the_others(
+    decode: Decode,
+) -> None:
+    options = ScriptedOptions(script=following(WRONG, WRONG), noise=0.001)
+    values: dict[str, Any] = {"candidates": 6, "horizon": None}
+    _, unsigned = decode(Imitates(options), Policies(), **values)
+    assert unsigned.code == WRONG[:-4]
+    model = Imitates(options)
+    steps, signed = decode(model, Policies(signed=True), **values)
+    assert signed.code == RIGHT[:-4]
+    contrasts = [step.signal for step in steps if step.signal and step.signal.against]
+    assert contrasts
+    for signal in contrasts:
+        assert signal.against is not None
+        assert "y = x + 1" in signal.text
+        assert "y = x - 1" in signal.against.text
+        assert "y = x - 1" not in signal.text
+        assert len(signal.all_entries) == 2
+    asked = [bytes(r.ids).decode().partition("Answer:\n")[0] for r in model.scored]
+    for sign in "+-":
+        assert any(f"y = x {sign} 1" in text for text in asked)
+
+
+def test_the_contrast_of_short_lists_is_that_of_dense_distributions(decode: Decode) -> None:
+    texts = []
+    for cut in ({}, {"top_k": 4, "exact_logprobs": True}):
+        options = ScriptedOptions(script=following(WRONG, WRONG), noise=0.01, **cut)
+        values: dict[str, Any] = {"candidates": 6, "horizon": None, "gamma": 0.7}
+        steps, generation = decode(Imitates(options), Policies(signed=True), **values)
+        assert any(step.signal and step.signal.against for step in steps)
+        texts.append(generation.response)
+    assert texts[0] == texts[1]
+
+
 def test_only_the_policies_that_need_verdicts_ask_for_them() -> None:
     assert not Policies(accept=True, gate=True, confident=0.7, comments="keep").judges
-    for values in ({"signed": True}, {"verdicts": "mark"}, {"order": "best_first"}):
+    for values in (
+        {"signed": True},
+        {"verdicts": "mark"},
+        {"order": "best_first"},
+        {"rollback": 1},
+    ):
         assert Policies(**values).judges
+
+
+# --- rollback -----------------------------------------------------------------------------------
+
+
+class Leaning(ScriptedBackend):
+    """Takes the wrong sign for a little likelier, whatever it is shown."""
+
+    def _shares(self, ids: tuple[int, ...]) -> Any:
+        shares = super()._shares(ids)
+        if bytes(ids).endswith(b"y = x "):
+            shares = np.full(128, np.log(1e-9))
+            shares[[ord("+"), ord("-")]] = np.log([0.45, 0.55])
+        return shares
+
+
+def test_a_dead_end_is_left_by_the_last_line_whose_outcomes_varied(decode: Decode) -> None:
+    model = Leaning(ScriptedOptions(script=following(WRONG, WRONG), noise=0.001))
+    values: dict[str, Any] = {"candidates": 6, "horizon": None}
+    _, without = decode(model, Policies(), **values)
+    assert (without.code, without.rollbacks) == (WRONG[:-4], 0)
+
+    steps, generation = decode(model, Policies(rollback=2), **values)
+    assert generation.code == RIGHT[:-4]
+    assert generation.rollbacks == 1
+    [(place, back)] = [(n, step) for n, step in enumerate(steps) if step.taken_back]
+    assert back.taken_back == "    y = x - 1\n"
+    assert back.text == ""
+    assert back.decisions == (
+        f"rollback: all candidates fail alike; back to step {place - 1}, now without '-'",
+    )
+    assert steps[place + 1].text == "    y = x + 1\n"
+    # What is counted of tokens is that of the response.
+    stay = [*steps[: place - 1], *steps[place + 1 :]]
+    choices = [choice for step in stay for choice in step.tokens]
+    assert len(choices) == len(generation.ids)
+    assert generation.tokens_changed == sum(choice.changed for choice in choices) == 1
+    assert generation.tokens_drafted == sum(choice.drafted for choice in choices)
+
+
+def test_a_response_goes_back_as_often_as_it_may(decode: Decode) -> None:
+    """Either sign is wrong here, so that every way is a dead end."""
+    lost = WRONG.replace("1", "9")
+    model = Leaning(ScriptedOptions(script=following(lost, lost), noise=0.001))
+    values: dict[str, Any] = {"candidates": 6, "horizon": None}
+    found = {
+        most: decode(model, Policies(rollback=most), **values)[1].rollbacks for most in range(4)
+    }
+    assert found[0] == 0
+    assert all(found[most] <= most for most in found)
+    assert found[2] > found[0]

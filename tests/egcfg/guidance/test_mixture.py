@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from egcfg.guidance.mixture import mix
+from egcfg.guidance.mixture import Plausible, mix
 from egcfg.interfaces.backend import Logprobs
 
 VOCABULARY = 12
@@ -234,3 +234,74 @@ def test_tail_bound_is_never_below_an_unlisted_token(values: np.ndarray, k: int)
 def test_of_equally_likely_tokens_the_smallest_id_wins() -> None:
     assert Logprobs(np.log([0.2, 0.4, 0.4])).argmax() == 1
     assert Logprobs(np.log([0.4, 0.4, 0.2]), np.array([9, 4, 1])).argmax() == 4
+
+
+# --- away from a third distribution -------------------------------------------------------------
+
+
+@given(logits, logits, logits, st.floats(0.125, 3, width=32))
+def test_the_contrast_starts_from_the_unconditional_distribution(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, gamma: float
+) -> None:
+    start, towards, away = distribution(a), distribution(b), distribution(c)
+    guided = mix(start, towards, gamma, against=away).distribution
+    exponents = start.values + gamma * (towards.values - away.values)
+    weights = np.exp(exponents - exponents.max())
+    assert np.allclose(np.exp(guided.values), weights / weights.sum(), atol=1e-9)
+
+
+@given(logits, logits, gammas)
+def test_the_contrast_with_the_unconditional_distribution_is_the_mixture(
+    a: np.ndarray, b: np.ndarray, gamma: float
+) -> None:
+    start, towards = distribution(a), distribution(b)
+    contrast = mix(start, towards, gamma, against=start).distribution
+    assert np.allclose(
+        np.exp(contrast.values), np.exp(mix(start, towards, gamma).distribution.values)
+    )
+
+
+@given(
+    logits,
+    logits,
+    logits,
+    st.floats(-2, 3, width=32),
+    st.tuples(*[st.integers(1, VOCABULARY)] * 3),
+    st.booleans(),
+)
+def test_a_contrast_called_certain_is_the_dense_one(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    gamma: float,
+    sizes: tuple[int, int, int],
+    masked: bool,
+) -> None:
+    dense = [distribution(values) for values in (a, b, c)]
+    lists = [cut(each, k) for each, k in zip(dense, sizes, strict=True)]
+    plausible = None
+    if masked:
+        plausible = Plausible(unconditional=float(dense[0].values.max()) + np.log(0.1))
+    best = mix(dense[0], dense[1], gamma, plausible, dense[2]).distribution
+    guided = mix(lists[0], lists[1], gamma, plausible, lists[2])
+    if best.argmax() not in np.concatenate([each.ids for each in lists]):
+        return  # tokens in no list are left out of account
+    if guided.certain:
+        chosen = guided.distribution.argmax()
+        assert best.logprob(chosen) == pytest.approx(best.values.max(), abs=1e-9)
+    else:
+        known = [
+            each.with_values(
+                [t for t in guided.unresolved if not each.lists(t)],
+                [whole.logprob(t) for t in guided.unresolved if not each.lists(t)],
+            )
+            for each, whole in zip(lists, dense, strict=True)
+        ]
+        again = mix(known[0], known[1], gamma, plausible, known[2])
+        assert set(again.unresolved).isdisjoint(guided.unresolved)
+
+
+def test_a_dense_distribution_and_a_list_cannot_be_contrasted() -> None:
+    dense = distribution(np.zeros(VOCABULARY))
+    with pytest.raises(ValueError, match="dense"):
+        mix(dense, dense, 0.5, against=cut(dense, 3))

@@ -15,7 +15,7 @@ import pytest
 
 from egcfg.errors import BackendError, PluginError
 from egcfg.plugins import component as component_module
-from egcfg.plugins.component import OpenComponent, WorkerThread
+from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create, title_of
 
@@ -197,20 +197,6 @@ def test_a_call_whose_loop_is_gone_ends_unheard(opened: Opened) -> None:
         return True
 
     assert asyncio.run(again())
-
-
-def test_the_thread_ends_with_the_component(run: Run) -> None:
-    def alive() -> bool:
-        return any(thread.name == "worker under test" for thread in threading.enumerate())
-
-    worker = WorkerThread("worker under test")
-    assert run(worker.run(lambda: 7)) == 7
-    assert alive()
-    worker.end()
-    deadline = time.monotonic() + 60
-    while alive() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert not alive()
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
@@ -435,28 +421,3 @@ def test_a_plain_method_may_take_its_time(
     monkeypatch.setattr(component_module, "SLOW_STEP_S", 0.0)
     run(opened(score=lambda: time.sleep(0.01)).call("score"))
     assert caplog.messages == []
-
-
-def test_calls_to_a_worker_that_is_over_fail_instead_of_waiting(run: Run) -> None:
-    worker, at_work, go_on = WorkerThread("worker"), threading.Event(), threading.Event()
-
-    def busy() -> str:
-        at_work.set()
-        go_on.wait()
-        return "done"
-
-    async def scenario() -> list[object]:
-        first = asyncio.create_task(worker.run(busy))
-        await asyncio.to_thread(at_work.wait)
-        second = asyncio.create_task(worker.run(busy))
-        await asyncio.sleep(0)
-        ending = asyncio.create_task(asyncio.to_thread(worker.finish))
-        with pytest.raises(RuntimeError, match="the worker thread has ended"):
-            await second
-        go_on.set()
-        await ending
-        with pytest.raises(RuntimeError, match="the worker thread has ended"):
-            await worker.run(busy)
-        return [await first, worker.ended]
-
-    assert run(scenario()) == ["done", True]

@@ -547,8 +547,9 @@ def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
     installed: Path, tmp_path: Path, kind: str, fault: str, said: str
 ) -> None:
     command = ["solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5"]
-    for each in ("backend", "tracer", "guidance", "prompt", *(["method"] * (kind == "method"))):
+    for each in ("backend", "tracer", "guidance", "prompt"):
         command += [f"--{each}", WRONG]
+    command += ["--method", WRONG if kind == "method" else "egcfg"]
     right = _egcfg(installed, *command, cwd=tmp_path)
     wrong = _egcfg(installed, *command, "-o", f"{kind}.fault={fault}", cwd=tmp_path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,20 +50,19 @@ class FakeSolver:
         problem: Problem,
         *,
         configurations: Sequence[Configuration],
-        on_step: Callable[[LineStep], None],
+        attempts_stand: bool,  # noqa: ARG002 - it makes one
         recorder: Recorder | None,
-    ) -> Solution:
+    ) -> AsyncGenerator[LineStep | Solution, None]:
         settings, prompt = configurations[0].settings, configurations[0].prompt
         waits = self.before(problem, settings)
         if inspect.isawaitable(waits):
             await waits
         self.solved.append((problem.task_id, settings.gamma, prompt))
-        step = LineStep(index=0, in_code=True, text="def f(n):\n", tokens=())
-        on_step(step)
         if recorder is not None:
             recorder.note("solved", {"gamma": settings.gamma})
+        yield LineStep(index=0, in_code=True, text="def f(n):\n", tokens=())
         status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
-        return solution(problem, settings, [status for _ in problem.scoring_tests])
+        yield solution(problem, settings, [status for _ in problem.scoring_tests])
 
     @property
     def units(self) -> list[tuple[str, float]]:

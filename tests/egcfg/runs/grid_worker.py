@@ -39,7 +39,7 @@ class SlowSolver:
         os.write(handle, f"{event} {unit} {os.getpid()}\n".encode())
         os.close(handle)
 
-    async def __call__(self, problem, *, configurations, on_step, recorder):  # noqa: ARG002 - the seam's
+    async def __call__(self, problem, *, configurations, attempts_stand, recorder):  # noqa: ARG002 - the seam's
         settings = configurations[0].settings
         started = datetime.now(UTC)
         unit = f"{problem.task_id}@{settings.gamma:g}"
@@ -56,7 +56,7 @@ class SlowSolver:
         passes = not self.stop_when_solved or settings.gamma >= int(problem.task_id) % 6
         status = TestStatus.PASSED if passes else TestStatus.FAILED
         test = TestResult(name=problem.scoring_tests[0].name, status=status, seconds=0.0)
-        return Solution(
+        yield Solution(
             task_id=problem.task_id,
             settings=settings,
             generation=Generation(

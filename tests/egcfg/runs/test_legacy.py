@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egcfg.config.load import ConfigSource
+from egcfg.config.load import ConfigSource, load_config
 from egcfg.errors import ConfigError
+from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.legacy import read_session, read_signals
 
 LOCAL = {
@@ -56,7 +57,10 @@ def test_a_local_session_reads_as_it_is(write, caplog):
         "seed": 40,
         "start": 0,
     }
-    assert source.origins == dict.fromkeys(source.values, str(path))
+    keys = {"model": "model_name", "backend": "deployment_type", "gamma": "gammas"}
+    keys |= {"stop_when_solved": "use_global_cache", "tracer": "minimal_trace"}
+    keys |= {"seed": "random_seed", "start": "start_idx"}
+    assert source.origins == {n: f"{path}: {keys.get(n, n)}" for n in source.values}
     assert source.options == ()
     levels = {record.levelname for record in caplog.records}
     assert levels == {"INFO"}, "keys without a meaning are named, not warned about"
@@ -105,9 +109,39 @@ def test_an_api_key_in_the_file_goes_nowhere(write, caplog):
     assert key not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_unknown_key_is_warned_about_with_a_suggestion(write, caplog):
-    assert read_session(write({"gamas": [1]})) == ConfigSource()
-    assert "'gamas'; did you mean 'gammas'?" in caplog.text
+def test_an_unknown_key_is_warned_about(write, caplog):
+    assert read_session(write({"wandb_project": "x"})) == ConfigSource()
+    assert "ignoring the unknown key 'wandb_project'" in caplog.text
+    assert read_signals(write({"wandb_project": "x"})).values == {"signal": (str(SignalConfig()),)}
+
+
+def test_a_slip_is_refused_with_what_was_meant(write):
+    with pytest.raises(ConfigError, match=r"no key is named 'gamas'; did you mean 'gammas'\?"):
+        read_session(write({"gamas": [1]}))
+    with pytest.raises(ConfigError, match=r"no key is named 'prompt_typ'; did you mean 'prompt_ty"):
+        read_signals(write({"prompt_typ": "x"}))
+
+
+def test_a_key_of_the_other_file_is_told_where_it_belongs(write):
+    with pytest.raises(
+        ConfigError, match=r"prompt_type: belongs in the file of signals \(--signals"
+    ):
+        read_session(write({"prompt_type": ["long_code"]}))
+    with pytest.raises(ConfigError, match=r"gammas: belongs in the session file \(--session\)"):
+        read_signals(write({"gammas": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("gammas", ["one"], "gammas: must be a list of numbers, not ['one']"),
+        ("start_idx", -1, "start_idx: must be at least 0, not -1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_by_its_key_wherever_that_is_found(write, key, value, said):
+    with pytest.raises(ConfigError) as caught:
+        load_config(session=[read_session(write({key: value}))], environment={})
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +160,7 @@ def test_an_unknown_key_is_warned_about_with_a_suggestion(write, caplog):
 def test_a_wrong_value_names_file_and_key(write, key, value):
     with pytest.raises(ConfigError) as caught:
         read_session(write({**LOCAL, key: value}))
-    assert "session_config.local.json" in str(caught.value)
-    assert repr(key) in str(caught.value)
+    assert f"session_config.local.json: {key}: must be " in str(caught.value)
 
 
 @pytest.mark.parametrize("read", [read_session, read_signals])
@@ -179,11 +212,11 @@ def test_a_list_of_config_strings_reads_in_order_without_repeats(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"t": ["warm"]}, "key 't'"),
-        ({"s": [2.5]}, "key 's'"),
-        ({"s": [0]}, "candidates"),
-        ({"d": [True]}, "key 'd'"),
-        ({"prompt_type": ["No!"]}, "No!"),
+        ({"t": ["warm"]}, r"json: t: must be a number, or a list of such, not \['warm'\]"),
+        ({"s": [2.5]}, "json: s: must be a whole number"),
+        ({"s": [0]}, "json: s: must be >= 1: 0"),
+        ({"d": [True]}, "json: d: must be a whole number or 'inf'"),
+        ({"prompt_type": ["No!"]}, "json: prompt_type: .*No!"),
         ({"t": []}, "no configuration"),
         ([], "no configuration"),
         (["ns2t0.75d2_ln", "ns2"], "item 1.*position 4"),

@@ -57,6 +57,7 @@ results = st.builds(
         tokens_drafted=counts,
         uncertain_choices=counts,
         near_ties=counts,
+        rollbacks=counts,
     ),
     packages=st.lists(text, max_size=2).map(tuple),
     global_cached=st.booleans(),

@@ -22,9 +22,9 @@ from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
+from egcfg.runs.observer import RunObserver
 from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import FileState, ResultsFolder, scan
-from egcfg.runs.watching import RunObserver
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.ledger import FolderLedger
 
@@ -383,12 +383,12 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, on_step, recorder):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand, recorder):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
             failed = problem.task_id == "HumanEval/0"
             last = TestStatus.SANDBOX_ERROR if failed else TestStatus.PASSED
-            return make_solution((TestStatus.PASSED, last), problem.task_id, settings.gamma)
+            yield make_solution((TestStatus.PASSED, last), problem.task_id, settings.gamma)
 
         summary = run(grid, folder, judge)
         assert (summary.finished, summary.passed, summary.complete) == (4, 2, True)
@@ -402,10 +402,10 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, on_step, recorder):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand, recorder):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
-            return make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
+            yield make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
 
         problems = [make_problem(str(number)) for number in range(4)]
         grid = Grid(problems=problems, configs=[CONFIG], gammas=[0, 1])
@@ -800,7 +800,7 @@ def test_a_unit_whose_record_cannot_be_written_has_no_result(grid, folder, solve
         raise RunError(f"cannot write {path}: no room; make room, then run again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("egcfg.runs.runner.write_atomically", refused)
+        patch.setattr("egcfg.runs.places.write_atomically", refused)
         with pytest.raises(RunError, match="no room"):
             run(grid, folder, solver, recorder_of=recorder_of)
     assert grid_records(grid, folder) == []

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import attrs
 from attrs import field, frozen
 from markupsafe import Markup
 
 from egcfg.errors import RunError
 from egcfg.reports.aggregate import PricesOf, Report, Row, aggregate, base_of, natural_order
 from egcfg.reports.page import charts
+from egcfg.reports.rows import ResultRow, RowState
 from egcfg.reports.statistics import (
     Comparison,
     answers,
@@ -23,8 +21,7 @@ from egcfg.reports.statistics import (
     solved_at_tokens,
     wilson_interval,
 )
-from egcfg.runs.results import Result, TestVerdict
-from egcfg.runs.store import FileState, Record, read_record, result_files
+from egcfg.runs.store import read_record, result_files, usefulness
 
 __all__ = ["Overview", "RowView", "Table", "TaskRow", "Unit", "overview"]
 
@@ -145,6 +142,16 @@ class Overview:
     gone: tuple[str, ...]
 
 
+@frozen
+class _Found:
+    """A result file as it was read: its row, when answers were given, whether there is a record."""
+
+    row: ResultRow
+    answers: tuple[tuple[int, bool], ...]
+    recorded: bool
+    worth: int
+
+
 def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None) -> Overview:
     """Read a results folder, or any part of one.
 
@@ -159,14 +166,14 @@ def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None
         RunError: `folder` does not exist or holds no result file.
     """
     paths = result_files(folder)
-    records, gone = _read(paths[:MOST_UNITS], progress)
-    if not records:
+    found, gone = _read(paths[:MOST_UNITS], progress)
+    if not found:
         raise RunError(f"{folder} holds no result files (task_id=....json)")
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.dataset, record.model].append(record)
+    groups: dict[tuple[str, str], list[_Found]] = defaultdict(list)
+    for each in found:
+        groups[each.row.dataset, each.row.model].append(each)
     units: list[Unit] = []
-    reports = aggregate(records, prices_of)
+    reports = aggregate([each.row for each in found], prices_of)
     share = MOST_CELLS // len(reports)
     tables = [
         _table(number, report, groups[report.dataset, report.model], units, share)
@@ -176,86 +183,51 @@ def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None
         folder=folder.resolve().name,
         tables=tuple(tables),
         units=tuple(units),
-        files=len(records),
+        files=len(found),
         more=max(0, len(paths) - MOST_UNITS),
         gone=tuple(gone),
     )
 
 
-def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[Record], list[str]]:
-    records: dict[tuple[Path, str, float | None], Record] = {}
+def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found], list[str]]:
+    """Return each unit's result, without its texts; and why files could not be opened."""
+    best: dict[tuple[Path, str, float | None], _Found] = {}
     gone: list[str] = []
-    slim = _Slimmer()
     for number, path in enumerate(paths):
         if progress is not None:
             progress(number, len(paths))
         try:
-            record = slim(read_record(path))
+            record = read_record(path)
         except RunError as error:
             gone.append(str(error))
             continue
-        key = (path.parent, record.task_id, record.gamma)
-        # Two spellings of one gamma: the one that tells more.
-        if key not in records or records[key].state is not FileState.DONE:
-            records[key] = record
-    return list(records.values()), gone
-
-
-class _Slimmer:
-    """Makes records without their texts, which share what they have in common: of a large folder
-    that is most."""
-
-    def __init__(self) -> None:
-        self._shared: dict[Any, Any] = {}
-
-    def __call__(self, record: Record) -> Record:
         result = record.result
-        if result is None:
-            return record
-        stats = result.stats
-        kinds = tuple((name, test.passed, test.status) for name, test in result.tests.items())
-        slim = Result(
-            tests=self._share(kinds, lambda: _verdicts(kinds)),
-            passed=result.passed,
-            accuracy=result.accuracy,
-            stats=None if stats is None else attrs.evolve(stats, usage={"all": stats.total_usage}),
-            global_cached=result.global_cached,
-            attempts=tuple(
-                {"tokens": tokens, "passed": passed} for tokens, passed in answers(result)
-            ),
-            tests_seen=self._share(result.tests_seen, lambda: result.tests_seen),
-            record=result.record,
+        found = _Found(
+            ResultRow.of(record),
+            () if result is None else tuple(answers(result)),
+            result is not None and result.record is not None,
+            usefulness(record),
         )
-        names = {
-            name: sys.intern(getattr(record, name))
-            for name in ("dataset", "model", "config", "task_id")
-        }
-        return attrs.evolve(record, result=slim, **names)
-
-    def _share(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
-
-
-def _verdicts(kinds: Iterable[tuple[str, bool, str | None]]) -> dict[str, TestVerdict]:
-    return {name: TestVerdict(passed=passed, status=status) for name, passed, status in kinds}
+        # Two spellings of one gamma: the one that tells more.
+        key = (path.parent, record.task_id, record.gamma)
+        best[key] = min(best.get(key, found), found, key=lambda each: each.worth)
+    return list(best.values()), gone
 
 
 def _table(
-    number: int, report: Report, records: Sequence[Record], units: list[Unit], most_cells: int
+    number: int, report: Report, found: Sequence[_Found], units: list[Unit], most_cells: int
 ) -> Table:
     rows = tuple(_row(n, row, report.rows) for n, row in enumerate(report.rows, start=1))
     whole = [view.row for view in rows if view.row.accuracy is not None]
     union_tasks, unions = expected_unions(whole)
-    by_row: dict[tuple[str, float | None], list[Record]] = defaultdict(list)
-    for record in records:
-        by_row[record.config, record.gamma].append(record)
+    by_row: dict[tuple[str, float | None], list[tuple[tuple[int, bool], ...]]] = defaultdict(list)
+    for each in found:
+        by_row[each.row.config, each.row.gamma].append(each.answers)
     return Table(
         number=number,
         report=report,
         rows=rows,
-        tasks=_tasks(rows, records, units, most_cells),
+        tasks=_tasks(rows, found, units, most_cells),
         union_tasks=union_tasks,
         unions=tuple(100 * share for share in unions),
         drawn=_charts(rows, by_row, unions),
@@ -277,25 +249,26 @@ def _row(number: int, row: Row, rows: Sequence[Row]) -> RowView:
 
 
 def _tasks(
-    rows: Sequence[RowView], records: Sequence[Record], units: list[Unit], most_cells: int
+    rows: Sequence[RowView], found: Sequence[_Found], units: list[Unit], most_cells: int
 ) -> tuple[TaskRow, ...]:
     place = {(view.row.config, view.row.gamma): n for n, view in enumerate(rows)}
     cells: dict[str, list[Unit | None]] = {}
-    tasks = sorted({record.task_id for record in records}, key=natural_order)
+    tasks = sorted({each.row.task_id for each in found}, key=natural_order)
     shown = set(tasks[: max(1, most_cells // len(rows))])
-    ordered = sorted(records, key=lambda each: natural_order(each.task_id))
-    for record in ordered:
-        if record.task_id not in shown:
+    ordered = sorted(found, key=lambda each: natural_order(each.row.task_id))
+    for each in ordered:
+        row = each.row
+        if row.task_id not in shown:
             continue
-        in_rows = cells.setdefault(record.task_id, [None] * len(rows))
-        at = place[record.config, record.gamma]
+        in_rows = cells.setdefault(row.task_id, [None] * len(rows))
+        at = place[row.config, row.gamma]
         unit = Unit(
             number=len(units),
-            path=record.path,
-            task_id=record.task_id,
+            path=Path(row.path),
+            task_id=row.task_id,
             title=rows[at].title,
-            state=_state(record),
-            recorded=record.result is not None and record.result.record is not None,
+            state=_state(row),
+            recorded=each.recorded,
         )
         units.append(unit)
         in_rows[at] = unit
@@ -313,17 +286,15 @@ def _tasks(
     )
 
 
-def _state(record: Record) -> str:
-    if record.result is None:
-        return "unreadable"
-    if record.result.global_cached:
-        return "skipped"
-    return "passed" if record.result.passed else "failed"
+def _state(row: ResultRow) -> str:
+    if row.judged:
+        return "passed" if row.passed else "failed"
+    return "skipped" if row.state is RowState.SKIPPED else "unreadable"
 
 
 def _charts(
     rows: Sequence[RowView],
-    records: Mapping[tuple[str, float | None], Iterable[Record]],
+    answers_of: Mapping[tuple[str, float | None], Iterable[Iterable[tuple[int, bool]]]],
     unions: Sequence[float],
 ) -> dict[str, Markup]:
     drawn: dict[str, Markup] = {}
@@ -340,7 +311,7 @@ def _charts(
         drawn["accuracy"] = charts.intervals(bars)
     series = {}
     for view in sorted(best[: charts.SERIES], key=lambda view: view.number):
-        points = solved_at_tokens(records[view.row.config, view.row.gamma])
+        points = solved_at_tokens(answers_of[view.row.config, view.row.gamma])
         series[f"{view.number}: {view.title}"] = [
             (float(tokens), 100 * solved / view.row.done) for tokens, solved in points
         ]

@@ -164,6 +164,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count_text,
+        "known": lambda value: "-" if value is None else value,
         "number": lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}",
         "visible": _visible,
     }

@@ -120,6 +120,7 @@ class StepView:
         programs: the same, one by one.
         signal: what is to be said of the signal; empty where nothing guided.
         changed: the tokens that guidance changed.
+        taken_back: the end of the response that the step took back.
     """
 
     index: int
@@ -131,6 +132,7 @@ class StepView:
     programs: tuple[ProgramView, ...]
     signal: str
     changed: tuple[TokenChoice, ...]
+    taken_back: str
 
 
 @frozen(kw_only=True)
@@ -256,14 +258,17 @@ def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], i
     if step.signal is not None and not step.fresh:
         signal = "as before"
     elif step.signal is not None:
-        shown = sum(entry.shown for entry in step.signal.entries)
-        signal = f"{shown} of {len(step.signal.entries)} programs in {step.signal.tokens} tokens"
+        entries, against = step.signal.all_entries, step.signal.against
+        shown = sum(entry.shown for entry in entries)
+        signal = f"{shown} of {len(entries)} programs in {step.signal.tokens} tokens"
         signal += ", shortened to fit" * step.signal.cut
         signal += ", to lead away from" * step.signal.away
-        for number, entry in enumerate(step.signal.entries, start=1):
+        if against is not None:
+            signal += f"; the last {len(against.entries)} to lead away from"
+        for number, entry in enumerate(entries, start=1):
             programs.append(_program(number, entry, told.get(entry.ran)))
             told.setdefault(entry.ran, step.index)
-    entries = step.signal.entries if step.signal is not None and step.fresh else ()
+    entries = step.signal.all_entries if step.signal is not None and step.fresh else ()
     return StepView(
         index=step.index,
         where=tuple(lines),
@@ -274,6 +279,7 @@ def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], i
         programs=tuple(programs),
         signal=signal,
         changed=tuple(choice for choice in step.tokens if choice.changed),
+        taken_back=step.taken_back,
     )
 
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from egcfg import Component, Kind, hookimpl
 from egcfg.errors import BackendError
-from egcfg.interfaces.backend import Answer, Logprobs, ScoreRequest
+from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 FENCE = "```python\n"
@@ -75,6 +75,14 @@ class Answering(ScriptedBackend):
         return self.answer[len(so_far) :] if self.answer.startswith(so_far) else ""
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
+        await self._be_asked()
+        return await super().score(requests)
+
+    async def sample(self, requests: Sequence[SampleRequest]) -> Answer[list[list[Continuation]]]:
+        await self._be_asked()
+        return await super().sample(requests)
+
+    async def _be_asked(self) -> None:
         if self.given.fails:
             raise BackendError("the model is out to lunch; try again later")
         if self.given.noisy:
@@ -82,4 +90,3 @@ class Answering(ScriptedBackend):
         if self.given.stubborn:
             time.sleep(self.given.seconds_per_question)
         await asyncio.sleep(self.given.seconds_per_question)
-        return await super().score(requests)

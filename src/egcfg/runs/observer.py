@@ -1,4 +1,4 @@
-"""What a run tells: each unit while it works, and what it did at its end."""
+"""What a run tells while it works, and at its end."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ class RunObserver:
     def run_started(self, total: int, done: int) -> None:
         """The grid has `total` units; `done` of them were done before."""
 
+    def round_started(self, number: int, units: int) -> None:
+        """In rounds: so many units have their turn in the one of that number, from 1."""
+
     def unit_started(self, unit: Unit) -> None:
-        """This process begins to solve `unit`."""
+        """This process begins to solve `unit`, or goes on with it."""
+
+    def unit_suspended(self, unit: Unit) -> None:
+        """In rounds: the unit has made an attempt and waits for its next turn."""
 
     def line_decided(self, unit: Unit, step: LineStep) -> None:
         """A line of the unit's solution was decided."""
@@ -49,6 +55,8 @@ class RunSummary:
         skipped: units skipped because their task was solved.
         done_elsewhere: units that other processes did meanwhile.
         in_flight_elsewhere: units that live processes are still working on.
+        unfinished: units that the end of a budget cut short: their last attempts stand for now,
+            and a run with more to spend does them anew.
         failures: units left undone because the model could not answer, with the reason.
         budget: why it ended early, where it came to the end of a budget.
         spending: what the meter says.
@@ -65,6 +73,7 @@ class RunSummary:
     skipped: int = 0
     done_elsewhere: int = 0
     in_flight_elsewhere: int = 0
+    unfinished: int = 0
     failures: tuple[tuple[Unit, str], ...] = ()
     budget: BudgetError | None = None
     spending: Spending = field(factory=Spending)

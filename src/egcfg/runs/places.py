@@ -1,0 +1,163 @@
+"""The units of a grid and their result files: which are done, and which are still to do."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+
+from egcfg.errors import RunError
+from egcfg.records.recorder import Recorder
+from egcfg.runs.files import write_atomically
+from egcfg.runs.grid import Grid, Unit, problem_sha256
+from egcfg.runs.results import Result
+from egcfg.runs.store import FileState, Record, ResultsFolder
+
+__all__ = ["Place", "Places"]
+
+logger = logging.getLogger(__name__)
+
+
+@frozen(eq=False)
+class Place:
+    """A unit and where its files are.
+
+    Attributes:
+        unit: what to solve.
+        config: name of its configuration's folder.
+        sha256: fingerprint of its problem.
+        position: in the grid, from 0.
+        number: of it among its task's units, from 0.
+    """
+
+    unit: Unit
+    config: str
+    sha256: str
+    position: int
+    number: int
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.unit.problem.task_id
+
+
+@define(eq=False)
+class Places:
+    """All units of a grid in a results folder.
+
+    Attributes:
+        folder: where results are kept.
+        all: in the grid's order.
+        provenances: what determines the text, by a configuration's folder.
+        stop_when_solved: whether a solved task's other units are skipped.
+        records: the results that were found or written, as they were last seen.
+    """
+
+    folder: ResultsFolder
+    all: Sequence[Place]
+    provenances: Mapping[str, Mapping[str, Any]]
+    stop_when_solved: bool
+    records: dict[Place, Record] = field(factory=dict, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        grid: Grid,
+        folder: ResultsFolder,
+        provenances: Mapping[str, Mapping[str, Any]],
+        *,
+        stop_when_solved: bool,
+    ) -> Places:
+        """Return the places of a grid; what is the same for many is worked out once."""
+        configs = {config: str(config) for config in grid.rows}
+        fingerprints = {p.task_id: problem_sha256(p) for p in grid.problems}
+        seen: Counter[str] = Counter()
+        places = []
+        for position, unit in enumerate(grid):
+            task = unit.problem.task_id
+            config = configs[unit.config]
+            places.append(Place(unit, config, fingerprints[task], position, seen[task]))
+            seen[task] += 1
+        return cls(folder, places, provenances, stop_when_solved)
+
+    def result(self, place: Place) -> Result | None:
+        """Return a unit's result; None where it is to be solved.
+
+        Raises:
+            RunError: it is the result of another problem of the same task id.
+        """
+        record = self._read(place)
+        if record is None:
+            return None
+        if record.result is None:
+            if record.state is FileState.BROKEN:
+                logger.warning("%s is broken (%s) and is made anew", record.path, record.problem)
+            return None
+        if record.result.global_cached:
+            # Skipped by another run: a run that skips nothing still has to do it.
+            return record.result if self.stop_when_solved else None
+        if record.result.problem_sha256 not in (None, place.sha256):
+            raise RunError(
+                f"{record.path} is the result of another problem: task {place.task_id!r} "
+                "has changed since; choose another --results-dir, or delete the file"
+            )
+        return None if record.result.unfinished else record.result
+
+    def solved(self, place: Place) -> Result | None:
+        """Return the result for which the units left of a task are skipped."""
+        if not self.stop_when_solved:
+            return None
+        # A process that was killed may have written a result, but not that it solves its task.
+        read = (self._read(each) for each in self.all if each.task_id == place.task_id)
+        passed = (each.result for each in read if each and each.result and each.result.passed)
+        return self.folder.solved(place.task_id) or next(passed, None)
+
+    def write(self, place: Place, result: Result) -> None:
+        """Write a unit's result.
+
+        Raises:
+            RunError: the folder's results were made with other settings, or the file system
+                refused.
+        """
+        self.records[place] = self.folder.write_with_provenance(
+            place.config, place.task_id, place.unit.gamma, result, self.provenances[place.config]
+        )
+
+    def record(self, place: Place, recorder: Recorder) -> str:
+        """Write what was done for a unit beside its result; return the file's name.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        path = self.folder.record_path(place.config, place.task_id, place.unit.gamma)
+        write_atomically(path, recorder.content())
+        return path.name
+
+    def claim_path(self, place: Place) -> Path:
+        """Return the stem of a unit's claim files."""
+        return self.folder.claim_path(place.config, place.task_id, place.unit.gamma)
+
+    def note_plan(self) -> None:
+        """Keep in the folder which units there are."""
+        rows = dict.fromkeys((place.config, place.unit.gamma) for place in self.all)
+        tasks = dict.fromkeys(place.task_id for place in self.all)
+        self.folder.note_plan({"rows": list(rows), "tasks": list(tasks)})
+
+    def found(self) -> tuple[Record, ...]:
+        """Return the results that there are now, in the grid's order."""
+        for place in self.all:
+            if place not in self.records:
+                self._read(place)  # others may have done it since this process looked
+        return tuple(self.records[place] for place in self.all if place in self.records)
+
+    def _read(self, place: Place) -> Record | None:
+        """Look for a unit's result file."""
+        record = self.folder.read(place.config, place.task_id, place.unit.gamma)
+        if record is not None:
+            self.records[place] = record
+        return record

@@ -1,0 +1,1 @@
+"""Threads in which event loops run, and calls that would hold one up."""
