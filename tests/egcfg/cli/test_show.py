@@ -58,6 +58,7 @@ def test_it_shows_what_explain_shows(egcfg: Callable[..., Any], recorded: Path) 
     explained = egcfg(
         *("solve", "Square x.", "--test", "assert f(3) == 9", "--function", "f"),
         *("--backend", "scripted", "-p", "chat", "-g", "1", "--explain", "--tracer", "full"),
+        *("--method", "egcfg"),
     )
 
     assert (shown.status, shown.err) == (0, "")
