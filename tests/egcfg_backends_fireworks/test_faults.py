@@ -132,7 +132,7 @@ async def run_tasks(
     ) as engine:
         assert (await engine.open()).capabilities.scores_drafts
 
-        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool) -> Any:
+        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool, **_: Any) -> Any:
             # By the engine's own prompt builder, whatever the grid's is called.
             settings = configurations[0].settings
             return engine.solve_steps(problem, settings, attempts_stand=attempts_stand)
