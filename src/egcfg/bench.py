@@ -66,11 +66,13 @@ class MadeAttempt:
         attempt: what the method yielded.
         spent: what the task had cost by then.
         share: of the visible tests that it passed, if the method ran it.
+        new: whether the answer is another one than before this try.
     """
 
     attempt: Attempt
     spent: Spent
     share: float | None = None
+    new: bool = True
 
 
 @define(kw_only=True, eq=False)
@@ -352,7 +354,8 @@ class TaskBench:
             BudgetError: the run's budget is used up, also where the method does not let this pass.
             EgcfgError: as the method's own questions do.
         """
-        task, attempts = self.task.task_id, 0
+        task = self.task.task_id
+        answer: str | None = None
         try:
             async with aclosing(method.iterate("solve", self, task=task)) as items:
                 async for item in items:
@@ -360,12 +363,14 @@ class TaskBench:
                         case LineStep():
                             yield item
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
-                            attempts += 1
+                            new = item.program != answer
+                            answer = item.program
                             judged = self._judged.get(item.program)
                             share = judged.accuracy if judged and judged.results else None
                             if self.recorder is not None:
                                 self.recorder.attempt(item, self.model.tokens, share)
-                            yield MadeAttempt(attempt=item, spent=self.spent, share=share)
+                            spent = self.spent
+                            yield MadeAttempt(attempt=item, spent=spent, share=share, new=new)
                         case _:
                             raise method.broken(
                                 f"solve gave {_form(item)}, neither a LineStep nor an Attempt "
@@ -374,7 +379,7 @@ class TaskBench:
                             )
         except (EgcfgError, AskedTooOften, BaseExceptionGroup) as error:
             told = _all_told(error)
-            if attempts and all(isinstance(each, ContextOverflowError) for each in told):
+            if answer is not None and all(isinstance(each, ContextOverflowError) for each in told):
                 self.note("context_overflow")  # a dialogue grew; the last attempt stands
             elif not all(isinstance(each, BudgetError | AskedTooOften) for each in told):
                 raise
@@ -387,7 +392,8 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
+        stands = answer is not None and attempts_stand
+        if self.model.refusal is not None and self.cut_short and not stands:
             raise self.model.refusal
 
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:

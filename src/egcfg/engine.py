@@ -218,7 +218,7 @@ class Engine:
         made: list[MadeAttempt] = []
         async with aclosing(bench.work(method, attempts_stand=attempts_stand)) as items:
             async for item in items:
-                if isinstance(item, MadeAttempt) and not (made and _same_answer(made[-1], item)):
+                if isinstance(item, MadeAttempt) and item.new:
                     made.append(item)
                     if guided and item.attempt.generation is not None:
                         self._warn_unguided(problem, configurations[0], item.attempt.generation)
@@ -332,7 +332,6 @@ class Engine:
             on_note=on_note,
             recorder=recorder,
         )
-        last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
@@ -340,10 +339,8 @@ class Engine:
                 if isinstance(step, LineStep):
                     if on_step is not None:
                         on_step(step)
-                elif last is None or not _same_answer(last, step):
-                    last = step
-                    if on_attempt is not None:
-                        on_attempt(step)
+                elif step.new and on_attempt is not None:
+                    on_attempt(step)
         raise AssertionError("the last step is the solution")
 
     async def solve_in_turn(
@@ -489,11 +486,6 @@ async def _by_visible_tests(
         return seen
     names = {test.name for test in tests}
     return evolve(score, results=[each for each in score.results if each.name in names])
-
-
-def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:
-    """Whether an attempt is that of an earlier try again."""
-    return one.attempt.program == other.attempt.program
 
 
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:
