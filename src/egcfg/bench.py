@@ -13,6 +13,7 @@ from typing import Any, Self
 from attrs import define, evolve, field, frozen
 
 from egcfg.datasets.quickstart import QuickstartDataset
+from egcfg.decoding.answer import AnswerReader
 from egcfg.decoding.code import Response, distinct_programs, executable_program
 from egcfg.decoding.definitions import preamble
 from egcfg.decoding.extraction import extract_code
@@ -32,6 +33,7 @@ from egcfg.interfaces.backend import (
     LogprobBackend,
     SampleRequest,
     SamplingParams,
+    Usage,
 )
 from egcfg.interfaces.method import (
     Attempt,
@@ -44,10 +46,11 @@ from egcfg.interfaces.method import (
 from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
-from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry
+from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
 from egcfg.records.recorder import ALTERNATIVES, Recorder
-from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
+from egcfg.sandbox import Call, Execution, ExecutionResult
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
 __all__ = ["MadeAttempt", "TaskBench"]
@@ -61,12 +64,12 @@ class MadeAttempt:
 
     Attributes:
         attempt: what the method yielded.
-        tokens: prompt tokens and generated ones of all stages up to then.
+        spent: what the task had cost by then.
         share: of the visible tests that it passed, if the method ran it.
     """
 
     attempt: Attempt
-    tokens: int
+    spent: Spent
     share: float | None = None
 
 
@@ -81,7 +84,7 @@ class TaskBench:
         model: answers for this task, and counts what it spends.
         feedback: traces programs and words what happened.
         rule: the guidance rule.
-        sandbox: where programs run.
+        sandbox: where programs run, and are counted.
         wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
         recorder: writes down what is done; None: nobody does.
@@ -95,7 +98,7 @@ class TaskBench:
     model: Model
     feedback: Feedback
     rule: OpenComponent
-    sandbox: Sandbox
+    sandbox: CountingSandbox
     wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
     recorder: Recorder | None = None
@@ -103,6 +106,7 @@ class TaskBench:
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
     _shares: dict[str, float] = field(factory=dict, init=False)
+    _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
     @property
@@ -116,6 +120,15 @@ class TaskBench:
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
+
+    @property
+    def spent(self) -> Spent:
+        """What the task cost so far."""
+        return Spent(
+            usage=sum(self.model.usage.values(), Usage()),
+            calls=self.model.calls,
+            executions=self.sandbox.executions,
+        )
 
     @property
     def cut_short(self) -> bool:
@@ -165,7 +178,7 @@ class TaskBench:
         replies = await self.ask(
             self.prompt.unconditional(), stage=stage, n=n, temperature=temperature
         )
-        return [self._program(self.prompt.response_prefix + reply.text) for reply in replies]
+        return [self._drawn(reply) for reply in replies]
 
     async def extend(
         self,
@@ -204,6 +217,7 @@ class TaskBench:
         finished = addition.finished or response.over or len(ids) >= most or not addition.ids
         if finished:
             program = response.program()
+            self._cut[program] = not (addition.finished or response.over)
         else:
             so_far = response.program_with()
             program = executable_program(so_far, self.task.entry_point) or ""
@@ -221,10 +235,15 @@ class TaskBench:
         known = preamble(task.given_code, task.entry_point)
         return extract_code(reply, CodeLayout.FENCED, function or task.entry_point, known=known)
 
-    def _program(self, response: str) -> str:
-        return extract_code(
-            response, self.prompt.layout, self.task.entry_point, self.prompt.given_code
-        )
+    def _drawn(self, reply: Reply) -> str:
+        """Return the program in an answer to the task's own prompt, and keep whether it was cut."""
+        prompt, function = self.prompt, self.task.entry_point
+        response = prompt.response_prefix + reply.text
+        program = extract_code(response, prompt.layout, function, prompt.given_code)
+        reader = AnswerReader.of(prompt, function, reasoning=False)
+        reader.read(response)
+        self._cut[program] = not reply.finished and reader.span.end is None  # else only words are
+        return program
 
     async def run(
         self,
@@ -243,14 +262,12 @@ class TaskBench:
             self._scores(task, distinct), self._outcomes(task, distinct)
         )
         traced = await self.feedback.traces(task, distinct) if traces else [()] * len(distinct)
-        runs = {
-            program: ProgramRun(
-                program=program, results=score.results, outcomes=outcome, traces=tuple(trace)
+        runs = {}
+        for program, score, outcome, trace in zip(distinct, scores, outcomes, traced, strict=True):
+            results, cut = score.results, self._cut.get(program, False)
+            runs[program] = ProgramRun(
+                program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
-            for program, score, outcome, trace in zip(
-                distinct, scores, outcomes, traced, strict=True
-            )
-        }
         if tests is None:
             self._shares |= {program: run.share for program, run in runs.items() if run.results}
         if self.recorder is not None:
@@ -291,7 +308,7 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        feedback = evolve(self.feedback, judge=self.judge)
+        feedback = evolve(self.feedback, judge=partial(self._scores, self.task))
         if policies.placebo and settings.gamma != 0.0 and signal is None:
             feedback = await self._placebo(chosen)
         recorder, number = self.recorder, 0
@@ -347,7 +364,7 @@ class TaskBench:
                             share = self._shares.get(item.program)
                             if self.recorder is not None:
                                 self.recorder.attempt(item, self.model.tokens, share)
-                            yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
+                            yield MadeAttempt(attempt=item, spent=self.spent, share=share)
                         case _:
                             raise method.broken(
                                 f"solve gave {_form(item)}, neither a LineStep nor an Attempt "
@@ -372,6 +389,14 @@ class TaskBench:
         if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
+    async def passes_visible(self, program: str) -> bool | None:
+        """Return whether a program passes all visible tests; None: there are none."""
+        if not self.task.visible_tests:
+            return None
+        if (share := self._shares.get(program)) is not None:
+            return share == 1.0
+        return (await self._score(self.task, program)).passed
+
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
         other, feedback = self.another(), self.feedback
@@ -384,14 +409,24 @@ class TaskBench:
             feedback.tracer,
             feedback.sandbox,
             feedback.model,
-            self.judge,
+            partial(self._scores, self.task),
             other.task.task_id,
             signals,
         )
 
-    async def judge(self, programs: Sequence[str]) -> list[Score]:
-        """Return the verdicts of the visible tests on each program."""
-        return await self._scores(self.task, programs)
+    async def record_verdicts(self, scores: Mapping[str, Score], *, visible_decided: bool) -> None:
+        """Write down, where anybody does, the verdicts on answers: also those of the visible tests.
+
+        Args:
+            scores: by program, the verdicts that decide.
+            visible_decided: whether these are the visible tests' own.
+        """
+        if self.recorder is None:
+            return
+        programs = list(scores)
+        seen = scores.values() if visible_decided else await self._scores(self.task, programs)
+        for program, visible in zip(programs, seen, strict=True):
+            self.recorder.verdicts(program, visible, scores[program])
 
     async def _scores(self, task: Problem, programs: Sequence[str]) -> list[Score]:
         return await asyncio.gather(*(self._score(task, program) for program in programs))

@@ -27,7 +27,7 @@ from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Attempt, Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
-from egcfg.interfaces.scorer import Score
+from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -41,6 +41,7 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import title_of
 from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.threads.loop_thread import LoopThread
 from egcfg.usage.budget import Meter
 from egcfg.usage.model import Model
@@ -200,14 +201,15 @@ class Engine:
         if tokens is not None:
             limit, flag = tokens, "--tokens"
         model = Model(backend, problem.task_id, self.meter, limit, flag, deadline)
+        sandbox = CountingSandbox(self._sandbox)
         bench = TaskBench(
             task=evolve(problem, hidden_tests=()),
             prompt=prompts[configurations[0].prompt],
             configurations=configurations,
             model=model,
-            feedback=Feedback(tracer, self._sandbox, model),
+            feedback=Feedback(tracer, sandbox, model),
             rule=rule,
-            sandbox=self._sandbox,
+            sandbox=sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
             recorder=recorder,
@@ -232,13 +234,11 @@ class Engine:
         started: datetime,
     ) -> Solution:
         """Return the solution: every attempt judged by the tests that decide."""
+        spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
-        if bench.recorder is not None:
-            # Where the visible tests decide, they have just done so.
-            visible = await bench.judge(programs) if problem.hidden_tests else scores.values()
-            for program, seen in zip(programs, visible, strict=True):
-                bench.recorder.verdicts(program, seen, scores[program])
+        visible = {p: await _passes_visible(bench, problem, p, s) for p, s in scores.items()}
+        await bench.record_verdicts(scores, visible_decided=not problem.hidden_tests)
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -258,7 +258,8 @@ class Engine:
                     program=each.attempt.program,
                     stage=each.attempt.stage,
                     passed=scores[each.attempt.program].passed,
-                    tokens=each.tokens,
+                    visible=visible[each.attempt.program],
+                    spent=each.spent,
                 )
                 for each in made
             ),
@@ -267,6 +268,7 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
+            spent=spent,
             unfinished=bench.cut_short,
         )
 
@@ -470,6 +472,20 @@ class Engine:
             self._exits.callback(component.close)
             self._components[key] = component
         return self._components[key]
+
+
+async def _passes_visible(
+    bench: TaskBench, problem: Problem, program: str, score: Score
+) -> bool | None:
+    """Return whether a judged program passes all visible tests; None: there are none.
+
+    Those that score are not run again.
+    """
+    tests = problem.visible_tests
+    if not tests or not all(test in problem.scoring_tests for test in tests):
+        return await bench.passes_visible(program)
+    passed = {result.name for result in score.results if result.status is TestStatus.PASSED}
+    return all(test.name in passed for test in tests)
 
 
 def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:

@@ -23,7 +23,7 @@ def at_bench(run: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Return what a function of the bench of a problem returns."""
     sandbox = Sandbox()
 
-    def at(problem: Problem, work: Callable[[Bench], Any]) -> Any:
+    def at(problem: Problem, work: Callable[[Bench], Any], *answers: str) -> Any:
         found = []
 
         class AtBench(Method):
@@ -35,7 +35,7 @@ def at_bench(run: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
                 yield Attempt(program=PROGRAM, stage="test")
 
         async def solve() -> None:
-            backend = AnsweringBackend(AnsweringBackend.Options(["nothing"]))
+            backend = AnsweringBackend(AnsweringBackend.Options(answers or ["nothing"]))
             async with Engine(backend=backend, method=AtBench(), sandbox=sandbox) as engine:
                 await engine.solve(problem)
 
@@ -129,3 +129,21 @@ def test_a_program_is_taken_out_for_the_function_that_is_asked_for(
     assert "def f" in task
     assert "def help" in part
     assert "def f(" not in part
+
+
+def test_a_drawn_program_is_cut_where_its_answer_ends_within_the_code(
+    at_bench: Callable[..., Any],
+) -> None:
+    answers = [
+        f"```python\n{PROGRAM}",
+        f"```python\n{PROGRAM[:-1]} + 1\n```\nLike this:\n```python\nf(",  # only words are cut
+        f"```python\n{PROGRAM[:-1]} + 2\n```",
+        f"```python\n{PROGRAM}```",
+    ]
+
+    async def drawn(bench: Bench) -> list[bool]:
+        first = await bench.run(await bench.draw(3, stage="draw", temperature=0.8))
+        # The same program as the first one, and whole.
+        return [run.cut for run in first + await bench.run(await bench.draw(stage="draw"))]
+
+    assert at_bench(problem(), drawn, *answers) == [True, False, False, False]

@@ -240,6 +240,13 @@ class RunConfig:
     data: Path | None = _setting(  # noqa: RUF009 - makes an attrs field
         Group.PROBLEMS, "read the data set from this file", None, metavar="FILE"
     )
+    protocol: str | None = _setting(
+        Group.PROBLEMS,
+        "a data set and which of its tests are seen, by one name, such as mbpp-1 (`egcfg datasets` "
+        "lists them)",
+        None,
+        metavar="NAME",
+    )
     strict_data: bool = _setting(
         Group.PROBLEMS,
         "refuse a file with a record that cannot be used, instead of its rest",

@@ -97,12 +97,14 @@ class ProgramRun:
         outcomes: what each call or input of the tests led to, as text: a value, an exception, or
             the output. Programs with equal outcomes do the same there.
         traces: one per call or input, where they were asked for.
+        cut: whether it was drawn from an answer that a limit ended within its code.
     """
 
     program: str
     results: tuple[TestResult, ...]
     outcomes: tuple[str, ...]
     traces: tuple[Trace, ...] = ()
+    cut: bool = False
 
     @property
     def passed(self) -> bool:

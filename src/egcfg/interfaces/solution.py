@@ -22,6 +22,7 @@ __all__ = [
     "Signal",
     "SignalEntry",
     "Solution",
+    "Spent",
     "Stage",
     "TokenChoice",
 ]
@@ -237,6 +238,26 @@ class Generation:
 
 
 @frozen(kw_only=True)
+class Spent:
+    """What a task had cost by some moment.
+
+    Attributes:
+        usage: the model's work, all stages together.
+        calls: questions that the model had to work for.
+        executions: programs that ran in the sandbox, once per call, input or test.
+    """
+
+    usage: Usage = field(factory=Usage)
+    calls: int = 0
+    executions: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens, cached ones included, and generated ones."""
+        return self.usage.input_tokens + self.usage.output_tokens
+
+
+@frozen(kw_only=True)
 class JudgedAttempt:
     """An answer on the way to a solution, judged after the method had ended.
 
@@ -244,13 +265,20 @@ class JudgedAttempt:
         program: the whole program.
         stage: which part of the method made it.
         passed: whether every scoring test passed.
-        tokens: prompt tokens and generated ones that the task had cost by then.
+        visible: whether every visible test passed; None: there are none.
+        spent: what the task had cost by then.
     """
 
     program: str
     stage: str
     passed: bool
-    tokens: int
+    visible: bool | None = None
+    spent: Spent = field(factory=Spent)
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens and generated ones that the task had cost by then."""
+        return self.spent.tokens
 
 
 @frozen(kw_only=True)
@@ -264,6 +292,7 @@ class Solution:
         score: the verdict.
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
+        spent: what the method's work cost, before the attempts were judged.
         unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
             far.
         tests_seen: names of the visible tests: what prompts and traces were made of.
@@ -283,6 +312,7 @@ class Solution:
     started: datetime
     ended: datetime
     events: Mapping[str, int] = field(factory=dict)
+    spent: Spent = field(factory=Spent)
     unfinished: bool = False
 
     @property

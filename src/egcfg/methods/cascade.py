@@ -10,7 +10,7 @@ from egcfg.decoding.settings import Policies
 from egcfg.interfaces.method import Attempt, Bench, Configuration, Method, Need
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import BestSoFar, best_run
-from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
+from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 
 __all__ = ["Cascade"]
 
@@ -76,10 +76,8 @@ class Cascade(Method):
             dialogue = Dialogue.about(bench, chosen.program)
             request = f"The program is not right. {failure_text(chosen)}\n\nRepair it. "
             answer = await dialogue.ask(request + whole_program(bench), stage="repair")
-            repaired = bench.program(answer)
-            if not repaired.strip():
-                bench.note("unreadable_program")
-            else:
+            repaired = program_in(bench, answer)
+            if repaired.strip():
                 yield best.add(await bench.run([repaired]), "repair")
 
     def _guided(self, bench: Bench) -> Configuration | None:

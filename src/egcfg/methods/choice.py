@@ -13,6 +13,9 @@ from egcfg.interfaces.solution import Generation
 
 __all__ = ["BestSoFar", "best_run", "rank"]
 
+_JUDGED = (TestStatus.PASSED, TestStatus.FAILED)
+"""Of a program that came to a value, or to output."""
+
 
 @define
 class BestSoFar:
@@ -53,17 +56,17 @@ def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
     """Return the run that passes most visible tests.
 
     Of several, one of the largest cluster: programs whose outcomes are equal are counted together
-    (MBR-exec; Shi et al. 2022), and a cluster of crashes is no cluster. Then the earliest.
+    (MBR-exec; Shi et al. 2022). Crashes are no cluster, nor are answers that were cut: they agree
+    for other reasons than being right. Then the earliest.
 
     Args:
         runs: at least one, in the order in which they were made.
     """
-    sizes = Counter(run.outcomes for run in runs)
+    sizes = Counter(run.outcomes for run in runs if _counts(run))
 
     def worth(place: int) -> tuple[float, int, int]:
         run = runs[place]
-        works = any(not outcome.startswith("raised ") for outcome in run.outcomes)
-        return run.share, sizes[run.outcomes] if works else 0, -place
+        return run.share, sizes[run.outcomes] if _counts(run) else 0, -place
 
     return runs[max(range(len(runs)), key=worth)]
 
@@ -74,6 +77,9 @@ def rank(run: ProgramRun) -> tuple[float, int]:
     More tests passed; of as many, fewer exceptions and limits: a wrong value is closer to a right
     one.
     """
-    judged = (TestStatus.PASSED, TestStatus.FAILED)
-    ended = sum(result.status not in judged for result in run.results)
+    ended = sum(result.status not in _JUDGED for result in run.results)
     return run.share, -ended if run.results else -1
+
+
+def _counts(run: ProgramRun) -> bool:
+    return not run.cut and any(result.status in _JUDGED for result in run.results)

@@ -10,13 +10,10 @@ from typing import ClassVar
 from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
-from egcfg.interfaces.problem import AssertTest
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import best_run
-from egcfg.methods.reading import made_asserts
-from egcfg.prompts.wording import task_text
+from egcfg.methods.own_tests import own_asserts
 
 __all__ = ["CodeT", "agreed_run"]
 
@@ -58,37 +55,13 @@ class CodeT(Method):
         yield Attempt(program=programs[0], stage="sample")
         if n > 1:
             programs += await bench.draw(n - 1, stage="sample", temperature=temperature)
-        tests = await self._tests(bench)
+        tests = await own_asserts(
+            bench, self.options.asserts, lists=self.options.lists, temperature=temperature
+        )
         agreed = agreed_run(await bench.run(programs, tests)) if tests else None
         chosen = agreed or best_run(await bench.run(programs))
         if chosen.program != programs[0]:
             yield Attempt(program=chosen.program, stage="agreed" if agreed else "visible")
-
-    async def _tests(self, bench: Bench) -> list[AssertTest]:
-        """Return the asserts that the model makes, each once."""
-        task, function = bench.task, bench.task.entry_point
-        if function is None:  # a whole program has nothing to call
-            bench.note("no_function_to_assert")
-            return []
-        asked = (
-            f"{task_text(task)}\n\nDo not solve this. Write {self.options.asserts} asserts that a "
-            f"right `{function}` passes and that the task does not state: one per line, each with "
-            f"one call and the value that it must give, in the form `assert {function}(...) == "
-            "...`."
-        )
-        replies = await bench.ask(
-            ChatPrompt((ChatMessage("user", asked),)),
-            stage="tests",
-            n=self.options.lists,
-            temperature=self.options.temperature,
-        )
-        found: dict[AssertTest, None] = {}
-        for reply in replies:
-            made = made_asserts(reply.text, function)
-            if not made:
-                bench.note("unreadable_tests")
-            found |= dict.fromkeys(made[: self.options.asserts])
-        return list(found)
 
 
 def agreed_run(runs: Sequence[ProgramRun]) -> ProgramRun | None:

@@ -11,9 +11,18 @@ from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.method import Bench, ProgramRun
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.scorer import TestResult, TestStatus
+from egcfg.interfaces.tracer import Trace
 from egcfg.prompts.wording import code_block, request, task_text
 
-__all__ = ["Dialogue", "failure_text", "failures", "whole_program"]
+__all__ = [
+    "Dialogue",
+    "cut",
+    "failure_text",
+    "failures",
+    "program_in",
+    "trace_of",
+    "whole_program",
+]
 
 MOST_FAILURES = 3
 LONGEST_TEXT = 600
@@ -65,8 +74,17 @@ class Dialogue:
 
 
 def whole_program(bench: Bench) -> str:
-    """Return the sentence that asks for a whole program."""
-    return f"Answer with the whole of {request(bench.task)} in one code block."
+    """Return the sentences that ask for a whole program."""
+    # An assert of its own that fails would hide what the program does on every test.
+    return f"Answer with the whole of {request(bench.task)} in one code block. Leave out tests."
+
+
+def program_in(bench: Bench, answer: str) -> str:
+    """Return the program in an answer; one that has none is counted."""
+    program = bench.program(answer)
+    if not program.strip():
+        bench.note("unreadable_program")
+    return program
 
 
 def failures(run: ProgramRun) -> list[int]:
@@ -86,9 +104,21 @@ def failure_text(run: ProgramRun, places: Sequence[int] | None = None) -> str:
     if not failing:
         return "No program could be found in the answer."
     shown = failing[:MOST_FAILURES] if places is None else places
-    told = [f"- {_cut(run.results[n].name)}\n  {_cut(_came(run, n))}" for n in shown]
+    told = [f"- {cut(run.results[n].name)}\n  {cut(_came(run, n))}" for n in shown]
     more = len(failing) - len(shown)
     return "\n".join(["These tests fail:", *told, *([f"- and {more} more"] if more else [])])
+
+
+def trace_of(run: ProgramRun, place: int) -> Trace | None:
+    """Return the trace of a test, or the first one where they cannot be told apart."""
+    # An assert that calls nothing has no trace.
+    aligned = len(run.traces) == len(run.results)
+    return run.traces[place] if aligned else next(iter(run.traces), None)
+
+
+def cut(text: str) -> str:
+    """Return a text of a prompt, a long one by its beginning."""
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
 
 
 def _came(run: ProgramRun, place: int) -> str:
@@ -99,7 +129,3 @@ def _came(run: ProgramRun, place: int) -> str:
     if result.status is TestStatus.FAILED and outcomes and outcomes[place].startswith("gave "):
         return f"the call {outcomes[place]}"
     return result.error or result.status.value
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."

@@ -11,8 +11,15 @@ from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.blocks import executed_blocks, shown_blocks
 from egcfg.methods.choice import rank
-from egcfg.methods.dialogue import Dialogue, failure_text, failures, whole_program
-from egcfg.methods.reading import block_judgements
+from egcfg.methods.dialogue import (
+    Dialogue,
+    failure_text,
+    failures,
+    program_in,
+    trace_of,
+    whole_program,
+)
+from egcfg.methods.reading import judgements
 
 __all__ = ["BlockDebugging"]
 
@@ -56,13 +63,11 @@ class BlockDebugging(Method):
         for number in range(self.options.rounds):
             if best.passed:
                 return
-            repaired = bench.program(await self._round(bench, newest, number))
+            repaired = program_in(bench, await self._round(bench, newest, number))
             if repaired.strip():
                 [newest] = await bench.run([repaired], traces=True)
                 if rank(newest) > rank(best):
                     best, answer = newest, Attempt(program=repaired, stage="repair")
-            else:
-                bench.note("unreadable_program")
             yield answer
 
     async def _round(self, bench: Bench, run: ProgramRun, number: int) -> str:
@@ -74,9 +79,7 @@ class BlockDebugging(Method):
         if failing:
             place = failing[number % len(failing)]
             told = failure_text(run, [place])
-            # An assert that calls nothing has no trace, and then they cannot be told apart.
-            aligned = len(run.traces) == len(run.results)
-            trace = run.traces[place] if aligned else next(iter(run.traces), None)
+            trace = trace_of(run, place)
             blocks = [] if trace is None else executed_blocks(trace)
             if trace is not None and blocks:
                 shown = shown_blocks(blocks, self.options.blocks)
@@ -89,7 +92,7 @@ class BlockDebugging(Method):
                     stage="judge",
                     temperature=temperature,
                 )
-                judged = block_judgements(answer)
+                judged = judgements(answer, "block")
                 if not judged:  # the answer is part of the dialogue, read or not
                     bench.note("unreadable_judgements")
                 wrong = [f"block {n}" for n, _ in shown if n in judged and not judged[n].right]

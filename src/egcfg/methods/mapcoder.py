@@ -8,10 +8,9 @@ from typing import ClassVar
 from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import rank
-from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
+from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.methods.reading import items, number, part
 from egcfg.prompts.wording import task_text
 
@@ -63,15 +62,13 @@ class MapCoder(Method):
             )
             for number_of_repairs in range(self.options.repairs + 1):
                 stage = "repair" if number_of_repairs else "code"
-                program = bench.program(await dialogue.ask(asked, stage=stage))
+                program = program_in(bench, await dialogue.ask(asked, stage=stage))
                 [run] = await bench.run([program])
                 if best is None or rank(run) > rank(best):
                     best, answer = run, Attempt(program=program, stage=stage)
                 yield answer
                 if run.passed or not bench.task.visible_tests:
                     return
-                if not program.strip():
-                    bench.note("unreadable_program")
                 asked = (
                     f"{failure_text(run)}\n\nSay what is wrong, in the plan or in the code, and "
                     f"repair it. {whole_program(bench)}"
@@ -84,17 +81,15 @@ class MapCoder(Method):
         for exemplar in exemplars:
             told = f"A similar problem, solved:\n{exemplar}\n\n" if exemplar else ""
             hint = f"What may help:\n{tutorial}\n\n" if tutorial else ""
-            text = await self._ask(
-                bench,
+            text = await Dialogue(bench).ask(
                 f"{told}{hint}The problem to solve:\n{task_text(bench.task)}\n\nWrite a plan for "
                 "it, step by step, without code.",
-                "plan",
+                stage="plan",
             )
-            rated = await self._ask(
-                bench,
+            rated = await Dialogue(bench).ask(
                 f"{task_text(bench.task)}\n\nA plan for it:\n{text}\n\nIs it right? Answer with "
                 "your confidence from 0 to 100, in the form `confidence: NUMBER`.",
-                "rate",
+                stage="rate",
             )
             confidence = number(rated, "confidence")
             if confidence is None:
@@ -109,13 +104,12 @@ class MapCoder(Method):
         Of an answer that names no problem apart, all of it is one; of none, the plan goes without.
         """
         count = self.options.exemplars
-        answer = await self._ask(
-            bench,
+        answer = await Dialogue(bench).ask(
             f"{task_text(bench.task)}\n\nDo not solve this yet. Recall {count} problems like it, "
             "each another one, and solve them: under the headings `## Problem 1`, `## Problem 2` "
             "and so on, each with its statement, its code in Python and a plan that leads there. "
             "Then, under `## Advice`, say which technique solves problems of this kind, and how.",
-            "recall",
+            stage="recall",
         )
         advice = part(answer, "advice") or ""
         found = items(answer.replace(advice, "") if advice else answer, "problem")[:count]
@@ -123,7 +117,3 @@ class MapCoder(Method):
             bench.note("unreadable_exemplars")
             found = [answer.strip()]
         return found, advice
-
-    async def _ask(self, bench: Bench, text: str, stage: str) -> str:
-        [reply] = await bench.ask(ChatPrompt((ChatMessage("user", text),)), stage=stage)
-        return reply.text

@@ -1,4 +1,4 @@
-"""Reads what models answer: asserts, items, labelled parts, numbers and judgements of blocks.
+"""Reads what models answer: asserts, calls, items, labelled parts, numbers and judgements.
 
 Models are asked for one form and answer in another: markup, JSON, Markdown or prose, and they leave
 parts out. Nothing here raises on any text: what cannot be read is missing from what is returned.
@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -17,24 +18,42 @@ from attrs import frozen
 from egcfg.decoding.definitions import parse
 from egcfg.interfaces.problem import AssertTest, find_call
 
-__all__ = ["BlockJudgement", "block_judgements", "items", "made_asserts", "number", "part"]
+__all__ = [
+    "Judgement",
+    "items",
+    "judgements",
+    "made_asserts",
+    "made_calls",
+    "number",
+    "part",
+    "verdict",
+]
 
 LONGEST_ASSERT = 1000
 MOST_LINES = 12
+MOST_PARENTHESES = 40
+"""Within one call."""
 DEEPEST = 60
 """Levels of an assert's syntax tree: what is read here is visited recursively elsewhere."""
 
 _BULLET = re.compile(r"^\s*(?:[-*+\u2022]\s+|\d+[.)]\s+|\[\s*(?=[\"'`]))?")
-_BAD = r"in-?correct|wrong|false|faulty|buggy|bugs?|mistakes?|errors?"
-_GOOD = r"right|correct|true|fine|ok|okay|yes"
-_NOT = r"(?:not|no|nothing|without|isn['\u2019]t|never)\s+(?:\w+\s+)?"
+_BAD = r"in-?correct(?:ly)?|wrong(?:ly)?|false|faulty|buggy|bugs?|mistakes?|errors?"
+_GOOD = r"right|correct(?:ly)?|true|fine|ok|okay|yes"
+_NOT = r"(?:not|no|nothing|without|\w+n['\u2019]t|never)\s+(?:\w+\s+)?"
 # "not right", and "correct": false in JSON; then "no bug".
-_VERDICT = re.compile(
+_JUDGES = re.compile(
     rf"\b(?:(?P<wrong>{_NOT}(?:{_GOOD})|(?:right|correct)\W{{1,4}}(?:false|no)|{_BAD})"
     rf"|(?P<right>{_NOT}(?:{_BAD})|{_GOOD}))\b",
     re.IGNORECASE,
 )
-_BLOCK = re.compile(r"\bblock\W{0,5}(?:number\W{0,3})?(\d{1,4})\b", re.IGNORECASE)
+# Of an answer that ends in a verdict further words count, and after its label a bare "no".
+_VERDICT = re.compile(
+    rf"\b(?:(?P<wrong>{_NOT}(?:{_GOOD}|pass\w*|accept\w*)|{_BAD}|fail\w*|reject\w*)"
+    rf"|(?P<right>{_NOT}(?:{_BAD}|fail\w*)|{_GOOD}|pass(?:es|ed)?|accept\w*)|(?P<no>no))\b",
+    re.IGNORECASE,
+)
+_NEAR_LABEL = 80
+"""Characters after a label in which its verdict is looked for."""
 
 
 # --- asserts --------------------------------------------------------------------------------------
@@ -107,6 +126,27 @@ def _is_deep(tree: ast.AST) -> bool:
     for _ in range(DEEPEST):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     return bool(level)
+
+
+def made_calls(text: str, function: str) -> list[str]:
+    """Return the calls of a function in an answer, each once, in their order.
+
+    Calls whose arguments name something, such as a variable, are left out.
+    """
+    found: dict[str, None] = {}
+    for start in re.finditer(rf"(?<![\w.]){re.escape(function)}\(", text):
+        piece = text[start.start() : start.start() + LONGEST_ASSERT]
+        for end in islice(re.finditer(r"\)", piece), MOST_PARENTHESES):
+            tree = parse(piece[: end.end()])
+            if tree is not None:
+                if not _is_deep(tree) and _names(tree) == [function]:
+                    found[ast.unparse(tree)] = None
+                break
+    return list(found)
+
+
+def _names(tree: ast.AST) -> list[str]:
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
 def _bare(line: str) -> str:
@@ -197,15 +237,15 @@ def number(text: str, label: str) -> float | None:
     return None
 
 
-# --- judgements of blocks -------------------------------------------------------------------------
+# --- judgements ----------------------------------------------------------------------------------
 
 
 @frozen
-class BlockJudgement:
-    """What a model says about one block of a run.
+class Judgement:
+    """What a model says about one of several things.
 
     Attributes:
-        right: whether it says that the block does what it should.
+        right: whether it says that the thing is right.
         reason: what it says, as it says it.
     """
 
@@ -213,19 +253,36 @@ class BlockJudgement:
     reason: str
 
 
-def block_judgements(text: str) -> dict[int, BlockJudgement]:
-    """Return what an answer says about each block, by the block's number.
+def judgements(text: str, label: str) -> dict[int, Judgement]:
+    """Return what an answer says about each of several things, such as blocks, by their numbers.
 
-    A block is right or wrong by the first word that says so; without such a word it is missing.
+    A thing is right or wrong by the first word that says so; without such a word it is missing.
+
+    Args:
+        text: the answer.
+        label: what the things are called, as in ``Block 1: right``.
     """
-    judgements: dict[int, BlockJudgement] = {}
-    starts = list(_BLOCK.finditer(text))
+    found: dict[int, Judgement] = {}
+    name = re.compile(rf"\b{re.escape(label)}\W{{0,5}}(?:number\W{{0,3}})?(\d{{1,4}})\b", re.I)
+    starts = list(name.finditer(text))
     for start, piece in zip(starts, _between(text, starts), strict=True):
-        if verdict := _VERDICT.search(piece):
+        if said := _JUDGES.search(piece):
             reason = " ".join(piece.strip(" \t\n:.-*#]>\"'{}").split())
-            judged = BlockJudgement(verdict["wrong"] is None, reason)
-            judgements.setdefault(int(start[1]), judged)
-    return judgements
+            found.setdefault(int(start[1]), Judgement(said["wrong"] is None, reason))
+    return found
+
+
+def verdict(text: str) -> bool | None:
+    """Return whether an answer says in the end that something is right; None where it does not.
+
+    What follows the last word "verdict" decides, else the last word that judges.
+    """
+    _, *labelled = re.split(r"\bverdict\b", text, flags=re.IGNORECASE)
+    for piece in reversed(labelled):
+        if said := _VERDICT.search(piece[:_NEAR_LABEL]):
+            return said["right"] is not None
+    *_, last = [None, *(said for said in _VERDICT.finditer(text) if said["no"] is None)]
+    return None if last is None else last["right"] is not None
 
 
 # --- JSON -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from attrs import field, frozen, validators
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.choice import rank
-from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
+from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.prompts.wording import code_block
 
 __all__ = ["FeedbackKind", "SelfDebugging"]
@@ -82,9 +82,8 @@ class SelfDebugging(Method):
         for _ in range(self.options.turns):
             if best.passed:
                 return
-            repaired = bench.program(await self._repair(dialogue, best, remark))
+            repaired = program_in(bench, await self._repair(dialogue, best, remark))
             if not repaired.strip():
-                bench.note("unreadable_program")
                 remark = "I found no program in your answer. "
                 yield answer
                 continue

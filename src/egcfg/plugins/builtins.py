@@ -218,4 +218,28 @@ def egcfg_components() -> list[Component]:
             target="egcfg.methods.mapcoder:MapCoder",
             summary="recalled problems, plans by confidence, code, repairs",
         ),
+        Component(
+            kind=Kind.METHOD,
+            name="lpw",
+            target="egcfg.methods.lpw:PlanDrivenProgramming",
+            summary="a plan worked by hand on the tests, code, repairs by printed values",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="self_collaboration",
+            target="egcfg.methods.self_collaboration:SelfCollaboration",
+            summary="an analyst, a coder and a tester that reports what calls gave",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="qualityflow",
+            target="egcfg.methods.qualityflow:QualityFlow",
+            summary="repairs and rewording until a checker that imagines runs accepts",
+        ),
+        Component(
+            kind=Kind.METHOD,
+            name="metagpt",
+            target="egcfg.methods.metagpt:MetaGPT",
+            summary="requirements, design, code, repairs by self-made asserts",
+        ),
     ]

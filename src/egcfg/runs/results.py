@@ -42,6 +42,7 @@ COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
     *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
+WORK = ("calls", "executions")
 
 
 class MalformedResultError(ValueError):
@@ -87,6 +88,8 @@ class ResultStats:
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
         rollbacks: how often it went back to an earlier line.
+        calls: questions that the model had to work for; None: nobody wrote it down.
+        executions: programs that ran before the verdict; None: nobody wrote it down.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -106,6 +109,8 @@ class ResultStats:
     uncertain_choices: int = 0
     near_ties: int = 0
     rollbacks: int = 0
+    calls: int | None = None
+    executions: int | None = None
     concurrency: int = 1
 
     @property
@@ -133,7 +138,9 @@ class Result:
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
-            whether it passed, and what the task had cost by then (``tokens``).
+            whether it passed (and, as ``visible``, the visible tests), and what the task had cost
+            by then (``tokens``, cached prompt tokens included; ``usage``, ``calls``,
+            ``executions``).
         events: how often the method noted what.
         unfinished: whether the end of the run's budget cut the method short; a run with more to
             spend does the unit anew.
@@ -195,6 +202,8 @@ class Result:
             forgeable=solution.score.forgeable,
             stats=attrs.evolve(
                 _stats(solution.generation, solution.started, solution.ended),
+                calls=solution.spent.calls,
+                executions=solution.spent.executions,
                 concurrency=concurrency,
             ),
             response=solution.generation.response,
@@ -207,7 +216,11 @@ class Result:
                     ).hexdigest(),
                     "stage": each.stage,
                     "passed": each.passed,
+                    "visible": each.visible,
                     "tokens": each.tokens,
+                    "calls": each.spent.calls,
+                    "executions": each.spent.executions,
+                    "usage": attrs.asdict(each.spent.usage),
                 }
                 for each in solution.attempts
             ),
@@ -365,6 +378,7 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
         "duration": f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}",
         "seconds": stats.seconds,
         "execution_seconds": stats.execution_seconds,
+        **{name: getattr(stats, name) for name in WORK if getattr(stats, name) is not None},
         "concurrency": stats.concurrency,
         "usage": {stage: attrs.asdict(usage) for stage, usage in stats.usage.items()},
         **{name: getattr(stats, name) for name in COUNTERS},
@@ -384,6 +398,7 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         seconds=seconds,
         execution_seconds=_take(content, "execution_seconds", float, 0.0),
         concurrency=_take(content, "concurrency", int, 1),
+        **{name: _take(content, name, int, None) for name in WORK},
         usage={
             stage: load_usage(counters, f"the usage of {stage!r}")
             for stage, counters in _take(content, "usage", dict, {}).items()

@@ -188,7 +188,7 @@ class _Run:
             if not self.rounds:
                 break
             waiting = self.rounds.popleft()
-            if self.in_rounds:
+            if self.in_rounds and (self.ended_by is None or self.work.begun):
                 self.work.observer.round_started(number, len(waiting))
             left += await self._have_turns(waiting)
             if self.suspended:

@@ -49,6 +49,7 @@ __all__ = [
     "FileState",
     "Record",
     "ResultsFolder",
+    "flat",
     "is_result_name",
     "parse_unit_name",
     "read_record",
@@ -371,7 +372,8 @@ def _record(
     path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any
 ) -> Record:
     """Return the record of a file, with what the names of its folders say."""
-    config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
+    # As text: a table is made of thousands of files.
+    config, model, dataset = ["", "", "", *os.path.abspath(path).split("/")[1:-1]][:-4:-1]
     return Record(
         path=path,
         dataset=dataset,
@@ -450,7 +452,7 @@ def usefulness(record: Record) -> int:
 
 def _difference(kept: Any, wanted: Any) -> str:
     """Return what differs, setting by setting: ``seed: 0 there, 1 now``."""
-    old, new = _flat(kept), _flat(wanted)
+    old, new = flat(kept), flat(wanted)
     return "; ".join(
         f"{name}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} now"
         for name in sorted({*old, *new})
@@ -458,11 +460,13 @@ def _difference(kept: Any, wanted: Any) -> str:
     )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+def flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Return JSON values as text by dotted names: ``{"decoding": {"seed": 0}}`` is
+    ``{"decoding.seed": "0"}``."""
     if not isinstance(value, dict) or not value:
         return {prefix: orjson.dumps(value).decode()}
     return {
         name: text
         for key, item in value.items()
-        for name, text in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+        for name, text in flat(item, f"{prefix}.{key}" if prefix else key).items()
     }

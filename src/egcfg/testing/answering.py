@@ -49,11 +49,15 @@ class AnsweringBackend(TextBackend):
     async def complete(
         self, prompt: TextPrompt | ChatPrompt, params: SamplingParams
     ) -> Answer[Completion]:
-        """Return the next answer, which costs `TOKENS` for the prompt and as many for itself."""
+        """Return the next answer, which costs `TOKENS` for the prompt and as many for itself.
+
+        It counts as cut where a fence is left open.
+        """
         self.asked.append((prompt, params))
         text = self._answers[min(len(self.asked), len(self._answers)) - 1]
         spent = Usage(requests=1, input_tokens=TOKENS, output_tokens=TOKENS)
-        return Answer(Completion(text=text, finished=True), spent)
+        finished = text.count("```") % 2 == 0
+        return Answer(Completion(text=text, finished=finished), spent)
 
     def said(self, number: int) -> str:
         """Return the text of a prompt, by its number from 0."""

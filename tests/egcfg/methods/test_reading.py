@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.methods.reading import block_judgements, items, made_asserts, number, part
+from egcfg.methods.reading import (
+    items,
+    judgements,
+    made_asserts,
+    made_calls,
+    number,
+    part,
+    verdict,
+)
 
 
 def asserts(text: str, function: str = "f") -> list[str]:
@@ -142,20 +150,75 @@ def test_a_confidence_is_read_in_every_form(text: str, value: float | None) -> N
     ],
 )
 def test_judgements_of_blocks_are_read_in_every_form(text: str) -> None:
-    judged = block_judgements(text)
+    judged = judgements(text, "block")
     assert {n: judgement.right for n, judgement in judged.items()} == {1: True, 2: False}
     assert "x is 3" in judged[2].reason
 
 
 def test_a_block_without_a_verdict_is_missing() -> None:
-    assert block_judgements("Block 1: hm\nBlock 2: right").keys() == {2}
-    assert block_judgements("All of it looks good to me") == {}
+    assert judgements("Block 1: hm\nBlock 2: right", "block").keys() == {2}
+    assert judgements("All of it looks good to me", "block") == {}
+
+
+def test_judgements_of_other_things_are_read_by_their_label() -> None:
+    judged = judgements("Test 1: right. Block 2: wrong\nTest 2 is wrong", "test")
+    assert {n: judgement.right for n, judgement in judged.items()} == {1: True, 2: False}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2 gives 3, which is wrong, so I start anew: 4.\nverdict: right", True),
+        ("All is right up to there.\n**Verdict:** `wrong`", False),
+        ("verdict: right or wrong?\nI say:\nverdict: not right", False),
+        ("<verdict>\nwrong\n</verdict>", False),
+        ('{"verdict": true}', True),
+        ('{"verdict": "pass", "why": "no"}', True),
+        ("My verdict is that the program passes this test.", True),
+        ("Verdict: it doesn't pass", False),
+        ("Verdict: No.", False),
+        ("Verdict: no mistakes", True),
+        ("Verdict: yes", True),
+        ("Verdict: rejected", False),
+        ("First I thought it wrong, but it is correct.", True),
+        ("It is not correct.", False),
+        ("The function correctly returns the pairs. The tests cover several cases.", True),
+        ("It incorrectly returns a list.", False),
+        ("All tests pass, so that it behaves as expected.", True),
+        ("No, the last test fails. There is no more to say.", False),
+        ("The right verdict is hard to find.", True),  # by the last word that judges
+        ("verdict: 42", None),
+        ("It gives 4.", None),
+        ("", None),
+    ],
+)
+def test_a_verdict_is_read_in_every_form(text: str, said: bool | None) -> None:
+    assert verdict(text) is said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nprint(f(2))\nprint(f('a)', [1, (2, 3)]))\n```",
+        "1. `f(2)`\n2. `f('a)', [1, (2, 3)])`, and again `f( 2 )`",
+        "assert f(2) == 4\nassert f('a)', [1,\n (2, 3)]) == 1",
+        "def f(x):\n    return g.f(5) + f(x)\nf(2), f('a)', [1, (2, 3)])",
+        "print(f(f(x)), f(2))\nx = f('a)', [1, (2, 3)])",
+    ],
+)
+def test_calls_are_read_wherever_they_are(text: str) -> None:
+    assert made_calls(text, "f") == ["f(2)", "f('a)', [1, (2, 3)])"]
+
+
+@pytest.mark.parametrize("text", ["", "f", "f(", "f(x)", "f(2", "f(" + "[" * 500 + "]" * 500 + ")"])
+def test_what_is_no_whole_call_with_values_is_left_out(text: str) -> None:
+    assert made_calls(text, "f") == []
 
 
 PIECES = st.sampled_from(
     ["assert ", "f(", "f(2) == 4", "\n", "[", "]", "{", "}", '"', "`", "```", ">>> ", "block 1",
      "wrong", "<problem>", "## problem 1", "confidence", ": ", "9", "/", "0", ".", "%", "\x00", ",",
-     "self.assertEqual(", ")", "not ", "\ud800"]
+     "self.assertEqual(", ")", "not ", "\ud800", "verdict", "right", "no"]
 )  # fmt: skip
 
 
@@ -167,4 +230,7 @@ def test_no_text_is_refused(text: str) -> None:
     assert part(text, "problem") is None or isinstance(part(text, "problem"), str)
     found = number(text, "confidence")
     assert found is None or 0 <= found <= 100
-    assert all(judgement.reason is not None for judgement in block_judgements(text).values())
+    judged = judgements(text, "block").values()
+    assert all(judgement.reason is not None for judgement in judged)
+    assert all(call.startswith("f(") for call in made_calls(text, "f"))
+    assert verdict(text) in (True, False, None)

@@ -21,15 +21,21 @@ from egcfg.testing.answering import AnsweringBackend
 Solve = Callable[..., Any]
 Programs = Any
 
-METHODS = ("self_debug", "codet", "ldb", "mgdebugger", "mapcoder")
-SHORT: dict[str, dict[str, int]] = {
+SHORT: dict[str, dict[str, Any]] = {
     "self_debug": {"turns": 2},
     "codet": {"n": 3, "lists": 2},
     "ldb": {"rounds": 2},
     "mgdebugger": {"attempts": 2},
     "mapcoder": {"repairs": 1},
+    "lpw": {"repairs": 2},
+    "self_collaboration": {},
+    "metagpt": {},
+    "qualityflow": {"checker": "executed"},
 }
 """Options with which a method ends soon."""
+METHODS = tuple(SHORT)
+BEFORE_THE_FIRST = {"mapcoder": 7, "lpw": 3, "self_collaboration": 1, "metagpt": 2}
+"""Questions before the one that asks for a program: documents, plans."""
 SEEDED = ("self_debug", "ldb", "mgdebugger")
 
 
@@ -69,7 +75,7 @@ def test_a_budget_may_end_it_anywhere(
     solution, model = solve(method, [programs.same], tokens=tokens)
     assert len(model.asked) <= tokens // 100 + 1
     assert solution.events.get("refused", 0) >= 1 or solution.attempts
-    if method != "mapcoder" or len(model.asked) > 7:  # which recalls and plans first
+    if len(model.asked) > BEFORE_THE_FIRST.get(method, 0):
         assert solution.code == programs.same
 
 
@@ -80,7 +86,8 @@ def test_a_program_that_is_never_right_ends_it(
     solution, model = solve(method, [programs.same], **SHORT[method])
     assert not solution.passed
     assert solution.code == programs.same  # the best of all
-    calls = {"self_debug": 3, "codet": 5, "ldb": 5, "mgdebugger": 9, "mapcoder": 5}
+    calls = {"self_debug": 3, "codet": 5, "ldb": 5, "mgdebugger": 9, "mapcoder": 5, "lpw": 8}
+    calls |= {"self_collaboration": 3, "metagpt": 4, "qualityflow": 4}
     assert len(model.asked) == calls[method]
 
 
@@ -97,7 +104,7 @@ def test_a_whole_program_is_solved_as_well(solve: Solve, method: str) -> None:
         f"```python\ndef g(x):\n    return {body}\nprint(g(int(input())))\n```\n"
         for body in ("x + 1", "2 * x")
     )
-    solution, _ = solve(method, [wrong, right], problem=problem)
+    solution, _ = solve(method, [wrong, right], problem=problem, **SHORT[method])
     assert solution.passed
 
 

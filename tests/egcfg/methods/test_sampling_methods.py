@@ -43,6 +43,11 @@ def test_best_of_n_stops_at_the_first_that_passes_the_visible_tests(
     assert [each.passed for each in solution.attempts] == [False, True]
     assert [each.tokens for each in solution.attempts] == [100, 200]
     assert len({params.seed for _, params in model.asked}) == 2
+    # What each attempt had cost, and what the visible tests alone said of it.
+    assert [each.visible for each in solution.attempts] == [False, True]
+    assert [each.spent.calls for each in solution.attempts] == [1, 2]
+    first, second = (each.spent.executions for each in solution.attempts)
+    assert 0 < first < second == solution.spent.executions  # the verdict is not counted
 
 
 def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
@@ -51,6 +56,18 @@ def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
     solution, model = solve("best_of_n", [programs.square, programs.right])
     assert len(model.asked) == 1
     assert not solution.passed
+    [attempt] = solution.attempts
+    assert attempt.visible
+    assert not attempt.passed
+
+
+def test_what_a_method_did_not_run_is_held_against_the_visible_tests_after_its_end(
+    solve: Solve, programs: Programs
+) -> None:
+    for program, visible in ((programs.square, True), (programs.broken, False)):
+        solution, _ = solve("greedy", [program])
+        assert [each.visible for each in solution.attempts] == [visible]
+        assert solution.spent.executions == 0
 
 
 def test_best_of_n_ends_after_n(solve: Solve, programs: Programs) -> None:
@@ -100,16 +117,18 @@ def test_a_budget_caps_what_an_answer_may_take(solve: Solve, programs: Programs)
     assert [params.max_tokens for _, params in model.asked] == [120, 20]
 
 
-def _run(program: str, share: float, *outcomes: str) -> ProgramRun:
+def _run(
+    program: str,
+    share: float,
+    *outcomes: str,
+    failed: TestStatus = TestStatus.FAILED,
+    cut: bool = False,
+) -> ProgramRun:
     results = tuple(
-        TestResult(
-            name=str(n),
-            status=TestStatus.PASSED if n < share * 4 else TestStatus.FAILED,
-            seconds=0.0,
-        )
+        TestResult(name=str(n), status=TestStatus.PASSED if n < share * 4 else failed, seconds=0.0)
         for n in range(4)
     )
-    return ProgramRun(program=program, results=results, outcomes=outcomes)
+    return ProgramRun(program=program, results=results, outcomes=outcomes, cut=cut)
 
 
 def test_the_best_run_passes_most_then_agrees_with_most_then_came_first() -> None:
@@ -122,7 +141,32 @@ def test_the_best_run_passes_most_then_agrees_with_most_then_came_first() -> Non
     assert best_run([one, other, same, more]) is more
 
 
-def test_programs_that_crash_alike_are_no_cluster() -> None:
-    crash = [_run(f"crash {n}", 0.0, "raised ZeroDivisionError: division") for n in range(3)]
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("raised ZeroDivisionError: division", TestStatus.ERROR),
+        ("timeout, printed ''", TestStatus.TIMEOUT),
+        ("memory, printed ''", TestStatus.MEMORY),
+    ],
+)
+def test_programs_that_come_to_nothing_alike_are_no_cluster(
+    outcome: str, status: TestStatus
+) -> None:
+    crash = [_run(f"crash {n}", 0.0, outcome, failed=status) for n in range(3)]
     wrong = _run("wrong", 0.0, "gave 1")
     assert best_run([*crash, wrong]) is wrong
+
+
+def test_answers_that_were_cut_are_no_cluster() -> None:
+    cut = [_run(f"cut {n}", 0.25, "gave None", cut=True) for n in range(3)]
+    whole = [_run("whole", 0.25, "gave 1"), _run("other", 0.25, "gave 2")]
+    assert best_run([*cut, *whole]) is whole[0]
+    more = _run("more", 0.5, "gave None", cut=True)
+    assert best_run([*cut, *whole, more]) is more
+
+
+def test_best_of_n_prefers_a_whole_answer_to_many_that_were_cut(solve: Solve) -> None:
+    cut = [f"```python\ndef f(x):\n    # {n}\n    y = x" for n in range(3)]
+    wrong = "def f(x):\n    return 7\n"
+    solution, _ = solve("best_of_n", [*cut, wrong, wrong], n=5)
+    assert solution.code == wrong

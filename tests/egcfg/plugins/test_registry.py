@@ -598,6 +598,34 @@ def test_a_method_without_an_answer_gives_a_solution_that_says_so() -> None:
     assert "there is no answer: the method gave none" in solution.score.general_error
 
 
+@pytest.mark.parametrize(
+    ("fault", "arguments", "status", "said"),
+    [
+        ("none", (), 1, "there is no answer: the method gave none; choose another --method"),
+        ("empty", (), 1, "answer 1 (wrong): no program"),
+        ("works", ("--tokens", "1"), 3, "there is no answer: task solve has spent 0 of 1 tokens"),
+        ("insists", ("--tokens", "60"), 0, "went on asking after the budget of task solve was"),
+    ],
+)
+def test_what_a_method_leaves_undone_is_told_on_the_command_line(
+    installed: Path,
+    tmp_path: Path,
+    fault: str,
+    arguments: tuple[str, ...],
+    status: int,
+    said: str,
+) -> None:
+    command = ["solve", "Double x.", "--test", "assert f(2) == 4", *arguments]
+    for each in ("backend", "prompt", "method"):
+        command += [f"--{each}", WRONG]
+    ran = _egcfg(installed, *command, "-o", f"method.fault={fault}", cwd=tmp_path)
+
+    assert ran.returncode == status, ran.stderr
+    assert ran.stdout == ("" if status else "def f(x):\n    return x * 2\n")
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 @pytest.mark.usefixtures("known")
 def test_the_method_of_the_tutorial_tells_the_model_what_failed() -> None:
     wrong, right = "def f(x):\n    return x\n", "def f(x):\n    return 2 * x\n"

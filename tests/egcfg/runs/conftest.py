@@ -20,6 +20,7 @@ from egcfg.interfaces.solution import (
     JudgedAttempt,
     LineStep,
     Solution,
+    Spent,
     Stage,
 )
 from egcfg.records.recorder import Recorder
@@ -99,7 +100,16 @@ def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestSt
             tokens_drafted=4,
         ),
         score=Score(results=results),
-        attempts=(JudgedAttempt(program=code, stage="decode", passed=True, tokens=100),),
+        attempts=(
+            JudgedAttempt(
+                program=code,
+                stage="decode",
+                passed=True,
+                visible=True,
+                spent=Spent(usage=usage, calls=3, executions=5),
+            ),
+        ),
+        spent=Spent(usage=usage, calls=4, executions=6),
         tests_seen=tuple(test.name for test in problem.visible_tests),
         isolation={"rlimits": "active", "seccomp": "not on this kernel"},
         started=START,

@@ -12,6 +12,7 @@ from attrs import frozen
 from egcfg import Component, Kind, hookimpl
 from egcfg.errors import BackendError
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
+from egcfg.testing.answering import AnsweringBackend
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 FENCE = "```python\n"
@@ -26,7 +27,13 @@ def egcfg_components() -> list[Component]:
             name="scripted",
             target="egcfg_scripted:Answering",
             summary="answers what it is told to answer",
-        )
+        ),
+        Component(
+            kind=Kind.BACKEND,
+            name="textual",
+            target="egcfg_scripted:Textual",
+            summary="the same, as text alone",
+        ),
     ]
 
 
@@ -90,3 +97,13 @@ class Answering(ScriptedBackend):
         if self.given.stubborn:
             time.sleep(self.given.seconds_per_question)
         await asyncio.sleep(self.given.seconds_per_question)
+
+
+class Textual(AnsweringBackend):
+    """Answers every question with the code of its options, and tells no log-probabilities."""
+
+    Options = Options
+
+    def __init__(self, options: Options) -> None:
+        code = options.code.replace("\\n", "\n")
+        super().__init__(AnsweringBackend.Options([f"{FENCE}{code}\n```\n"]))

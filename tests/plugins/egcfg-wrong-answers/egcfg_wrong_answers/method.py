@@ -14,8 +14,8 @@ class WrongMethod(Method):
         """Options of the method.
 
         Attributes:
-            fault: none (yields nothing), raises, text, attempt (without a program), plain (no
-                generator), swallows (a refusal), insists (asks for ever), all_at_once or group
+            fault: none (yields nothing), raises, text, attempt (without a program), empty (with an
+                empty one), plain (no generator), swallows (a refusal), insists (asks for ever), all_at_once or group
                 (asks for much side by side).
         """
 
@@ -37,6 +37,9 @@ class WrongMethod(Method):
                 yield "def f(x): ..."
             case "attempt":
                 yield Attempt(program=None, stage="wrong")
+            case "empty":
+                yield Attempt(program="", stage="wrong")
+                return
         [program] = await bench.draw(stage="draw")
         yield Attempt(program=program, stage="draw")
         while self.fault in ("swallows", "insists"):
