@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Self
 
 from attrs import define, evolve, field, frozen
@@ -106,7 +105,7 @@ class TaskBench:
     events: Counter[str] = field(factory=Counter)
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
-    _shares: dict[str, float] = field(factory=dict, init=False)
+    _judged: dict[str, Score] = field(factory=dict, init=False)
     _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
@@ -270,7 +269,7 @@ class TaskBench:
                 program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
         if tests is None:
-            self._shares |= {program: run.share for program, run in runs.items() if run.results}
+            self._judged |= zip(distinct, scores, strict=True)
         if self.recorder is not None:
             self.recorder.runs(list(runs.values()), own_tests=tests is not None)
         return [runs[program] for program in programs]
@@ -309,7 +308,7 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        feedback = evolve(self.feedback, judge=partial(self._scores, self.task))
+        feedback = evolve(self.feedback, judge=self.judge)
         if policies.placebo and settings.gamma != 0.0 and signal is None:
             feedback = await self._placebo(chosen)
         recorder, number = self.recorder, 0
@@ -362,7 +361,8 @@ class TaskBench:
                             yield item
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
                             attempts += 1
-                            share = self._shares.get(item.program)
+                            judged = self._judged.get(item.program)
+                            share = judged.accuracy if judged and judged.results else None
                             if self.recorder is not None:
                                 self.recorder.attempt(item, self.model.tokens, share)
                             yield MadeAttempt(attempt=item, spent=self.spent, share=share)
@@ -390,14 +390,6 @@ class TaskBench:
         if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
-    async def passes_visible(self, program: str) -> bool | None:
-        """Return whether a program passes all visible tests; None: there are none."""
-        if not self.task.visible_tests:
-            return None
-        if (share := self._shares.get(program)) is not None:
-            return share == 1.0
-        return (await self._score(self.task, program)).passed
-
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
         other, feedback = self.another(), self.feedback
@@ -410,24 +402,16 @@ class TaskBench:
             feedback.tracer,
             feedback.sandbox,
             feedback.model,
-            partial(self._scores, self.task),
+            self.judge,
             other.task.task_id,
             signals,
         )
 
-    async def record_verdicts(self, scores: Mapping[str, Score], *, visible_decided: bool) -> None:
-        """Write down, where anybody does, the verdicts on answers: also those of the visible tests.
-
-        Args:
-            scores: by program, the verdicts that decide.
-            visible_decided: whether these are the visible tests' own.
-        """
-        if self.recorder is None:
-            return
-        programs = list(scores)
-        seen = scores.values() if visible_decided else await self._scores(self.task, programs)
-        for program, visible in zip(programs, seen, strict=True):
-            self.recorder.verdicts(program, visible, scores[program])
+    async def judge(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of the visible tests on programs; one that ran is not run again."""
+        new = [each for each in dict.fromkeys(programs) if each not in self._judged]
+        self._judged |= zip(new, await self._scores(self.task, new), strict=True)
+        return [self._judged[each] for each in programs]
 
     async def _scores(self, task: Problem, programs: Sequence[str]) -> list[Score]:
         return await asyncio.gather(*(self._score(task, program) for program in programs))

@@ -27,7 +27,7 @@ from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Attempt, Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
-from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -237,8 +237,13 @@ class Engine:
         spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
-        visible = {p: await _passes_visible(bench, problem, p, s) for p, s in scores.items()}
-        await bench.record_verdicts(scores, visible_decided=not problem.hidden_tests)
+        seen = {
+            program: await _by_visible_tests(bench, problem, program, score)
+            for program, score in scores.items()
+        }
+        if bench.recorder is not None:
+            for program, score in scores.items():
+                bench.recorder.verdicts(program, seen[program], score)
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -258,7 +263,7 @@ class Engine:
                     program=each.attempt.program,
                     stage=each.attempt.stage,
                     passed=scores[each.attempt.program].passed,
-                    visible=visible[each.attempt.program],
+                    visible=seen[each.attempt.program].passed if problem.visible_tests else None,
                     spent=each.spent,
                 )
                 for each in made
@@ -474,18 +479,16 @@ class Engine:
         return self._components[key]
 
 
-async def _passes_visible(
+async def _by_visible_tests(
     bench: TaskBench, problem: Problem, program: str, score: Score
-) -> bool | None:
-    """Return whether a judged program passes all visible tests; None: there are none.
-
-    Those that score are not run again.
-    """
+) -> Score:
+    """Return the verdicts of the visible tests; those that score are not run again."""
     tests = problem.visible_tests
-    if not tests or not all(test in problem.scoring_tests for test in tests):
-        return await bench.passes_visible(program)
-    passed = {result.name for result in score.results if result.status is TestStatus.PASSED}
-    return all(test.name in passed for test in tests)
+    if not all(test in problem.scoring_tests for test in tests):
+        [seen] = await bench.judge([program])
+        return seen
+    names = {test.name for test in tests}
+    return evolve(score, results=[each for each in score.results if each.name in names])
 
 
 def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -25,7 +26,7 @@ __all__ = ["trajectories_command"]
     help="where to write, as JSON lines  [standard output]",
 )
 @log_options
-def trajectories_command(folder: Path, out: click.utils.LazyFile) -> int:
+def trajectories_command(folder: Path, out: TextIO) -> int:
     """Write the recorded results of DIR as training data, one JSON object a line.
 
     Each has the prompt and the answer as messages (as TRL and verifiers read them), every line with

@@ -391,7 +391,8 @@ def to_json(entry: Entry) -> dict[str, Any]:
     told = {"kind": _KIND_OF[type(entry)]}
     if isinstance(entry, UnitEntry):
         told["format"] = entry.format
-    return told | _CONVERTER.unstructure(entry)
+    unstructured: dict[str, Any] = _CONVERTER.unstructure(entry)
+    return told | unstructured
 
 
 def from_json(content: Any) -> Entry | None:

@@ -273,7 +273,7 @@ def _check_numbers(entries: Sequence[Entry]) -> None:
                 named = [(DecodingEntry, decoding), (SignalEntries, signal)]
             case GenerationEntry(decoding=decoding) | AttemptEntry(decoding=decoding):
                 named = [(DecodingEntry, decoding)]
-        for kind, number in named:
-            if number is not None and not 0 <= number < counts[kind]:
-                raise MalformedRecordError(f"it names the {kind.__name__} {number}, and has none")
+        for kind, place in named:
+            if place is not None and not 0 <= place < counts[kind]:
+                raise MalformedRecordError(f"it names the {kind.__name__} {place}, and has none")
         counts[type(entry)] += 1

@@ -165,10 +165,14 @@ def _environment() -> Environment:
     environment.filters |= {
         "count": count_text,
         "known": lambda value: "-" if value is None else value,
-        "number": lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}",
+        "number": _number,
         "visible": _visible,
     }
     return environment
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _visible(text: Any) -> str:
