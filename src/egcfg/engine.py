@@ -237,10 +237,7 @@ class Engine:
         spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
-        seen = {
-            program: await _by_visible_tests(bench, problem, program, score)
-            for program, score in scores.items()
-        }
+        seen = {p: await _by_visible_tests(bench, problem, p, s) for p, s in scores.items()}
         if bench.recorder is not None:
             for program, score in scores.items():
                 bench.recorder.verdicts(program, seen[program], score)

@@ -69,6 +69,7 @@ def read_overview(folder: Path, prices: str | None) -> Overview:
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
 
         from egcfg.reports.page.overview import overview
     except ImportError as error:

@@ -50,7 +50,7 @@ def test_an_interval_holds_its_share(tried: int, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(("solved", "tried"), [(1, 0), (0, 0), (3, 2), (-1, 2)])
 def test_counts_that_cannot_be_have_no_interval(solved: int, tried: int) -> None:
-    with pytest.raises(ValueError, match=f"{solved} of {tried}"):
+    with pytest.raises(ValueError, match="must"):
         wilson_interval(solved, tried)
 
 

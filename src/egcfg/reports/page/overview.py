@@ -26,7 +26,7 @@ from egcfg.runs.store import read_record, result_files, usefulness
 __all__ = ["Overview", "RowView", "Table", "TaskRow", "Unit", "overview"]
 
 MOST_UNITS = 100_000
-"""Result files read, about 200 MB of memory; of the others the page says how many there are."""
+"""Result files read, whose texts are not kept; of the others the page says how many there are."""
 
 MOST_CELLS = 60_000
 """Verdicts of tasks in rows shown one by one."""
