@@ -34,33 +34,31 @@ UNIT = {"kind": "unit", "format": "egcfg-record-1", "task_id": "t"}
 END = {"kind": "end"}
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "it is empty"),
-        (b"no gzip", "not whole gzip data"),
-        (packed(), "it is empty"),
-        (packed(END), "not the beginning"),
-        (packed(UNIT), "it has no end"),
-        (packed({**UNIT, "format": "egcfg-record-9"}, END), "another version of egcfg"),
-        (gzip.compress(b"{\n"), "line 1: "),
-        (packed(UNIT, [1], END), "line 2: not an object with a kind"),
-        (packed(UNIT, {"kind": "note"}, END), "line 2: no note: "),
-        (packed(UNIT, {"kind": "call", "stage": "s", "prompt": 0}, END), "names the PromptEntry 0"),
-        (packed(UNIT, {"kind": "run", "program": -1}, END), "names the ProgramEntry -1"),
-        (
-            packed(UNIT, {"kind": "step", "decoding": 0, "index": 0, "in_code": True, "text": ""}),
-            "it has no end",
-        ),
-        (
-            packed(
-                UNIT, {"kind": "step", "decoding": 3, "index": 0, "in_code": True, "text": ""}, END
-            ),
-            "names the DecodingEntry 3",
-        ),
-        (gzip.compress(b"[" * 100_000), "line 1: "),
-    ],
-)
+BROKEN = [
+    (b"", "it is empty"),
+    (b"no gzip", "not whole gzip data"),
+    (packed(), "it is empty"),
+    (packed(END), "not the beginning"),
+    (packed(UNIT), "it has no end"),
+    (packed({**UNIT, "format": "egcfg-record-9"}, END), "another version of egcfg"),
+    (gzip.compress(b"{\n"), "line 1: "),
+    (packed(UNIT, [1], END), "line 2: not an object with a kind"),
+    (packed(UNIT, {"kind": "note"}, END), "line 2: no note: "),
+    (packed(UNIT, {"kind": "call", "stage": "s", "prompt": 0}, END), "names the PromptEntry 0"),
+    (packed(UNIT, {"kind": "run", "program": -1}, END), "names the ProgramEntry -1"),
+    (
+        packed(UNIT, {"kind": "step", "decoding": 0, "index": 0, "in_code": True, "text": ""}),
+        "it has no end",
+    ),
+    (
+        packed(UNIT, {"kind": "step", "decoding": 3, "index": 0, "in_code": True, "text": ""}, END),
+        "names the DecodingEntry 3",
+    ),
+    (gzip.compress(b"[" * 100_000), "line 1: "),
+]
+
+
+@pytest.mark.parametrize(("content", "why"), BROKEN, ids=[why for _, why in BROKEN])
 def test_what_is_wrong_is_told(content: bytes, why: str) -> None:
     with pytest.raises(MalformedRecordError, match=why) as raised:
         load_record(content)
