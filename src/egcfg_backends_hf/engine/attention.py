@@ -48,7 +48,7 @@ KNOW_GROUPS = ("cpu",)
 KNOWN = ("dropout", "is_causal", "position_ids", "use_cache", "output_", "return_")
 """Beginnings of arguments that change nothing here, or that are taken into account."""
 
-MaskFunction: TypeAlias = Callable[[int, int, torch.Tensor, torch.Tensor], torch.Tensor]
+MaskFunction: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 """As transformers' masks are: from batch, head, query position and key position to whether that
 one may attend to this one."""
 
@@ -145,9 +145,9 @@ class Recording:
         return kind
 
     def _kind_of(self, mask: torch.Tensor | None, window: int | None) -> int:
-        if mask is None and window is None:
-            return self._kind(causal_mask_function)
         if mask is None:
+            if window is None:
+                return self._kind(causal_mask_function)
             return self._kind(sliding_window_causal_mask_function(window))
         address = mask.untyped_storage().data_ptr()  # of its views as well
         for stand_in, kind in self._stand_ins:

@@ -174,7 +174,7 @@ class CausalModel:
     def _upload(self, *arrays: NDArray[Any]) -> Sequence[torch.Tensor]:
         """Return one-dimensional arrays of one type on the model's device, in one copy."""
         joined = torch.from_numpy(np.concatenate(arrays)).to(self.model.device)
-        return joined.split([len(array) for array in arrays])
+        return torch.split(joined, [len(array) for array in arrays])
 
 
 def _seen(tree: TokenTree, nodes: Sequence[Node]) -> NDArray[np.bool_]:

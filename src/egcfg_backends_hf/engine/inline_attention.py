@@ -8,7 +8,7 @@ that attends; projections, rotary positions and all else stay the model's own. A
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any, TypeAlias
 
@@ -127,7 +127,7 @@ def _falcon(
     alibi: torch.Tensor | None = None,
     attention_mask: torch.Tensor | None = None,  # noqa: ARG001 - each lane has its own
     *_: object,
-    position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+    position_embeddings: Sequence[torch.Tensor] = (),
     **__: object,
 ) -> tuple[torch.Tensor, None]:
     query, key, value = (

@@ -127,7 +127,7 @@ class TokenTree:
 
     def evict(self, active: Iterable[Sequence[int]]) -> None:
         """Forget every node that is not on the path of one of the `active` sequences."""
-        kept = set()
+        kept: set[int] = set()
         for ids in active:
             kept.update(map(id, self.find(ids[: self.longest_short])))
             if len(ids) > self.longest_short:
