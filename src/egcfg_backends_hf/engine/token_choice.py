@@ -52,7 +52,7 @@ def choose_tokens(
         list(zip(*asked, strict=True)), dtype=torch.float64, device=rows.device
     )
     greedy = temperatures == 0.0
-    scaled = rows / temperatures.where(~greedy, 1.0)[:, None].to(rows.dtype)
+    scaled = rows.double() / temperatures.where(~greedy, 1.0)[:, None]
     weights = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
     chosen = torch.full_like(numbers, UNDECIDED, dtype=torch.long)
     if any(choice.top_p < 1.0 for choice in choices):
@@ -61,15 +61,14 @@ def choose_tokens(
         # Of equally likely tokens the smaller id comes first.
         ids, order = ids.sort(dim=1)
         likeliest, order = likeliest.gather(1, order).sort(dim=1, descending=True, stable=True)
-        total = weights.sum(dim=1, keepdim=True, dtype=torch.float64)
-        mass = likeliest.cumsum(dim=1, dtype=torch.float64) / total
+        mass = likeliest.cumsum(dim=1) / weights.sum(dim=1, keepdim=True)
         nucleus = (mass < top_ps[:, None]).sum(dim=1, keepdim=True)  # its last place
         enough = nucleus[:, 0] < count
         last = nucleus.clamp(max=count - 1)
         place = torch.searchsorted(mass, numbers[:, None] * mass.gather(1, last), right=True)
         found = ids.gather(1, order).gather(1, place.minimum(last))[:, 0]
         chosen = torch.where(enough | (count == weights.shape[1]), found, chosen)
-    mass = weights.cumsum(dim=1, dtype=torch.float64)
+    mass = weights.cumsum(dim=1)
     place = torch.searchsorted(mass, numbers[:, None] * mass[:, -1:], right=True)
     of_all = place[:, 0].clamp(max=weights.shape[1] - 1)
     chosen = torch.where(top_ps >= 1.0, of_all, chosen)
