@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-pythons test-verdicts test-vllm check bench docs clean
+.PHONY: demo methods race test test-pythons test-verdicts test-vllm test-browser check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -71,6 +71,13 @@ test-verdicts: $(INSTALLED)
 # Endpoints against the real vLLM server, in an environment of its own (3.5 GB, minutes).
 test-vllm: $(INSTALLED) .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/egcfg_backends_fireworks/test_vllm_server.py
+
+# The page of `egcfg report` and `egcfg view` in a headless Chromium, which the system provides
+# (Debian: apt-get install chromium-headless-shell). SCREENSHOTS=DIR keeps pictures to look at.
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
+		tests/egcfg/reports/page/test_browser.py
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)

@@ -1,29 +1,22 @@
-"""Requests, bytes, tokens and seconds per generated line of code, through an endpoint.
+"""Requests per generated line of code, for each kind of server.
 
-    python bench/endpoint_requests.py [--gamma 0.7] [--tasks 2]
+    python bench/endpoint_requests.py [--gamma 0.5 1 1.5 3] [--tasks 12]
 
-A Fireworks-shaped server on loopback serves the embedded model; every answer takes 0, 50 or 200 ms
-on its way. The same tasks are solved in several ways with the same settings; a text that is not the
-same is marked. *As the reference* asks for one token of one branch per request, one after the
-other. The model's own time is left out: its answers are recorded in a first run, then replayed.
-Round trips are seconds per line beyond those without latency, divided by the latency.
+The embedded model is served by llama.cpp's own server. That is the first kind; the others are
+played in front of it, each in the shape that its documentation or source has. Every request is
+counted, those of the probe apart. *Changed* are the tokens that guidance changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import platform
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent / "measuring"))
-
-from attrs import frozen
-from recorded import Recorded
+from attrs import field, frozen
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
@@ -35,149 +28,124 @@ from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
-from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
-from egcfg_backends_fireworks.options import FireworksOptions
-from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel
-from egcfg_backends_hf.backend import HFBackend
-from egcfg_backends_hf.loading.gguf import converted_folder
+from egcfg_backends_fireworks.endpoint import EndpointBackend
+from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
+from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape, llama_server
+from egcfg_backends_fireworks.wire import Prefill
 from egcfg_backends_hf.loading.source import find_model
-from egcfg_backends_hf.options import HFOptions
 
-LATENCIES_S = (0.0, 0.05, 0.2)
-RUNS = 2
-"""Per latency; the faster one counts."""
-MAX_TOKENS = 96
-PROMPT = "long_code"
+GAMMAS = (0.5, 1.0, 1.5, 3.0)
+CHAT = Shape(
+    completions="ignored",
+    chat="boolean",
+    most_alternatives=20,
+    prefill=Prefill.LAST,
+    names="text",
+    takes_ids="",
+    echoes=False,
+)
 
 
 @frozen
-class Variant:
-    """One way of asking.
+class Kindred:
+    """A kind of server.
 
     Attributes:
         name: as the table has it.
-        options: the client's options.
-        naive: whether one token of one branch is asked for at a time, as the method reads.
+        shape: how it is played; None: it is llama.cpp's own server.
+        options: the client's.
     """
 
     name: str
-    options: dict[str, Any]
-    naive: bool = False
+    shape: Shape | None = None
+    options: dict[str, Any] = field(factory=dict)
 
 
-SINGLE = {"drafts": "per_token", "speculated_tokens": 1}
-VARIANTS = (
-    Variant("as the reference", SINGLE, naive=True),
-    Variant("both branches at once", SINGLE),
-    Variant("and tokens speculated", {"drafts": "per_token"}),
-    Variant("and drafts by echo", {}),
-    Variant("and a local tokenizer", {"tokenizer": ""}),
+KINDS = (
+    Kindred("llama.cpp, completions"),
+    Kindred("llama.cpp, chat", options={"route": "chat"}),
+    Kindred("echo and batches (Fireworks)", Shape()),
+    Kindred("chat with n (vLLM, gateways)", CHAT),
 )
 
-HEADER = """\
-per line of code          requests    bytes   tokens  cached   tokens   seconds at latency   round
-                                       sent     sent        generated   0     50    200 ms   trips\
-"""
+
+@contextmanager
+def _served(kind: Kindred, address: str) -> Iterator[EndpointBackend]:
+    """Give a backend in front of one kind of server."""
+    options = {"model": "m", "timeout_s": 3600.0, "attempt_timeout_s": 3600.0, **kind.options}
+    real = {"base_url": f"{address}/v1", "fresh": True}
+    if kind.shape is None:
+        yield OpenAIBackend(OpenAIOptions(**real, **options))
+        return
+    model = OpenAIBackend(OpenAIOptions(model="m", speculated_tokens=1, **real))
+    served = ServedModel(model, kind.shape)
+    with LoopbackServer(served, others=served.others) as server:
+        if kind.shape.completions == "either":
+            yield FireworksBackend(FireworksOptions(base_url=server.address, **options))
+        else:
+            yield OpenAIBackend(OpenAIOptions(base_url=f"{server.address}/v1", **options))
+    served.close()
 
 
-@frozen
-class Cost:
-    """What some tasks took, executing candidates included; the probe is not in it."""
-
-    texts: list[str]
-    spent: Usage
-    sent_bytes: int
-    seconds: float
-
-    @property
-    def lines(self) -> int:
-        """Lines of all texts."""
-        return sum(text.count("\n") + 1 for text in self.texts)
-
-
-async def solve(
-    variant: Variant, server: LoopbackServer, problems: Sequence[Problem], gamma: float
-) -> Cost:
-    """Solve all problems one way."""
-    options = dict(variant.options)
-    if "tokenizer" in options:
-        options["tokenizer"] = str(converted_folder(Path(find_model(None).location)))
-    backend = FireworksBackend(FireworksOptions(model="m", base_url=server.address, **options))
-    await backend.open()
+async def _row(
+    backend: EndpointBackend, problems: Sequence[Problem], gamma: float, prompt: str
+) -> str:
+    probe = (await backend.open()).requests
+    lines = changed = 0
+    spent = Usage()
     try:
         async with Sandbox() as sandbox:
-            sent, started = server.received, time.perf_counter()
-            solved = [await _solved(variant, backend, sandbox, p, gamma) for p in problems]
-            seconds = time.perf_counter() - started
-            texts, spent = zip(*solved, strict=True)
-            return Cost(list(texts), sum(spent, Usage()), server.received - sent, seconds)
+            for problem in problems:
+                generation = await _solved(backend, sandbox, problem, gamma, prompt)
+                lines += generation.response.count("\n") + 1
+                changed += generation.tokens_changed
+                spent += generation.total_usage
     finally:
         await backend.close()
+    cells = [lines, changed / lines, probe, spent.requests / lines, spent.output_tokens / lines]
+    return f"{cells[0]:6d}{cells[1]:9.2f}{cells[2]:7d}{cells[3]:10.2f}{cells[4]:9.0f}"
 
 
 async def _solved(
-    variant: Variant, backend: FireworksBackend, sandbox: Sandbox, problem: Problem, gamma: float
-) -> tuple[str, Usage]:
-    """Return a response and what it cost."""
-    prompt = create(Kind.PROMPT, PROMPT).build(problem)
+    backend: EndpointBackend, sandbox: Sandbox, problem: Problem, gamma: float, prompt: str
+) -> Generation:
     tracer = OpenComponent(Kind.TRACER, create(Kind.TRACER, "minimal"), "tracer minimal")
-    model = Model(OpenComponent(Kind.BACKEND, backend, "backend fireworks"), problem.task_id)
+    model = Model(OpenComponent(Kind.BACKEND, backend, "the endpoint"), problem.task_id)
     feedback = Feedback(tracer, sandbox, model)
     rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
-    settings = DecodingSettings(gamma=gamma, max_tokens=MAX_TOKENS)
-    if variant.naive:
-        ids = await reference_decode(model, feedback, rule, problem, prompt, settings)
-    else:
-        async for step in decode(model, feedback, rule, problem, prompt, settings):
-            if isinstance(step, Generation):
-                ids = step.ids
-    return await model.decode(ids), sum(model.usage.values(), Usage())
+    settings = DecodingSettings(gamma=gamma, max_tokens=96)
+    worded = create(Kind.PROMPT, prompt).build(problem)
+    *_, last = [s async for s in decode(model, feedback, rule, problem, worded, settings)]
+    assert isinstance(last, Generation)
+    return last
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--gamma", type=float, default=0.7)
-    parser.add_argument("--tasks", type=int, default=2)
+    parser.add_argument("--gamma", type=float, nargs="+", default=GAMMAS)
+    parser.add_argument("--tasks", type=int, default=12)
+    parser.add_argument("--kind", nargs="+", default=[""], help="parts of names")
+    parser.add_argument("-o", dest="options", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
     problems = list(create(Kind.DATASET, "quickstart").problems())[: arguments.tasks]
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}")
-    print(f"gamma {arguments.gamma}, {len(problems)} tasks, {MAX_TOKENS} tokens each at most\n")
-    texts: list[str] | None = None
-    print(HEADER)
-    served = ServedModel(HFBackend(HFOptions()))
-    recorded = Recorded(served)
-    for variant in VARIANTS:
-        with LoopbackServer(recorded) as server:
-
-            def measured() -> Cost:
-                return asyncio.run(solve(variant, server, problems, arguments.gamma))  # noqa: B023
-
-            measured()  # records what is new
-            costs = []
-            for server.latency_s in LATENCIES_S:
-                runs = [measured() for _ in range(RUNS)]
-                costs.append(min(runs, key=lambda run: run.seconds))
-        texts = texts or costs[0].texts
-        same = all(cost.texts == texts for cost in costs)
-        print(_row(variant.name, costs) + ("" if same else "  OTHER TEXTS"), flush=True)
-    served.close()
-
-
-def _row(name: str, costs: Sequence[Cost]) -> str:
-    cost, lines, spent = costs[0], costs[0].lines, costs[0].spent
-    cells = [
-        f"{spent.requests / lines:9.1f}",
-        f"{cost.sent_bytes / lines:9.0f}",
-        f"{spent.input_tokens / lines:9.0f}",
-        f"{spent.cached_tokens / max(1, spent.input_tokens):8.0%}",
-        f"{spent.output_tokens / lines:9.0f}",
-        *(f"{each.seconds / lines:8.2f}" for each in costs),
-        f"{(costs[-1].seconds - costs[0].seconds) / lines / LATENCIES_S[-1]:8.1f}",
-    ]
-    return f"{name:24}" + "".join(cells)
+    given = dict(option.split("=", 1) for option in arguments.options)
+    print(f"{len(problems)} tasks, 96 tokens each at most; per line of code")
+    print(f"{'server':30}gamma {'lines':>6}{'changed':>9}{'probe':>7}{'requests':>10}{'tokens':>9}")
+    for kind in KINDS:
+        if not any(part in kind.name for part in arguments.kind):
+            continue
+        kind.options.update({k: int(v) if v.isdigit() else v for k, v in given.items()})
+        with (
+            llama_server(Path(find_model(None).location)) as address,
+            _served(kind, address) as backend,
+        ):
+            prompt = "long_code" if kind.shape and kind.shape.completions == "either" else "chat"
+            for gamma in arguments.gamma:
+                row = asyncio.run(_row(backend, problems, gamma, prompt))
+                print(f"{kind.name:30}{gamma:5}{row}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from served import requested
 from tables import Report
 from workbench import Workbench, model_options
 
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.services import FireworksBackend
 from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading.gguf import converted_folder

@@ -18,8 +18,8 @@ from workbench import Workbench
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.problem import Problem
-from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.services import OpenAIBackend
 from egcfg_backends_fireworks.testing import llama_server
 from egcfg_backends_hf.loading.source import find_model
 

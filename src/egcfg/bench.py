@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Self
 
 from attrs import define, evolve, field, frozen
@@ -49,6 +48,7 @@ from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
+from egcfg.records.recorder import ALTERNATIVES, Recorder
 from egcfg.sandbox import Call, Execution, ExecutionResult
 from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
@@ -87,6 +87,7 @@ class TaskBench:
         sandbox: where programs run, and are counted.
         wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
+        recorder: writes down what is done; None: nobody does.
         events: how often the method noted what.
         on_note: sees each event as it is noted, with its facts; None: nobody does.
     """
@@ -100,10 +101,11 @@ class TaskBench:
     sandbox: CountingSandbox
     wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
+    recorder: Recorder | None = None
     events: Counter[str] = field(factory=Counter)
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
-    _shares: dict[str, float] = field(factory=dict, init=False)
+    _judged: dict[str, Score] = field(factory=dict, init=False)
     _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
@@ -167,6 +169,8 @@ class TaskBench:
                 for number in range(count)
             ]
             replies = [Reply(text=one.text, finished=one.finished) for one in answers]
+        if self.recorder is not None:
+            self.recorder.call(stage, prompt, temperature, params.max_tokens, replies)
         return replies * (n // count)
 
     async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
@@ -265,7 +269,9 @@ class TaskBench:
                 program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
         if tests is None:
-            self._shares |= {program: run.share for program, run in runs.items() if run.results}
+            self._judged |= zip(distinct, scores, strict=True)
+        if self.recorder is not None:
+            self.recorder.runs(list(runs.values()), own_tests=tests is not None)
         return [runs[program] for program in programs]
 
     async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
@@ -287,7 +293,7 @@ class TaskBench:
             if each.description != self.task.description
         )
         prompt = self.wording(other, self.configurations[0].prompt)
-        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt)
+        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt, recorder=None)
 
     async def decode(
         self,
@@ -302,14 +308,20 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        feedback = evolve(self.feedback, judge=partial(self._scores, self.task))
+        feedback = evolve(self.feedback, judge=self.judge)
         if policies.placebo and settings.gamma != 0.0 and signal is None:
             feedback = await self._placebo(chosen)
+        recorder, number = self.recorder, 0
+        if recorder is not None:
+            number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
         steps = decode(
-            self.model, feedback, self.rule, self.task, prompt, settings, policies, signal
+            *(self.model, feedback, self.rule, self.task, prompt, settings, policies, signal),
+            alternatives=0 if recorder is None else ALTERNATIVES,
         )
         try:
             async for step in steps:
+                if recorder is not None:
+                    recorder.decoded(number, step)
                 yield step
         finally:
             await steps.aclose()
@@ -317,6 +329,8 @@ class TaskBench:
     def note(self, event: str, **facts: Any) -> None:
         """Count an event; see `egcfg.interfaces.method.Bench.note`."""
         self.events[event] += 1
+        if self.recorder is not None:
+            self.recorder.note(event, facts)
         if self.on_note is not None:
             self.on_note(event, facts)
 
@@ -347,7 +361,10 @@ class TaskBench:
                             yield item
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
                             attempts += 1
-                            share = self._shares.get(item.program)
+                            judged = self._judged.get(item.program)
+                            share = judged.accuracy if judged and judged.results else None
+                            if self.recorder is not None:
+                                self.recorder.attempt(item, self.model.tokens, share)
                             yield MadeAttempt(attempt=item, spent=self.spent, share=share)
                         case _:
                             raise method.broken(
@@ -373,14 +390,6 @@ class TaskBench:
         if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
             raise self.model.refusal
 
-    async def passes_visible(self, program: str) -> bool | None:
-        """Return whether a program passes all visible tests; None: there are none."""
-        if not self.task.visible_tests:
-            return None
-        if (share := self._shares.get(program)) is not None:
-            return share == 1.0
-        return (await self._score(self.task, program)).passed
-
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
         other, feedback = self.another(), self.feedback
@@ -393,10 +402,16 @@ class TaskBench:
             feedback.tracer,
             feedback.sandbox,
             feedback.model,
-            partial(self._scores, self.task),
+            self.judge,
             other.task.task_id,
             signals,
         )
+
+    async def judge(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of the visible tests on programs; one that ran is not run again."""
+        new = [each for each in dict.fromkeys(programs) if each not in self._judged]
+        self._judged |= zip(new, await self._scores(self.task, new), strict=True)
+        return [self._judged[each] for each in programs]
 
     async def _scores(self, task: Problem, programs: Sequence[str]) -> list[Score]:
         return await asyncio.gather(*(self._score(task, program) for program in programs))

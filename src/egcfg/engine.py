@@ -27,7 +27,7 @@ from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Attempt, Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
-from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -39,6 +39,7 @@ from egcfg.interfaces.tracer import Tracer
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import title_of
+from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
 from egcfg.sandbox.counting import CountingSandbox
 from egcfg.threads.loop_thread import LoopThread
@@ -149,6 +150,7 @@ class Engine:
         deadline: float | None = None,
         on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
         attempts_stand: bool = False,
+        recorder: Recorder | None = None,
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -166,6 +168,7 @@ class Engine:
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
             on_note: sees what the method notes, such as a decision, with its facts.
             attempts_stand: whether it also stands where the budget of all work ends.
+            recorder: writes down what is done; None: nobody does.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -209,6 +212,7 @@ class Engine:
             sandbox=sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
+            recorder=recorder,
             on_note=on_note,
         )
         made: list[MadeAttempt] = []
@@ -233,10 +237,13 @@ class Engine:
         spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
-        visible = {
-            program: await _passes_visible(bench, problem, program, score)
+        seen = {
+            program: await _by_visible_tests(bench, problem, program, score)
             for program, score in scores.items()
         }
+        if bench.recorder is not None:
+            for program, score in scores.items():
+                bench.recorder.verdicts(program, seen[program], score)
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -256,7 +263,7 @@ class Engine:
                     program=each.attempt.program,
                     stage=each.attempt.stage,
                     passed=scores[each.attempt.program].passed,
-                    visible=visible[each.attempt.program],
+                    visible=seen[each.attempt.program].passed if problem.visible_tests else None,
                     spent=each.spent,
                 )
                 for each in made
@@ -305,6 +312,7 @@ class Engine:
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
         on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> Solution:
         """Solve and judge `problem`.
 
@@ -322,6 +330,7 @@ class Engine:
             tokens=tokens,
             deadline=deadline,
             on_note=on_note,
+            recorder=recorder,
         )
         last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
@@ -470,18 +479,16 @@ class Engine:
         return self._components[key]
 
 
-async def _passes_visible(
+async def _by_visible_tests(
     bench: TaskBench, problem: Problem, program: str, score: Score
-) -> bool | None:
-    """Return whether a judged program passes all visible tests; None: there are none.
-
-    Those that score are not run again.
-    """
+) -> Score:
+    """Return the verdicts of the visible tests; those that score are not run again."""
     tests = problem.visible_tests
-    if not tests or not all(test in problem.scoring_tests for test in tests):
-        return await bench.passes_visible(program)
-    passed = {result.name for result in score.results if result.status is TestStatus.PASSED}
-    return all(test.name in passed for test in tests)
+    if not all(test in problem.scoring_tests for test in tests):
+        [seen] = await bench.judge([program])
+        return seen
+    names = {test.name for test in tests}
+    return evolve(score, results=[each for each in score.results if each.name in names])
 
 
 def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:

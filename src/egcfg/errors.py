@@ -113,15 +113,17 @@ class ContextOverflowError(BackendError):
     """The prompt does not fit the model's context.
 
     Attributes:
-        needed: tokens that the prompt (and the room kept for the answer) takes.
-        available: tokens that the model's context holds.
+        needed: tokens that the prompt (and the room kept for the answer) takes; None: not told.
+        available: tokens that the model's context holds; None: not told.
     """
 
-    def __init__(self, needed: int, available: int) -> None:
+    def __init__(self, needed: int | None = None, available: int | None = None) -> None:
         self.needed = needed
         self.available = available
+        what = f"needs {needed} tokens" if needed else "is too long"
+        limit = f", the model's context holds {available}" if available else ""
         super().__init__(
-            f"the prompt needs {needed} tokens, the model's context holds {available}; "
+            f"the prompt {what}{limit or ' for the model'}; "
             "shorten the problem or use a model with a longer context"
         )
 

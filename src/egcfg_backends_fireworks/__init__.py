@@ -1,4 +1,4 @@
-"""Models of servers that tell log-probabilities. Registers data only: importing it is cheap."""
+"""Models behind endpoints: completions and chats. Registers data only: importing it is cheap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def egcfg_components() -> list[Component]:
         Component(
             kind=Kind.BACKEND,
             name="fireworks",
-            target="egcfg_backends_fireworks.fireworks_api:FireworksBackend",
+            target="egcfg_backends_fireworks.services:FireworksBackend",
             summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
             options="egcfg_backends_fireworks.options:FireworksOptions",
             extra="egcfg[fireworks]",
@@ -20,9 +20,9 @@ def egcfg_components() -> list[Component]:
         Component(
             kind=Kind.BACKEND,
             name="openai",
-            target="egcfg_backends_fireworks.openai_compatible:OpenAIBackend",
-            summary="any OpenAI-compatible completions server with log-probabilities",
+            target="egcfg_backends_fireworks.services:OpenAIBackend",
+            summary="any OpenAI-compatible server: llama.cpp, vLLM, Ollama, ... (needs --base-url)",
             options="egcfg_backends_fireworks.options:OpenAIOptions",
-            extra="egcfg[fireworks]",
+            extra="egcfg[openai]",
         ),
     ]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from egcfg.errors import ConfigError, UsageError
 
-__all__ = ["NO_KEY", "api_key", "checked_address"]
+__all__ = ["NO_KEY", "api_key", "checked_address", "is_local"]
 
 NO_KEY = "none"
 """Sent to servers on this machine that want no key; the SDKs refuse to send nothing."""
@@ -42,16 +42,17 @@ def api_key(variable: str, base_url: str) -> str:
     key = os.environ.get(variable, "").strip()
     if key:
         return key
-    host = urlsplit(base_url).hostname or ""
-    if _is_loopback(host):
+    if is_local(base_url):
         return ""
     raise UsageError(
-        f"no API key for {host}: set the environment variable {variable} "
+        f"no API key for {urlsplit(base_url).hostname}: set the environment variable {variable} "
         "(to any word if the server wants none), or pass --base-url for another server"
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_local(base_url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(base_url).hostname or ""
     if host == "localhost":
         return True
     try:

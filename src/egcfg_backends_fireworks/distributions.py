@@ -13,7 +13,7 @@ from egcfg.interfaces.backend import Logprobs
 from egcfg_backends_fireworks.responses import Choice, MalformedResponseError, Row
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
-__all__ = ["RowReader", "check_row", "check_rows", "draft_rows"]
+__all__ = ["END_TEXTS", "RowReader", "accounts_for_text", "check_row", "check_rows", "draft_rows"]
 
 END_TEXTS = frozenset(
     {
@@ -59,18 +59,23 @@ class RowReader:
             self.vocabulary.learn(self.end_id, b"")
             self.end_ids.add(self.end_id)
 
-    def distribution(self, row: Row) -> Logprobs:
+    def distribution(self, row: Row, asked: int | None = None) -> Logprobs:
         """Return the row's alternatives, the `top_k` likeliest of them.
 
-        Some servers add the generated token to the list even where it is less likely than `top_k`
-        others; the cut takes it off again, since nothing is known about those in between.
+        Some servers add the generated token to the list even where it is less likely than as many
+        others as were asked for; the cut takes it off again, since nothing is known about those in
+        between.
+
+        Args:
+            row: the row.
+            asked: how many were asked for; None: `top_k`.
 
         Raises:
             BackendError: none of the row's alternatives can be named.
         """
         ids: list[int] = []
         logprobs: list[float] = []
-        for piece, logprob in row.alternatives[: self.top_k]:
+        for piece, logprob in row.alternatives[: min(asked or self.top_k, self.top_k)]:
             token = self.vocabulary.intern(piece)
             if token is None or token in ids:
                 continue
@@ -102,7 +107,9 @@ class RowReader:
             self._note_if_end(token)
         return token
 
-    def along(self, rows: Sequence[Row]) -> tuple[list[Logprobs], list[int]]:
+    def along(
+        self, rows: Sequence[Row], asked: int | None = None
+    ) -> tuple[list[Logprobs], list[int]]:
         """Return the distributions of generated rows, as far as they are certain, and their tokens.
 
         Where tokens that are one character share a row, it is not known whose distribution that
@@ -118,7 +125,7 @@ class RowReader:
             token = self.token(row)
             if token is None:
                 break
-            distributions.append(self.distribution(row))
+            distributions.append(self.distribution(row, asked))
             tokens.append(token)
             if token in self.end_ids:
                 break
@@ -185,16 +192,21 @@ def check_rows(choice: Choice, top_k: int) -> None:
     """
     for row in choice.rows:
         check_row(row, top_k)
+    if not accounts_for_text(choice):
+        raise MalformedResponseError("rows that do not account for the text")
+
+
+def accounts_for_text(choice: Choice) -> bool:
+    """Whether a choice's rows spell its text, as far as that can be told."""
     contents = [row.token.content for row in choice.rows]
     known = [content for content in contents if content is not None]
     if len(known) < len(contents):
-        return  # ids only: nothing to compare
+        return True  # ids only: nothing to compare
     spelt = b"".join(known).decode(errors="replace")
     text = choice.text.rstrip(REPLACEMENT)
     if REPLACEMENT in spelt or REPLACEMENT in text:
-        return
-    if not spelt.lstrip().startswith(text.lstrip()):
-        raise MalformedResponseError("rows that do not account for the text")
+        return True
+    return spelt.lstrip().startswith(text.lstrip())
 
 
 def check_row(row: Row, top_k: int) -> None:

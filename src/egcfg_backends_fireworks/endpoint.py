@@ -1,21 +1,24 @@
-"""What both endpoint backends share: the seam's methods as completion requests."""
+"""What both endpoint backends share: the seam's methods as requests to a server."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from egcfg.errors import CapabilityError, UsageError
 from egcfg.interfaces.backend import (
     Answer,
     Capabilities,
+    Completion,
     Continuation,
     LogprobBackend,
     LogprobRequest,
     Logprobs,
     SampleRequest,
+    SamplingParams,
     ScoreRequest,
     Usage,
 )
@@ -24,28 +27,30 @@ from egcfg_backends_fireworks.address import api_key, checked_address
 from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
-from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.profile import ServerProfile
 from egcfg_backends_fireworks.sampling import Sampling
 from egcfg_backends_fireworks.scoring import Scoring
 from egcfg_backends_fireworks.server import Server, open_server
-from egcfg_backends_fireworks.transport import SdkTransport
-from egcfg_backends_fireworks.wire import Dialect
+from egcfg_backends_fireworks.transport import Sdk, Transport
+from egcfg_backends_fireworks.wire import Service
 
 __all__ = ["EndpointBackend"]
 
+logger = logging.getLogger(__name__)
+
 
 class EndpointBackend(LogprobBackend):
-    """A model of a completions endpoint that tells log-probabilities.
+    """A model of an endpoint. Without log-probabilities it answers whole prompts in text only.
 
     Args:
         options: which model, where, and with how much patience.
 
     Raises:
-        UsageError: the model is not named, or the API key is not set.
+        UsageError: the model or the address is not given, or the API key is not set.
         ConfigError: the address is none.
 
     Attributes:
-        address: where the endpoint is, without a trailing slash.
+        address: where the API is, its version included.
         key: the API key; empty where none is needed.
     """
 
@@ -53,8 +58,8 @@ class EndpointBackend(LogprobBackend):
 
     key_variable: ClassVar[str]
     """Name of the environment variable that holds the API key."""
-    dialect: ClassVar[Dialect]
-    """How this service wants its requests worded."""
+    service: ClassVar[Service]
+    """What this kind of service may take."""
 
     def __init__(self, options: EndpointOptions) -> None:
         if not options.model:
@@ -62,21 +67,25 @@ class EndpointBackend(LogprobBackend):
                 "an endpoint needs the model's name as the service knows it; pass --model NAME"
             )
         self.options = options
-        self.address = checked_address(options.base_url or self.default_address())
+        self.address = self.api_address(checked_address(options.base_url or self.default_address()))
         self.key = api_key(self.key_variable, self.address)
         self._model = options.model
-        self._transport: SdkTransport | None = None
+        self._transport: Transport | None = None
         self._server: Server
         self._scoring: Scoring
         self._sampling: Sampling
 
     @abstractmethod
     def default_address(self) -> str:
-        """Return where the service is."""
+        """Return where the service is if no address is given."""
+
+    def api_address(self, address: str) -> str:
+        """Return where the API is, its version included, by the address of the service."""
+        return address
 
     @abstractmethod
-    def connect(self) -> SdkTransport:
-        """Return a connection to the endpoint; called on the event loop that is to use it."""
+    def load_sdk(self) -> Sdk:
+        """Import the vendor's SDK, and make its client on the event loop that is to use it."""
 
     @property
     def model_name(self) -> str:
@@ -84,32 +93,29 @@ class EndpointBackend(LogprobBackend):
         return self._model
 
     async def open(self) -> Usage:
-        """Connect, and probe the server.
+        """Find out what the server can do: by a probe, or by what one found not long ago.
 
         Raises:
-            CapabilityError: it gives no log-probabilities.
             UsageError, BackendError: it does not answer, or not this user; or there is no local
                 tokenizer where the option says.
         """
         source = self.options.tokenizer
         tokenizer = await asyncio.to_thread(LocalTokenizer, source) if source else None
-        self._transport = self.connect()
+        self._transport = Transport(self.load_sdk, self.key, self.key_variable)
         try:
-            client = EndpointClient(self._transport, self.options)
-            opened = await counted(
-                open_server(client, self.dialect, self._model, self.options, tokenizer)
-            )
+            client = EndpointClient(self._transport, self.address, self.options)
+            opened = await counted(open_server(client, self.service, self.options, tokenizer))
         except BaseException:
             await self.close()
             raise
         self._server = server = opened.value
-        # What is sampled at another temperature than 0 is not what the text is likely to be, and
-        # text that is sent back might be tokenized otherwise.
-        speculates = server.profile.ids_throughout and server.profile.raw
+        # What is sampled at another temperature than 0 is not what the text is likely to be.
+        speculates = server.profile.raw and server.profile.named
         self._scoring = Scoring(
             server=server, generated=self.options.speculated_tokens if speculates else 1
         )
         self._sampling = Sampling(server=server)
+        logger.info("%s: %s", self._model, self.profile.summary(self.options.drafts, bool(source)))
         return opened.usage
 
     async def close(self) -> None:
@@ -123,13 +129,19 @@ class EndpointBackend(LogprobBackend):
         """What the probe found."""
         return self._server.profile
 
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """Yield what the server can do, each by its name and in words."""
+        return self.profile.in_words(self.options.drafts, bool(self.options.tokenizer))
+
     @property
     def capabilities(self) -> Capabilities:
         """What the server was found to do."""
         server = self._server
         return Capabilities(
-            chat=server.prompts.tokenizer is not None or server.profile.chat_template,
-            top_k=server.profile.top_k,
+            logprobs=server.profile.logprobs,
+            text=not server.profile.chats,
+            chat=server.prompts.tokenizer is not None or server.profile.template,
+            top_k=server.profile.form.top_k,
             scores_drafts=server.scores_drafts,
             exact_logprobs=self._scoring.exact_logprobs,
             context_length=server.context_length,
@@ -150,10 +162,11 @@ class EndpointBackend(LogprobBackend):
         """Return the ids of a prompt: the model's own where they can be known, else of pieces.
 
         Raises:
-            CapabilityError: a chat, and neither the server nor a local tokenizer has a template.
+            CapabilityError: a chat, and neither the server nor a local tokenizer has a template; or
+                a text, and the server is asked on its chat route.
             BackendError: the template refuses the messages, or the server did not answer.
         """
-        return await counted(self._encode(prompt))
+        return await counted(self._server.prompts.encode(prompt))
 
     async def decode(self, ids: Sequence[int]) -> Answer[str]:
         """Return the text of generated tokens.
@@ -164,8 +177,8 @@ class EndpointBackend(LogprobBackend):
         return await counted(self._decode(ids))
 
     async def count_tokens(self, text: str) -> Answer[int]:
-        """Return how many tokens a text has: an estimate where only a request would tell."""
-        return await counted(self._server.prompts.count(text))
+        """Return how many tokens a text has: an estimate without a local tokenizer."""
+        return Answer(self._server.prompts.count(text))
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """Return the distributions of each request, in one request for all where possible."""
@@ -189,9 +202,11 @@ class EndpointBackend(LogprobBackend):
         """Return the continuations of each request, in as few requests as the server allows."""
         return await counted(self._sampling.sample(requests))
 
-    async def _encode(self, prompt: TextPrompt | ChatPrompt) -> tuple[int, ...]:
-        prompts = self._server.prompts
-        return await prompts.encode(await prompts.text(prompt))
+    async def complete(
+        self, prompt: TextPrompt | ChatPrompt, params: SamplingParams
+    ) -> Answer[Completion]:
+        """Return the answer to a whole prompt; see `egcfg.interfaces.backend.TextBackend`."""
+        return await counted(self._sampling.complete(prompt, params))
 
     async def _decode(self, ids: Sequence[int]) -> str:
         if self.profile.token_id_strings:

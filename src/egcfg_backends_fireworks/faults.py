@@ -4,7 +4,8 @@
 Exception
 ├── TransientFault           ask again: connection, timeout, 408, 425, 429, >= 500, malformed body
 └── EgcfgError
-    ├── UsageError           stop the run: 401, 402, 403, 404
+    ├── UsageError
+    │   └── NotServedError   stop the run: 401, 402, 403, 404, 412
     └── BackendError
         ├── RejectedRequestError   never ask again: 400, the other 4xx, 501
         └── ContextOverflowError   the prompt is too long: shorten the signal
@@ -19,21 +20,52 @@ from collections.abc import Mapping
 
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
 
-__all__ = ["RejectedRequestError", "TransientFault", "fault_of_status"]
+__all__ = [
+    "NotServedError",
+    "RejectedRequestError",
+    "TransientFault",
+    "fault_of_status",
+    "overflow_of",
+]
 
-CONTEXT_WORDS = re.compile(r"context|prompt is too long|maximum.{0,20}length", re.IGNORECASE)
-AVAILABLE = re.compile(
-    r"(?:context[ _](?:length|size|window)|maximum)[^.\d]{0,60}?(\d+)", re.IGNORECASE
+OVERFLOW_CODES = frozenset(
+    {
+        "context_length_exceeded",
+        "context_window_exceeded",
+        "exceed_context_size_error",
+        "string_above_max_length",
+    }
 )
-NUMBER = re.compile(r"\d+")
+"""How servers name it that a prompt is too long, as an error's ``code`` or ``type``."""
+OVERFLOW_WORDS = re.compile(
+    r"context[ -](?:length|size|window|limit)"
+    r"|(?:prompt|input|sequence|request)s? (?:is |are )?(?:too|longer)"
+    r"|max[_ ]?(?:imum)?[_ ]?(?:input|prompt|seq|sequence|model|sum)[_ ]?(?:len|length|tokens?)"
+    r"|(?:length|tokens) .{0,40}(?:exceeds|greater than|longer than|above|must be <=)"
+    r"|(?:prompt|inputs?`?) .{0,40}(?:exceeds|longer than|should not exceed|have less than)"
+    r"|exceeds .{0,30}(?:context|token limit|maximum)",
+    re.IGNORECASE,
+)
+"""How they word it; no two do so alike, and some give neither numbers nor a code."""
+AVAILABLE = tuple(
+    re.compile(rf"{words}[^.\d]{{0,60}}?(\d[\d,]*)", re.IGNORECASE)
+    for words in (
+        "context[ -](?:length|size|window|limit)",
+        "(?:max[a-z_ ]*|<=|>|exceed|than)",
+    )
+)
+"""What comes before the number of tokens that a model takes; the first that is found."""
+NUMBER = re.compile(r"\d[\d,]*")
 TRANSIENT_STATUS = frozenset({408, 425, 429})
 OVERLOAD_STATUS = frozenset({429, 503})
+OVERFLOW_STATUS = frozenset({400, 413, 422, 500})
 NOT_IMPLEMENTED = 501
 NEXT_STEPS = {
     401: "check the API key in {key_variable}",
     402: "add credit to the account, or use another key in {key_variable}",
     403: "check what the key in {key_variable} may use, and the model's name",
     404: "check --model and --base-url",
+    412: "see to the account that the key in {key_variable} belongs to",
 }
 
 
@@ -65,6 +97,18 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         self.refused = refused
 
 
+class NotServedError(UsageError):
+    """The endpoint will not serve this user.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class RejectedRequestError(BackendError):
     """The server refuses this request as it is, and would refuse it again.
 
@@ -75,7 +119,7 @@ class RejectedRequestError(BackendError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(
             f"the endpoint refused the request (status {status}): {reason}; "
-            "`egcfg doctor` shows what it supports"
+            "`egcfg doctor --fresh` shows what it takes"
         )
         self.status = status
 
@@ -92,6 +136,8 @@ def fault_of_status(
         key_variable: name of the environment variable that holds the key, for messages.
     """
     reason = _reason(body)
+    if status in OVERFLOW_STATUS and (overflow := overflow_of(body)) is not None:
+        return overflow
     if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
         return TransientFault(
             f"status {status}: {reason}",
@@ -100,9 +146,9 @@ def fault_of_status(
         )
     if status in NEXT_STEPS:
         step = NEXT_STEPS[status].format(key_variable=key_variable)
-        return UsageError(f"the endpoint answered with status {status}: {reason}; {step}")
-    if status in (400, 413, 422) and (overflow := _overflow(body)) is not None:
-        return overflow
+        return NotServedError(
+            status, f"the endpoint answered with status {status}: {reason}; {step}"
+        )
     return RejectedRequestError(status, reason)
 
 
@@ -120,21 +166,32 @@ def _reason(body: str) -> str:
     return (text if len(text) <= 240 else text[:237] + "...") or "no reason given"
 
 
-def _overflow(body: str) -> ContextOverflowError | None:
-    if not CONTEXT_WORDS.search(body):
-        return None
+def overflow_of(body: str) -> ContextOverflowError | None:
+    """Return the error that a body tells of if it is that the prompt is too long; else None.
+
+    A code decides; without one that is known, the words do. Numbers are for the message only.
+    """
     try:
         error = json.loads(body).get("error")
     except (ValueError, RecursionError, AttributeError):
         error = None
-    if isinstance(error, dict) and isinstance(error.get("n_prompt_tokens"), int):
-        return ContextOverflowError(error["n_prompt_tokens"], int(error.get("n_ctx") or 0))
+    told: Mapping[str, object] = error if isinstance(error, dict) else {}
+    if isinstance(needed := told.get("n_prompt_tokens"), int):
+        available = told.get("n_ctx")
+        return ContextOverflowError(needed, available if isinstance(available, int) else None)
     reason = _reason(body)
-    available = AVAILABLE.search(reason)
-    numbers = [int(number) for number in NUMBER.findall(reason)]
-    if available is None or not numbers or max(numbers) <= int(available[1]):
+    by_code = {str(told.get("code")), str(told.get("type"))} & OVERFLOW_CODES
+    if not by_code and not OVERFLOW_WORDS.search(reason):
         return None
-    return ContextOverflowError(max(numbers), int(available[1]))
+    numbers = [_number(digits) for digits in NUMBER.findall(reason)]
+    limits = [_number(n) for words in AVAILABLE for n in words.findall(reason)]
+    available = next((n for n in limits if n > 1), None)
+    longer = [n for n in numbers if available is not None and n > available]
+    return ContextOverflowError(max(longer, default=None), available)
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", "")[:18])
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

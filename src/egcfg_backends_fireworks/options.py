@@ -6,7 +6,20 @@ import enum
 
 from attrs import field, frozen, validators
 
-__all__ = ["DraftPolicy", "EndpointOptions"]
+__all__ = ["DraftPolicy", "EndpointOptions", "FireworksOptions", "OpenAIOptions", "Route"]
+
+
+class Route(enum.StrEnum):
+    """Which route of a server is asked.
+
+    * ``AUTO``: whichever a probe finds to tell more.
+    * ``COMPLETIONS``: ``/completions``, with prompts of text or token ids.
+    * ``CHAT``: ``/chat/completions``, with messages, the last of which the server continues.
+    """
+
+    AUTO = "auto"
+    COMPLETIONS = "completions"
+    CHAT = "chat"
 
 
 class DraftPolicy(enum.StrEnum):
@@ -23,9 +36,6 @@ class DraftPolicy(enum.StrEnum):
     LINE_ECHO = "line_echo"
 
 
-MOST_OF_FIREWORKS = 5
-"""Alternatives that Fireworks gives per token."""
-
 TEXT_IS_THE_SAME = {"changes_text": False}
 """Marks an option that may differ between two parts of one run."""
 
@@ -36,8 +46,10 @@ class EndpointOptions:
 
     Attributes:
         model: the model's name as the endpoint knows it; always required.
-        base_url: where the endpoint is; None: the service's own address.
-        top_k: alternatives asked for per token; a server may give fewer.
+        base_url: where the endpoint is.
+        route: which of its routes is asked.
+        top_k: alternatives asked for per token; a server may give fewer. None: as many as it
+            gives, up to 200.
         timeout_s: deadline of one request, all attempts and waits together.
         attempt_timeout_s: after this long an attempt is cut off and made again.
         max_attempts: attempts per request.
@@ -52,13 +64,15 @@ class EndpointOptions:
             that they take one request; 1: none but the one that is needed.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template, exact token
             counts, and prompts in which special tokens that a problem or a program spells out stay
-            text; needs egcfg[hf]. None: the server is asked, and of servers only llama.cpp's can
-            do the last.
+            text; needs egcfg[fireworks] or egcfg[openai]. None: the server is asked, and of
+            servers only llama.cpp's can do the last.
+        fresh: whether to probe the server even if it was probed not long ago.
     """
 
     model: str | None = None
     base_url: str | None = None
-    top_k: int = field(default=20, validator=validators.ge(1))
+    route: Route = field(default=Route.AUTO, converter=Route)
+    top_k: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     timeout_s: float = field(default=300.0, validator=validators.gt(0), metadata=TEXT_IS_THE_SAME)
     attempt_timeout_s: float = field(
         default=60.0, validator=validators.gt(0), metadata=TEXT_IS_THE_SAME
@@ -76,6 +90,7 @@ class EndpointOptions:
     drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     speculated_tokens: int = field(default=8, validator=validators.ge(1))
     tokenizer: str | None = None
+    fresh: bool = field(default=False, metadata=TEXT_IS_THE_SAME)
 
     @property
     def model_name(self) -> str | None:
@@ -89,11 +104,6 @@ class FireworksOptions(EndpointOptions):
 
     ``model`` is a full name, such as ``accounts/fireworks/models/deepseek-v3-0324``.
     """
-
-    top_k: int = field(
-        default=MOST_OF_FIREWORKS,
-        validator=[validators.ge(1), validators.le(MOST_OF_FIREWORKS)],
-    )
 
 
 @frozen(kw_only=True)

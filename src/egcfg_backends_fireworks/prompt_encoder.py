@@ -1,18 +1,16 @@
-"""From a prompt to what is sent: token ids where the server names and takes them, else text.
+"""From a prompt to what is sent: a chat, token ids where the server names and takes them, or text.
 
-Which ids a server reads a text as, it may tell on a route of its own, or only beside an answer. A
-new signal makes a new prompt at every line, and asking for its ids first would take one more
-request a line. So a new prompt may be sent as text once, in the request that scores its drafts; the
-answer counts if the server read the text as the ids that would have been sent.
+Which ids a text is read as, a local tokenizer tells or the server, once for each prompt. A server
+that takes a text with ids after it need not be asked: its prompts go out as text, and the tokens
+that were generated after them as ids.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from egcfg.errors import BackendError, CapabilityError, ContextOverflowError
 from egcfg.interfaces.prompt import (
@@ -24,39 +22,22 @@ from egcfg.interfaces.prompt import (
 )
 from egcfg_backends_fireworks.bounded import BoundedDict
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
-from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.profile import ServerProfile
 from egcfg_backends_fireworks.responses import Piece
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 from egcfg_backends_fireworks.vocabulary import Vocabulary
-from egcfg_backends_fireworks.wire import WirePrompt
+from egcfg_backends_fireworks.wire import Chat, WirePrompt
 
-__all__ = ["PromptEncoder", "TextForm"]
+__all__ = ["PromptEncoder"]
 
 REMEMBERED = 512
-"""Texts whose tokens are kept: a few prompts per problem, and the pieces counted for a budget."""
-REMEMBERED_ANSWERS = 64
-"""Answers kept that text does not bring back: one or two for each problem at work."""
+"""Texts whose tokens are kept: a few prompts per problem."""
 REMEMBERED_CHATS = 64
 """Chats kept by what comes before their last message's content: one for each prompt builder."""
 SPELT_OUT = re.compile(
     r"<[|\uff5c][^\s|\uff5c<>]+[|\uff5c]>|</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn)>|\[/?INST\]"
 )
 """How special tokens look, where nobody tells which ones the model has."""
-
-
-@frozen
-class TextForm:
-    """A prefix as text, which the server may read as the tokens that are meant, or otherwise.
-
-    Attributes:
-        prompt: the text of its prompt.
-        whole: the text of all of it.
-        answer: the tokens that are meant after the prompt's.
-    """
-
-    prompt: str
-    whole: str
-    answer: tuple[int, ...]
 
 
 @define
@@ -70,8 +51,6 @@ class PromptEncoder:
         routes: the server's further routes.
         read_ids: asks the server which ids it reads a text as, by a short completion.
         tokenizer: a local tokenizer; None: the server is asked.
-        defers: whether prompts are given their ids no sooner than these are needed. Until then the
-            length of a prompt is an estimate.
     """
 
     model: str
@@ -80,15 +59,11 @@ class PromptEncoder:
     routes: ServerRoutes
     read_ids: Callable[[str], Awaitable[Sequence[int]]]
     tokenizer: LocalTokenizer | None = None
-    defers: bool = False
     _known: BoundedDict[str, tuple[int, ...]] = field(
         factory=lambda: BoundedDict(REMEMBERED), init=False, repr=False
     )
     _literal: BoundedDict[str, tuple[tuple[int, int], ...]] = field(
         factory=lambda: BoundedDict(REMEMBERED), init=False, repr=False
-    )
-    _read_otherwise: deque[tuple[int, ...]] = field(
-        factory=lambda: deque(maxlen=REMEMBERED_ANSWERS), init=False, repr=False
     )
     _frames: BoundedDict[tuple[ChatMessage, ...], tuple[str, str]] = field(
         factory=lambda: BoundedDict(REMEMBERED_CHATS), init=False, repr=False
@@ -99,15 +74,59 @@ class PromptEncoder:
         """Whether the chat template leaves a reasoning block open for the answer."""
         return (self.tokenizer or self.profile).reasons
 
+    async def encode(self, prompt: TextPrompt | ChatPrompt) -> tuple[int, ...]:
+        """Return the ids of a prompt: the model's own, or those of interned pieces.
+
+        Raises:
+            CapabilityError: the route takes no text; or there is no template for a chat, or one
+                that changes what a message says in which special tokens are spelt out.
+            BackendError: the template refuses the messages, or the server did not answer.
+        """
+        if self.profile.chats:
+            if isinstance(prompt, TextPrompt):
+                raise CapabilityError(
+                    f"{self.model} is asked on the chat route, which takes no text; choose "
+                    "--prompt chat or --route completions"
+                )
+            return self.vocabulary.encode_chat(prompt)
+        text = await self.text(prompt)
+        mixes = self.profile.mixed_prompts and self.tokenizer is None
+        if not text or not self.profile.ids_throughout or (mixes and not self._literal.get(text)):
+            return self.vocabulary.encode_prompt(text)
+        try:
+            return await self._ids(text)
+        except ContextOverflowError:
+            # It is for whoever asks about the prompt to learn that it is too long.
+            return self.vocabulary.encode_prompt(text)
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has: an estimate where only a request would tell."""
+        if self.tokenizer is not None:
+            return len(self.tokenizer.encode(text))
+        return len(self.vocabulary.encode_prompt(text))
+
+    async def wire(self, ids: Sequence[int]) -> WirePrompt:
+        """Return what to send for a prefix.
+
+        Raises:
+            BackendError: an id is neither of a prompt nor of an answer.
+        """
+        prompt, answer = self.vocabulary.split_prompt(ids)
+        if isinstance(prompt, ChatPrompt):
+            prefix = prompt.assistant_prefix + self.vocabulary.decode(answer)
+            return Chat(prompt.messages, prefix)
+        if not self.profile.ids_throughout:
+            return prompt + self.vocabulary.decode(answer)
+        if not prompt:
+            return answer
+        if self.profile.mixed_prompts:
+            return (prompt, *answer) if answer else prompt
+        return (*await self._ids(prompt), *answer)
+
     async def text(self, prompt: TextPrompt | ChatPrompt) -> str:
         """Return a prompt as text; a chat in the local tokenizer's template or the server's.
 
         Where literal text in it spells out special tokens, that is remembered for its ids.
-
-        Raises:
-            CapabilityError: there is no template for a chat, or one that changes what a message
-                says in which special tokens are spelt out.
-            BackendError: the template refuses the messages.
         """
         parts = prompt.parts if isinstance(prompt, TextPrompt) else await self._chat_parts(prompt)
         text = "".join(parts)
@@ -141,75 +160,13 @@ class PromptEncoder:
     async def _template_text(self, prompt: ChatPrompt) -> str:
         if self.tokenizer is not None:
             return self.tokenizer.render_chat(prompt.messages)
-        if not self.profile.chat_template:
+        if not self.profile.template:
             raise CapabilityError(
                 f"the endpoint has no chat template for {self.model}; choose --prompt "
                 "deepseek_instruct or --prompt long_code, or name the model's tokenizer: "
-                "--tokenizer HUB_ID_OR_FOLDER"
+                "--tokenizer HUB_ID_OR_FOLDER, or try --route chat"
             )
         return await self._rendered(prompt.messages)
-
-    async def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a prompt's text: the model's own, or those of interned pieces."""
-        if not text or self.defers or not self.profile.ids_throughout:
-            return self.vocabulary.encode_prompt(text)
-        try:
-            return await self._ids(text)
-        except ContextOverflowError:
-            # It is for whoever asks about the prompt to learn that it is too long.
-            return self.vocabulary.encode_prompt(text)
-
-    async def count(self, text: str) -> int:
-        """Return how many tokens a text has: an estimate where only a request would tell."""
-        if self.tokenizer is not None or self.profile.tokenizes:
-            return len(await self.encode(text))
-        return len(self.vocabulary.encode_prompt(text))
-
-    async def wire(self, ids: Sequence[int]) -> WirePrompt:
-        """Return what to send for a prefix.
-
-        Raises:
-            BackendError: an id is neither of a prompt nor of an answer.
-        """
-        text, answer = self.vocabulary.split_prompt(ids)
-        if not self.profile.ids_throughout:
-            return text + self.vocabulary.decode(answer)
-        return (await self._ids(text) if text else ()) + answer
-
-    def text_form(self, ids: Sequence[int], draft: Sequence[int]) -> TextForm | None:
-        """Return a prefix and its draft as text.
-
-        None where there is no need for it, or where text is known not to bring back the tokens of
-        the answer after the prompt.
-        """
-        text, answer = self.vocabulary.split_prompt(ids)
-        if not self.defers or not text or self._literal.get(text):
-            return None
-        if any(answer[: len(other)] == other for other in self._read_otherwise):
-            return None
-        meant = (*answer, *draft)
-        try:
-            return TextForm(text, text + self.vocabulary.decode_bytes(meant).decode(), meant)
-        except (UnicodeDecodeError, BackendError):  # it ends amid a character, or has no text
-            return None
-
-    def known(self, text: str) -> tuple[int, ...] | None:
-        """Return the ids of a prompt's text, if they are known by now."""
-        return self._known.get(text)
-
-    def learn(self, text: str, ids: Sequence[int]) -> tuple[int, ...]:
-        """Note, and return, which ids the server reads a prompt's text as."""
-        self._known[text] = tuple(ids)
-        return self._known[text]
-
-    def note_read_otherwise(self, ids: Sequence[int], read: Sequence[int]) -> None:
-        """Note if the answer at the end of a prefix is not what the server read its text as."""
-        text, answer = self.vocabulary.split_prompt(ids)
-        after = tuple(read[len(self._known.get(text, ())) :])
-        for length in range(1, len(answer) + 1):
-            if answer[:length] != after[:length]:
-                self._read_otherwise.append(answer[:length])
-                return
 
     async def _ids(self, text: str) -> tuple[int, ...]:
         """Return the model's own ids of a text."""
@@ -217,18 +174,21 @@ class PromptEncoder:
             return known
         literal = self._literal.get(text, ())
         if self.tokenizer is not None:
-            return self.learn(text, self.tokenizer.encode(text, literal))
-        if not self.profile.tokenizes:
-            return self.learn(text, await self.read_ids(text))
-        pieces: list[Piece] = []
-        start = 0
-        for begin, end in (*literal, (len(text), len(text))):
-            pieces += await self._pieces(text, start, begin, literal=False)
-            pieces += await self._pieces(text, begin, end, literal=True)
-            start = end
-        for piece in pieces:
-            self.vocabulary.intern(piece)
-        return self.learn(text, [piece.id for piece in pieces if piece.id is not None])
+            ids: Sequence[int] = self.tokenizer.encode(text, literal)
+        elif not self.profile.tokenizes:
+            ids = await self.read_ids(text)
+        else:
+            pieces: list[Piece] = []
+            start = 0
+            for begin, end in (*literal, (len(text), len(text))):
+                pieces += await self._pieces(text, start, begin, literal=False)
+                pieces += await self._pieces(text, begin, end, literal=True)
+                start = end
+            for piece in pieces:
+                self.vocabulary.intern(piece)
+            ids = [piece.id for piece in pieces if piece.id is not None]
+        self._known[text] = tuple(ids)
+        return self._known[text]
 
     async def _pieces(self, text: str, start: int, end: int, *, literal: bool) -> list[Piece]:
         if start == end:
@@ -237,7 +197,7 @@ class PromptEncoder:
             text[start:end], first=start == 0, literal=literal
         )
         if not pieces:
-            raise BackendError("the endpoint stopped tokenizing text; check the server")
+            raise BackendError("the endpoint refuses to tokenize text; check the server")
         return pieces
 
     async def _rendered(self, messages: tuple[ChatMessage, ...]) -> str:
@@ -253,11 +213,7 @@ class PromptEncoder:
         if trimmed and (frame := self._frames.get(chat)) is not None:
             return last.content.join(frame)
         text = await self.routes.render_chat(messages)
-        if text is None:
-            raise BackendError(
-                f"the endpoint's chat template for {self.model} did not take the messages; "
-                "choose another prompt: --prompt long_code"
-            )
+        assert text is not None  # the profile says that there is a template
         if trimmed and text.count(last.content) == 1:
             start, _, end = text.partition(last.content)
             self._frames[chat] = (start, end)

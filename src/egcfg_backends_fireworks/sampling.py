@@ -7,17 +7,22 @@ from typing import TypeAlias
 
 from attrs import define, field, frozen
 
-from egcfg.interfaces.backend import Continuation, SampleRequest
+from egcfg.interfaces.backend import Completion as TextCompletion
+from egcfg.interfaces.backend import Continuation, SampleRequest, SamplingParams
+from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg_backends_fireworks.bounded import BoundedDict
 from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
 from egcfg_backends_fireworks.gather import gather
-from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
+from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
 from egcfg_backends_fireworks.scored_prefixes import prefix_key
 from egcfg_backends_fireworks.server import Server
+from egcfg_backends_fireworks.wire import Chat
 
 __all__ = ["Sampling"]
 
+ALTERNATIVES = 20
+"""Per sampled token at most: the answer holds hundreds of tokens, few of which are asked about."""
 MOST_CHOICES = 128
 """Continuations in one request at most, as the services document it."""
 TOKENS_PER_LINE = 24
@@ -130,6 +135,33 @@ class Sampling:
             for some in states
         ]
 
+    async def complete(
+        self, prompt: TextPrompt | ChatPrompt, params: SamplingParams
+    ) -> TextCompletion:
+        """Return the answer to a whole prompt, of a server without log-probabilities.
+
+        Raises:
+            UsageError, BackendError: as `EndpointClient.complete`.
+        """
+        server = self.server
+        sent = await server.prompts.wire(await server.prompts.encode(prompt))
+        prefix = sent.prefix if isinstance(sent, Chat) else ""
+        if isinstance(sent, Chat):
+            # What is not known to be continued is left to the answer, which begins anew.
+            sent = Chat(sent.messages)
+        body = server.profile.form.body(
+            sent,
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            seed=params.seed,
+        )
+        choice = (await server.client.complete(body)).choices[0]
+        text = choice.text
+        if prefix in text:  # after whatever the answer says first
+            text = text[text.index(prefix) + len(prefix) :]
+        return TextCompletion(text=text, finished=choice.finish == "stop")
+
     def _continue_unused(self, state: _SamplingState) -> None:
         """Take a continuation further by what was sampled after its prefix before."""
         if unused := self._unused.get(_key(state)):
@@ -180,11 +212,12 @@ class Sampling:
         self, states: Sequence[_SamplingState], prefixes: Sequence[tuple[int, ...]], n: int = 1
     ) -> None:
         server, (temperature, top_p) = self.server, states[0].manner
-        body = server.requests.completion(
+        body = server.profile.form.body(
             *[await server.prompts.wire(prefix) for prefix in prefixes],
             max_tokens=max(state.wanted for state in states),
             temperature=temperature,
             top_p=top_p,
+            top_k=ALTERNATIVES,
             n=n,
             seed=states[0].seed + len(states[0].ids),
             cache_key=server.cache_key(prefixes[0]),
@@ -195,18 +228,25 @@ class Sampling:
                 raise MalformedResponseError(
                     f"{len(completion.choices)} continuations instead of {len(states)}"
                 )
-            for choice in completion.choices:
-                check_rows(choice, server.profile.top_k)
+            for choice in completion.choices if server.profile.named else ():
+                check_rows(choice, min(ALTERNATIVES, server.profile.form.top_k))
 
         completion = await server.client.complete(body, check)
         choices = await server.detokenizer.with_texts(completion.choices)
         for state, choice in zip(states, choices, strict=True):
-            server.reader.note_end(choice)
-            if server.profile.raw:
-                # Elsewhere rows show what temperature and top-p made of the distributions.
-                server.scored.remember(state.prefix, *server.reader.along(choice.rows))
-            tokens = tuple(map(server.reader.token, choice.rows))
-            self._extend(state, _Sampled(tokens, choice.finish == "stop"))
+            self._extend(state, self._sampled(state, choice))
+
+    def _sampled(self, state: _SamplingState, choice: Choice) -> _Sampled:
+        """Return the tokens of a choice, and remember the distributions that it tells."""
+        server, ended = self.server, choice.finish == "stop"
+        if not server.profile.named:  # rows tell what was likeliest, not what was sampled
+            return _Sampled(server.reader.vocabulary.intern_text(choice.text), ended)
+        server.reader.note_end(choice)
+        if server.profile.raw:
+            # Elsewhere rows show what temperature and top-p made of the distributions.
+            along = server.reader.along(choice.rows, ALTERNATIVES)
+            server.scored.remember(state.prefix, *along)
+        return _Sampled(tuple(map(server.reader.token, choice.rows)), ended)
 
     def _extend(self, state: _SamplingState, sampled: _Sampled) -> None:
         """Take the sampled tokens up to a limit; a continuation that cannot go on is done."""

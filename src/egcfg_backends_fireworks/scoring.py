@@ -8,7 +8,7 @@ the same cache key, whatever they are for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,6 @@ from egcfg.interfaces.backend import LogprobRequest, Logprobs, ScoreRequest
 from egcfg_backends_fireworks.distributions import check_rows, draft_rows
 from egcfg_backends_fireworks.gather import gather
 from egcfg_backends_fireworks.probe import FORCING_BIAS
-from egcfg_backends_fireworks.prompt_encoder import TextForm
 from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
 from egcfg_backends_fireworks.server import Server
 from egcfg_backends_fireworks.wire import WirePrompt
@@ -42,7 +41,10 @@ class Scoring:
     @property
     def exact_logprobs(self) -> bool:
         """Whether `logprobs` works."""
-        return self.server.scores_drafts or self.server.profile.logit_bias_id is not None
+        profile = self.server.profile
+        return (
+            profile.token_logprobs or self.server.scores_drafts or profile.logit_bias_id is not None
+        )
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
         """Return the distributions of each request: those that are known, and all others at once.
@@ -80,6 +82,8 @@ class Scoring:
         Raises:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
+        if self.server.profile.token_logprobs:
+            return await gather(self._told(request) for request in requests)
         singles = [
             ScoreRequest(request.ids, (token,)) for request in requests for token in request.tokens
         ]
@@ -108,7 +112,7 @@ class Scoring:
 
     async def _score_drafted(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
         answers = []
-        for request, choice in zip(requests, await self._draft_choices(requests), strict=True):
+        for request, choice in zip(requests, await self._complete(requests), strict=True):
             distributions = self.server.reader.of_draft(choice, request.draft)
             self.server.scored.remember(request.ids, distributions, request.draft)
             answers.append(distributions)
@@ -120,60 +124,6 @@ class Scoring:
             await self._first_of(request, choice)
             for request, choice in zip(requests, choices, strict=True)
         ]
-
-    async def _draft_choices(self, requests: Sequence[ScoreRequest]) -> list[Choice]:
-        """Return the server's answer to each draft, in one request even after new prompts."""
-        prompts = self.server.prompts
-        forms = {r: form for r in requests if (form := prompts.text_form(r.ids, r.draft))}
-        if all(prompts.known(form.prompt) for form in forms.values()):
-            forms = {}
-        certain = [request for request in requests if request not in forms]
-        found: dict[ScoreRequest, Choice] = {}
-        for some in await gather([self._sent_as_text(forms), self._sent(certain)]):
-            found |= some
-        found |= await self._sent([request for request in requests if request not in found])
-        return [found[request] for request in requests]
-
-    async def _sent(self, requests: Sequence[ScoreRequest]) -> dict[ScoreRequest, Choice]:
-        return dict(zip(requests, await self._complete(requests), strict=True))
-
-    async def _sent_as_text(
-        self, forms: Mapping[ScoreRequest, TextForm]
-    ) -> dict[ScoreRequest, Choice]:
-        """Send prompts as text: new ones alone, for their ids, and all with their drafts.
-
-        Returns:
-            The answers to what was read as the tokens that were meant.
-        """
-        if not forms:
-            return {}
-        encoder = self.server.prompts
-        ids = {form.prompt: encoder.known(form.prompt) for form in forms.values()}
-        new = [text for text, known in ids.items() if known is None]
-        prompts = [*new, *(form.whole for form in forms.values())]
-        body = self._body(prompts, list(forms), prompt_ids=True)
-        right: dict[ScoreRequest, Choice] = {}
-
-        def check(completion: Completion) -> None:
-            read = [choice.prompt_ids for choice in completion.choices]
-            if len(read) != len(prompts) or not all(read):
-                raise MalformedResponseError("an answer without the ids of its prompt")
-            ids.update(zip(new, read, strict=False))
-            right.clear()
-            for (request, form), choice in zip(
-                forms.items(), completion.choices[len(new) :], strict=True
-            ):
-                if choice.prompt_ids == (ids[form.prompt] or ()) + form.answer:
-                    self._echoed(choice, request.draft)
-                    right[request] = choice
-
-        choices = (await self.server.client.complete(body, check)).choices
-        for text, choice in zip(new, choices, strict=False):
-            encoder.learn(text, choice.prompt_ids or ())
-        for request, choice in zip(forms, choices[len(new) :], strict=True):
-            if request not in right:
-                encoder.note_read_otherwise(request.ids, choice.prompt_ids or ())
-        return right
 
     async def _complete(self, requests: Sequence[ScoreRequest], tokens: int = 1) -> list[Choice]:
         """Return the server's answer to each prompt of ids: all of them with drafts, or none."""
@@ -193,7 +143,8 @@ class Scoring:
                     f"{len(completion.choices)} answers to {len(requests)} prompts"
                 )
             for request, prompt, choice in zip(requests, prompts, completion.choices, strict=True):
-                if not isinstance(prompt, str) and choice.prompt_ids not in (None, prompt):
+                told = prompt if isinstance(prompt, tuple) and self._all_ids(prompt) else None
+                if told and choice.prompt_ids not in (None, told):
                     raise MalformedResponseError("an answer to another prompt")
                 if drafted:
                     self._echoed(choice, request.draft)
@@ -206,11 +157,16 @@ class Scoring:
         return list(choices) if drafted else await self.server.detokenizer.with_texts(choices)
 
     def _body(
-        self, prompts: Sequence[WirePrompt], requests: Sequence[ScoreRequest], **fields: Any
+        self,
+        prompts: Sequence[WirePrompt],
+        requests: Sequence[ScoreRequest],
+        *,
+        drafted: bool = True,
+        **fields: Any,
     ) -> dict[str, Any]:
-        """Return the body of a request about the ends of some prompts."""
-        longest = max(len(request.draft) for request in requests)
-        return self.server.requests.completion(
+        """Return the body of a request about the ends of some prompts, drafts being echoed."""
+        longest = max(len(request.draft) for request in requests) if drafted else 0
+        return self.server.profile.form.body(
             *prompts,
             temperature=self._temperature,
             echo=(longest if self.server.profile.echo_last else 0) if longest else None,
@@ -249,12 +205,6 @@ class Scoring:
 
         The choice has no rows where that token is no whole character.
         """
-        body = self.server.requests.completion(
-            await self.server.prompts.wire(request.ids),
-            temperature=self._temperature,
-            logit_bias={token: FORCING_BIAS},
-            cache_key=self.server.cache_key(request.ids),
-        )
 
         def check(completion: Completion) -> None:
             choice = completion.choices[0]
@@ -262,7 +212,24 @@ class Scoring:
             if choice.rows and choice.rows[0].token.id != token:
                 raise MalformedResponseError("another token than was forced")
 
+        prompt = await self.server.prompts.wire(request.ids)
+        body = self._body([prompt], [request], logit_bias={token: FORCING_BIAS}, drafted=False)
         return (await self.server.client.complete(body, check)).choices[0]
+
+    async def _told(self, request: LogprobRequest) -> list[float]:
+        """Return the log-probabilities of tokens by naming them."""
+        values: dict[int | None, float] = {}
+
+        def check(completion: Completion) -> None:
+            for row in completion.choices[0].rows[:1]:
+                values.update((piece.id, value) for piece, value in row.alternatives)
+            if missing := set(request.tokens) - values.keys():
+                raise MalformedResponseError(f"no value of {len(missing)} tokens that were named")
+
+        prompt = await self.server.prompts.wire(request.ids)
+        body = self._body([prompt], [ScoreRequest(request.ids)], token_logprobs=request.tokens)
+        await self.server.client.complete(body, check)
+        return [values[token] for token in request.tokens]
 
     async def _forced(self, request: ScoreRequest) -> float:
         """Return the log-probability of a single token by forcing it."""
@@ -280,6 +247,10 @@ class Scoring:
         if logprob is None:
             raise MalformedResponseError("an echoed token without its log-probability")
         return logprob
+
+    @staticmethod
+    def _all_ids(prompt: Sequence[str | int]) -> bool:
+        return all(isinstance(part, int) for part in prompt)
 
     @property
     def _temperature(self) -> float:

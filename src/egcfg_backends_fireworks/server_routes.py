@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
+import orjson
 from attrs import asdict, define, field
 
+from egcfg.errors import BackendError
 from egcfg.interfaces.prompt import ChatMessage
 from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.responses import Piece
+from egcfg_backends_fireworks.responses import MalformedResponseError, Piece
 
-__all__ = ["ServerRoutes"]
+__all__ = ["TOKENIZE", "ServerRoutes"]
+
+T = TypeVar("T")
+TOKENIZE, DETOKENIZE, TEMPLATE, CHAT_TOKENS = "tokenize", "detokenize", "template", "chat tokens"
+PROPERTIES, MODELS = "properties", "models"
+
+IDENTIFYING = ("id", "root", "meta", "max_model_len", "digest")
+"""What tells one model from another; other fields differ from answer to answer."""
 
 
 @define
 class ServerRoutes:
     """Asks them; every method returns None where the server has no such route.
 
+    What was answered once is there: whatever goes wrong with it later is a fault like any other.
+
     Attributes:
         client: asks the server.
         model: the model's name.
         enabled: whether to ask at all.
+        known: what the server has, or had when it was probed.
     """
 
     client: EndpointClient
     model: str
     enabled: bool = True
-    _props: dict[str, Any] | None = field(default=None, init=False, repr=False)
+    known: set[str] = field(factory=set, converter=set)
+    _properties: dict[str, Any] | None = field(default=None, init=False, repr=False)
 
     async def tokenize(self, text: str) -> tuple[int, ...] | None:
         """Return the token ids of `text` as the server would read it in a prompt."""
@@ -45,81 +59,143 @@ class ServerRoutes:
             literal: whether special tokens that are spelt out in it are text. llama.cpp's server
                 can do that; others take no notice.
         """
-        answer = await self._ask(
-            "/tokenize",
-            {
-                "content": text,  # llama.cpp
-                "model": self.model,
-                "prompt": text,  # vLLM
-                "add_special": first,
-                "add_special_tokens": first,
-                "parse_special": not literal,
-                "with_pieces": True,
-            },
-        )
-        tokens = (answer or {}).get("tokens")
-        if not isinstance(tokens, list):
-            return None
-        pieces = [_piece(token) for token in tokens]
-        return None if None in pieces else [piece for piece in pieces if piece is not None]
+        body = {
+            "content": text,  # llama.cpp
+            "model": self.model,
+            "prompt": text,  # vLLM
+            "add_special": first,
+            "add_special_tokens": first,
+            "parse_special": not literal,
+            "with_pieces": True,
+        }
+        return await self._ask(TOKENIZE, "/tokenize", body, _pieces)
 
     async def detokenize(self, *tokens: int) -> str | None:
         """Return what tokens spell, special ones spelt out."""
-        answer = await self._ask("/detokenize", {"model": self.model, "tokens": list(tokens)})
-        text = (answer or {}).get("prompt", (answer or {}).get("content"))
-        return text if isinstance(text, str) else None
+        body = {"model": self.model, "tokens": list(tokens)}
+        return await self._ask(DETOKENIZE, "/detokenize", body, _text("prompt", "content"))
 
     async def render_chat(self, messages: Sequence[ChatMessage]) -> str | None:
-        """Return the prompt text of a chat that the assistant is about to answer."""
-        chat = [asdict(message) for message in messages]
-        answer = await self._ask("/apply-template", {"messages": chat})
-        prompt = (answer or {}).get("prompt")
-        if isinstance(prompt, str):
-            return prompt
-        # vLLM turns a chat into tokens only.
-        body = {"model": self.model, "messages": chat, "add_generation_prompt": True}
-        tokens = (await self._ask("/tokenize", body) or {}).get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            return None
-        return await self.detokenize(*tokens)
+        """Return the prompt text of a chat that the assistant is about to answer.
 
-    async def context_length(self, model: str) -> int | None:
+        Raises:
+            BackendError: the template refuses the messages.
+        """
+        chat = [asdict(message) for message in messages]
+        known = {TEMPLATE, CHAT_TOKENS} & self.known
+        if CHAT_TOKENS not in self.known:
+            body: dict[str, Any] = {"messages": chat}
+            text = await self._ask(TEMPLATE, "/apply-template", body, _text("prompt"))
+            if text is not None:
+                return text
+        if TEMPLATE not in self.known:  # vLLM turns a chat into tokens only
+            body = {"model": self.model, "messages": chat, "add_generation_prompt": True}
+            tokens = await self._ask(CHAT_TOKENS, "/tokenize", body, _ids)
+            if tokens is not None:
+                return await self.detokenize(*tokens)
+        if known:
+            raise BackendError(
+                f"the endpoint's chat template for {self.model} did not take the messages; "
+                "choose another prompt: --prompt long_code"
+            )
+        return None
+
+    async def context_length(self) -> int | None:
         """Return how many tokens the model's context holds."""
-        settings = (await self._properties()).get("default_generation_settings")
+        settings = (await self._props()).get("default_generation_settings")
         length = settings.get("n_ctx") if isinstance(settings, dict) else None
         if not isinstance(length, int):
-            models = (await self._ask("/v1/models") or {}).get("data")
-            entries = [m for m in models if isinstance(m, dict)] if isinstance(models, list) else []
-            named = [m for m in entries if m.get("id") == model]
+            named = [m for m in await self._models() or () if m.get("id") == self.model]
             length = named[0].get("max_model_len") if named else None
         return length if isinstance(length, int) and length > 0 else None
 
     async def end_id(self) -> int | None:
         """Return the id of the model's end-of-sequence token."""
-        text = (await self._properties()).get("eos_token")
+        text = (await self._props()).get("eos_token")
         if not isinstance(text, str) or not text:
             return None
         ids = await self.tokenize(text)
         # A beginning-of-sequence token may have been put before it.
         return ids[-1] if ids is not None and len(ids) in (1, 2) else None
 
-    async def _properties(self) -> dict[str, Any]:
-        if self._props is None:
-            self._props = await self._ask("/props") or {}
-        return self._props
+    async def fingerprint(self) -> str:
+        """Return what tells the models that the server has from others; empty: nothing does."""
+        models = await self._models()
+        if not models:
+            return ""
+        told = [{name: model.get(name) for name in IDENTIFYING} for model in models]
+        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
-    async def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        return await self.client.route(path, body) if self.enabled else None
+    async def _models(self) -> list[dict[str, Any]] | None:
+        return await self._ask(MODELS, "/v1/models", None, _models)
+
+    async def _props(self) -> dict[str, Any]:
+        if self._properties is None:
+            self._properties = await self._ask(PROPERTIES, "/props", None, dict) or {}
+        return self._properties
+
+    async def _ask(
+        self,
+        name: str,
+        path: str,
+        body: dict[str, Any] | None,
+        read: Callable[[dict[str, Any]], T],
+    ) -> T | None:
+        if not self.enabled:
+            return None
+        answer = await self.client.route(path, body, read, trial=name not in self.known)
+        if answer is not None:
+            self.known.add(name)
+        return answer
 
 
-def _piece(token: object) -> Piece | None:
+def _text(*names: str) -> Callable[[dict[str, Any]], str]:
+    def read(answer: dict[str, Any]) -> str:
+        for name in names:
+            if isinstance(text := answer.get(name), str):
+                return text
+        raise MalformedResponseError(f"an answer without {names[0]}")
+
+    return read
+
+
+def _tokens(answer: dict[str, Any]) -> list[Any]:
+    tokens = answer.get("tokens")
+    if not isinstance(tokens, list) or not tokens:
+        raise MalformedResponseError("an answer without tokens")
+    return tokens
+
+
+def _pieces(answer: dict[str, Any]) -> list[Piece]:
+    return [_piece(token) for token in _tokens(answer)]
+
+
+def _ids(answer: dict[str, Any]) -> list[int]:
+    tokens = _tokens(answer)
+    if not all(isinstance(token, int) for token in tokens):
+        raise MalformedResponseError("tokens that are no ids")
+    return tokens
+
+
+def _models(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    models = answer.get("data")
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise MalformedResponseError("an answer without models")
+    return models
+
+
+def _piece(token: object) -> Piece:
     if isinstance(token, int):
         return Piece(id=token)
     if not isinstance(token, dict) or not isinstance(token.get("id"), int):
-        return None
+        raise MalformedResponseError("a token without its id")
     spelt = token.get("piece")
     if isinstance(spelt, str):
-        return Piece(id=token["id"], data=spelt.encode())
-    if isinstance(spelt, list) and all(isinstance(b, int) and 0 <= b < 256 for b in spelt):
+        return Piece(id=token["id"], data=spelt.encode(errors="replace"))
+    if isinstance(spelt, list) and _are_bytes(spelt):
         return Piece(id=token["id"], data=bytes(spelt))
     return Piece(id=token["id"])
+
+
+def _are_bytes(numbers: Iterable[object]) -> bool:
+    return all(isinstance(number, int) and 0 <= number < 256 for number in numbers)

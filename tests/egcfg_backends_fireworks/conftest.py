@@ -19,6 +19,7 @@ from attrs import define, field
 
 from egcfg.interfaces.backend import LogprobBackend, Usage
 from egcfg.interfaces.prompt import TextPrompt
+from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer
 from egcfg_backends_fireworks.testing import llama_server as serve_llama
 
@@ -28,6 +29,10 @@ PIECES = [
     "<end>",
 ]
 END = len(PIECES) - 1
+BEYOND = {
+    *("top_k", "min_p", "return_token_ids", "return_tokens_as_token_ids"),
+    *("logit_bias", "logprob_token_ids"),
+}
 FIRST_ID = 100  # so that the model's ids are told apart from interned ones
 
 
@@ -139,14 +144,17 @@ class TinyEndpoint:
             return f"logprobs must be at most {self.most_alternatives}"
         if request.get("n", 1) > self.most_choices:
             return f"n must be at most {self.most_choices}"
+        prompt = request["prompt"]
         if self.shape == "legacy":
-            if not isinstance(request["prompt"], str):
+            if not isinstance(prompt, str):
                 return "prompt must be a string"
-            if {"top_k", "min_p", "return_token_ids", "logit_bias"} & request.keys():
+            if BEYOND & request.keys():
                 return "unrecognized request argument"
+        if isinstance(prompt, list) and len({type(part) for part in prompt}) > 1:
+            return "prompt must be text or token ids"
         if {"echo", "echo_last"} & request.keys() and not self.echoes:
             return "echo is not supported"
-        if not self.batches and isinstance(request["prompt"][0], list):
+        if not self.batches and isinstance(prompt[0], list):
             return "one prompt per request"
         return ""
 
@@ -304,7 +312,16 @@ def smollm() -> Path:
 
 
 @pytest.fixture(scope="session")
-def llama_server(smollm: Path) -> Iterator[str]:
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what probes find of servers that name their models in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("profiles")
+        patch.setattr(KeptProfiles, "folder", property(lambda _: folder))
+        yield
+
+
+@pytest.fixture(scope="session")
+def llama_server(smollm: Path, profiles: None) -> Iterator[str]:  # noqa: ARG001 - for its effect
     """llama.cpp's server with the embedded model: its address, without the API version."""
     pytest.importorskip("xllamacpp", reason="the llama.cpp server is not installed (xllamacpp)")
     with serve_llama(smollm) as address:

@@ -17,11 +17,11 @@ from egcfg.errors import BackendError, ContextOverflowError, UsageError
 from egcfg.interfaces.backend import Usage
 from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.faults import RejectedRequestError
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
-from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
+from egcfg_backends_fireworks.faults import RejectedRequestError, fault_of_status, overflow_of
 from egcfg_backends_fireworks.options import EndpointOptions, FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
+from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
+from egcfg_backends_fireworks.transport import Transport
 
 GOOD = json.dumps(
     {
@@ -31,6 +31,85 @@ GOOD = json.dumps(
 ).encode()
 REQUEST = {"model": "m", "prompt": "p", "max_tokens": 1}
 KEY = "sk-very-secret-0123456789"
+OVERFLOWS = [
+    (
+        "This model's maximum context length is 4097 tokens. However, you requested 5010 "
+        "tokens (5000 in the messages, 10 in the completion)."
+    ),
+    (
+        "This model's maximum context length is 4097 tokens, however you requested 5000 "
+        "tokens (4990 in your prompt; 10 for the completion). Please reduce your prompt; or "
+        "completion length."
+    ),
+    (
+        "You passed 4090 input tokens and requested 16 output tokens. However, the model's "
+        "context length is only 4096 tokens, resulting in a maximum input length of 4080"
+    ),
+    (
+        "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum "
+        "context length is 4096 tokens and your request has 3500 input tokens (1024 > 4096 - "
+        "3500)."
+    ),
+    (
+        "`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4900 `inputs` tokens and "
+        "100 `max_new_tokens`"
+    ),
+    "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000",
+    (
+        "Your input exceeds the context window of this model. Please adjust your input and "
+        "try again."
+    ),
+    "input length exceeds the context length",
+    "the input length exceeds the context length",
+    "Prompt length 5000 is greater than max_seq_len 4096",
+    "prompt is too long: 5000 tokens > 4096 maximum",
+    "sum of prompt length 5000.000000, query length 0 should not exceed max_num_tokens 4096",
+    "Prompt length (5000) exceeds maximum input length (4096)",
+    (
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096. "
+        "Make sure that `max_model_len` is no smaller than the number of text tokens."
+    ),
+    "The prompt is too long: 140000, model maximum context length: 131072",
+    "The prompt is too long: 140,000, model maximum context length: 131,072 tokens",
+    "request (1501 tokens) exceeds the available context size (1024 tokens), try increasing it",
+    "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    (
+        "Requested token count exceeds the model's maximum context length of 4096 tokens. You"
+        " requested a total of 5000 tokens: 4900 tokens from the input messages and 100 "
+        "tokens for the completion."
+    ),
+    (
+        "This endpoint's maximum context length is 131072 tokens. However, you requested "
+        "about 140000 tokens (139000 of text input, 1000 in the output)."
+    ),
+    (
+        "Trying to keep the first 5000 tokens when context the overflows. However, the model "
+        "is loaded with context length of only 4096 tokens, which is not enough."
+    ),
+    (
+        "Reached context length of 4096 tokens with this model, which does not support mid-"
+        "generation context overflow"
+    ),
+    "The number of tokens to keep from the initial prompt is greater than the context length.",
+    "Requested tokens (5000) exceed context window of 4096",
+    "Prompt tokens 5000 exceed the limit of 4096: prompt exceeds max_prompt_tokens",
+    "Input is too long for requested model.",
+    (
+        "Please reduce the length of the messages or completion. Maximum context limit is "
+        "4096 tokens"
+    ),
+]
+"""How servers word it that a prompt is too long, each as it was seen or is documented."""
+REFUSALS = [
+    "unknown field context_length_exceeded_behavior",
+    "logprobs must be at most 5",
+    "top_k must be -1 (disable) or at least 1, got 0.",
+    "Requested sample logprobs of 200, which is greater than max allowed: 20",
+    "n must be between 1 and 128",
+    "prompt must be a string",
+    "Cannot have 2 or more assistant messages at the end of the list.",
+    "Assistant response prefill is incompatible with enable_thinking.",
+]
 
 
 @define
@@ -46,6 +125,10 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
+
+
+def transport_of(backend: EndpointBackend) -> Transport:
+    return Transport(backend.load_sdk, backend.key, backend.key_variable)
 
 
 @define
@@ -83,7 +166,11 @@ class Client:
         async def question() -> Completion:
             backend = self.backend(address, **options)
             self.client = EndpointClient(
-                backend.connect(), backend.options, sleep=self.clock.sleep, clock=self.clock
+                transport_of(backend),
+                backend.address,
+                backend.options,
+                sleep=self.clock.sleep,
+                clock=self.clock,
             )
             try:
                 answer = await counted(work(self.client))
@@ -156,13 +243,12 @@ def test_a_server_that_answered_before_may_refuse_for_a_while(
 
     async def restarted(asking: EndpointClient) -> Completion:
         await asking.complete(dict(REQUEST))
-        there, asking.transport = asking.transport, client.backend(closed_port).connect()
+        there, asking.address = asking.address, closed_port
 
         async def back_after_two_waits(seconds: float) -> None:
             await client.clock.sleep(seconds)
             if len(client.clock.waits) == 2:
-                await asking.transport.close()
-                asking.transport = there
+                asking.address = there
 
         asking.sleep = back_after_two_waits
         return await asking.complete(dict(REQUEST))
@@ -226,10 +312,9 @@ def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer:
     options = EndpointOptions(model="m", max_concurrency=1, timeout_s=0.2)
 
     async def both() -> None:
-        transport = OpenAIBackend(
-            OpenAIOptions(model="m", base_url=f"{server.address}/v1")
-        ).connect()
-        asking = EndpointClient(transport, options)
+        backend = OpenAIBackend(OpenAIOptions(model="m", base_url=f"{server.address}/v1"))
+        transport = transport_of(backend)
+        asking = EndpointClient(transport, backend.address, options)
         async with asking.limit.slot():
             with pytest.raises(
                 BackendError, match="no turn among the requests in flight"
@@ -311,6 +396,37 @@ def test_a_prompt_that_is_too_long_is_told_apart(
     with pytest.raises(ContextOverflowError) as raised:
         client.ask(server.address)
     assert (raised.value.needed, raised.value.available) == (needed, available)
+
+
+@pytest.mark.parametrize("wording", OVERFLOWS)
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_prompt_that_is_too_long_is_told_in_many_ways(wording: str, status: int) -> None:
+    body = json.dumps({"error": {"message": wording}})
+    assert isinstance(fault_of_status(status, body, {}, "KEY"), ContextOverflowError)
+
+
+@pytest.mark.parametrize("wording", REFUSALS)
+def test_what_is_refused_for_another_reason_is_no_overflow(wording: str) -> None:
+    body = json.dumps({"error": {"message": wording}})
+    assert isinstance(fault_of_status(400, body, {}, "KEY"), RejectedRequestError)
+
+
+def test_a_code_decides_before_words_and_numbers_may_have_separators() -> None:
+    body = json.dumps({"error": {"message": "no", "code": "context_length_exceeded"}})
+    coded = fault_of_status(400, body, {}, "KEY")
+    assert isinstance(coded, ContextOverflowError)
+    assert (coded.needed, coded.available) == (None, None)
+    told = overflow_of("The prompt is too long: 140,000, model maximum context length: 131,072")
+    assert told is not None
+    assert (told.needed, told.available) == (140000, 131072)
+
+
+def test_an_overflow_may_come_with_status_200(client: Client, serve: Any, answer: Any) -> None:
+    body = b'{"error": {"message": "input length exceeds the context length"}}'
+    server = serve(lambda _: answer(body))
+    with pytest.raises(ContextOverflowError):
+        client.ask(server.address)
+    assert server.paths.total() == 1
 
 
 def test_an_answer_that_does_not_fit_is_asked_for_again(

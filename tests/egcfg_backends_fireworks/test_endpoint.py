@@ -11,12 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 
-from egcfg.cli.diagnosis import look_at_backend
-from egcfg.config import RunConfig
 from egcfg.errors import BackendError, CapabilityError, ConfigError, UsageError
 from egcfg.interfaces.backend import (
     LogprobRequest,
@@ -34,10 +31,8 @@ from egcfg.plugins.registry import create
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.comparison import Echo
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
-from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
-from egcfg_backends_fireworks.probe import ServerProfile
+from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import ServedModel
 
 pytestmark = pytest.mark.usefixtures("no_keys")
@@ -87,7 +82,8 @@ def expected(endpoint: Any, text: str) -> Any:
 
 def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, start: Open) -> None:
     profile = start(tiny_endpoint("fireworks")).profile
-    assert (profile.top_k, profile.extras, profile.multiple) == (5, True, True)
+    assert (profile.form.top_k, profile.multiple) == (5, True)
+    assert {"top_k": 0, "min_p": 0.0}.items() <= profile.form.fields.items()
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, False)
     assert (profile.seeded, profile.raw) == (True, True)
     assert profile.logit_bias_id is not None
@@ -98,7 +94,7 @@ def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, start: Open) ->
 def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, start: Open) -> None:
     profile = start(tiny_endpoint("legacy", most_choices=1)).profile
     # Twenty alternatives and the further sampling parameters were refused, then left out.
-    assert (profile.top_k, profile.extras, profile.multiple) == (5, False, False)
+    assert (profile.form.top_k, profile.form.fields, profile.multiple) == (5, {}, False)
     assert (profile.token_ids, profile.prompt_ids, profile.logit_bias_id) == (False, False, None)
 
 
@@ -113,31 +109,8 @@ def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
 
     with opened(backend_of(endpoint, serve(respond).address)) as backend:
         profile = backend.profile
-        assert (profile.batches, profile.multiple, profile.echo) == (False, False, Echo.REFUSED)
+        assert (profile.batches, profile.multiple, profile.echo) == (False, False, Echo.IGNORED)
         assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
-
-
-def test_doctor_tells_what_the_probe_found(tiny_endpoint: Any, serve: Any, run: Any) -> None:
-    server = serve(tiny_endpoint("legacy", most_choices=1))
-    config = RunConfig(backend="openai", model="m", base_url=f"{server.address}/v1")
-    findings = {(f.subject, f.name): f.detail for f in run(look_at_backend(config))}
-    probed = "backend openai, as probed"
-    assert findings["backend openai", "model"] == "m"
-    assert (findings[probed, "top_k"], findings[probed, "multiple"]) == ("5", "no")
-    assert (findings[probed, "logit_bias_id"], findings[probed, "raw"]) == ("none found", "yes")
-    assert {name for subject, name in findings if subject == probed} == {
-        field.name for field in attrs.fields(ServerProfile)
-    }
-
-
-def test_a_server_without_logprobs_is_refused(serve: Any, answer: Any, run: Any) -> None:
-    server = serve(lambda _: answer(b'{"choices": [{"text": "a", "logprobs": null}]}'))
-    backend = OpenAIBackend(OpenAIOptions(model="m", base_url=f"{server.address}/v1", **FAST))
-    with pytest.raises(CapabilityError, match="logprobs") as raised:
-        run(backend.open())
-    assert raised.value.usage is not None
-    # Besides completions, it was not asked for anything.
-    assert raised.value.usage.requests == server.paths["/v1/completions"] > 1
 
 
 def test_a_score_is_the_models_own_distribution(endpoint: Any, start: Open) -> None:
@@ -313,7 +286,7 @@ def test_what_temperature_and_nucleus_made_of_a_distribution_is_no_score(
     endpoint = tiny_endpoint(endpoint.shape, raw=False)
     backend = start(endpoint)
     assert not backend.profile.raw
-    assert backend.profile.top_k == 5
+    assert backend.profile.form.top_k == 5
     # What came with a sample is not believed: a single token is asked for as it is.
     params = SamplingParams(temperature=0.7, top_p=0.9, max_tokens=5, seed=1)
     [[sample]] = backend.sample([SampleRequest(backend.ids(PROMPT), 1, params)])
@@ -449,85 +422,6 @@ def test_the_drafts_of_a_line_take_one_request_and_none_twice(
         for i, distribution in enumerate(distributions):
             text = PROMPT + backend.decode(draft[:i])
             assert listed(backend, distribution) == expected(endpoint, text)
-
-
-def spelt(endpoint: Any, backend: Any, *pieces: str) -> tuple[int, ...]:
-    """Return the ids of some pieces, which the backend is to know as if they had been seen."""
-    ids = tuple(endpoint.read(piece)[0] for piece in pieces)
-    for token, piece in zip(ids, pieces, strict=True):
-        backend._server.reader.vocabulary.learn(token, piece.encode())
-    return ids
-
-
-def test_a_new_prompt_is_named_by_the_request_that_scores_its_drafts(
-    tiny_endpoint: Any, start: Open
-) -> None:
-    endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = start(endpoint)
-    assert backend.profile.text_echo
-    first = spelt(endpoint, backend, "    ", "return", " x", "\n")
-    second = spelt(endpoint, backend, "a", "=", "b")
-    plain = backend.ids(PROMPT)
-    backend.score([ScoreRequest(plain)])
-    shown = f"x = 1\n{PROMPT}"
-    conditional = backend.ids(shown)
-    before = len(endpoint.requests)
-    requests = [ScoreRequest(s, draft) for s in (conditional, plain) for draft in (first, second)]
-    answers = backend.score(requests)
-    assert [r["prompt"][0] for r in endpoint.requests[before:]] == [shown]
-    for request, distributions in zip(requests, answers, strict=True):
-        text = shown if request.ids == conditional else PROMPT
-        for i, distribution in enumerate(distributions):
-            written = text + backend.decode(request.draft[:i])
-            assert listed(backend, distribution) == expected(endpoint, written)
-    # From now on its ids are known, so they are what is sent.
-    backend.score([ScoreRequest(conditional + first, second)])
-    assert endpoint.requests[-1]["prompt"] == [*endpoint.read(shown), *first, *second]
-
-
-def test_tokens_that_text_does_not_bring_back_are_sent_as_ids(
-    tiny_endpoint: Any, start: Open
-) -> None:
-    endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = start(endpoint)
-    odd = spelt(endpoint, backend, " ", "x")  # " x" is a token of its own
-    before = len(endpoint.requests)
-    for line in range(3):
-        prompt = "a\n" * (line + 1)
-        prefix = backend.ids(prompt) + odd * line
-        [distributions] = backend.score([ScoreRequest(prefix, odd)])
-        for i, distribution in enumerate(distributions):
-            written = prompt + " x" * line + ["", " ", " x"][i]
-            assert listed(backend, distribution) == expected(endpoint, written)
-        # An answer that went wrong once would go wrong again: it is sent as text no more.
-        asked = [prompt, prompt + " x" * (line + 1)] if line < 2 else prompt
-        meant = [*endpoint.read(prompt), *odd * (line + 1)]
-        assert [r["prompt"] for r in endpoint.requests[before:]] == [asked, meant]
-        before = len(endpoint.requests)
-
-
-def test_prompts_have_their_ids_at_once_where_the_context_is_known(
-    tiny_endpoint: Any, start: Open
-) -> None:
-    endpoint = tiny_endpoint("fireworks", echoes="right")
-    backend = start(endpoint, context_length=500)
-    assert list(backend.ids(PROMPT)) == endpoint.read(PROMPT)
-
-
-def test_where_text_is_echoed_without_its_ids_no_prompt_is_sent_as_text(
-    tiny_endpoint: Any, start: Open
-) -> None:
-    endpoint = tiny_endpoint("fireworks", echoes="right")
-
-    def nameless(request: Any) -> Any:
-        if "echo_last" in request:
-            request.pop("return_token_ids", None)
-        return endpoint(request)
-
-    nameless.shape = "fireworks"
-    backend = start(nameless)
-    assert (backend.profile.batched_echo, backend.profile.text_echo) == (True, False)
-    assert list(backend.ids(PROMPT)) == endpoint.read(PROMPT)
 
 
 def test_a_bare_prefix_beside_drafts_is_scored_as_it_is(tiny_endpoint: Any, start: Open) -> None:
@@ -700,7 +594,7 @@ def test_without_echo_and_without_bias_no_single_token_is_told(
 ) -> None:
     backend = start(tiny_endpoint("legacy"))
     assert not backend.capabilities.exact_logprobs
-    with pytest.raises(CapabilityError, match="echo: refused"):
+    with pytest.raises(CapabilityError, match="echo: ignored"):
         backend.logprobs([LogprobRequest(backend.ids(PROMPT), (1,))])
 
 
@@ -881,7 +775,7 @@ def test_a_chat_needs_a_template(endpoint: Any, start: Open) -> None:
 )
 def test_a_missing_key_is_one_clear_line(name: str, variable: str) -> None:
     with pytest.raises(UsageError, match=f"set the environment variable {variable}") as raised:
-        create(Kind.BACKEND, name, {"model": "m"})
+        create(Kind.BACKEND, name, {"model": "m", "base_url": "https://example.org/v1"})
     assert "\n" not in str(raised.value)
 
 
@@ -908,12 +802,12 @@ def test_a_process_that_forgets_to_close_still_ends(serve: Any, tiny_endpoint: A
     server = serve(tiny_endpoint("legacy"))
     code = (
         "import asyncio\n"
-        "from egcfg_backends_fireworks.openai_compatible import OpenAIBackend\n"
+        "from egcfg_backends_fireworks.services import OpenAIBackend\n"
         "from egcfg_backends_fireworks.options import OpenAIOptions\n"
         f"options = OpenAIOptions(model='m', base_url='{server.address}/v1')\n"
         "backend = OpenAIBackend(options)\n"
         "asyncio.run(backend.open())\n"
-        "print(backend.profile.top_k)\n"
+        "print(backend.profile.form.top_k)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True

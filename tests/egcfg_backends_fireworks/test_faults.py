@@ -32,9 +32,11 @@ from egcfg.runs.runner import run as run_units
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
-from egcfg_backends_fireworks.options import FireworksOptions
-from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel
+from egcfg_backends_fireworks.endpoint import EndpointBackend
+from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
+from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel, Shape
+from egcfg_backends_fireworks.wire import Prefill
 
 KEY = "fw-very-secret-0123456789"
 PATIENCE = {
@@ -58,17 +60,20 @@ def script(text: str) -> str:
         return "xy"[len(text) % 2 :]
     sign = "+" if "Signal:" in text else "-"
     program = f"def f(x):\n return x{sign}{numbers[-1]}\n```\n"
-    return program[len(text.rpartition("Answer:\n```python\n")[2]) :]
+    return program[len(text.rpartition("```python\n")[2]) :]
 
 
 @frozen
 class PlainPrompt:
     """Words a problem in as few tokens as a guided prompt can have."""
 
+    chat: bool
+
     def build(self, problem: Problem) -> Prompt:
         return Prompt(
             before=f"{problem.description}\n",
             after="Answer:\n",
+            chat=self.chat,
             signal_header="Signal:\n",
             response_prefix="```python\n",
         )
@@ -86,13 +91,30 @@ def problems(count: int) -> list[Problem]:
     ]
 
 
-def served() -> ServedModel:
-    return ServedModel(ScriptedBackend(ScriptedOptions(script=script, noise=0.1)))
+KINDS = {
+    "Fireworks": Shape(),
+    "tokenizing": Shape(echoes=False, routes=True, most_alternatives=20),
+    "chat": Shape(
+        completions="ignored",
+        chat="boolean",
+        most_alternatives=20,
+        prefill=Prefill.LAST,
+        names="text",
+        takes_ids="",
+        echoes=False,
+    ),
+}
+
+
+def served(kind: str = "Fireworks") -> ServedModel:
+    scripted = ScriptedBackend(ScriptedOptions(script=script, noise=0.1))
+    return ServedModel(scripted, KINDS[kind])
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +138,32 @@ class Outcome:
 
 
 async def run_tasks(
-    address: str, folder: Path, sandbox: Sandbox, attempt_timeout_s: float = 20.0
+    address: str,
+    folder: Path,
+    sandbox: Sandbox,
+    attempt_timeout_s: float = 20.0,
+    kind: str = "Fireworks",
 ) -> Outcome:
     config = SignalConfig.parse("ns2t0.7d1_ln")
     grid = Grid(problems=problems(TASKS), configs=[config], gammas=[1])
     results = ResultsFolder(folder, "sums", "m")
-    options = FireworksOptions(
-        model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
-    )
+    backend: EndpointBackend
+    given: dict[str, Any] = {"model": "m", "attempt_timeout_s": attempt_timeout_s, **PATIENCE}
+    if kind == "Fireworks":
+        backend = FireworksBackend(FireworksOptions(base_url=address, **given))
+    else:
+        backend = OpenAIBackend(OpenAIOptions(base_url=f"{address}/v1", **given))
     async with Engine(
-        backend=FireworksBackend(options),
+        backend=backend,
         tracer=create(Kind.TRACER, "minimal"),
-        prompt=PlainPrompt(),  # type: ignore[arg-type]
+        prompt=PlainPrompt(chat=kind == "chat"),  # type: ignore[arg-type]
         sandbox=sandbox,
     ) as engine:
-        assert (await engine.open()).capabilities.scores_drafts
+        capabilities = (await engine.open()).capabilities
+        assert capabilities.scores_drafts is (kind == "Fireworks")
+        assert capabilities.text is not (kind == "chat")
 
-        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool) -> Any:
+        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool, **_: Any) -> Any:
             # By the engine's own prompt builder, whatever the grid's is called.
             settings = configurations[0].settings
             return engine.solve_steps(problem, settings, attempts_stand=attempts_stand)
@@ -147,7 +178,9 @@ async def run_tasks(
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
+    kind: str,
     serve: Any,
     run: Any,
     tmp_path: Path,
@@ -155,13 +188,18 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    calm = run(run_tasks(serve(served()).address, tmp_path / "calm", sandbox))
+    quiet, spoilt = served(kind), served(kind)
+    address = serve(quiet, others=quiet.others).address
+    calm = run(run_tasks(address, tmp_path / "calm", sandbox, kind=kind))
     caplog.set_level(logging.DEBUG)
-    faulty = Faulty(served(), share=0.2, faults={**FAULTS, **TELLING}, seed=3)
-    server = serve(faulty)
-    stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3))
+    faults = {**FAULTS, **TELLING}
+    if not spoilt.shape.echoes:
+        del faults["shifted echo"]
+    faulty = Faulty(spoilt, spoilt.others, faults=faults, seed=3)
+    server = serve(faulty, others=faulty.other)
+    stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3, kind))
 
-    assert set(faulty.happened) == {*FAULTS, *TELLING}
+    assert faulty.happened.keys() == faults.keys()
     assert len(calm.responses) == TASKS
     assert stormy.responses == calm.responses
     assert any("return x+49" in (text or "") for text in calm.responses.values())
@@ -174,7 +212,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
         )
     asked = sum(usage.requests for usage in stormy.usage.values())
     assert asked > sum(usage.requests for usage in calm.usage.values())
-    assert asked <= server.paths["/v1/completions"]
+    assert asked <= server.paths.total()
 
     assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
     shown = capfd.readouterr()
@@ -190,7 +228,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
 def test_each_fault_alone_changes_no_answer(serve: Any, opened: Any, name: str) -> None:
     calm = answers(serve(served()).address, opened)
     share, timeout = (0.1, 0.4) if name in SLOW else (0.3, 20.0)
-    faulty = Faulty(served(), share, faults={name: FAULTS[name]}, seed=1)
+    faulty = Faulty(served(), share=share, faults={name: FAULTS[name]}, seed=1)
     assert answers(serve(faulty).address, opened, timeout) == calm
     assert faulty.happened[name] > 0
 

@@ -46,8 +46,9 @@ def test_without_guidance_the_text_is_the_servers_own_greedy_one(
     generation = solution.generation
     prompt = engine.prompt(problem)
     backend = run(engine.open())
+    ids = run(backend.encode(prompt.unconditional())).value
     request = {
-        "prompt": list(run(backend.encode(prompt.unconditional())).value),
+        "prompt": run(backend._server.prompts.wire(ids)),
         "max_tokens": len(generation.ids),
         "temperature": 0,
         "cache_prompt": False,

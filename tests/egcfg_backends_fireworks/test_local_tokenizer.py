@@ -8,16 +8,15 @@ import pytest
 
 from egcfg.errors import BackendError, MissingExtraError, UsageError
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.services import FireworksBackend
 
 
 @pytest.mark.model
 def test_a_chat_is_worded_without_asking_the_server(
     tiny_llama: Path, serve: Any, tiny_endpoint: Any, opened: Any
 ) -> None:
-    pytest.importorskip("transformers", reason="transformers is not installed (egcfg[hf])")
     server = serve(tiny_endpoint("fireworks"))
     options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
     tokenizer = LocalTokenizer(str(tiny_llama))
@@ -96,12 +95,11 @@ def test_reasoning_that_the_template_opens_is_closed_before_a_given_beginning(
 
 
 def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="transformers is not installed (egcfg[hf])")
     with pytest.raises(UsageError, match="no tokenizer at"):
         LocalTokenizer(str(tmp_path))
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'egcfg\[hf\]'"):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'egcfg\[openai\]'"):
         LocalTokenizer("any")

@@ -20,17 +20,19 @@ from egcfg_backends_fireworks.vocabulary import Vocabulary
 class Server:
     """Client and profile in one: a server whose template trims, as many do."""
 
-    chat_template: bool = True
+    template: bool = True
+    chats: bool = False
+    mixed_prompts: bool = False
     refuses: str = "nothing"
     asked: list[Any] = field(factory=list)
 
-    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        assert body is not None
+    async def route(self, path: str, body: Any, read: Any, *, trial: bool) -> Any:
+        assert not trial
         self.asked.append(body["messages"])
         if path != "/apply-template" or any(self.refuses in m["content"] for m in body["messages"]):
             return None
         texts = [f"[{m['role']}]{m['content'].strip()}\n" for m in body["messages"]]
-        return {"prompt": "".join(texts) + "[assistant]"}
+        return read({"prompt": "".join(texts) + "[assistant]"})
 
 
 async def _not_asked(text: str) -> tuple[int, ...]:
@@ -38,7 +40,7 @@ async def _not_asked(text: str) -> tuple[int, ...]:
 
 
 def encoder(server: Any) -> PromptEncoder:
-    routes = ServerRoutes(server, "m")
+    routes = ServerRoutes(server, "m", known={"template", "tokenize"})
     return PromptEncoder("m", Vocabulary(), server, routes, read_ids=_not_asked)
 
 
@@ -75,7 +77,7 @@ def test_what_the_template_may_change_is_left_to_it() -> None:
 
 def test_a_chat_without_a_template_or_that_it_refuses_is_told() -> None:
     with pytest.raises(CapabilityError, match="no chat template for m"):
-        asyncio.run(encoder(Server(chat_template=False)).text(chat("a")))
+        asyncio.run(encoder(Server(template=False)).text(chat("a")))
     with pytest.raises(BackendError, match="did not take the messages"):
         asyncio.run(encoder(Server(refuses="b")).text(chat("abc")))
 
@@ -86,17 +88,19 @@ class Llama:
 
     tokenizes: bool = True
     ids_throughout: bool = True
+    chats: bool = False
+    mixed_prompts: bool = False
     asked: list[str] = field(factory=list)
 
-    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        assert path == "/tokenize"
-        assert body is not None
+    async def route(self, path: str, body: Any, read: Any, *, trial: bool) -> Any:
+        assert (path, trial) == ("/tokenize", False)
         self.asked.append(body["content"])
         pieces = list(body["content"])
         if body["parse_special"]:
             pieces = re.findall(r"<s>|.", body["content"], re.DOTALL)
         start = [{"id": 0, "piece": ""}] if body["add_special"] else []
-        return {"tokens": start + [{"id": 1 if p == "<s>" else ord(p), "piece": p} for p in pieces]}
+        named = [{"id": 1 if p == "<s>" else ord(p), "piece": p} for p in pieces]
+        return read({"tokens": start + named})
 
 
 def test_special_tokens_in_literal_text_are_text_where_the_server_can_do_that() -> None:
@@ -104,7 +108,7 @@ def test_special_tokens_in_literal_text_are_text_where_the_server_can_do_that() 
     prompts = encoder(server)
 
     async def ids(*parts: str) -> list[int]:
-        return list(await prompts.encode(await prompts.text(TextPrompt(parts))))
+        return list(await prompts.encode(TextPrompt(parts)))
 
     assert asyncio.run(ids(Template("a<s>b"), "c")) == [0, 97, 1, 98, 99]
     assert len(server.asked) == 1
@@ -112,3 +116,19 @@ def test_special_tokens_in_literal_text_are_text_where_the_server_can_do_that() 
     assert literal == [0, 97, 1, *map(ord, "b<s>"), 1, 99]
     assert asyncio.run(ids("<s>")) == [0, *map(ord, "<s>")]
     assert asyncio.run(ids(Template("<s>"))) == [0, 1]
+
+
+def test_a_text_goes_out_as_it_is_where_ids_may_follow_it() -> None:
+    server = Llama(mixed_prompts=True)
+    prompts = encoder(server)
+    prompts.vocabulary.has_ids = True
+    prompts.vocabulary.learn(7, b"c")
+
+    async def wired(*parts: str) -> Any:
+        return await prompts.wire((*await prompts.encode(TextPrompt(parts)), 7))
+
+    assert asyncio.run(wired("a ", "b")) == ("a b", 7)
+    assert server.asked == []
+    # What spells out a special token is not to be read as one: its ids are asked for.
+    assert asyncio.run(wired("a<s>")) == (0, *map(ord, "a<s>"), 7)
+    assert len(server.asked) == 1

@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg_backends_fireworks.responses import (
+    Choice,
     MalformedResponseError,
     Piece,
     Row,
+    Spelling,
+    continued_text,
     parse_completion,
     parse_json_object,
+    respelt,
 )
 
-LOGPROBS = st.floats(-30, 0)
+LOGPROBS = st.floats(-30, -1.5)  # a few of them add up to less than 1
 TOKENS = st.text(max_size=4).filter(lambda token: not token.startswith("token_id:"))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -207,3 +211,89 @@ def test_odd_usage_is_no_fault() -> None:
     for usage in (None, 3, {"prompt_tokens": "many"}, {"prompt_tokens_details": 1}):
         raw = json.dumps({"choices": [{"text": ""}], "usage": usage}).encode()
         assert parse_completion(raw).usage.input_tokens == 0
+
+
+def test_a_chats_answer_is_read_from_its_message() -> None:
+    content = [content_row(Piece(None, b"a", "a"), -0.5) | {"top_logprobs": []}]
+    message = {"message": {"content": "a"}, "logprobs": {"content": content}}
+    answered = parse_completion(json.dumps({"model": "m", "choices": [message]}).encode())
+    assert answered.model == "m"
+    assert answered.choices[0].text == "a"
+    assert [row.token.text for row in answered.choices[0].rows] == ["a"]
+    empty = {"message": {"content": None}, "logprobs": None}
+    assert parse_completion(json.dumps({"choices": [empty]}).encode()).choices[0].text == ""
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"text": "a", "finish_reason": "error"},
+        {"text": "\ud83e", "logprobs": None},
+        {"text": "a", "logprobs": {"content": [{"token": "\ud83e", "logprob": -1}]}},
+        {"text": "a", "logprobs": {"content": [{"token": "a", "logprob": -(10**400)}]}},
+        {
+            "text": "a",
+            "logprobs": {
+                "tokens": ["a"],
+                "token_logprobs": [-0.1],
+                "top_logprobs": [{"a": -0.1, "b": -0.2}],
+            },
+        },
+    ],
+    ids=["error", "half a text", "half a token", "400 digits", "mass above 1"],
+)
+def test_what_no_sound_server_says_is_malformed(choice: dict[str, Any]) -> None:
+    with pytest.raises(MalformedResponseError):
+        parse_completion(json.dumps({"choices": [choice]}).encode())
+
+
+@given(st.text(min_size=1, max_size=8))
+def test_any_text_is_read_from_a_byte_level_vocabulary(text: str) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    spell = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    [(spelt, _)] = spell.pre_tokenize_str(text)
+    rows = (Row(Piece(3, None, spelt), -1.0),)
+    [row] = respelt(Choice(text="", rows=rows), Spelling.BYTE_LEVEL, named=True).rows
+    assert (row.token.id, row.token.data) == (3, text.encode())
+
+
+@pytest.mark.parametrize(
+    ("spelling", "token", "data"),
+    [
+        (Spelling.SENTENCEPIECE, "\u2581return", b" return"),
+        (Spelling.SENTENCEPIECE, "<0x0A>", b"\n"),
+        (Spelling.BYTE_LEVEL, "\u0120return\u010a", b" return\n"),
+        (Spelling.BYTE_LEVEL, "\u4e2d", None),  # no character of such a vocabulary
+    ],
+)
+def test_spellings_of_vocabularies_stand_for_text(
+    spelling: Spelling, token: str, data: bytes | None
+) -> None:
+    [row] = respelt(
+        Choice(text="", rows=(Row(Piece(text=token), -1.0),)), spelling, named=True
+    ).rows
+    assert row.token.data == data
+
+
+def test_a_row_that_is_not_named_after_its_token_gets_the_likeliest() -> None:
+    listed = ((Piece(text="b"), -0.1), (Piece(text="a"), -3.0))
+    [row] = respelt(
+        Choice(text="b", rows=(Row(listed[1][0], -3.0, listed),)), Spelling.TEXT, named=False
+    ).rows
+    assert (row.token.text, row.logprob) == ("b", -0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens", "text"),
+    [
+        ("x = 1", ["x", " = ", "1"], "x = 1"),
+        ("def f():\n    x = 1", ["x", " = ", "1"], "x = 1"),  # repeats the beginning
+        ("def f():\n    x = 1", ["x", " = ", "1", "<end>"], "x = 1"),
+        ("def f():", ["\n", "   "], "\n   "),  # and trims the end
+        ("", ["<end>"], ""),
+        ("other", ["x"], "other"),
+    ],
+)
+def test_a_continued_text_is_what_its_rows_spell(said: str, tokens: list[str], text: str) -> None:
+    rows = tuple(Row(Piece(text=token), -0.1) for token in tokens)
+    assert continued_text(Choice(text=said, rows=rows), "def f():\n    ").text == text

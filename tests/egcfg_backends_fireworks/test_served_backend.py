@@ -26,8 +26,8 @@ from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.fireworks_api import FireworksBackend
 from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.services import FireworksBackend
 from egcfg_backends_fireworks.testing import ServedModel
 
 PROBLEM = Problem(

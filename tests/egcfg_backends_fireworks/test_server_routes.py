@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from egcfg.errors import BackendError
 from egcfg.interfaces.prompt import ChatMessage
-from egcfg_backends_fireworks.responses import Piece
+from egcfg_backends_fireworks.responses import MalformedResponseError, Piece
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 
 
@@ -20,10 +21,16 @@ class Answers:
     answers: dict[str, Any]
     asked: list[tuple[str, Any]] = field(factory=list)
 
-    async def route(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    async def route(self, path: str, body: Any, read: Any, *, trial: bool) -> Any:
         self.asked.append((path, body))
-        answer: dict[str, Any] | None = self.answers.get(path)
-        return answer
+        if self.answers.get(path) is None:
+            return None
+        try:
+            return read(self.answers[path])
+        except MalformedResponseError as error:
+            if trial:
+                return None
+            raise BackendError(str(error)) from error
 
 
 def routes(answers: dict[str, Any], *, enabled: bool = True) -> tuple[ServerRoutes, Answers]:
@@ -65,12 +72,12 @@ def test_a_chat_is_rendered_as_text_or_as_tokens() -> None:
 
 def test_the_context_is_a_slots_in_llama_cpp_and_the_models_in_vllm() -> None:
     llama, _ = routes({"/props": {"default_generation_settings": {"n_ctx": 1024}}})
-    assert asyncio.run(llama.context_length("m")) == 1024
+    assert asyncio.run(llama.context_length()) == 1024
     models = [{"id": "other", "max_model_len": 1}, {"id": "m", "max_model_len": 4096}]
     vllm, _ = routes({"/v1/models": {"data": models}})
-    assert asyncio.run(vllm.context_length("m")) == 4096
+    assert asyncio.run(vllm.context_length()) == 4096
     silent, _ = routes({})
-    assert asyncio.run(silent.context_length("m")) is None
+    assert asyncio.run(silent.context_length()) is None
 
 
 def test_the_end_token_may_come_after_a_beginning_token() -> None:
@@ -86,3 +93,23 @@ def test_a_service_without_such_routes_is_not_asked() -> None:
     assert asyncio.run(asked.tokenize("x")) is None
     assert asyncio.run(asked.render_chat([ChatMessage("user", "x")])) is None
     assert client.asked == []
+
+
+def test_a_route_that_answered_once_is_there() -> None:
+    asked, client = routes({"/tokenize": {"tokens": [5, 6]}})
+    assert asyncio.run(asked.tokenize("x")) == (5, 6)
+    client.answers["/tokenize"] = {}
+    with pytest.raises(BackendError, match="without tokens"):
+        asyncio.run(asked.tokenize("x"))
+
+
+def test_models_are_told_apart_by_what_stays_the_same() -> None:
+    data = {"id": "m", "created": 1, "permission": [{"id": "random-1"}]}
+    one, client = routes({"/v1/models": {"data": [data]}})
+    first = asyncio.run(one.fingerprint())
+    client.answers["/v1/models"] = {"data": [data | {"created": 2, "permission": []}]}
+    assert asyncio.run(one.fingerprint()) == first != ""
+    client.answers["/v1/models"] = {"data": [data | {"id": "other"}]}
+    assert asyncio.run(one.fingerprint()) != first
+    silent, _ = routes({})
+    assert asyncio.run(silent.fingerprint()) == ""

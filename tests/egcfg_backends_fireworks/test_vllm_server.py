@@ -24,8 +24,8 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg_backends_fireworks.comparison import Echo
-from egcfg_backends_fireworks.openai_compatible import OpenAIBackend
 from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = pytest.mark.vllm
 VENV = Path(__file__).parents[2] / ".venv-vllm"
@@ -121,11 +121,11 @@ def greedy(backend: Any, ids: Sequence[int], count: int) -> tuple[int, ...]:
 
 def test_the_probe_finds_what_vllm_does(backend: Any) -> None:
     profile = backend.profile
-    assert (profile.top_k, profile.extras, profile.multiple) == (20, True, True)
+    assert (profile.form.top_k, profile.multiple) == (20, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
     assert (profile.raw, profile.batches, profile.batched_echo) == (True, True, True)
     assert (profile.echo, profile.echo_last) == (Echo.RIGHT, False)
-    assert (profile.context_length, profile.chat_template) == (2048, True)
+    assert (profile.context_length, profile.template) == (2048, True)
     # It evaluates an echoed prompt anew, so nobody who did not ask for that gets it.
     assert backend.capabilities.scores_drafts is (backend.options.drafts == "line_echo")
     assert backend.capabilities.exact_logprobs

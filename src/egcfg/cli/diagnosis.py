@@ -9,16 +9,16 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any
 
-from attrs import asdict, evolve, frozen, has
+from attrs import asdict, evolve, fields_dict, frozen
 
 from egcfg.config import RunConfig, SandboxMode
 from egcfg.config.components import check_names, component_in_use, configured_sandbox
+from egcfg.config.schema import OptionValue
 from egcfg.errors import EgcfgError, SandboxError, summarize
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
-from egcfg.plugins.registry import registry
+from egcfg.plugins.registry import options_class, registry
 from egcfg.sandbox import LAYERS, Level
 
 __all__ = [
@@ -98,11 +98,21 @@ def look_at_plugins() -> Iterator[Finding]:
             yield Finding("plugins", name, ", ".join(c.name for c in report.components))
 
 
-async def look_at_backend(config: RunConfig) -> list[Finding]:
-    """Open the backend and say what it can do; one that cannot be opened is a finding."""
+async def look_at_backend(config: RunConfig, *, fresh: bool = False) -> list[Finding]:
+    """Open the backend and say what it can do; one that cannot be opened is a finding.
+
+    Args:
+        config: names the backend.
+        fresh: whether it is to find that out anew; for a backend with an option ``fresh``.
+    """
     subject = f"backend {config.backend}"
     try:
         check_names(config)
+        if fresh and "fresh" in fields_dict(options_class(Kind.BACKEND, config.backend)):
+            option = OptionValue(
+                kind=Kind.BACKEND, component=config.backend, name="fresh", value=True
+            )
+            config = evolve(config, options=(*config.options, option))
         backend = component_in_use(config, Kind.BACKEND, config.backend)
         try:
             await backend.call("open")
@@ -115,24 +125,15 @@ async def look_at_backend(config: RunConfig) -> list[Finding]:
 
 
 def _abilities(backend: OpenComponent, subject: str) -> list[Finding]:
-    """Say what an open backend can do, and what one with a `profile` of its server found out."""
+    """Say what an open backend can do; one with `findings` of its own says it in words."""
     model = backend.instance
     findings = [Finding(subject, "model", model.model_name)]
-    findings += [
+    if (own := getattr(model, "findings", None)) is not None:
+        return [*findings, *(Finding(subject, name, detail) for name, detail in own())]
+    return findings + [
         Finding(subject, name, _capability(name, value))
         for name, value in asdict(model.capabilities).items()
     ]
-    profile: Any = getattr(model, "profile", None)
-    if has(type(profile)):
-        findings += [
-            Finding(
-                f"{subject}, as probed",
-                name,
-                "none found" if value is None else _capability(name, value),
-            )
-            for name, value in asdict(profile).items()
-        ]
-    return findings
 
 
 def _capability(name: str, value: object) -> str:

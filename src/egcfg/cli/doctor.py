@@ -24,6 +24,7 @@ __all__ = ["doctor_command"]
 
 @click.command("doctor", cls=SettingCommand)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@click.option("--fresh", is_flag=True, help="Probe an endpoint even if it was probed today.")
 @setting_options(
     without=(
         *(Group.PROBLEMS, Group.GUIDANCE, Group.BUDGET),
@@ -31,17 +32,18 @@ __all__ = ["doctor_command"]
     )
 )
 @log_options
-def doctor_command(effective: EffectiveConfig, form: str) -> int:
+def doctor_command(effective: EffectiveConfig, form: str, fresh: bool) -> int:
     """Say what is installed, how well programs are isolated, and what is broken.
 
     With --backend, or what belongs to one such as --model or --base-url, the model is opened and
-    says what it can do; an endpoint is probed for that. The exit status is 1 if there is a problem.
+    says what it can do; an endpoint is probed for that, once a day. The exit status is 1 if there
+    is a problem.
     """
     import json
 
     from attrs import asdict
 
-    findings = run_async(_look(effective))
+    findings = run_async(_look(effective, fresh))
     if form == "json":
         click.echo(printable_json(json.dumps([asdict(f) for f in findings], indent=2)))
     else:
@@ -49,7 +51,7 @@ def doctor_command(effective: EffectiveConfig, form: str) -> int:
     return FAILED if any(finding.verdict == "problem" for finding in findings) else 0
 
 
-async def _look(effective: EffectiveConfig) -> list[diagnosis.Finding]:
+async def _look(effective: EffectiveConfig, fresh: bool) -> list[diagnosis.Finding]:
     from egcfg.cli import diagnosis
 
     config = effective.config
@@ -60,7 +62,7 @@ async def _look(effective: EffectiveConfig) -> list[diagnosis.Finding]:
         *diagnosis.look_at_plugins(),
     ]
     if any(effective.origins[n] != DEFAULT_ORIGIN for n in ("backend", *BACKEND_SETTINGS)):
-        findings += await diagnosis.look_at_backend(config)
+        findings += await diagnosis.look_at_backend(config, fresh=fresh)
     return findings
 
 

@@ -75,9 +75,9 @@ def _protocols(arms: Sequence[Arm]) -> Iterator[str]:
                 differing.setdefault((label, arm.label, words), []).append(task)
         if not common and arm is not arms[0]:
             yield f"{arm.label} has no task in common with {arms[0].label}"
-    for (label, other, words), tasks in differing.items():
+    for (label, another, words), tasks in differing.items():
         more = "" if len(tasks) == 1 else f" and {len(tasks) - 1} more"
-        yield f"task {tasks[0]}{more} of {label} and of {other}: {words}"
+        yield f"task {tasks[0]}{more} of {label} and of {another}: {words}"
 
 
 def _tests_differ(one: Outcome, other: Outcome) -> str:

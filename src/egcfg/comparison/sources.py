@@ -182,7 +182,9 @@ def _answer(attempt: Any, end: Mapping[str, int]) -> Answer:
     counts: dict[str, int] = {}
     if "usage" in rest:
         usage = load_usage(rest["usage"], "the usage of an attempt")
-        counts = counts_of(usage, rest.get("calls"), rest.get("executions"))
+        calls: Any = rest.get("calls")
+        executions: Any = rest.get("executions")
+        counts = counts_of(usage, calls, executions)
     elif isinstance(tokens := rest.get("tokens"), int):
         at_the_end = tokens == Axis.ALL_TOKENS.cost(end)
         counts = dict(end) if at_the_end else {Axis.ALL_TOKENS.value: tokens}

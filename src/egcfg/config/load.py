@@ -169,10 +169,10 @@ def merge(sources: Iterable[ConfigSource]) -> EffectiveConfig:
                 options.append(option)
         if axes and values.get("signal"):
             _override_signals(axes, values, origins)
-    if (name := values.get("protocol")) is not None:
+    if (named := values.get("protocol")) is not None:
         origin = origins["protocol"]
-        protocol, options = with_protocol(name, origin, values.get("dataset"), options)
-        values["dataset"], origins["dataset"] = protocol.dataset, f"{origin}: {name}"
+        protocol, options = with_protocol(named, origin, values.get("dataset"), options)
+        values["dataset"], origins["dataset"] = protocol.dataset, f"{origin}: {named}"
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)
 
 

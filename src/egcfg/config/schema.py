@@ -197,7 +197,7 @@ def package_names(text: str) -> tuple[str, ...]:
     return names
 
 
-BACKEND_SETTINGS = ("model", "base_url", "tokenizer", "device", "dtype")
+BACKEND_SETTINGS = ("model", "base_url", "route", "tokenizer", "device", "dtype")
 """Settings that are options of whichever backend is selected; None: as that backend has it."""
 
 _DECODING = {f.name: f.default for f in attrs.fields(DecodingSettings)}
@@ -216,6 +216,9 @@ class RunConfig:
         "the endpoint, such as http://localhost:8000/v1",
         None,
         metavar="URL",
+    )
+    route: str | None = _setting(
+        Group.MODEL, "how the endpoint is asked: auto, completions or chat", None, metavar="NAME"
     )
     tokenizer: str | None = _setting(
         Group.MODEL, "a local tokenizer of the endpoint's model; saves requests", None

@@ -14,6 +14,7 @@ from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.tracer import Trace
 
 __all__ = [
+    "Alternative",
     "FinishReason",
     "Generation",
     "JudgedAttempt",
@@ -74,6 +75,11 @@ class SignalEntry:
     share: float | None = None
     marks: tuple[str, ...] = ()
 
+    @property
+    def ran(self) -> tuple[str, tuple[tuple[str | None, str], ...]]:
+        """What ran on which calls and inputs: of one decoding, equal ones have equal traces."""
+        return self.program, tuple((trace.call, trace.stdin) for trace in self.traces)
+
 
 @frozen(kw_only=True)
 class Signal:
@@ -109,6 +115,19 @@ class Signal:
 
 
 @frozen(kw_only=True)
+class Alternative:
+    """A token that might have come next.
+
+    Attributes:
+        text: what it would decode to where it would stand.
+        logprob: its log-probability.
+    """
+
+    text: str
+    logprob: float
+
+
+@frozen(kw_only=True)
 class TokenChoice:
     """One decided token, and what guidance had to do with it.
 
@@ -119,7 +138,12 @@ class TokenChoice:
         unconditional_text: what that one decodes to.
         logprob_unconditional: log-probability of `id` under the unconditional distribution.
         logprob_guided: log-probability of `id` under the guided distribution.
+        logprob_conditional: log-probability of `id` under the conditional distribution; None where
+            nothing guided.
         drafted: whether it was accepted from a draft.
+        likeliest_unconditional: the likeliest tokens of the unconditional distribution, the first
+            one first; empty where nobody records them.
+        likeliest_conditional: likewise of the conditional one; empty where nothing guided.
     """
 
     id: int
@@ -128,7 +152,10 @@ class TokenChoice:
     unconditional_text: str
     logprob_unconditional: float
     logprob_guided: float
+    logprob_conditional: float | None = None
     drafted: bool = False
+    likeliest_unconditional: tuple[Alternative, ...] = ()
+    likeliest_conditional: tuple[Alternative, ...] = ()
 
     @property
     def changed(self) -> bool:

@@ -148,6 +148,7 @@ class Result:
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
         packages: those that the program imported, as ``name==version``.
+        record: name of the file beside it that tells how it came about; None: there is none.
         extra: fields of other tools, kept as they were.
     """
 
@@ -169,6 +170,7 @@ class Result:
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     packages: tuple[str, ...] = ()
+    record: str | None = None
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -258,7 +260,9 @@ class Result:
 
     def as_cached(self) -> Result:
         """Return the entry of a unit that is skipped because this result solved its task."""
-        return attrs.evolve(self, global_cached=True, stats=None, response=None, finish=None)
+        return attrs.evolve(
+            self, global_cached=True, stats=None, response=None, finish=None, record=None
+        )
 
 
 def dump_result(result: Result) -> bytes:
@@ -285,7 +289,7 @@ def dump_result(result: Result) -> bytes:
         content["stats"] = _dump_stats(result.stats)
     if result.global_cached:
         content["global_cached"] = True
-    for name in ("response", "finish", "problem_sha256"):
+    for name in ("response", "finish", "problem_sha256", "record"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
     if result.attempts:
@@ -345,6 +349,7 @@ def load_result(data: bytes) -> Result:
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         packages=tuple(map(str, _take(rest, "packages", list, []))),
+        record=_take(rest, "record", str, None),
         extra=rest,
     )
 

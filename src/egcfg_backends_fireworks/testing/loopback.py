@@ -1,4 +1,4 @@
-"""An HTTP server in this process that answers completion requests as it is told."""
+"""An HTTP server in this process that answers requests as it is told."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
         status: the HTTP status.
         headers: beside the usual ones.
         fault: ``"reset"`` promises more than it sends; ``"drip"`` sends a byte at a time;
-            ``"stall"`` sends nothing for ten seconds.
+            ``"stall"`` sends nothing for ten seconds; ``"drop"`` not even a status, ever.
     """
 
     body: bytes
@@ -47,6 +47,7 @@ class LoopbackServer:
 
     Attributes:
         answer: from a completion request's JSON to an answer.
+        others: from another path and its JSON to an answer; None: there is no other.
         latency_s: seconds that every answer takes on its way.
         faults: taken one by one before `answer` is asked.
         keys: the authorization headers seen.
@@ -57,7 +58,8 @@ class LoopbackServer:
     """
 
     answer: Callable[[dict[str, Any]], Answer]
-    latency_s: float = 0.0
+    others: Callable[[str, dict[str, Any]], Answer] | None = None
+    latency_s: float = field(default=0.0, kw_only=True)
     faults: list[Answer] = field(factory=list)
     keys: set[str] = field(factory=set)
     paths: Counter[str] = field(factory=Counter)
@@ -110,13 +112,20 @@ class LoopbackServer:
         if len(body) < length:
             handler.close_connection = True  # the client has gone
             return
-        if handler.path != PATH:
+        request = json.loads(body) if body else {}
+        if handler.path != PATH and self.others is None:
             self._send(handler, Answer(b'{"error": {"message": "no such route"}}', 404))
-            return
-        answer = self.faults.pop(0) if self.faults else self.answer(json.loads(body))
-        self._send(handler, answer)
+        elif self.faults:
+            self._send(handler, self.faults.pop(0))
+        elif handler.path == PATH:
+            self._send(handler, self.answer(request))
+        elif self.others is not None:
+            self._send(handler, self.others(handler.path, request))
 
     def _send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        if answer.fault == "drop":
+            handler.close_connection = True
+            return
         self._ended.wait(self.latency_s + (STALL_S if answer.fault == "stall" else 0.0))
         self.sent += len(answer.body)
         promised = len(answer.body) + (100 if answer.fault == "reset" else 0)

@@ -1,4 +1,4 @@
-"""Any backend as a service: answers Fireworks' completion requests, field by field."""
+"""Any backend as a service: answers Fireworks' requests, or those of another kind of server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import json
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, field, frozen
 
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import (
@@ -25,16 +26,55 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import TextPrompt
 from egcfg_backends_fireworks.testing.loopback import Answer
+from egcfg_backends_fireworks.wire import Prefill
 
-__all__ = ["ServedModel"]
+__all__ = ["ServedModel", "Shape"]
 
 KEPT = 32
 """Prompts kept per cache key."""
+NO_ROUTE = Answer(b'{"error": {"message": "no such route"}}', 404)
+
+
+@frozen(kw_only=True)
+class Shape:
+    """What one kind of server takes and tells, as its documentation or source has it.
+
+    Attributes:
+        completions: how ``logprobs`` is to be asked for on the completions route: ``"number"``,
+            ``"boolean"``, ``"either"``; ``"ignored"`` says nothing; empty: there is no such route.
+        chat: the same for the chat route, where it is never a number.
+        most_alternatives: what may be asked for per token.
+        prefill: how an answer's beginning is continued on the chat route; None: not at all.
+        repeats: whether the answer repeats that beginning.
+        trims: whether that beginning loses the white space at its end.
+        names: how tokens are named: ``"id"``, ``"text"``, or ``"raw"`` (the vocabulary's own
+            spelling, the likeliest token's row in any token's place).
+        takes_ids: whether prompts may be token ids; ``"mixed"``: after a text, too.
+        several: whether ``n`` and several prompts are taken.
+        echoes: whether prompts are echoed.
+        routes: whether there are routes to tokenize and detokenize, and for templates.
+        refuses: from a request to why it is refused; empty: it is not.
+        breaks: whether a request that is refused loses its connection instead.
+    """
+
+    completions: str = "either"
+    chat: str = ""
+    most_alternatives: int = 5
+    prefill: Prefill | None = None
+    repeats: bool = False
+    trims: bool = False
+    names: str = "id"
+    takes_ids: str = "ids"
+    several: bool = True
+    echoes: bool = True
+    routes: bool = False
+    refuses: Callable[[dict[str, Any]], str] = lambda _: ""
+    breaks: bool = False
 
 
 @define
 class ServedModel:
-    """Answers completion requests by asking a dense backend, one request at a time.
+    """Answers requests by asking a dense backend, one request at a time.
 
     The backend is opened at the first request, on an event loop that is this object's own.
 
@@ -45,12 +85,12 @@ class ServedModel:
 
     Attributes:
         backend: the model.
-        most_alternatives: what may be asked for per token.
+        shape: what kind of server it is; by default Fireworks.
         requests: every request so far.
     """
 
     backend: LogprobBackend
-    most_alternatives: int = 5
+    shape: Shape = field(factory=Shape)
     requests: list[dict[str, Any]] = field(factory=list)
     _kept: dict[str, deque[tuple[int, ...]]] = field(factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
@@ -66,14 +106,36 @@ class ServedModel:
             self._loop.run_until_complete(_value(self.backend.close()))
 
     def __call__(self, request: dict[str, Any]) -> Answer:
-        """Answer one request."""
+        """Answer one completion request."""
+        return self._answer(request, self._completion) if self.shape.completions else NO_ROUTE
+
+    def others(self, path: str, request: dict[str, Any]) -> Answer:
+        """Answer a request to another path."""
+        routes = {
+            "/tokenize": self._tokenized,
+            "/detokenize": self._detokenized,
+            "/apply-template": self._rendered,
+        }
+        if path == "/v1/chat/completions" and self.shape.chat:
+            return self._answer(request, self._chat_completion)
+        if path in routes and self.shape.routes:
+            return self._answer(request, routes[path])
+        return NO_ROUTE
+
+    def _answer(
+        self,
+        request: dict[str, Any],
+        answer: Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]],
+    ) -> Answer:
         with self._lock:
             self.requests.append(request)
             refusal = self._refusal(request)
+            if refusal and self.shape.breaks:
+                return Answer(b"", fault="drop")
             if not refusal:
                 try:
-                    completion = self._loop.run_until_complete(self._completion(request))
-                    return Answer(json.dumps(completion).encode())
+                    answered = self._loop.run_until_complete(self._opening(answer(request)))
+                    return Answer(json.dumps(answered).encode())
                 except ContextOverflowError as error:
                     refusal = (
                         f"The prompt is too long: {error.needed}, "
@@ -81,17 +143,71 @@ class ServedModel:
                     )
         return Answer(json.dumps({"error": {"message": refusal}}).encode(), 400)
 
-    def _refusal(self, request: dict[str, Any]) -> str:
-        if _alternatives(request) > self.most_alternatives:
-            return f"logprobs must be at most {self.most_alternatives}"
-        if not 1 <= request.get("n", 1) <= 128:
-            return "n must be between 1 and 128"
-        return "logit_bias is not taken" if request.get("logit_bias") else ""
-
-    async def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _opening(self, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         if not self._opened:
             await _value(self.backend.open())
             self._opened = True
+        return await work
+
+    def _refusal(self, request: dict[str, Any]) -> str:
+        shape = self.shape
+        form = shape.chat if "messages" in request else shape.completions
+        logprobs = request.get("logprobs")
+        if form == "boolean" and type(logprobs) is int:
+            return "logprobs must be a boolean"
+        if form == "number" and type(logprobs) is bool:
+            return "logprobs must be an integer"
+        if form != "ignored" and _alternatives(request) > shape.most_alternatives:
+            return f"logprobs must be at most {shape.most_alternatives}"
+        if not 1 <= request.get("n", 1) <= 128:
+            return "n must be between 1 and 128"
+        if request.get("logit_bias") or request.get("logprob_token_ids"):
+            return "logit_bias is not taken"
+        prompt = request.get("prompt", "")
+        if isinstance(prompt, list) and (
+            shape.takes_ids == ""
+            or (shape.takes_ids != "mixed" and len({type(part) for part in prompt}) > 1)
+        ):
+            return "prompt must be text"
+        return shape.refuses(request)
+
+    async def _tokenized(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "messages" in request:
+            return {"tokens": []}
+        return {"tokens": list(await self._ids(request["content"]))}
+
+    async def _detokenized(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"content": await self._text(request["tokens"])}
+
+    async def _rendered(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": _template(request["messages"])}
+
+    async def _chat_completion(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a chat: as the completion of its text, with other names."""
+        *messages, last = request["messages"]
+        told = {
+            Prefill.CONTINUE: request.get("continue_final_message") is True,
+            Prefill.LAST: last["role"] == "assistant",
+            Prefill.PREFIX: last.get("prefix") is True,
+            Prefill.RESPONSE_PREFIX: "response_prefix" in request,
+        }
+        prefix = ""
+        if self.shape.prefill is Prefill.RESPONSE_PREFIX and told[Prefill.RESPONSE_PREFIX]:
+            prefix, messages = request["response_prefix"], [*messages, last]
+        elif self.shape.prefill is not None and told[self.shape.prefill]:
+            prefix = last["content"]
+        else:
+            messages = [*messages, last]
+        sent = prefix.rstrip() if self.shape.trims else prefix
+        completion = await self._completion(
+            {**request, "prompt": _template(messages) + sent, "prompt_cache_key": ""}
+        )
+        for choice in completion["choices"]:
+            repeated = prefix if self.shape.repeats else ""
+            choice["message"] = {"role": "assistant", "content": repeated + choice.pop("text")}
+        return completion
+
+    async def _completion(self, request: dict[str, Any]) -> dict[str, Any]:
         prompts = [await self._ids(prompt) for prompt in _prompts(request["prompt"])]
         cached = self._cached(prompts, request.get("prompt_cache_key", ""))
         params = SamplingParams(
@@ -100,7 +216,9 @@ class ServedModel:
             max_tokens=request["max_tokens"],
             seed=request.get("seed", 0),
         )
-        wanted = [SampleRequest(ids, request.get("n", 1), params) for ids in prompts]
+        count = request.get("n", 1) if self.shape.several else 1
+        prompts = prompts if self.shape.several else prompts[:1]
+        wanted = [SampleRequest(ids, count, params) for ids in prompts]
         sampled = (await _value(self.backend.sample(wanted))).value
         choices: list[dict[str, Any]] = []
         for ids, continuations in zip(prompts, sampled, strict=True):
@@ -121,9 +239,10 @@ class ServedModel:
             },
         }
 
-    async def _ids(self, prompt: str | list[int]) -> tuple[int, ...]:
+    async def _ids(self, prompt: str | list[int | str]) -> tuple[int, ...]:
         if not isinstance(prompt, str):
-            return tuple(prompt)
+            parts = [await self._ids(part) if isinstance(part, str) else (part,) for part in prompt]
+            return tuple(chain.from_iterable(parts))
         ids: tuple[int, ...] = (await _value(self.backend.encode(TextPrompt((prompt,))))).value
         return ids
 
@@ -138,18 +257,20 @@ class ServedModel:
         self, request: dict[str, Any], ids: tuple[int, ...], sampled: Continuation
     ) -> dict[str, Any]:
         last = request.get("echo_last", len(ids) - 1 if request.get("echo") else 0)
-        last = min(last, len(ids) - 1)
+        last = min(last, len(ids) - 1) if self.shape.echoes else 0
         before, echoed = ids[: len(ids) - last], ids[len(ids) - last :]
         end = (min(self.backend.end_ids),) if sampled.finished else ()
         generated = (*sampled.ids, *end)
         tokens = (*echoed, *generated)
-        scored = await _value(self.backend.score([ScoreRequest(before, tokens[:-1])]))
+        prefixes = [ScoreRequest(before + tokens[:end]) for end in range(len(tokens))]
+        scored = await _value(self.backend.score(prefixes))
         rows = [
             await self._row(token, distribution, _alternatives(request))
-            for token, distribution in zip(tokens, scored.value[0], strict=True)
+            for token, [distribution] in zip(tokens, scored.value, strict=True)
         ]
         text = await self._text((*echoed, *sampled.ids))
-        if request.get("echo"):  # the prompt's first token has nothing before it
+        if request.get("echo") and self.shape.echoes:
+            # The prompt's first token has nothing before it.
             rows.insert(0, await self._named(ids[0]) | {"logprob": None, "top_logprobs": []})
             text = await self._text(before) + text
         content = {"content": rows}
@@ -159,7 +280,10 @@ class ServedModel:
             "logprobs": content if request.get("logprobs") is True else _arrays(rows),
             "generated": generated,
         }
-        if request.get("return_token_ids"):
+        form = self.shape.chat if "messages" in request else self.shape.completions
+        if form == "ignored" or not _alternatives(request):
+            choice["logprobs"] = None
+        if request.get("return_token_ids") and self.shape.names == "id":
             choice |= {"token_ids": list(generated), "prompt_token_ids": list(ids)}
         if request.get("raw_output"):
             choice["raw_output"] = {
@@ -171,16 +295,24 @@ class ServedModel:
         return choice
 
     async def _row(self, token: int, distribution: Logprobs, count: int) -> dict[str, Any]:
-        top = np.argsort(-np.asarray(distribution.values), kind="stable")[:count]
-        return await self._valued(token, distribution) | {
-            "top_logprobs": [await self._valued(int(other), distribution) for other in top]
-        }
+        order = np.argsort(-np.asarray(distribution.values), kind="stable")[:count]
+        top = order if distribution.ids is None else distribution.ids[order]
+        listed = [await self._valued(int(other), distribution) for other in top]
+        if self.shape.names == "raw":  # in any order, and the first of them in the token's place
+            listed.reverse()
+            return listed[0] | {"top_logprobs": listed} if listed else {}
+        return await self._valued(token, distribution) | {"top_logprobs": listed}
 
     async def _valued(self, token: int, distribution: Logprobs) -> dict[str, Any]:
-        return await self._named(token) | {"logprob": float(distribution.values[token])}
+        return await self._named(token) | {"logprob": distribution.logprob(token)}
 
     async def _named(self, token: int) -> dict[str, Any]:
-        return {"token": await self._text((token,)), "token_id": token}
+        text = await self._text((token,))
+        if self.shape.names == "raw":
+            return {"token": text.replace(" ", "\u0120").replace("\n", "\u010a"), "id": token}
+        if self.shape.names == "text":
+            return {"token": text, "bytes": list(text.encode())}
+        return {"token": text, "token_id": token}
 
     async def _text(self, ids: Sequence[int]) -> str:
         text: str = (await _value(self.backend.decode(ids))).value
@@ -194,8 +326,13 @@ async def _value(answer: Any) -> Any:
 
 def _prompts(prompt: Any) -> list[Any]:
     """Return the single prompts of a request."""
-    several = isinstance(prompt, list) and not isinstance(prompt[0], int)
+    several = isinstance(prompt, list) and not any(isinstance(part, int) for part in prompt)
     return list(prompt) if several else [prompt]
+
+
+def _template(messages: Sequence[dict[str, Any]]) -> str:
+    said = "".join(f"<{m['role']}>\n{m['content']}\n" for m in messages)
+    return f"{said}<assistant>\n"
 
 
 def _alternatives(request: dict[str, Any]) -> int:
@@ -205,10 +342,10 @@ def _alternatives(request: dict[str, Any]) -> int:
 
 def _arrays(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return rows in the legacy shape."""
-    return {
+    ids = {"token_ids": [row["token_id"] for row in rows]} if "token_id" in rows[0] else {}
+    return ids | {
         "tokens": [row["token"] for row in rows],
         "token_logprobs": [row["logprob"] for row in rows],
-        "token_ids": [row["token_id"] for row in rows],
         "top_logprobs": [
             {other["token"]: other["logprob"] for other in row["top_logprobs"]} or None
             for row in rows

@@ -23,6 +23,7 @@ from egcfg.interfaces.solution import (
     Spent,
     Stage,
 )
+from egcfg.records.recorder import Recorder
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
 
@@ -51,12 +52,15 @@ class FakeSolver:
         *,
         configurations: Sequence[Configuration],
         attempts_stand: bool,  # noqa: ARG002 - it makes one
+        recorder: Recorder | None,
     ) -> AsyncGenerator[LineStep | Solution, None]:
         settings, prompt = configurations[0].settings, configurations[0].prompt
         waits = self.before(problem, settings)
         if inspect.isawaitable(waits):
             await waits
         self.solved.append((problem.task_id, settings.gamma, prompt))
+        if recorder is not None:
+            recorder.note("solved", {"gamma": settings.gamma})
         yield LineStep(index=0, in_code=True, text="def f(n):\n", tokens=())
         status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
         yield solution(problem, settings, [status for _ in problem.scoring_tests])

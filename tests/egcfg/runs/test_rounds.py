@@ -56,7 +56,12 @@ class Trying:
     left: list[str] = field(factory=list)
 
     async def __call__(
-        self, problem: Any, *, configurations: Any, attempts_stand: bool
+        self,
+        problem: Any,
+        *,
+        configurations: Any,
+        attempts_stand: bool,
+        recorder: Any,  # noqa: ARG002 - nothing is recorded
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         task, settings = problem.task_id, configurations[0].settings
         over, number, refused = False, 0, False

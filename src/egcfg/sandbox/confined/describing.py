@@ -17,7 +17,6 @@ A description is a tuple of plain values and classes, in the order of `DESCRIPTI
 
 from __future__ import annotations
 
-import _abc
 import abc
 import sys
 import types
@@ -269,5 +268,5 @@ def _has_registered(kind: type) -> bool:
     """Return whether a class counts others as its subclasses that are not derived from it."""
     if type(kind) is not abc.ABCMeta:
         return False
-    registered = _abc._get_dump(kind)[0]
-    return bool(registered) or any(map(_has_registered, type.__subclasses__(kind)))
+    registered = abc._get_dump(kind)[0]  # type: ignore[attr-defined]
+    return bool(registered) or any(map(_has_registered, kind.__subclasses__()))

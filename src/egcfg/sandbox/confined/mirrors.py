@@ -81,7 +81,7 @@ class Mirror(type):
             return Mirror.program.ask("call", cls, arguments, tuple(keywords.items()))
         return type.__call__(cls, *arguments, **keywords)
 
-    @property
+    @property  # type: ignore[misc]
     def __dict__(cls) -> Any:  # type: ignore[override]
         if cls is Mirror.unfinished:
             return type.__dict__["__dict__"].__get__(cls)

@@ -1,0 +1,259 @@
+"""What a server can do, as a probe found it: as data, in words, and kept for a day.
+
+A probe asks one or two dozen questions, which `egcfg solve` should not ask each time. What it found
+is kept in the user's cache, by address, model and options, as long as the server lists the same
+models. ``egcfg doctor --fresh`` probes anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import cattrs
+import platformdirs
+from attrs import frozen
+
+from egcfg_backends_fireworks.comparison import Echo
+from egcfg_backends_fireworks.options import DraftPolicy, Route
+from egcfg_backends_fireworks.responses import Spelling
+from egcfg_backends_fireworks.server_routes import TOKENIZE
+from egcfg_backends_fireworks.wire import RequestForm
+
+__all__ = ["KeptProfiles", "ServerProfile"]
+
+LIFETIME_S = 24 * 3600.0
+FORMAT = 1
+"""Of the files; raised where a field changes its meaning."""
+
+
+@frozen(kw_only=True)
+class ServerProfile:
+    """The outcome of a probe.
+
+    Attributes:
+        form: the form of requests that it takes, and how many alternatives it gives per token.
+        served: the model whose answers it says these are; None: it does not say.
+        spelling: how it spells tokens.
+        named: whether a row is named after its own token, rather than after the likeliest one.
+        token_ids: whether it names tokens by the model's ids, alternatives included.
+        token_id_strings: whether it names them as ``token_id:N``, and tells their texts only on a
+            route of its own (``/detokenize``).
+        prompt_ids: whether it takes token ids as a prompt, to the same effect as their text.
+        mixed_prompts: whether it takes a text with ids after it, to the same effect.
+        routes: its further routes (`egcfg_backends_fireworks.server_routes`).
+        multiple: whether one request brings several continuations (``n``).
+        seeded: whether the same seed brought the same continuations.
+        raw: whether log-probabilities are the model's own, whatever temperature and top-p.
+        batches: whether one request may hold several prompts, each answered as if it were alone.
+        logit_bias_id: a token that ``logit_bias`` can force while the log-probabilities stay as
+            they are; None: the server cannot do that.
+        token_logprobs: whether it tells the values of tokens that are named
+            (``logprob_token_ids``).
+        echo: what it makes of ``echo``.
+        echo_last: whether it can echo just the end of a prompt, rightly.
+        batched_echo: whether it echoes rightly for several prompts in one request.
+        template: whether a chat can be sent: rendered, or on the chat route.
+        context_length: tokens of prompt and answer together; None: it does not say.
+        end_id: the model's end-of-sequence token; None: it does not say.
+        reasons: whether its template leaves a reasoning block open for the answer.
+        lacks: why something is not used, in words.
+    """
+
+    form: RequestForm
+    served: str | None = None
+    spelling: Spelling = Spelling.TEXT
+    named: bool = True
+    token_ids: bool = False
+    token_id_strings: bool = False
+    prompt_ids: bool = False
+    mixed_prompts: bool = False
+    routes: tuple[str, ...] = ()
+    multiple: bool = False
+    seeded: bool = False
+    raw: bool = True
+    batches: bool = False
+    logit_bias_id: int | None = None
+    token_logprobs: bool = False
+    echo: Echo = Echo.IGNORED
+    echo_last: bool = False
+    batched_echo: bool = False
+    template: bool = False
+    context_length: int | None = None
+    end_id: int | None = None
+    reasons: bool = False
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def chats(self) -> bool:
+        """Whether it is asked on the chat route."""
+        return self.form.route is Route.CHAT
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether it tells log-probabilities."""
+        return self.form.top_k > 0
+
+    @property
+    def ids_throughout(self) -> bool:
+        """Whether generated tokens go back as ids: the server names them, and takes them."""
+        return self.token_ids and self.prompt_ids
+
+    @property
+    def tokenizes(self) -> bool:
+        """Whether it has a route that turns text into token ids."""
+        return TOKENIZE in self.routes
+
+    def scores_drafts(self, policy: DraftPolicy) -> bool:
+        """Whether drafts are to be sent to this server: as the end of a prompt, which it echoes.
+
+        Only where prompts are token ids: text that is tokenized again might not have the draft's
+        tokens.
+        """
+        if not self.ids_throughout or policy is DraftPolicy.PER_TOKEN:
+            return False
+        if policy is DraftPolicy.AUTO:
+            return self.echo_last
+        return self.echo_last or self.echo is Echo.RIGHT
+
+    def requests_per_line(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
+        """Return what a guided line of code takes, in words."""
+        asks = 0 if local_tokenizer or self.mixed_prompts or not self.ids_throughout else 1
+        candidates = "1 request" if self.multiple else "a request per candidate"
+        if self.scores_drafts(policy) and self.multiple and self.batched_echo:
+            return f"about {2 + asks} requests a line"
+        if self.batches and self.ids_throughout:
+            return (
+                f"{candidates} and about {2 + asks} more a line, 1 per token that guidance changes"
+            )
+        return f"{candidates} and about {2 + asks} more a line, 2 per token that guidance changes"
+
+    def in_words(self, policy: DraftPolicy, local_tokenizer: bool) -> Iterator[tuple[str, str]]:
+        """Yield what was found out, each by its name and in words."""
+        form = self.form
+        yield "route", f"{form.route} (--route names another)"
+        if self.served:
+            yield "answers as", self.served
+        for lack in self.lacks:
+            yield "lacks", lack
+        if not form.top_k:
+            yield "log-probabilities", "no, so only methods that need text alone"
+            return
+        yield "log-probabilities", f"yes, {form.top_k} alternatives per token"
+        if not self.raw:
+            yield "their values", "changed by temperature and top-p: asked for at temperature 1"
+        yield "tokens", self._tokens_in_words()
+        yield "prompts", self._prompts_in_words(local_tokenizer)
+        if form.prefill:
+            yield "an answer's beginning", f"is continued ({form.prefill})"
+        yield "several continuations", "in one request" if self.multiple else "a request each"
+        yield "several prompts", "in one request" if self.batches else "a request each"
+        yield "same seed, same text", "yes" if self.seeded else "no"
+        yield "echo", self._echo_in_words(policy)
+        yield "exact values", self._exact_in_words()
+        yield "chat template", "yes" if self.template else "no: --tokenizer NAME brings one"
+        yield "context", f"{self.context_length} tokens" if self.context_length else "not told"
+        yield "requests per line", self.requests_per_line(policy, local_tokenizer)
+
+    def summary(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
+        """Return in one line what is lacking and what that costs."""
+        lacking = list(self.lacks)
+        if not self.logprobs:
+            lacking.append("without log-probabilities only methods run that need text alone")
+            return f"{self.form.route} route: {'; '.join(lacking)}"
+        if not self.scores_drafts(policy):
+            lacking.append("no echo of drafts")
+        if not self.multiple:
+            lacking.append("one continuation per request")
+        if not self.ids_throughout:
+            lacking.append("no token ids")
+        elif not (local_tokenizer or self.mixed_prompts):
+            lacking.append("no token ids of prompts without a request (--tokenizer NAME)")
+        lines = self.requests_per_line(policy, local_tokenizer)
+        return f"{self.form.route} route: {'; '.join(lacking) or 'lacks nothing'}; takes {lines}"
+
+    def _tokens_in_words(self) -> str:
+        spelt = "" if self.spelling is Spelling.TEXT else f", spelt as in {self.spelling}"
+        if self.token_ids and self.token_id_strings:
+            return "named by id, their text on /detokenize"
+        return ("named by id" if self.token_ids else "named by text") + spelt
+
+    def _prompts_in_words(self, local_tokenizer: bool) -> str:
+        if self.chats:
+            return "chats, in the server's own template"
+        if not self.ids_throughout:
+            return "text"
+        if self.mixed_prompts:
+            return "text with token ids after it"
+        source = "the local tokenizer" if local_tokenizer else "the server, a request each"
+        return f"token ids, from {source}"
+
+    def _echo_in_words(self, policy: DraftPolicy) -> str:
+        if self.scores_drafts(policy):
+            return "yes, of the draft: a line is scored in one request"
+        if self.echo is Echo.RIGHT:
+            return "of whole prompts only; -o backend.drafts=line_echo uses it"
+        return f"no ({self.echo}), so a line is scored token by token where guidance changes it"
+
+    def _exact_in_words(self) -> str:
+        if self.token_logprobs:
+            return "of all tokens asked for, in one request (logprob_token_ids)"
+        if self.echo_last or self.echo is Echo.RIGHT:
+            return "by an echo"
+        return "a request each (logit_bias)" if self.logit_bias_id is not None else "no"
+
+
+@frozen
+class KeptProfiles:
+    """Profiles in the user's cache, one file each.
+
+    Attributes:
+        name: what tells a server and how it is asked from others.
+    """
+
+    name: tuple[object, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where all of them are kept: under ``$EGCFG_CACHE_DIR``, or the user's cache."""
+        base = os.environ.get("EGCFG_CACHE_DIR") or platformdirs.user_cache_dir("egcfg")
+        return Path(base).expanduser() / "endpoints"
+
+    @property
+    def path(self) -> Path:
+        """Where this one is kept."""
+        key = hashlib.sha256(repr((FORMAT, *self.name)).encode()).hexdigest()[:24]
+        return self.folder / f"{key}.json"
+
+    def load(self, fingerprint: str) -> ServerProfile | None:
+        """Return the profile if there is one that is not too old, of the same server."""
+        try:
+            kept = json.loads(self.path.read_text())
+            if kept["fingerprint"] != fingerprint:
+                return None
+            if not 0 <= time.time() - kept["time"] < LIFETIME_S:
+                return None
+            return _CONVERTER.structure(kept["profile"], ServerProfile)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # whatever is wrong with it, it can be found out again
+
+    def save(self, profile: ServerProfile, fingerprint: str) -> None:
+        """Keep a profile; a cache that cannot be written is none."""
+        kept = {
+            "time": time.time(),
+            "fingerprint": fingerprint,
+            "profile": _CONVERTER.unstructure(profile),
+        }
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(kept))
+            fresh.replace(self.path)
+
+
+_CONVERTER = cattrs.Converter(detailed_validation=False)

@@ -1,0 +1,95 @@
+"""Both routes of the real llama.cpp server: the same texts as the local model's, and the counts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.engine import Engine
+from egcfg.interfaces.backend import ScoreRequest
+from egcfg.interfaces.problem import Problem
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.interfaces.solution import Generation
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
+from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.services import OpenAIBackend
+
+pytestmark = [pytest.mark.server, pytest.mark.model]
+ROUTES = ("completions", "chat")
+CHAT = (ChatMessage("user", "Write a Python function that adds two numbers."),)
+
+
+@pytest.fixture(autouse=True)
+def _without_keys(no_keys: None) -> None:
+    """No key of the user's goes out."""
+
+
+def backend_of(address: str, route: str) -> OpenAIBackend:
+    return OpenAIBackend(OpenAIOptions(model="smollm2", base_url=f"{address}/v1", route=route))
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    return list(create(Kind.DATASET, "quickstart").problems())[:12]
+
+
+async def generations(backend: Any, problems: list[Problem], gamma: float) -> list[Generation]:
+    settings = DecodingSettings(gamma=gamma, max_tokens=48)
+    async with Engine(
+        backend=backend,
+        tracer=create(Kind.TRACER, "minimal"),
+        prompt=create(Kind.PROMPT, "chat"),
+    ) as engine:
+        return [(await engine.solve(p, settings)).generation for p in problems]
+
+
+@pytest.fixture(scope="module")
+def local(problems: list[Problem]) -> list[str]:
+    """What the same file says in this process."""
+    hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
+    backend = hf.HFBackend(hf.HFBackend.Options())
+    return [g.response for g in asyncio.run(generations(backend, problems, 0.0))]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_without_guidance_twelve_texts_are_those_of_the_local_backend(
+    llama_server: str, problems: list[Problem], local: list[str], route: str
+) -> None:
+    found = asyncio.run(generations(backend_of(llama_server, route), problems, 0.0))
+    assert [g.response for g in found] == local
+
+
+@pytest.mark.parametrize(
+    "text", ["", "def add", "def add(a, b):\n", "def add(a, b):\n    ", "x = "]
+)
+def test_distributions_after_an_answers_beginning_are_those_of_raw_completions(
+    llama_server: str, opened: Any, text: str
+) -> None:
+    told = []
+    for route in ROUTES:
+        with opened(backend_of(llama_server, route)) as backend:
+            ids = backend.encode(ChatPrompt(CHAT, f"```python\n{text}"))
+            [[found]] = backend.score([ScoreRequest(ids)])
+            named = {
+                backend.decode([int(t)]): v for t, v in zip(found.ids, found.values, strict=True)
+            }
+            told.append((backend.decode([found.argmax()]), named))
+    (first, raw), (second, chat) = told
+    assert first == second
+    shared = raw.keys() & chat.keys()
+    assert len(shared) >= 0.9 * len(raw)
+    assert np.allclose([raw[t] for t in shared], [chat[t] for t in shared], atol=0.05)
+
+
+@pytest.mark.parametrize(("route", "most"), [("completions", 4.0), ("chat", 12.0)])
+def test_a_line_takes_few_requests_all_of_them_counted(
+    llama_server: str, problems: list[Problem], route: str, most: float
+) -> None:
+    found = asyncio.run(generations(backend_of(llama_server, route), problems[:3], 1.0))
+    lines = sum(g.response.count("\n") + 1 for g in found)
+    assert sum(g.total_usage.requests for g in found) <= most * lines

@@ -1,0 +1,424 @@
+"""Servers of many kinds, each played in the shape that its documentation or source has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve, frozen
+
+from egcfg.cli.diagnosis import look_at_backend
+from egcfg.config import RunConfig
+from egcfg.decoding.feedback import Feedback
+from egcfg.decoding.loop import decode
+from egcfg.decoding.settings import DecodingSettings
+from egcfg.errors import BackendError, CapabilityError, UsageError
+from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams, ScoreRequest
+from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt, TextPrompt
+from egcfg.interfaces.solution import Generation
+from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.plugins.component import OpenComponent
+from egcfg.plugins.hookspecs import Kind
+from egcfg.plugins.registry import create
+from egcfg.sandbox import Sandbox
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.model import Model
+from egcfg_backends_fireworks.options import OpenAIOptions, Route
+from egcfg_backends_fireworks.responses import Spelling
+from egcfg_backends_fireworks.services import OpenAIBackend
+from egcfg_backends_fireworks.testing import Answer, ServedModel, Shape
+from egcfg_backends_fireworks.wire import Prefill
+
+pytestmark = pytest.mark.usefixtures("no_keys")
+PLAIN = "def f(x):\n    y = x - 1\n    return y\n```\n"
+SHOWN = "def f(x):\n    y = x + 1\n    return y\n```\n"
+PREFIX = "```python\n"
+FAST = {"backoff_s": 0.001, "max_backoff_s": 0.01, "attempt_timeout_s": 20.0}
+PROBLEM = Problem(
+    task_id="t/1",
+    description="Add one.",
+    entry_point="f",
+    visible_tests=[AssertTest("assert f(1) == 2")],
+)
+
+
+def script(text: str) -> str:
+    """What the model wants to write, with and without a signal in sight."""
+    program = SHOWN if "Signal:" in text else PLAIN
+    _, chats, answer = text.rpartition("<assistant>\n")
+    return (
+        (PREFIX + program)[len(answer) :] if chats else program[len(text.rpartition(PREFIX)[2]) :]
+    )
+
+
+def no_cut(request: dict[str, Any]) -> str:
+    """As SGLang refuses what others take as "no cut", and only where it would sample."""
+    cut = request.get("top_k", -1)
+    return "top_k must be -1 (disable) or at least 1" if cut == 0 and _hot(request) else ""
+
+
+def strict(request: dict[str, Any]) -> str:
+    """As servers refuse that know OpenAI's fields alone."""
+    beyond = request.keys() & {"top_k", "min_p", "return_token_ids", "chat_template_kwargs"}
+    return f"unrecognized request argument: {min(beyond)}" if beyond else ""
+
+
+def _hot(request: dict[str, Any]) -> bool:
+    return bool(request["temperature"] > 0)
+
+
+def no_message_after_the_assistants(request: dict[str, Any]) -> str:
+    messages = request.get("messages", [{"role": "user"}])
+    return "the last message must be a user's" if messages[-1]["role"] == "assistant" else ""
+
+
+SHAPES = {
+    "llama.cpp": Shape(
+        chat="boolean",
+        most_alternatives=1000,
+        prefill=Prefill.CONTINUE,
+        repeats=True,
+        takes_ids="mixed",
+        echoes=False,
+        routes=True,
+    ),
+    "SGLang": Shape(
+        completions="number",
+        chat="boolean",
+        most_alternatives=1000,
+        prefill=Prefill.CONTINUE,
+        names="text",
+        refuses=no_cut,
+    ),
+    "vLLM's chat": Shape(
+        completions="", chat="boolean", most_alternatives=20, prefill=Prefill.CONTINUE, names="text"
+    ),
+    "Ollama": Shape(
+        completions="ignored",
+        chat="boolean",
+        most_alternatives=20,
+        prefill=Prefill.LAST,
+        names="text",
+        takes_ids="",
+        several=False,
+    ),
+    "mlx-lm": Shape(
+        completions="boolean",
+        most_alternatives=11,
+        names="raw",
+        takes_ids="",
+        several=False,
+        breaks=True,
+    ),
+    "DeepSeek": Shape(
+        completions="number",
+        chat="boolean",
+        most_alternatives=20,
+        prefill=Prefill.PREFIX,
+        names="text",
+        takes_ids="",
+        several=False,
+    ),
+    "TabbyAPI": Shape(
+        completions="number",
+        chat="boolean",
+        most_alternatives=1000,
+        prefill=Prefill.RESPONSE_PREFIX,
+        names="text",
+        takes_ids="",
+        refuses=no_message_after_the_assistants,
+    ),
+    "a gateway": Shape(
+        completions="",
+        chat="boolean",
+        most_alternatives=5,
+        prefill=Prefill.LAST,
+        repeats=True,
+        names="text",
+        several=False,
+        refuses=strict,
+    ),
+}
+CHATS = ("vLLM's chat", "Ollama", "DeepSeek", "TabbyAPI", "a gateway", "SGLang")
+
+
+@frozen
+class ProgramLength(Tracer):
+    """Words each program by its length: deterministic, different for different programs."""
+
+    @frozen
+    class Options:
+        """None."""
+
+    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
+        return [Trace(source=r.source, call=r.call) for r in requests]
+
+    def render(self, trace: Trace, max_chars: int) -> str:
+        return f"{trace.call} after {len(trace.source)}"[:max_chars]
+
+
+def served(shape: Shape) -> ServedModel:
+    return ServedModel(ScriptedBackend(ScriptedOptions(script=script, noise=0.1)), shape)
+
+
+def backend_of(address: str, **options: Any) -> OpenAIBackend:
+    return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
+
+
+def prompt(*, chat: bool) -> Prompt:
+    return Prompt(
+        before="Add one.\n",
+        after="Answer:\n",
+        chat=chat,
+        signal_header="Signal:\n",
+        response_prefix=PREFIX,
+    )
+
+
+async def decoded(backend: LogprobBackend, gamma: float, worded: Prompt) -> Generation:
+    model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
+    feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
+    settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
+    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "rule")
+    *_, last = [step async for step in decode(model, feedback, rule, PROBLEM, worded, settings)]
+    assert isinstance(last, Generation)
+    return last
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_text_is_the_models_own_and_every_request_is_counted(
+    serve: Any, opened: Any, run: Any, name: str, gamma: float
+) -> None:
+    model = served(SHAPES[name])
+    server = serve(model, others=model.others)
+    with opened(backend_of(server.address)) as backend:
+        assert backend.usage.requests == server.paths.total()  # the probe's
+        before = server.paths.total()
+        chat = backend.capabilities.chat
+        generation = run(decoded(backend.backend, gamma, prompt(chat=chat)))
+        assert backend.capabilities.text is not (name in CHATS)
+    assert generation.code == (SHOWN if gamma else PLAIN).removesuffix("```\n")
+    assert generation.total_usage.requests == server.paths.total() - before
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "top_k"),
+    [
+        ("llama.cpp", Route.COMPLETIONS, 200),
+        ("SGLang", Route.CHAT, 200),
+        ("vLLM's chat", Route.CHAT, 20),
+        ("Ollama", Route.CHAT, 20),
+        ("mlx-lm", Route.COMPLETIONS, 11),
+        ("DeepSeek", Route.CHAT, 20),
+        ("TabbyAPI", Route.CHAT, 200),
+        ("a gateway", Route.CHAT, 5),
+    ],
+)
+def test_the_probe_finds_the_route_and_how_many_alternatives_there_are(
+    serve: Any, opened: Any, name: str, route: Route, top_k: int
+) -> None:
+    model = served(SHAPES[name])
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        form = backend.profile.form
+        # A scripted model has 128 tokens.
+        assert (form.route, form.top_k) == (route, min(top_k, 128))
+        assert form.prefill is (SHAPES[name].prefill if route is Route.CHAT else None)
+        assert backend.profile.multiple is SHAPES[name].several
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_distributions_after_a_prefix_are_the_models_own(
+    serve: Any, opened: Any, run: Any, name: str
+) -> None:
+    model = served(SHAPES[name])
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        written = ""
+        for text in ("", "def f(x):", "def f(x):\n", "def f(x):\n    "):
+            chat = ChatPrompt((ChatMessage("user", "Add one."),), PREFIX + text)
+            [[found]] = backend.score([ScoreRequest(backend.encode(chat))])
+            local = ScriptedBackend(ScriptedOptions(script=script, noise=0.1))
+            ids = tuple(map(ord, f"<user>\nAdd one.\n<assistant>\n{PREFIX}{text}"))
+            [[dense]] = run(local.score([ScoreRequest(ids)])).value
+            for token, value in zip(found.ids, found.values, strict=True):
+                letter = backend.decode([int(token)])
+                if letter:  # the end has no text
+                    assert value == pytest.approx(dense.logprob(ord(letter)), abs=1e-6)
+            written += backend.decode([found.argmax()])
+        assert written == "d\n y"
+
+
+def test_each_field_that_a_server_refuses_is_left_out_alone(serve: Any, opened: Any) -> None:
+    model = served(evolve(SHAPES["SGLang"], chat=""))
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        assert backend.profile.form.fields == {
+            "top_k": -1,
+            "min_p": 0.0,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+        }
+        before = len(model.requests)
+        params = SamplingParams(temperature=0.8, max_tokens=3)
+        backend.sample([SampleRequest(backend.ids("def f(x):\n"), 2, params)])
+        assert {request["top_k"] for request in model.requests[before:]} == {-1}
+
+
+def test_a_server_that_knows_none_of_the_fields_is_asked_without(serve: Any, opened: Any) -> None:
+    model = served(SHAPES["a gateway"])
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        assert backend.profile.form.fields == {"thinking": {"type": "disabled"}}
+
+
+def test_tokens_spelt_as_in_the_vocabulary_are_read_as_text(serve: Any, opened: Any) -> None:
+    model = served(SHAPES["mlx-lm"])
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        assert backend.profile.spelling is Spelling.BYTE_LEVEL
+        assert not backend.profile.named
+        [[found]] = backend.score([ScoreRequest(backend.ids("def f(x):"))])
+        assert backend.decode([found.argmax()]) == "\n"
+        params = SamplingParams(temperature=0.0, max_tokens=20, max_lines=1)
+        [[line]] = backend.sample([SampleRequest(backend.ids("def f(x):\n"), 1, params)])
+        assert line.text == backend.decode(line.ids) == "    y = x - 1\n"
+
+
+def test_a_beginning_that_loses_its_white_space_is_no_use(
+    serve: Any, opened: Any, run: Any
+) -> None:
+    model = served(evolve(SHAPES["Ollama"], trims=True))
+    server = serve(model, others=model.others)
+    with opened(backend_of(server.address)) as backend:
+        assert not backend.capabilities.logprobs
+        [lack] = backend.profile.lacks
+        assert "does not go on from the beginning of an answer" in lack
+        # Methods that need text alone still run.
+        generation = run(decoded(backend.backend, 0.0, prompt(chat=True)))
+        assert generation.code == PLAIN.removesuffix("```\n")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(completions="", chat="ignored", takes_ids=""),
+        Shape(completions="ignored", chat="ignored", takes_ids=""),
+        Shape(completions="ignored", takes_ids=""),
+    ],
+    ids=["chat", "both", "completions"],
+)
+def test_a_server_without_logprobs_runs_text_methods_and_says_so(
+    serve: Any, opened: Any, run: Any, caplog: pytest.LogCaptureFixture, shape: Shape
+) -> None:
+    model = served(shape)
+    server = serve(model, others=model.others)
+    caplog.set_level("INFO")
+    with opened(backend_of(server.address)) as backend:
+        assert not backend.capabilities.logprobs
+        chat = bool(shape.chat)
+        assert (backend.capabilities.chat, backend.capabilities.text) == (chat, not chat)
+        generation = run(decoded(backend.backend, 0.0, prompt(chat=chat)))
+        assert generation.code == PLAIN.removesuffix("```\n")
+    assert "without log-probabilities only methods run" in caplog.text
+
+
+def test_the_chosen_route_is_taken_or_refused(serve: Any, opened: Any, run: Any) -> None:
+    model = served(SHAPES["llama.cpp"])
+    server = serve(model, others=model.others)
+    texts = set()
+    for route in ("completions", "chat"):
+        with opened(backend_of(server.address, route=route)) as backend:
+            assert backend.profile.form.route is Route(route)
+            texts.add(run(decoded(backend.backend, 1.0, prompt(chat=True))).code)
+            if route == "chat":
+                with pytest.raises(CapabilityError, match="--prompt chat"):
+                    backend.encode(TextPrompt(("a",)))
+    assert texts == {SHOWN.removesuffix("```\n")}
+    only = served(Shape())
+    with pytest.raises(UsageError, match="404"):
+        run(backend_of(serve(only, others=only.others).address, route="chat").open())
+
+
+def test_a_profile_is_kept_while_the_server_has_the_same_models(
+    serve: Any, opened: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path))
+    model, models = served(SHAPES["llama.cpp"]), [{"id": "one", "created": 1}]
+
+    def others(path: str, request: dict[str, Any]) -> Answer:
+        if path == "/v1/models":
+            models[0]["created"] = int(models[0]["created"]) + 1  # differs from answer to answer
+            return Answer(json.dumps({"data": models}).encode())
+        return model.others(path, request)
+
+    server = serve(model, others=others)
+
+    def probed(**options: Any) -> tuple[Any, int]:
+        before = server.paths.total()
+        with opened(backend_of(server.address, **options)) as backend:
+            return backend.profile, server.paths.total() - before
+
+    first, requests = probed()
+    assert requests > 10
+    assert probed() == (first, 1)
+    assert probed(fresh=True)[1] > 10
+    assert probed(top_k=3)[1] > 10  # asked otherwise
+    models[0]["id"] = "another"
+    assert probed()[1] > 10
+    for file in tmp_path.rglob("*.json"):
+        file.write_text(file.read_text()[:-20])  # cut
+    assert probed()[1] > 10
+
+
+def test_doctor_says_in_words_what_was_found(serve: Any, run: Any) -> None:
+    model = served(SHAPES["Ollama"])
+    server = serve(model, others=model.others)
+    config = RunConfig(backend="openai", model="m", base_url=f"{server.address}/v1")
+    findings = {f.name: f.detail for f in run(look_at_backend(config, fresh=True))}
+    assert findings["log-probabilities"] == "yes, 20 alternatives per token"
+    assert findings["echo"].startswith("no")
+    assert findings["an answer's beginning"] == "is continued (last message)"
+    assert findings["requests per line"].startswith("a request per candidate")
+
+
+def test_where_the_server_is_has_to_be_said() -> None:
+    with pytest.raises(UsageError, match=r"--base-url, such as .*11434"):
+        OpenAIBackend(OpenAIOptions(model="m"))
+
+
+def test_a_renamed_model_is_no_answer(serve: Any, opened: Any) -> None:
+    model, name = served(SHAPES["llama.cpp"]), "m"
+
+    def renamed(request: dict[str, Any]) -> Answer:
+        answer = model(request)
+        return evolve(
+            answer, body=answer.body.replace(b'"model": "m"', f'"model": "{name}"'.encode())
+        )
+
+    server = serve(renamed, others=model.others)
+    with opened(backend_of(server.address, max_attempts=2)) as backend:
+        ids = backend.ids("def f(x):")
+        name = "another"
+        with pytest.raises(BackendError, match="the model 'another' instead of 'm'"):
+            backend.score([ScoreRequest(ids)])
+
+
+def test_a_vendors_sdk_is_imported_when_the_first_request_is_sent(serve: Any) -> None:
+    model = served(SHAPES["llama.cpp"])
+    server = serve(model, others=model.others)
+    code = (
+        "import asyncio, sys\n"
+        "from egcfg_backends_fireworks.options import OpenAIOptions\n"
+        "from egcfg_backends_fireworks.services import OpenAIBackend\n"
+        f"backend = OpenAIBackend(OpenAIOptions(model='m', base_url='{server.address}/v1'))\n"
+        "print({'openai', 'fireworks', 'httpx', 'httpx2'} & sys.modules.keys())\n"
+        "asyncio.run(backend.open())\n"
+        "print({'openai', 'fireworks'} & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "set()\n{'openai'}\n"
