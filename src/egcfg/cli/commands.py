@@ -33,6 +33,7 @@ COMMANDS = {
     "datasets": "List data sets and protocols; with NAME (or a file), show its first problems.",
     "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",
     "doctor": "Say what is installed, how well programs are isolated, and what is broken.",
+    "cache": "List models that were converted and kept, newest first; with --clear, delete them.",
     "config": "Show the effective configuration and the source of each value.",
 }
 """The summary of each command, the first sentence of its own help, in the order of --help. Each is

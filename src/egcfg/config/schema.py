@@ -349,7 +349,9 @@ class RunConfig:
         _DECODING["reuse_candidates"],
     )
     drafts: bool = _setting(
-        Group.GUIDANCE, "use candidates as drafts; never changes the text", _DECODING["drafts"]
+        Group.GUIDANCE,
+        "use candidates as drafts; the text stays (in 16-bit numbers up to rounding)",
+        _DECODING["drafts"],
     )
 
     results_dir: Path = _setting(  # noqa: RUF009 - makes an attrs field
