@@ -19,6 +19,8 @@ __all__ = ["TRIES", "FormFinder"]
 
 USUAL = 20
 """Alternatives that many servers give at most, however many are asked for."""
+ENOUGH = 5
+"""Fewer may be those of a server that took a number for a truth: another form may bring more."""
 BREAKS = 6
 """After so many requests that broke the server, it is no server of this kind."""
 TRIES = 3
@@ -87,6 +89,7 @@ class FormFinder:
             booleans = [self.service.boolean]
         failure: BackendError | None = None
         answered, broken = None, 0
+        few: tuple[RequestForm, Choice] | None = None
         for top_k in ladder:
             for boolean in tuple(booleans):
                 self.form = evolve(form, top_k=top_k, boolean=boolean)
@@ -103,9 +106,16 @@ class FormFinder:
                 if greedy is not None:
                     breadth = max(len(row.alternatives) for row in greedy.rows)
                     self.form = evolve(self.form, top_k=min(breadth, top_k))
-                    return greedy
+                    if breadth >= min(top_k, ENOUGH):
+                        return greedy
+                    if few is None or self.form.top_k > few[0].top_k:
+                        few = self.form, greedy
+                    continue
                 answered = self.form
                 booleans.remove(boolean)
+        if few is not None:
+            self.form, greedy = few
+            return greedy
         if answered is None:
             assert failure is not None  # the loops run at least once
             raise failure

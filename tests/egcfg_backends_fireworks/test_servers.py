@@ -96,6 +96,7 @@ SHAPES = {
         names="text",
         refuses=no_cut,
     ),
+    "vLLM": Shape(completions="coerced", most_alternatives=20, routes=True),
     "vLLM's chat": Shape(
         completions="", chat="boolean", most_alternatives=20, prefill=Prefill.CONTINUE, names="text"
     ),
@@ -213,6 +214,7 @@ def test_the_text_is_the_models_own_and_every_request_is_counted(
     [
         ("llama.cpp", Route.COMPLETIONS, 200),
         ("SGLang", Route.CHAT, 200),
+        ("vLLM", Route.COMPLETIONS, 20),
         ("vLLM's chat", Route.CHAT, 20),
         ("Ollama", Route.CHAT, 20),
         ("mlx-lm", Route.COMPLETIONS, 11),

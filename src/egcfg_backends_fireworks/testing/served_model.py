@@ -41,7 +41,8 @@ class Shape:
 
     Attributes:
         completions: how ``logprobs`` is to be asked for on the completions route: ``"number"``,
-            ``"boolean"``, ``"either"``; ``"ignored"`` says nothing; empty: there is no such route.
+            ``"boolean"``, ``"either"``; ``"coerced"`` takes true for 1; ``"ignored"`` says nothing;
+            empty: there is no such route.
         chat: the same for the chat route, where it is never a number.
         most_alternatives: what may be asked for per token.
         prefill: how an answer's beginning is continued on the chat route; None: not at all.
@@ -107,6 +108,8 @@ class ServedModel:
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         """Answer one completion request."""
+        if self.shape.completions == "coerced":
+            request = {**request, "logprobs": int(request["logprobs"])}
         return self._answer(request, self._completion) if self.shape.completions else NO_ROUTE
 
     def others(self, path: str, request: dict[str, Any]) -> Answer:
