@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods test test-pythons test-vllm check bench docs clean
+.PHONY: demo methods race test test-pythons test-verdicts test-vllm test-browser check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -27,6 +27,14 @@ methods: $(INSTALLED)
 			|| exit 1; \
 	done
 	@$(BIN)/egcfg monitor $(DEMO)-methods
+
+# A small race with the embedded model: minutes. The table of `egcfg compare`, and the curves as SVG.
+# The large one is `python bench/race --model FILE --data mbpp.jsonl.gz --tasks 11-210 --out DIR`.
+RACE_ARMS ?= greedy best_of_n egcfg self_debug
+RACE_TASKS ?= 12
+race: $(INSTALLED)
+	$(BIN)/python bench/race --arms $(RACE_ARMS) --limit $(RACE_TASKS) --out $(DEMO)-race \
+		-- --quiet --max-tokens 200
 
 # The whole test suite, real model and real server included: a process for each core, but for four at
 # most, since each may load the model.
@@ -51,9 +59,25 @@ test-pythons:
 			tests/egcfg/reports/test_trace_json.py || exit 1; \
 	done
 
+# Verdicts on published data sets, every form of test, 10,000 executions with their servers killed:
+# a quarter of an hour. DATA is a folder of mbpp.jsonl.gz, HumanEvalET.jsonl.gz, HumanEvalPlus.jsonl.gz,
+# MbppPlus.jsonl.gz, MbppPlus-OriginFmt.jsonl.gz; CASES one of folders with problems.jsonl,
+# samples.jsonl and expected.json. What is absent is skipped and named.
+test-verdicts: $(INSTALLED)
+	EGCFG_DATA=$(abspath $(DATA)) EGCFG_CASES=$(abspath $(CASES)) EGCFG_EVERY_FORM=1 \
+		$(BIN)/python -m pytest -m "verdicts or not verdicts" -rs tests/egcfg/scorers \
+		tests/egcfg/evaluation/test_cases.py tests/egcfg/sandbox/test_recovery.py
+
 # Endpoints against the real vLLM server, in an environment of its own (3.5 GB, minutes).
 test-vllm: $(INSTALLED) .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/egcfg_backends_fireworks/test_vllm_server.py
+
+# The page of `egcfg report` and `egcfg view` in a headless Chromium, which the system provides
+# (Debian: apt-get install chromium-headless-shell). SCREENSHOTS=DIR keeps pictures to look at.
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
+		tests/egcfg/reports/page/test_browser.py
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)
@@ -67,6 +91,7 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/tracers.py
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
+	$(BIN)/python bench/monitor.py
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
 	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
@@ -78,7 +103,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods
+	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:

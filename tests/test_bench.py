@@ -1,4 +1,4 @@
-"""The benchmarks of decoding and of many tasks at once run, and count what really happens."""
+"""The benchmarks of decoding, of many tasks and of large folders run, and count what happens."""
 
 from __future__ import annotations
 
@@ -123,3 +123,16 @@ def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
     for row in latency:
         assert row["requests"] > 0
         assert row["answered by the model"] == 0
+
+
+def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: Path) -> None:
+    tables = run(tmp_path, "--files", "400", bench="monitor.py")
+    assert [(look["what"], look["files read"]) for look in tables["looks of --watch"]] == [
+        ("first look", 400),
+        ("nothing changed", 0),
+        ("100 replaced", 100),
+    ]
+    [command] = tables["the command"]
+    assert command["processor s"] > 0
+    [numbers] = tables["the numbers"]
+    assert numbers["rows"] == 400

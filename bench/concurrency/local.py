@@ -18,14 +18,13 @@ from typing import Any
 
 from attrs import evolve
 from memory import MIB, peak, resident, start_peak
-from peers import generate_batch
+from peers import generate_batch, open_bare
 from rounds import Flight, Way, compare, fly
 from tables import Report
 from workbench import Decoded, Workbench, model_options
 
 from egcfg.interfaces.backend import SampleRequest, SamplingParams
 from egcfg.interfaces.problem import Problem
-from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["add_arguments", "run"]
@@ -82,7 +81,7 @@ async def _sampling(local: _Local, options: Namespace, report: Report) -> None:
 
 
 async def _unguided(local: _Local, options: Namespace, report: Report) -> None:
-    model = load_model(HFOptions(**model_options(options))).model
+    model = open_bare(HFOptions(**model_options(options)))
     local.rest()
     expected = (await local.decoded(max(options.in_flight), gamma=0.0)).answers
     ways: dict[str, Way] = {

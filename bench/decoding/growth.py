@@ -2,7 +2,7 @@
 
 Each point is the median over the tasks of milliseconds per token of the response, beside plain
 ``generate`` on the same tokens, in turns. Writes a table in CSV, and a plot where matplotlib is
-installed (``pip install 'egcfg[bench]'``).
+installed (``pip install 'egcfg[compare]'``).
 """
 
 from __future__ import annotations

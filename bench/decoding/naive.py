@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from attrs import frozen
+from peers import open_bare
 from transformers import DynamicCache
 
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.plugins.component import OpenComponent
-from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["BareModel", "CallSeconds", "NaiveBackend", "NaiveCall", "estimated_seconds"]
@@ -74,7 +74,7 @@ class BareModel:
     """
 
     def __init__(self, options: HFOptions) -> None:
-        self.model: Any = load_model(options).model
+        self.model: Any = open_bare(options)
         self.passes = self.tokens = 0
         self._seconds = 0.0
 

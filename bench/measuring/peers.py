@@ -14,7 +14,11 @@ from transformers import (
 )
 from workbench import Stopwatch
 
-__all__ = ["generate", "generate_batch"]
+from egcfg_backends_hf.engine.causal_model import CausalModel
+from egcfg_backends_hf.loading.load import finish_model, load_model
+from egcfg_backends_hf.options import HFOptions
+
+__all__ = ["generate", "generate_batch", "open_bare"]
 
 
 GREEDY: dict[str, Any] = {
@@ -25,6 +29,13 @@ GREEDY: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "pad_token_id": 0,
 }
+
+
+def open_bare(options: HFOptions) -> Any:
+    """Return a model as transformers runs it, its weights kept as egcfg keeps them."""
+    model = load_model(options).model
+    finish_model(model, options, CausalModel(model).run_once)
+    return model
 
 
 class _Forced(LogitsProcessor):

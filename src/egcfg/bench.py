@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Self
 
 from attrs import define, evolve, field, frozen
@@ -34,6 +33,7 @@ from egcfg.interfaces.backend import (
     LogprobBackend,
     SampleRequest,
     SamplingParams,
+    Usage,
 )
 from egcfg.interfaces.method import (
     Attempt,
@@ -46,9 +46,11 @@ from egcfg.interfaces.method import (
 from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
-from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry
+from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
-from egcfg.sandbox import Call, Execution, ExecutionResult, Sandbox
+from egcfg.records.recorder import ALTERNATIVES, Recorder
+from egcfg.sandbox import Call, Execution, ExecutionResult
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
 __all__ = ["MadeAttempt", "TaskBench"]
@@ -62,13 +64,15 @@ class MadeAttempt:
 
     Attributes:
         attempt: what the method yielded.
-        tokens: prompt tokens and generated ones of all stages up to then.
+        spent: what the task had cost by then.
         share: of the visible tests that it passed, if the method ran it.
+        new: whether the answer is another one than before this try.
     """
 
     attempt: Attempt
-    tokens: int
+    spent: Spent
     share: float | None = None
+    new: bool = True
 
 
 @define(kw_only=True, eq=False)
@@ -82,9 +86,10 @@ class TaskBench:
         model: answers for this task, and counts what it spends.
         feedback: traces programs and words what happened.
         rule: the guidance rule.
-        sandbox: where programs run.
+        sandbox: where programs run, and are counted.
         wording: words a problem by a prompt builder of that name.
         scorer_of: opens a scorer by its name.
+        recorder: writes down what is done; None: nobody does.
         events: how often the method noted what.
         on_note: sees each event as it is noted, with its facts; None: nobody does.
     """
@@ -95,13 +100,14 @@ class TaskBench:
     model: Model
     feedback: Feedback
     rule: OpenComponent
-    sandbox: Sandbox
+    sandbox: CountingSandbox
     wording: Callable[[Problem, str | None], Prompt]
     scorer_of: Callable[[str], OpenComponent]
+    recorder: Recorder | None = None
     events: Counter[str] = field(factory=Counter)
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
-    _shares: dict[str, float] = field(factory=dict, init=False)
+    _judged: dict[str, Score] = field(factory=dict, init=False)
     _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
 
@@ -116,6 +122,15 @@ class TaskBench:
     def left(self) -> float:
         """Share of the task's token budget that is left; 1 where there is none."""
         return self.model.left
+
+    @property
+    def spent(self) -> Spent:
+        """What the task cost so far."""
+        return Spent(
+            usage=sum(self.model.usage.values(), Usage()),
+            calls=self.model.calls,
+            executions=self.sandbox.executions,
+        )
 
     @property
     def cut_short(self) -> bool:
@@ -156,6 +171,8 @@ class TaskBench:
                 for number in range(count)
             ]
             replies = [Reply(text=one.text, finished=one.finished) for one in answers]
+        if self.recorder is not None:
+            self.recorder.call(stage, prompt, temperature, params.max_tokens, replies)
         return replies * (n // count)
 
     async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
@@ -254,7 +271,9 @@ class TaskBench:
                 program=program, results=results, outcomes=outcome, traces=tuple(trace), cut=cut
             )
         if tests is None:
-            self._shares |= {program: run.share for program, run in runs.items() if run.results}
+            self._judged |= zip(distinct, scores, strict=True)
+        if self.recorder is not None:
+            self.recorder.runs(list(runs.values()), own_tests=tests is not None)
         return [runs[program] for program in programs]
 
     async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
@@ -276,7 +295,7 @@ class TaskBench:
             if each.description != self.task.description
         )
         prompt = self.wording(other, self.configurations[0].prompt)
-        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt)
+        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt, recorder=None)
 
     async def decode(
         self,
@@ -291,14 +310,20 @@ class TaskBench:
         settings = evolve(
             chosen.settings, max_tokens=self.model.at_most(chosen.settings.max_tokens)
         )
-        feedback = evolve(self.feedback, judge=partial(self._scores, self.task))
+        feedback = evolve(self.feedback, judge=self.judge)
         if policies.placebo and settings.gamma != 0.0 and signal is None:
             feedback = await self._placebo(chosen)
+        recorder, number = self.recorder, 0
+        if recorder is not None:
+            number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
         steps = decode(
-            self.model, feedback, self.rule, self.task, prompt, settings, policies, signal
+            *(self.model, feedback, self.rule, self.task, prompt, settings, policies, signal),
+            alternatives=0 if recorder is None else ALTERNATIVES,
         )
         try:
             async for step in steps:
+                if recorder is not None:
+                    recorder.decoded(number, step)
                 yield step
         finally:
             await steps.aclose()
@@ -306,6 +331,8 @@ class TaskBench:
     def note(self, event: str, **facts: Any) -> None:
         """Count an event; see `egcfg.interfaces.method.Bench.note`."""
         self.events[event] += 1
+        if self.recorder is not None:
+            self.recorder.note(event, facts)
         if self.on_note is not None:
             self.on_note(event, facts)
 
@@ -327,7 +354,8 @@ class TaskBench:
             BudgetError: the run's budget is used up, also where the method does not let this pass.
             EgcfgError: as the method's own questions do.
         """
-        task, attempts = self.task.task_id, 0
+        task = self.task.task_id
+        answer: str | None = None
         try:
             async with aclosing(method.iterate("solve", self, task=task)) as items:
                 async for item in items:
@@ -335,9 +363,14 @@ class TaskBench:
                         case LineStep():
                             yield item
                         case Attempt(program=str(), stage=str(), generation=Generation() | None):
-                            attempts += 1
-                            share = self._shares.get(item.program)
-                            yield MadeAttempt(attempt=item, tokens=self.model.tokens, share=share)
+                            new = item.program != answer
+                            answer = item.program
+                            judged = self._judged.get(item.program)
+                            share = judged.accuracy if judged and judged.results else None
+                            if self.recorder is not None:
+                                self.recorder.attempt(item, self.model.tokens, share)
+                            spent = self.spent
+                            yield MadeAttempt(attempt=item, spent=spent, share=share, new=new)
                         case _:
                             raise method.broken(
                                 f"solve gave {_form(item)}, neither a LineStep nor an Attempt "
@@ -346,7 +379,7 @@ class TaskBench:
                             )
         except (EgcfgError, AskedTooOften, BaseExceptionGroup) as error:
             told = _all_told(error)
-            if attempts and all(isinstance(each, ContextOverflowError) for each in told):
+            if answer is not None and all(isinstance(each, ContextOverflowError) for each in told):
                 self.note("context_overflow")  # a dialogue grew; the last attempt stands
             elif not all(isinstance(each, BudgetError | AskedTooOften) for each in told):
                 raise
@@ -359,7 +392,8 @@ class TaskBench:
         if self.model.refused:
             self.events["refused"] += self.model.refused
         # Also where the method took the run's budget for the task's own.
-        if self.model.refusal is not None and self.cut_short and not (attempts and attempts_stand):
+        stands = answer is not None and attempts_stand
+        if self.model.refusal is not None and self.cut_short and not stands:
             raise self.model.refusal
 
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
@@ -374,10 +408,16 @@ class TaskBench:
             feedback.tracer,
             feedback.sandbox,
             feedback.model,
-            partial(self._scores, self.task),
+            self.judge,
             other.task.task_id,
             signals,
         )
+
+    async def judge(self, programs: Sequence[str]) -> list[Score]:
+        """Return the verdicts of the visible tests on programs; one that ran is not run again."""
+        new = [each for each in dict.fromkeys(programs) if each not in self._judged]
+        self._judged |= zip(new, await self._scores(self.task, new), strict=True)
+        return [self._judged[each] for each in programs]
 
     async def _scores(self, task: Problem, programs: Sequence[str]) -> list[Score]:
         return await asyncio.gather(*(self._score(task, program) for program in programs))

@@ -39,7 +39,9 @@ from egcfg.interfaces.tracer import Tracer
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import title_of
+from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
+from egcfg.sandbox.counting import CountingSandbox
 from egcfg.threads.loop_thread import LoopThread
 from egcfg.usage.budget import Meter
 from egcfg.usage.model import Model
@@ -148,6 +150,7 @@ class Engine:
         deadline: float | None = None,
         on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
         attempts_stand: bool = False,
+        recorder: Recorder | None = None,
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Solve and judge `problem` by the configured method.
 
@@ -165,6 +168,7 @@ class Engine:
             deadline: when its last attempt stands, by `time.monotonic`; None: at its end.
             on_note: sees what the method notes, such as a decision, with its facts.
             attempts_stand: whether it also stands where the budget of all work ends.
+            recorder: writes down what is done; None: nobody does.
 
         Raises:
             UsageError: a component cannot be used as asked, or the problem's tests are broken.
@@ -197,22 +201,24 @@ class Engine:
         if tokens is not None:
             limit, flag = tokens, "--tokens"
         model = Model(backend, problem.task_id, self.meter, limit, flag, deadline)
+        sandbox = CountingSandbox(self._sandbox)
         bench = TaskBench(
             task=evolve(problem, hidden_tests=()),
             prompt=prompts[configurations[0].prompt],
             configurations=configurations,
             model=model,
-            feedback=Feedback(tracer, self._sandbox, model),
+            feedback=Feedback(tracer, sandbox, model),
             rule=rule,
-            sandbox=self._sandbox,
+            sandbox=sandbox,
             wording=self.prompt,
             scorer_of=partial(self._component, Kind.SCORER),
+            recorder=recorder,
             on_note=on_note,
         )
         made: list[MadeAttempt] = []
         async with aclosing(bench.work(method, attempts_stand=attempts_stand)) as items:
             async for item in items:
-                if isinstance(item, MadeAttempt) and not (made and _same_answer(made[-1], item)):
+                if isinstance(item, MadeAttempt) and item.new:
                     made.append(item)
                     if guided and item.attempt.generation is not None:
                         self._warn_unguided(problem, configurations[0], item.attempt.generation)
@@ -228,8 +234,13 @@ class Engine:
         started: datetime,
     ) -> Solution:
         """Return the solution: every attempt judged by the tests that decide."""
+        spent = bench.spent
         programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
         scores = {program: await self._score(problem, program) for program in programs}
+        seen = {p: await _by_visible_tests(bench, problem, p, s) for p, s in scores.items()}
+        if bench.recorder is not None:
+            for program, score in scores.items():
+                bench.recorder.verdicts(program, seen[program], score)
         last = made[-1].attempt if made else Attempt(program="", stage="")
         score = scores[last.program]
         if not made:
@@ -249,7 +260,8 @@ class Engine:
                     program=each.attempt.program,
                     stage=each.attempt.stage,
                     passed=scores[each.attempt.program].passed,
-                    tokens=each.tokens,
+                    visible=seen[each.attempt.program].passed if problem.visible_tests else None,
+                    spent=each.spent,
                 )
                 for each in made
             ),
@@ -258,6 +270,7 @@ class Engine:
             started=started,
             ended=datetime.now(UTC),
             events=dict(bench.events),
+            spent=spent,
             unfinished=bench.cut_short,
         )
 
@@ -296,6 +309,7 @@ class Engine:
         on_step: Callable[[LineStep], None] | None = None,
         on_attempt: Callable[[MadeAttempt], None] | None = None,
         on_note: Callable[[str, Mapping[str, Any]], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> Solution:
         """Solve and judge `problem`.
 
@@ -313,8 +327,8 @@ class Engine:
             tokens=tokens,
             deadline=deadline,
             on_note=on_note,
+            recorder=recorder,
         )
-        last: MadeAttempt | None = None
         async with aclosing(steps_of) as steps:
             async for step in steps:
                 if isinstance(step, Solution):
@@ -322,10 +336,8 @@ class Engine:
                 if isinstance(step, LineStep):
                     if on_step is not None:
                         on_step(step)
-                elif last is None or not _same_answer(last, step):
-                    last = step
-                    if on_attempt is not None:
-                        on_attempt(step)
+                elif step.new and on_attempt is not None:
+                    on_attempt(step)
         raise AssertionError("the last step is the solution")
 
     async def solve_in_turn(
@@ -461,9 +473,16 @@ class Engine:
         return self._components[key]
 
 
-def _same_answer(one: MadeAttempt, other: MadeAttempt) -> bool:
-    """Whether an attempt is that of an earlier try again."""
-    return one.attempt.program == other.attempt.program
+async def _by_visible_tests(
+    bench: TaskBench, problem: Problem, program: str, score: Score
+) -> Score:
+    """Return the verdicts of the visible tests; those that score are not run again."""
+    tests = problem.visible_tests
+    if not all(test in problem.scoring_tests for test in tests):
+        [seen] = await bench.judge([program])
+        return seen
+    names = {test.name for test in tests}
+    return evolve(score, results=[each for each in score.results if each.name in names])
 
 
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:

@@ -12,6 +12,7 @@ two of them others join, and a call that is cancelled stops.
 from __future__ import annotations
 
 import atexit
+import logging
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -34,17 +35,19 @@ from egcfg.interfaces.backend import (
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg.threads.worker_thread import WorkerThread
 from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory
-from egcfg_backends_hf.engine.evaluator import evaluator_for, look_up
+from egcfg_backends_hf.engine.evaluator import choose_known, evaluator_for, look_up
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
-from egcfg_backends_hf.engine.pass_runner import Call, PassRunner
+from egcfg_backends_hf.engine.pass_runner import Call, NotNumbersError, PassRunner
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
-from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.loading.load import finish_model, load_model, settings_left_out
 from egcfg_backends_hf.memory import free_memory, tasks_that_fit
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.text import TextCodec
 
 __all__ = ["HFBackend"]
+
+logger = logging.getLogger(__name__)
 
 
 @define
@@ -95,19 +98,26 @@ class _SampleCall(Call):
     """Samples continuations: a question to the model for each token, of all of them at once."""
 
     states: list[SamplingState] = field(factory=list)
+    on_host: bool = True
     read: int = 0
     cached: int = 0
     _prompt_is_read: bool = False
 
     def ask(self) -> None:
         """Ask for the next tokens."""
-        self.pending = [look_up(self.lane, s.next_request()) for s in self.states if not s.done]
+        live = [state for state in self.states if not state.done]
+        self.pending = [look_up(self.lane, state.next_request()) for state in live]
+        if not self.on_host:
+            for state, each in zip(live, self.pending, strict=True):
+                each.choices = state.choices(len(each.distributions))
 
     def absorb(self) -> bool:
         """Sample from what is known now, and ask for the next tokens."""
         live = [state for state in self.states if not state.done]
+        choose_known(self.pending)
         for state, each in zip(live, self.pending, strict=True):
-            state.extend(each.request.draft, each.answer())
+            tokens = state.chosen(each.answer()) if each.tokens is None else each.tokens
+            state.extend(each.request.draft, tokens)
         if not self._prompt_is_read:  # once, however many tokens follow
             self._prompt_is_read, self.cached = True, max(0, self.read - self.tokens)
         self.ask()
@@ -268,6 +278,7 @@ class HFBackend(LogprobBackend):
         call = _SampleCall(
             lane,
             states=list(chain.from_iterable(per_request)),
+            on_host=self._open_model.model.on_host,
             read=sum(len(request.ids) for request in requests),
         )
         lane.sampled([])
@@ -289,8 +300,16 @@ class HFBackend(LogprobBackend):
         text = TextCodec(loaded.tokenizer, self.model_name)
         model = CausalModel(loaded.model)
         evaluator = evaluator_for(model, self.model_name)
+        if left_out := settings_left_out(loaded.model):
+            logger.warning(
+                "the generation settings of %s ask for %s, which is left out: greedy texts may "
+                "differ from those of transformers' generate",
+                self.model_name,
+                ", ".join(f"{name}={value}" for name, value in left_out.items()),
+            )
+        finish_model(loaded.model, self._options, model.run_once)
         capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
-        lanes = Lanes(model.layers, model.token_bytes, capacity)
+        lanes = Lanes(model.token_bytes, capacity, model.longest_short)
         end_ids = text.end_ids() | _end_ids_of(loaded.model)
         tasks = super().tasks_in_flight
         if loaded.model.device.type != "cpu" and model.token_bytes:
@@ -310,23 +329,40 @@ class HFBackend(LogprobBackend):
         """Let passes run until a call is answered.
 
         Raises:
-            BackendError: memory runs out; it carries what the call has cost.
+            BackendError: memory runs out, or the model gives something that is no number; it
+                carries what the call has cost.
         """
         call.lane.in_flight = [each.ids for each in call.pending]
         try:
             await self._open_model.runner.run(call)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+        except (RuntimeError, NotNumbersError) as error:
             longest = max(len(each.ids) for each in call.pending)
-            failure = BackendError(
-                f"out of memory with {longest} tokens through {self.model_name}; shorten the "
-                "signal (signal_tokens), choose a smaller model, or -o backend.dtype=bfloat16"
-            )
+            if isinstance(error, NotNumbersError):
+                failure = BackendError(self._not_numbers(longest))
+            elif is_out_of_memory(error):
+                failure = BackendError(
+                    f"out of memory with {longest} tokens through {self.model_name}; shorten the "
+                    "signal (signal_tokens), choose a smaller model, or -o backend.dtype=bfloat16"
+                )
+            else:
+                raise
             failure.usage = call.usage()
             raise failure from error
         finally:
             call.lane.in_flight = []
+
+    def _not_numbers(self, tokens: int) -> str:
+        dtype = str(self._open_model.model.model.dtype).removeprefix("torch.")
+        if dtype == "float16":
+            why = "float16 overflows above 65,504; use -o backend.dtype=bfloat16 or float32"
+        elif dtype == "bfloat16":
+            why = "computed in bfloat16; try -o backend.dtype=float32, else download it again"
+        else:
+            why = f"computed in {dtype}, so its weights are broken; download it again"
+        return (
+            f"{self.model_name} gave logits that are no numbers (NaN or infinite) after {tokens} "
+            f"tokens: {why}"
+        )
 
     async def _lane(self, requests: Sequence[ScoreRequest] | Sequence[SampleRequest]) -> Lane:
         longest = max((len(request.ids) for request in requests), default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attrs import field, frozen, validators
 
 from egcfg_backends_hf.loading import source
@@ -10,7 +12,15 @@ __all__ = ["DEVICE_MAPS", "DTYPES", "WEIGHTS", "HFOptions"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 WEIGHTS = ("auto", "plain", "packed", "float16", "int8")
+NVIDIA = Path("/dev/nvidiactl")
+"""Is there where torch may find a CUDA device, which "auto" then takes."""
+
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+def _by_rounding(options: HFOptions) -> bool:
+    """Whether an option changes texts that only decides what is computed together, and where."""
+    return options.rounding_is_coarse
 
 
 @frozen(kw_only=True)
@@ -50,7 +60,7 @@ class HFOptions:
     device_map: str | None = field(
         default=None,
         validator=validators.optional(validators.in_(DEVICE_MAPS)),
-        metadata={"changes_text": False},
+        metadata={"changes_text": _by_rounding},
     )
     dtype: str = field(default="auto", validator=validators.in_(DTYPES))
     weights: str = field(default="auto", validator=validators.in_(WEIGHTS))
@@ -58,14 +68,22 @@ class HFOptions:
     cache_bytes: int | None = field(
         default=None,
         validator=validators.optional(validators.ge(1)),
-        metadata={"changes_text": False},
+        metadata={"changes_text": _by_rounding},
     )
     threads: int | None = field(
         default=None,
         validator=validators.optional(validators.ge(1)),
-        metadata={"changes_text": False},
+        metadata={"changes_text": _by_rounding},
     )
     trust_remote_code: bool = False
+
+    @property
+    def rounding_is_coarse(self) -> bool:
+        """Whether the model computes in 16 bits, as far as is known without opening it: what runs
+        together may then turn close choices."""
+        if self.dtype != "auto":
+            return self.dtype in ("bfloat16", "float16")
+        return self.device.startswith("cuda") or (self.device == "auto" and NVIDIA.exists())
 
     @property
     def model_name(self) -> str:

@@ -10,8 +10,9 @@ from itertools import groupby
 from typing import Any
 
 import jinja2
+import transformers
 
-from egcfg.errors import BackendError, CapabilityError
+from egcfg.errors import BackendError, CapabilityError, UsageError
 from egcfg.interfaces.prompt import (
     ChatMessage,
     ChatPrompt,
@@ -26,6 +27,16 @@ __all__ = ["TextCodec"]
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
 """Special tokens after which nothing belongs to an answer, though a chat model's settings may name
 only the end of its turn (GGUF files have room for one)."""
+
+INDENTED = "def f(x):\n    if x:\n        return 'a  b'\n\n    return x\n"
+"""What a tokenizer must give back as it was."""
+
+INCOMPLETE = "\ufffd"
+"""What stands for a character whose bytes are not complete, or are none."""
+
+REMEMBERED_TEXTS = 1024
+"""Texts whose continuations are decoded from their end: of the candidates and the response of each
+task in flight, and of drafts."""
 
 MARK = "\ufdd0"
 """A code point that is no character: hardly any text contains it."""
@@ -53,9 +64,12 @@ class TextCodec:
         self._literal: Any = None
         self._start = self._start_id()
         self._bytes = self._byte_tokens()
+        # Of ids that were decoded: the text that cannot change, and how many of them it is of.
+        self._settled: dict[tuple[int, ...], tuple[str, int]] = {}
         # Some decoders drop a leading space: it survives after other text, which is cut off again.
         self._anchor = list(tokenizer.encode("a", add_special_tokens=False))
         self._anchor_text = self._plain_decode(self._anchor)
+        self._check()
         self.reasons = self._opens_reasoning()
 
     @property
@@ -88,8 +102,20 @@ class TextCodec:
         """Return the text of generated ids, special tokens spelt out.
 
         Of ids ``a + b``, the text of ``a`` is a prefix of the whole text, up to trailing
-        replacement characters for a character whose bytes are not complete yet.
+        replacement characters for a character whose bytes are not complete yet. So of a text that
+        grows only the end is decoded. May be called from any thread.
         """
+        sequence = tuple(ids)
+        settled, length = self._settled.get(sequence[:-1], ("", 0))
+        text = settled + self._text_of(sequence[length:])
+        if not text.endswith(INCOMPLETE):
+            settled, length = text, len(sequence)
+        if len(self._settled) >= REMEMBERED_TEXTS:
+            self._settled.clear()
+        self._settled[sequence] = settled, length
+        return text
+
+    def _text_of(self, ids: Sequence[int]) -> str:
         if not self._bytes:
             return self._after_anchor(list(ids))
         # Byte tokens decode as one run or not at all in the tokenizer's own decoder: a later wrong
@@ -113,6 +139,20 @@ class TextCodec:
         return frozenset(end for end in ends if end is not None)
 
     # --- what the tokenizer brings -----------------------------------------------------------
+
+    def _check(self) -> None:
+        """See whether indented code comes back: some versions of some tokenizers lose its blanks.
+
+        Raises:
+            UsageError: it does not.
+        """
+        back = self.decode(self._tokenizer.encode(INDENTED, add_special_tokens=False))
+        if back not in (INDENTED, f" {INDENTED}"):  # a tokenizer may put a blank in front of all
+            raise UsageError(
+                f"the tokenizer of {self._name} makes {back!r} of {INDENTED!r}: it cannot write "
+                f"Python with transformers {transformers.__version__}; install another version of "
+                "transformers, or choose another model"
+            )
 
     def _start_id(self) -> int | None:
         bos: int | None = self._tokenizer.bos_token_id

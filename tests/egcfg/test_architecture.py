@@ -162,6 +162,7 @@ def test_the_method_knows_no_event_loop(room: str) -> None:
 PUBLIC = (
     "egcfg.errors",
     "egcfg.interfaces",
+    "egcfg.plugins.cache",
     "egcfg.plugins.hookspecs",
     "egcfg.decoding.sampling",
     "egcfg.sandbox",

@@ -68,8 +68,9 @@ def test_each_try_is_an_attempt_and_gives_its_turn_back(run: Run, sandbox: Sandb
     *attempts, solution = run(scenario())
     assert all(isinstance(each, MadeAttempt) for each in attempts)
     assert [each.attempt.program for each in attempts] == [SAME, SAME, SAME, RIGHT]
-    assert [each.tokens for each in attempts] == [100, 200, 300, 400]
+    assert [each.spent.tokens for each in attempts] == [100, 200, 300, 400]
     assert [each.share for each in attempts] == [0.5, 0.5, 0.5, 1.0]
+    assert [each.new for each in attempts] == [True, False, False, True]
     # A try that was no better is no answer of its own.
     assert [(each.program, each.tokens) for each in solution.attempts] == [
         (SAME, 100),

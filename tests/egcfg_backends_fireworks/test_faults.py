@@ -163,7 +163,7 @@ async def run_tasks(
         assert capabilities.scores_drafts is (kind == "Fireworks")
         assert capabilities.text is not (kind == "chat")
 
-        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool) -> Any:
+        def solve(problem: Problem, *, configurations: Any, attempts_stand: bool, **_: Any) -> Any:
             # By the engine's own prompt builder, whatever the grid's is called.
             settings = configurations[0].settings
             return engine.solve_steps(problem, settings, attempts_stand=attempts_stand)

@@ -287,7 +287,7 @@ def test_closing_frees_the_model_and_may_be_repeated(
     logprobs = CausalModel._logprobs
 
     def noting(self: CausalModel, **more: object) -> Any:
-        models.append(weakref.ref(self._model))
+        models.append(weakref.ref(self.model))
         return logprobs(self, **more)
 
     monkeypatch.setattr(CausalModel, "_logprobs", noting)
@@ -527,6 +527,29 @@ def test_an_error_carries_what_was_spent_before_it(
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_no_numbers_end_the_call_and_say_why(
+    ask: Asker, naive_logprobs: Naive, run: Run, value: float
+) -> None:
+    weight = ask.backend._open_model.model.model.lm_head.weight
+    kept = weight[77].clone()
+
+    async def check() -> None:
+        await ask.score(DISTINCT)
+        with torch.inference_mode():
+            weight[77] = value
+        for question in (ask.score(DISTINCT, (40,)), ask.sample((*DISTINCT, 50), 2, greedy(4))):
+            with pytest.raises(BackendError, match=r"no numbers .* float64, so its weights are"):
+                await question
+        assert ask.spent.forward_passes == 1
+        with torch.inference_mode():
+            weight[77] = kept
+        [scores] = await ask.score(DISTINCT, (40,))
+        assert_same(scores, naive_logprobs, (*DISTINCT, 40))
+
+    run(check())
+
+
 # --- token trees --------------------------------------------------------------------------------
 
 
@@ -683,10 +706,10 @@ def test_a_model_that_ignores_masks_runs_whole_prefixes_instead(
     async def check() -> None:
         ask = Asker(HFBackend(HFOptions(model=str(tiny_llama), device="cpu")))
         with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-            everything = lambda nodes, used: np.ones((len(nodes), used), dtype=bool)  # noqa: E731
+            everything = lambda nodes, used, _: np.ones((len(nodes), used), dtype=bool)  # noqa: E731
             patch.setattr(causal_model, "visibility", everything)
             await ask.backend.open()
-        assert "every question runs the whole prompt" in caplog.text
+        assert "for every question, which is slow: what it gives for token trees" in caplog.text
         [first, second] = await ask.score(DISTINCT, (5, 6), (7, 8))
         assert ask.cost == (1, 44, 44, 0, 6)
         assert_same(first, naive_logprobs, (*DISTINCT, 5, 6))

@@ -29,6 +29,7 @@ from egcfg.sandbox.service import Sandbox
 from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.engine import causal_model
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.options import HFOptions
 from egcfg_tracers.tracers import MinimalTracer
@@ -91,7 +92,7 @@ class NaiveBackend(HFBackend):
         decode = self._open_model.text.decode
         state = SamplingState(request, number, request.params.max_tokens, self.end_ids, decode)
         while not state.done:
-            state.extend((), [self.after(state.sequence)])
+            state.extend((), state.chosen([self.after(state.sequence)]))
         return state.continuation()
 
 
@@ -118,6 +119,17 @@ def model_of(backend: HFBackend, number: int) -> tuple[Model, Feedback, OpenComp
     tracer = OpenComponent(Kind.TRACER, MinimalTracer(MinimalTracer.Options()), "the tracer")
     rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
     return model, NumberedSignals(tracer, Sandbox(), model), rule
+
+
+@pytest.fixture(scope="module")
+def on_device(tiny_llama: Path, run: Run) -> Iterator[HFBackend]:
+    """A backend that takes the host's memory for another device's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(causal_model, "HOST", ())
+        backend = HFBackend(HFOptions(model=str(tiny_llama), device="cpu"))
+        run(backend.open())
+    yield backend
+    run(backend.close())
 
 
 async def fast_decode(backend: HFBackend, number: int, settings: DecodingSettings) -> Generation:
@@ -161,3 +173,21 @@ def test_drafts_and_token_trees_give_the_naive_loops_tokens(
         return drafted
 
     assert run(check()) > 0
+
+
+def test_distributions_that_stay_on_a_device_give_the_same_tokens(
+    fast: HFBackend, on_device: HFBackend, run: Run
+) -> None:
+    async def check() -> None:
+        for number in range(12):
+            chosen = SETTINGS[number % len(SETTINGS)]
+            settings = DecodingSettings(
+                gamma=(0.5, 1.0, 3.0)[number % 3],
+                seed=number,
+                max_tokens=12,
+                **(chosen | {"guided_temperature": 0.8 * (number % 2)}),
+            )
+            expected = await fast_decode(fast, number, settings)
+            assert (await fast_decode(on_device, number, settings)).ids == expected.ids
+
+    run(check())

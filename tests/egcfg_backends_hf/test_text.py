@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from egcfg.errors import BackendError, CapabilityError
+from egcfg.errors import BackendError, CapabilityError, UsageError
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
 from egcfg_backends_hf.testing import build_tiny_tokenizer
 from egcfg_backends_hf.text import TextCodec
@@ -70,6 +70,15 @@ def with_template(template: str) -> TextCodec:
     tokenizer = build_tiny_tokenizer()
     tokenizer.chat_template = template
     return TextCodec(tokenizer, "the model")
+
+
+def test_a_tokenizer_that_loses_blanks_is_refused() -> None:
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    with pytest.raises(UsageError, match=r"deff\(x\):ifx:return.*another version of transformers"):
+        TextCodec(tokenizer, "the model")
 
 
 # --- decoding -----------------------------------------------------------------------------------

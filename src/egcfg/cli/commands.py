@@ -22,12 +22,18 @@ COMMANDS = {
     "solve": "Solve the problem that DESCRIPTION words, or the function of a stub; print the code.",
     "score": "Judge the completions in FILE (.jsonl or .jsonl.gz) and report pass@k.",
     "monitor": "Print the table of a results folder, or of any part of one.",
+    "compare": "Compare methods on the same tasks: what each solves per token.",
+    "show": "Show step by step how a result came about.",
+    "report": "Write a results folder, or any part of one, as one HTML file that opens offline.",
+    "view": "Serve the page of a results folder to the browser of this machine, until Ctrl-C.",
+    "trajectories": "Write the recorded results of DIR as training data, one JSON object a line.",
     "export": "Write the programs of one row of a results folder as another harness's samples.",
     "published": "Print published figures to compare with, and who saw which tests.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
-    "datasets": "List the data sets; with NAME (or a .jsonl file), show its first problems.",
+    "datasets": "List data sets and protocols; with NAME (or a file), show its first problems.",
     "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",
     "doctor": "Say what is installed, how well programs are isolated, and what is broken.",
+    "cache": "List models that were converted and kept, newest first; with --clear, delete them.",
     "config": "Show the effective configuration and the source of each value.",
 }
 """The summary of each command, the first sentence of its own help, in the order of --help. Each is
@@ -45,6 +51,7 @@ EXAMPLES = (
     ('egcfg solve "Square a number" --test "assert f(3) == 9"', "one problem, code on stdout"),
     ("egcfg score samples.jsonl --dataset humaneval", "completions of any model: pass@k"),
     ("egcfg monitor results", "the table of a results folder"),
+    ("egcfg compare results", "what each method solves per token, with intervals"),
 )
 
 

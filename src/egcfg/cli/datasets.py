@@ -18,16 +18,20 @@ SHOWN_BY_DEFAULT = 5
 @click.command("datasets", cls=SettingCommand)
 @click.argument("name", required=False)
 @setting_options(
-    without=(Group.MODEL, Group.GUIDANCE, Group.EXECUTION, Group.BUDGET, "dataset", "scorer"),
+    without=(
+        *(Group.MODEL, Group.GUIDANCE, Group.EXECUTION, Group.BUDGET),
+        *("dataset", "protocol", "scorer"),
+    ),
 )
 @log_options
 def datasets_command(effective: EffectiveConfig, name: str | None) -> None:
-    """List the data sets; with NAME (or a .jsonl file), show its first problems.
+    """List data sets and protocols; with NAME (or a file), show its first problems.
 
     Hidden tests are counted, not shown.
     """
     import attrs
 
+    from egcfg.config.protocols import PROTOCOLS
     from egcfg.datasets.selection import open_problems
     from egcfg.plugins.hookspecs import Kind
     from egcfg.plugins.registry import registry
@@ -38,6 +42,10 @@ def datasets_command(effective: EffectiveConfig, name: str | None) -> None:
         for component in components.values():
             click.echo(printable_line(f"{component.name:<{width}}  {component.summary}"))
         click.echo("a file: --dataset FILE.jsonl", err=True)
+        click.echo("protocols (egcfg run --protocol NAME):")
+        width = max(map(len, PROTOCOLS))
+        for name, protocol in PROTOCOLS.items():
+            click.echo(f"{name:<{width}}  {protocol.summary}")
         return
     problems = open_problems(attrs.evolve(effective.config, dataset=name, scorer=None))
     config = effective.config

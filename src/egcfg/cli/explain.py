@@ -1,83 +1,155 @@
-"""Shows how a line was decided: candidates, what happened when they ran, what guidance changed."""
+"""Shows how a line was decided: candidates, what happened when they ran, what guidance changed.
+
+Nothing is said twice: a program that an earlier step has shown with its traces is named by it,
+lines that it shares with the one above it are counted, and so are runs that go as before.
+"""
 
 from __future__ import annotations
 
-import click
-from attrs import evolve, frozen
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
-from egcfg.cli.terminal import printable, printable_line
-from egcfg.interfaces.solution import LineStep, Signal, TokenChoice
-from egcfg.interfaces.tracer import Tracer
+from attrs import define, evolve, field
+from rich.console import Console
+from rich.text import Text
 
-__all__ = ["Explainer", "explain_step"]
+from egcfg.cli.terminal import console, printable, printable_line
+from egcfg.interfaces.solution import Alternative, LineStep, Signal, SignalEntry, TokenChoice
+from egcfg.interfaces.tracer import Trace, Tracer
+from egcfg.sandbox.types import Outcome
+
+__all__ = ["Explainer", "code_lines", "styled"]
 
 TRACE_CHARS = 1200
 
+LEAST_ALIKE = 3
+"""Lines that are worth a reference."""
 
-@frozen
+
+@define
 class Explainer:
-    """Writes each step to standard error as it is decided.
+    """Writes each step of a decoding as it is decided, in colour where the terminal has any.
 
     Attributes:
         tracer: renders the traces as the model saw them.
         response_prefix: the start of the response that the prompt forces, which no step decides.
+        screen: where to write; by default standard error.
     """
 
     tracer: Tracer
     response_prefix: str = ""
+    screen: Console = field(factory=console)
+    _told: dict[tuple[object, ...], str] = field(factory=dict, init=False)
+    _above: list[str] = field(factory=list, init=False)  # lines of the program shown last
+    _runs: dict[str, str] = field(factory=dict, init=False)  # what each call was shown to do
 
     def __call__(self, step: LineStep) -> None:
         """Write one step, after what is forced if it is the first."""
+        for line in self.lines(step):
+            self.screen.print(line)
+
+    def lines(self, step: LineStep) -> Iterator[Text]:
+        """Yield the account of one step, line by line."""
         if step.index == 0 and self.response_prefix:
-            lines = self.response_prefix.rstrip("\n").split("\n")
-            click.echo(printable("\n".join(f"  forced  | {line}" for line in lines)), err=True)
-        click.echo(printable(explain_step(step, self.tracer)), err=True)
+            yield from code_lines(self.response_prefix, "  forced  | ", "dim")
+        where = "code" if step.in_code else "before the code"
+        yield styled(f"--- step {step.index} ({where})", "bold")
+        if step.signal is not None:
+            if step.fresh:
+                yield from self._signal(step.signal, step.index)
+            else:
+                yield styled("  signal: as before", "dim")
+        if step.taken_back:
+            yield from code_lines(step.taken_back, "  taken back | ", "red")
+        for decision in step.decisions:
+            yield styled(f"  policy {decision}", "magenta")
+        for choice in step.tokens:
+            if choice.changed:
+                yield from _changed(choice)
+        if not step.taken_back:
+            yield from code_lines(step.text, "  decided | ", "bold cyan")
 
+    def _signal(self, signal: Signal, step: int) -> Iterator[Text]:
+        if not signal.entries:
+            yield styled("  signal: no candidate could be executed", "dim")
+            return
+        programs = _counted(len(signal.entries), "program")
+        yield styled(f"  signal: {programs}, {signal.tokens} tokens{_kind_of(signal)}", "")
+        for number, entry in enumerate(signal.entries, start=1):
+            yield from self._program(number, entry, step)
+        if signal.against is not None:
+            yield from self._signal(evolve(signal.against, away=True), step)
 
-def explain_step(step: LineStep, tracer: Tracer) -> str:
-    """Return the account of one step, on several lines."""
-    lines = [f"--- step {step.index} ({'code' if step.in_code else 'before the code'})"]
-    if step.signal is not None:
-        lines += _signal_lines(step.signal, tracer) if step.fresh else ["  signal: as before"]
-    if step.taken_back:
-        lines += [f"  taken back | {line}" for line in step.taken_back.rstrip("\n").split("\n")]
-    lines += [f"  policy {printable_line(decision)}" for decision in step.decisions]
-    for choice in step.tokens:
-        if choice.changed:
-            lines.append(_changed(choice))
-    if not step.taken_back:
-        lines += [f"  decided | {line}" for line in step.text.rstrip("\n").split("\n")]
-    return "\n".join(lines)
-
-
-def _signal_lines(signal: Signal, tracer: Tracer) -> list[str]:
-    if not signal.entries:
-        return ["  signal: no candidate could be executed"]
-    about = ", shortened to fit" if signal.cut else ""
-    about += ", to lead away from" if signal.away else ""
-    lines = [f"  signal: {_counted(len(signal.entries), 'program')}, {signal.tokens} tokens{about}"]
-    for number, entry in enumerate(signal.entries, start=1):
+    def _program(self, number: int, entry: SignalEntry, step: int) -> Iterator[Text]:
         origin = _counted(entry.samples, "candidate") if entry.samples else "the solution so far"
         shown = "" if entry.shown else ", not shown to the model"
-        lines.append(f"  program {number} ({origin}{shown})")
-        lines += [f"    | {line}" for line in entry.program.rstrip("\n").split("\n")]
+        share = "" if entry.share is None else f", {entry.share:.0%} of the visible tests passed"
+        name = f"program {number} ({origin}{shown}{share})"
+        if entry.ran in self._told:
+            yield styled(f"  {name}: {self._told[entry.ran]}", "dim")
+            return
+        self._told[entry.ran] = f"program {number} of step {step}"
+        yield styled(f"  {name}", "")
+        lines = entry.program.rstrip("\n").split("\n")
+        pairs = zip(lines, self._above, strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if alike >= LEAST_ALIKE:
+            yield styled(f"    | ... {alike} lines as above", "dim")
+        else:
+            alike = 0
+        self._above = lines
+        yield from code_lines("\n".join(lines[alike:]), "    | ", "") if lines[alike:] else ()
         for trace in entry.traces:
-            what = trace.call if trace.call is not None else f"stdin {trace.stdin!r}"
-            lines.append(f"    {printable_line(what)}: {trace.outcome.value}")
-            text = tracer.render(trace, TRACE_CHARS).rstrip("\n")
-            lines += [f"      {line}" for line in text.split("\n")]
-    if signal.against is not None:
-        lines += _signal_lines(evolve(signal.against, away=True), tracer)
-    return lines
+            yield from self._trace(trace)
+
+    def _trace(self, trace: Trace) -> Iterator[Text]:
+        what = trace.call if trace.call is not None else f"stdin {trace.stdin!r}"
+        style = "green" if trace.outcome is Outcome.OK else "red"
+        text = self.tracer.render(trace, TRACE_CHARS)
+        if self._runs.get(what) == text:
+            yield styled(f"    {what}: {trace.outcome.value}, as before", "dim")
+            return
+        self._runs[what] = text
+        yield styled(f"    {what}: {trace.outcome.value}", style)
+        yield from code_lines(text, "      ", "dim")
+
+
+def styled(line: str, style: str) -> Text:
+    """Return a line that cannot drive a terminal, in a style."""
+    return Text(printable_line(line), style=style)
+
+
+def code_lines(text: str, margin: str, style: str) -> Iterable[Text]:
+    """Return the lines of a text, each after a margin."""
+    return [
+        Text.assemble(margin, (printable(line), style)) for line in text.rstrip("\n").split("\n")
+    ]
+
+
+def _kind_of(signal: Signal) -> str:
+    return f"{', shortened to fit' if signal.cut else ''}{', to lead away from' * signal.away}"
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _changed(choice: TokenChoice) -> str:
-    return (
+def _changed(choice: TokenChoice) -> Iterator[Text]:
+    conditional = choice.logprob_conditional
+    with_signal = "" if conditional is None else f"conditional {conditional:.2f}, "
+    yield styled(
         f"  guidance chose {choice.text!r} over {choice.unconditional_text!r} "
         f"(unconditional log-probability {choice.logprob_unconditional:.2f}, "
-        f"guided {choice.logprob_guided:.2f})"
+        f"{with_signal}guided {choice.logprob_guided:.2f})",
+        "yellow",
     )
+    for name, likeliest in (
+        ("without the signal", choice.likeliest_unconditional),
+        ("with the signal", choice.likeliest_conditional),
+    ):
+        if likeliest:
+            yield styled(f"    {name}: {_listed(likeliest)}", "dim")
+
+
+def _listed(likeliest: Iterable[Alternative]) -> str:
+    return "  ".join(f"{each.text!r} {each.logprob:.2f}" for each in likeliest)

@@ -197,7 +197,7 @@ class _View:
                     said = f"spent in all, unfinished work included: {spent}"
                     screen.print(said, soft_wrap=False)
             screen.print(left_out_view(found.left_out), soft_wrap=False, crop=False)
-        return capture.get()
+        return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
     def data(self, form: str) -> str:
         """Return the numbers as JSON or CSV."""

@@ -57,15 +57,15 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(error, str(error), BUDGET_USED_UP)
     except EgcfgError as error:
         return _fail(error, str(error), FAILED)
+    except Interrupted as error:
+        return _fail(error, str(error), INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:  # the former is a RuntimeError
+        return _fail(error, "interrupted", INTERRUPTED)
     except (OSError, RuntimeError) as error:
         reached = limit_reached(error)
         if reached is None:
             raise
         return _fail(error, reached, FAILED)
-    except Interrupted as error:
-        return _fail(error, str(error), INTERRUPTED)
-    except (click.Abort, KeyboardInterrupt) as error:
-        return _fail(error, "interrupted", INTERRUPTED)
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,8 @@ from egcfg.config import EffectiveConfig, RunConfig, Schedule
 
 if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
+    from egcfg.records.recorder import Recorder
+    from egcfg.runs.grid import Unit
     from egcfg.runs.observer import RunSummary
     from egcfg.runs.plan import RunPlan
     from egcfg.usage.budget import Spending
@@ -34,9 +37,14 @@ __all__ = ["run_command"]
     is_flag=True,
     help="Show the first prompts and what the run may take and cost; ask no model.",
 )
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Keep beside each new result how it came about; `egcfg show` and `egcfg report` read it.",
+)
 @setting_options()
 @log_options
-def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
+def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -> int:
     """Solve the problems of a data set over a grid of settings, and judge the solutions.
 
     Results are written one file per task, configuration and gamma. Running the same command again
@@ -60,7 +68,7 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
         dry_run(config, problems)
         return 0
     try:
-        summary, plan = run_async(_work(config, problems))
+        summary, plan = run_async(_work(config, problems, record=record))
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; finished units are kept in {config.results_dir}: "
@@ -73,7 +81,9 @@ def run_command(effective: EffectiveConfig, only_estimate: bool) -> int:
     return _closing_words(summary, plan)
 
 
-async def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSummary, RunPlan]:
+async def _work(
+    config: RunConfig, problems: Sequence[Problem], *, record: bool
+) -> tuple[RunSummary, RunPlan]:
     from egcfg.cli.progress import run_progress
     from egcfg.engine import Engine
     from egcfg.runs.plan import plan_run
@@ -106,8 +116,29 @@ async def _work(config: RunConfig, problems: Sequence[Problem]) -> tuple[RunSumm
                 rounds=config.schedule is Schedule.ROUNDS,
                 observer=progress,
                 meter=meter,
+                recorder_of=partial(_recorder, config) if record else None,
             )
     return summary, plan
+
+
+def _recorder(config: RunConfig, unit: Unit) -> Recorder:
+    from egcfg.records.entries import UnitEntry
+    from egcfg.records.recorder import Recorder
+
+    problem = unit.problem
+    return Recorder(
+        UnitEntry(
+            task_id=problem.task_id,
+            description=problem.description,
+            entry_point=problem.entry_point,
+            given_code=problem.given_code,
+            tests_seen=tuple(test.name for test in problem.visible_tests),
+            config=str(unit.config),
+            gamma=unit.gamma,
+            method=config.method,
+            tracer=config.tracer,
+        )
+    )
 
 
 def _closing_words(summary: RunSummary, plan: RunPlan) -> int:

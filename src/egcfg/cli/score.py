@@ -78,7 +78,7 @@ def score_command(
     samples = read_samples(file, problems)
     check_scorers(config, {sample.problem.task_id: sample.problem for sample in samples}.values())
     judged = _judge_all(config, samples) if out is None else _judge_into(out, config, samples)
-    evaluation = evaluate(judged, dataset_label(config.dataset), len(problems), ks)
+    evaluation = evaluate(judged, dataset_label(config), len(problems), ks)
     if form == "json":
         click.echo(printable_json(as_json(evaluation).decode()), nl=False)
     else:

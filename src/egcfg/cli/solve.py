@@ -196,7 +196,7 @@ def _show_attempt(number: int, made: MadeAttempt, explain: bool) -> None:
     size = "no program" if not lines else f"{lines} line{'' if lines == 1 else 's'}"
     share = "" if made.share is None else f", {made.share:.0%} of the tests passed"
     stage = printable_line(made.attempt.stage)
-    said = f"answer {number} ({stage}): {size}{share}, after {made.tokens} tokens"
+    said = f"answer {number} ({stage}): {size}{share}, after {made.spent.tokens} tokens"
     click.echo(said, err=True)
     if explain:
         code = "\n".join(f"  | {line}" for line in made.attempt.program.splitlines())

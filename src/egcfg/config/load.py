@@ -21,6 +21,7 @@ from typing import Any
 import cattrs
 from attrs import evolve, field, frozen
 
+from egcfg.config.protocols import with_protocol
 from egcfg.config.schema import (
     BACKEND_SETTINGS,
     ENVIRONMENT_PREFIX,
@@ -128,9 +129,12 @@ def merge(sources: Iterable[ConfigSource]) -> EffectiveConfig:
     The options of the selected backend that are in `BACKEND_SETTINGS` are the settings of these
     names, whichever of the two ways they were given in.
 
+    A protocol is the data set and the visible tests that it stands for.
+
     Raises:
-        ConfigError: a value does not fit its setting, or holds a secret; the message names its
-            source.
+        ConfigError: a value does not fit its setting, holds a secret, or stands against the
+            protocol; the message names its source.
+        UnknownNameError: there is no such protocol.
     """
     sources = list(sources)
     backend = _selected_backend(sources)
@@ -148,6 +152,11 @@ def merge(sources: Iterable[ConfigSource]) -> EffectiveConfig:
             # A config string says all of these, so it replaces what weaker sources said.
             for axis in SIGNAL_AXES & values.keys():
                 _forget(axis, values, origins)
+        # A protocol says the data set: of the two, what a stronger source says holds.
+        if "protocol" in source.values and "dataset" in values:
+            _forget("dataset", values, origins)
+        elif "dataset" in source.values and "protocol" in values:
+            _forget("protocol", values, origins)
         for name, value in source.values.items():
             origins[name] = source.origins[name]
             values[name] = _checked(name, value, origins[name])
@@ -160,6 +169,10 @@ def merge(sources: Iterable[ConfigSource]) -> EffectiveConfig:
                 options.append(option)
         if axes and values.get("signal"):
             _override_signals(axes, values, origins)
+    if (named := values.get("protocol")) is not None:
+        origin = origins["protocol"]
+        protocol, options = with_protocol(named, origin, values.get("dataset"), options)
+        values["dataset"], origins["dataset"] = protocol.dataset, f"{origin}: {named}"
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)
 
 

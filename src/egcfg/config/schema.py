@@ -243,6 +243,13 @@ class RunConfig:
     data: Path | None = _setting(  # noqa: RUF009 - makes an attrs field
         Group.PROBLEMS, "read the data set from this file", None, metavar="FILE"
     )
+    protocol: str | None = _setting(
+        Group.PROBLEMS,
+        "a data set and which of its tests are seen, by one name, such as mbpp-1 (`egcfg datasets` "
+        "lists them)",
+        None,
+        metavar="NAME",
+    )
     strict_data: bool = _setting(
         Group.PROBLEMS,
         "refuse a file with a record that cannot be used, instead of its rest",
@@ -342,7 +349,9 @@ class RunConfig:
         _DECODING["reuse_candidates"],
     )
     drafts: bool = _setting(
-        Group.GUIDANCE, "use candidates as drafts; never changes the text", _DECODING["drafts"]
+        Group.GUIDANCE,
+        "use candidates as drafts; the text stays (in 16-bit numbers up to rounding)",
+        _DECODING["drafts"],
     )
 
     results_dir: Path = _setting(  # noqa: RUF009 - makes an attrs field

@@ -72,8 +72,10 @@ def open_problems(config: RunConfig) -> list[Problem]:
     return problems
 
 
-def dataset_label(name_or_path: str) -> str:
-    """Return how results name a data set: its name, or its file's name without the ending."""
+def dataset_label(config: RunConfig) -> str:
+    """Return how results name what a run works on: the protocol where there is one, else the data
+    set's name, or its file's name without the ending."""
+    name_or_path = config.protocol or config.dataset
     for ending in sorted(FILE_ENDINGS, key=len, reverse=True):
         if name_or_path.endswith(ending):
             return Path(name_or_path).name.removesuffix(ending)

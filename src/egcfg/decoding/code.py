@@ -13,8 +13,10 @@ from egcfg.decoding.definitions import Strength, parse, strength
 from egcfg.decoding.extraction import code_so_far, extract_code
 from egcfg.decoding.lexing import Lexer
 from egcfg.decoding.settings import Comments
+from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.solution import Alternative
 from egcfg.usage.model import Model
 
 __all__ = ["CandidateProgram", "Response", "distinct_programs", "executable_program"]
@@ -146,12 +148,14 @@ class Response:
         problem: what was asked.
         prompt: how it was asked; its response prefix counts as part of the text.
         ids: the generated tokens.
+        alternatives: how many of the likeliest tokens of a distribution to tell.
     """
 
     model: Model
     problem: Task
     prompt: Prompt
     ids: tuple[int, ...] = ()
+    alternatives: int = 0
     _reader: AnswerReader = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -195,6 +199,16 @@ class Response:
     async def text_with(self, ids: Sequence[int]) -> str:
         """Return the text as if `ids` came next."""
         return self.prompt.response_prefix + await self.model.decode((*self.ids, *ids))
+
+    async def addition(self, token: int) -> str:
+        """Return the text that `token` would add if it came next."""
+        return (await self.text_with((token,)))[len(self.text) :]
+
+    async def likeliest(self, distribution: Logprobs | None) -> tuple[Alternative, ...]:
+        """Return the likeliest next tokens of a distribution, `alternatives` at most."""
+        told = self.alternatives
+        top = [] if distribution is None or not told else distribution.top(told)
+        return tuple([Alternative(text=await self.addition(t), logprob=v) for t, v in top])
 
     def read(self, text: str) -> None:
         """Take `text` as the whole response so far."""

@@ -54,6 +54,7 @@ async def decode(
     settings: DecodingSettings,
     policies: Policies = PAPER,
     given: Signal | None = None,
+    alternatives: int = 0,
 ) -> AsyncGenerator[LineStep | Generation, None]:
     """Decode one response: yield each line as it is decided, and last the generation.
 
@@ -67,6 +68,7 @@ async def decode(
         policies: where to depart from the paper.
         given: the signal that guides all of the response, without any candidates; None: signals are
             made from candidates.
+        alternatives: how many of the likeliest tokens of each distribution to tell of a choice.
 
     Raises:
         ContextOverflowError: the bare prompt does not fit the model's context.
@@ -75,6 +77,7 @@ async def decode(
         PluginError: a component answered wrongly.
     """
     decoding = _Decoding(model, feedback, rule, problem, prompt, settings, policies, given)
+    decoding.response.alternatives = alternatives
     if not model.capabilities.logprobs:
         yield await decoding.complete()
         return
@@ -205,15 +208,12 @@ class _Decoding:
 
     def signal_is_due(self) -> bool:
         """Whether the next line needs a new signal."""
+        unit, interval = self.settings.unit, self.settings.signal_interval
         if self.active.signal is None:
             return True
-        if self.given is not None:
+        if self.given is not None or unit is GuidanceUnit.PREFIX:
             return False
-        if self.settings.unit is GuidanceUnit.TOKEN:
-            return True
-        if self.settings.unit is GuidanceUnit.PREFIX:
-            return False
-        return self.lines_since_signal >= self.settings.signal_interval
+        return unit is GuidanceUnit.TOKEN or self.lines_since_signal >= interval
 
     async def make_signal(self, step: int) -> None:
         """Fill the slot with the signal that is given, or with what running candidates led to."""
@@ -262,22 +262,17 @@ class _Decoding:
         """Fill the slot with `signal`, as far as the model's context has room; return that."""
         remaining = self.signal_limit
         if remaining is not None and signal.longest > remaining:
-            self._warn_shortened(signal, remaining)
+            if not self.warned_truncation:
+                self.warned_truncation = True
+                logger.warning(
+                    "task %s: the model's context has room for %d tokens of the signal, not %d; "
+                    "candidates and traces are left out of it",
+                    *(self.problem.task_id, remaining, signal.longest),
+                )
             signal = await self.feedback.shorten(signal, remaining)
         if await self.active.show(signal, self.response.ids):
             self.unconditional.forget_exact()
         return signal
-
-    def _warn_shortened(self, signal: Signal, remaining: int) -> None:
-        if not self.warned_truncation:
-            self.warned_truncation = True
-            logger.warning(
-                "task %s: the model's context has room for %d tokens of the signal, not %d; "
-                "candidates and traces are left out of it",
-                self.problem.task_id,
-                remaining,
-                signal.longest,
-            )
 
     # --- 2. the tokens of one line --------------------------------------------------------------
 
@@ -303,10 +298,7 @@ class _Decoding:
 
     async def _distributions(self, stage: Stage) -> tuple[Logprobs, Guided]:
         """Return the next token's unconditional and guided distributions."""
-        branches = [self.unconditional]
-        # Prose between two blocks of code is nothing that a signal tells of.
-        if self.guides and self.response.in_code:
-            branches += self.active.branches
+        branches = [self.unconditional, *self._guiding]
         if any(branch.next is None for branch in branches):
             await self._score(branches, stage)
         # Each was asked for just now at the latest.
@@ -337,6 +329,11 @@ class _Decoding:
         for (branch, draft), distributions in zip(pending, answers, strict=True):
             branch.learn(draft, distributions)
 
+    @property
+    def _guiding(self) -> tuple[Branch, ...]:
+        """What guides the next token: no signal tells of prose between two blocks of code."""
+        return self.active.branches if self.guides and self.response.in_code else ()
+
     def _rounding(self) -> float:
         """How far rounding may move a log-probability of the next token, in nats."""
         rounding = self.model.capabilities.rounding
@@ -364,15 +361,14 @@ class _Decoding:
 
     async def _append(self, token: int, unconditional: Logprobs, guided: Guided) -> TokenChoice:
         """Append `token` to the response and to all branches."""
+        conditional = next((branch.resolved(()) for branch in self._guiding), None)
         preferred = unconditional.argmax()
-        preferred_text = await self.response.text_with((preferred,))
-        preferred_text = preferred_text[len(self.response.text) :]
+        preferred_text = await self.response.addition(preferred)
+        likeliest = [await self.response.likeliest(d) for d in (unconditional, conditional)]
         text = await self.response.append(token)
-        self.drafts.advance(token)
-        self.unconditional.advance(token)
-        self.active.advance(token)
-        guides = self.guides and self.response.in_code
-        last_scored = [self.unconditional, *(self.active.branches if guides else ())][-1]
+        for each in (self.drafts, self.unconditional, self.active):
+            each.advance(token)
+        last_scored = [self.unconditional, *self._guiding][-1]
         choice = TokenChoice(
             id=token,
             text=text,
@@ -380,7 +376,10 @@ class _Decoding:
             unconditional_text=preferred_text,
             logprob_unconditional=unconditional.logprob(token),
             logprob_guided=guided.distribution.logprob(token),
+            logprob_conditional=None if conditional is None else conditional.logprob(token),
             drafted=last_scored.next is not None,
+            likeliest_unconditional=likeliest[0],
+            likeliest_conditional=likeliest[1],
         )
         self.choices.append(choice)
         self.counts.update(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, to_device
 from attrs import field, frozen
 
 from egcfg.interfaces.backend import Logprobs
@@ -30,18 +30,23 @@ def sample_token(
     """
     if temperature == 0.0:
         return distribution.argmax()
-    scaled = np.asarray(distribution.values).astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
-    if top_p >= 1.0:
-        mass = np.cumsum(weights)
-        chosen = min(int(np.searchsorted(mass, random() * mass[-1], side="right")), len(mass) - 1)
+    xp = array_namespace(distribution.values)
+    scaled = xp.astype(distribution.values, xp.float64)  # a copy, which is written over
+    scaled /= temperature
+    scaled -= xp.max(scaled)
+    weights = xp.exp(scaled)
+    if top_p >= 1.0:  # where the values are: it needs no sorting
+        mass = xp.cumulative_sum(weights)
+        place = xp.searchsorted(mass, random() * mass[-1:], side="right")
+        chosen = min(int(place[0]), len(mass) - 1)
     else:
-        weights /= weights.sum()
+        weights = np.asarray(to_device(weights, "cpu"))
+        total = float(weights.sum())
         # All tokens below this weight together weigh less than 1 - top_p, so none is in the
         # nucleus: sorting the few others instead of the vocabulary gives the same set.
-        likely = np.flatnonzero(weights >= (1.0 - top_p) / len(weights))
+        likely = np.flatnonzero(weights >= (1.0 - top_p) * total / len(weights))
         likely = likely[np.argsort(-weights[likely], kind="stable")]
-        mass = np.cumsum(weights[likely])
+        mass = np.cumsum(weights[likely]) / total
         nucleus = min(int(np.searchsorted(mass, top_p)) + 1, len(likely))
         place = int(np.searchsorted(mass[:nucleus], random() * mass[nucleus - 1], side="right"))
         chosen = int(likely[min(place, nucleus - 1)])

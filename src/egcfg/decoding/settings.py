@@ -49,7 +49,8 @@ class DecodingSettings:
             sampled.
         reuse_candidates: whether candidates that the response follows live on, instead of all being
             sampled anew for each signal (`egcfg.decoding.candidates` says what that changes).
-        drafts: whether candidates serve as drafts for the guided line; never changes the text.
+        drafts: whether candidates serve as drafts for the guided line; changes no choice that
+            rounding does not turn (`egcfg.interfaces.backend.Capabilities.rounding`).
     """
 
     gamma: float = field(default=1.0, converter=_without_minus_zero, validator=_finite)

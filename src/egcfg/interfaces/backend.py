@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 from attrs import fields, frozen
 from numpy.typing import NDArray
 
@@ -111,6 +111,29 @@ class Logprobs:
             return float(self.values[token])
         found = np.flatnonzero(self.ids == token)
         return float(self.values[found[0]]) if found.size else self.tail_bound
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """The likeliest tokens and their log-probabilities, the first one first.
+
+        Of equally likely ones, the smallest id comes first. At most `count`, and none of those that
+        are ruled out.
+        """
+        if self.ids is not None:
+            order = np.lexsort((self.ids, -self.values))[:count]
+            found = zip(self.ids[order].tolist(), self.values[order].tolist(), strict=True)
+            return [(token, value) for token, value in found if value > -np.inf]
+        xp, left = array_namespace(self.values), self.values
+        numbers = xp.arange(left.shape[0], device=device(left))
+        likeliest: list[tuple[int, float]] = []
+        # A few passes, where sorting a whole vocabulary takes a hundred.
+        while len(likeliest) < count:
+            token = int(xp.argmax(left))
+            value = float(left[token])
+            if value == -np.inf:
+                break
+            likeliest.append((token, value))
+            left = xp.where(numbers == token, -np.inf, left)
+        return likeliest
 
     def lists(self, token: int) -> bool:
         """Whether the log-probability of `token` is known exactly."""

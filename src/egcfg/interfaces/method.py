@@ -283,7 +283,8 @@ class Bench(Protocol):
     def note(self, event: str, **facts: Any) -> None:
         """Count an event, such as an answer that could not be read, or what was decided.
 
-        The count is kept in the result; the facts are for who watches (``--explain``).
+        The count is kept in the result; the facts, JSON values, are for who watches (``--explain``)
+        and for a record.
         """
 
 

@@ -14,6 +14,7 @@ from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.tracer import Trace
 
 __all__ = [
+    "Alternative",
     "FinishReason",
     "Generation",
     "JudgedAttempt",
@@ -21,6 +22,7 @@ __all__ = [
     "Signal",
     "SignalEntry",
     "Solution",
+    "Spent",
     "Stage",
     "TokenChoice",
 ]
@@ -73,6 +75,11 @@ class SignalEntry:
     share: float | None = None
     marks: tuple[str, ...] = ()
 
+    @property
+    def ran(self) -> tuple[str, tuple[tuple[str | None, str], ...]]:
+        """What ran on which calls and inputs: of one decoding, equal ones have equal traces."""
+        return self.program, tuple((trace.call, trace.stdin) for trace in self.traces)
+
 
 @frozen(kw_only=True)
 class Signal:
@@ -108,6 +115,19 @@ class Signal:
 
 
 @frozen(kw_only=True)
+class Alternative:
+    """A token that might have come next.
+
+    Attributes:
+        text: what it would decode to where it would stand.
+        logprob: its log-probability.
+    """
+
+    text: str
+    logprob: float
+
+
+@frozen(kw_only=True)
 class TokenChoice:
     """One decided token, and what guidance had to do with it.
 
@@ -118,7 +138,12 @@ class TokenChoice:
         unconditional_text: what that one decodes to.
         logprob_unconditional: log-probability of `id` under the unconditional distribution.
         logprob_guided: log-probability of `id` under the guided distribution.
+        logprob_conditional: log-probability of `id` under the conditional distribution; None where
+            nothing guided.
         drafted: whether it was accepted from a draft.
+        likeliest_unconditional: the likeliest tokens of the unconditional distribution, the first
+            one first; empty where nobody records them.
+        likeliest_conditional: likewise of the conditional one; empty where nothing guided.
     """
 
     id: int
@@ -127,7 +152,10 @@ class TokenChoice:
     unconditional_text: str
     logprob_unconditional: float
     logprob_guided: float
+    logprob_conditional: float | None = None
     drafted: bool = False
+    likeliest_unconditional: tuple[Alternative, ...] = ()
+    likeliest_conditional: tuple[Alternative, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -210,6 +238,26 @@ class Generation:
 
 
 @frozen(kw_only=True)
+class Spent:
+    """What a task had cost by some moment.
+
+    Attributes:
+        usage: the model's work, all stages together.
+        calls: questions that the model had to work for.
+        executions: programs that ran in the sandbox, once per call, input or test.
+    """
+
+    usage: Usage = field(factory=Usage)
+    calls: int = 0
+    executions: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens, cached ones included, and generated ones."""
+        return self.usage.input_tokens + self.usage.output_tokens
+
+
+@frozen(kw_only=True)
 class JudgedAttempt:
     """An answer on the way to a solution, judged after the method had ended.
 
@@ -217,13 +265,20 @@ class JudgedAttempt:
         program: the whole program.
         stage: which part of the method made it.
         passed: whether every scoring test passed.
-        tokens: prompt tokens and generated ones that the task had cost by then.
+        visible: whether every visible test passed; None: there are none.
+        spent: what the task had cost by then.
     """
 
     program: str
     stage: str
     passed: bool
-    tokens: int
+    visible: bool | None = None
+    spent: Spent = field(factory=Spent)
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens and generated ones that the task had cost by then."""
+        return self.spent.tokens
 
 
 @frozen(kw_only=True)
@@ -237,6 +292,7 @@ class Solution:
         score: the verdict.
         attempts: every answer of the method, in their order; the last one is `code`.
         events: how often the method noted what, such as answers that could not be read.
+        spent: what the method's work cost, before the attempts were judged.
         unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
             far.
         tests_seen: names of the visible tests: what prompts and traces were made of.
@@ -256,6 +312,7 @@ class Solution:
     started: datetime
     ended: datetime
     events: Mapping[str, int] = field(factory=dict)
+    spent: Spent = field(factory=Spent)
     unfinished: bool = False
 
     @property

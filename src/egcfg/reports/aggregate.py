@@ -30,6 +30,7 @@ __all__ = [
     "Row",
     "TestCounts",
     "aggregate",
+    "base_of",
     "natural_order",
     "no_prices",
     "relative_success_rate",
@@ -341,13 +342,12 @@ def _report(dataset: str, model: str, found: Sequence[ResultRow], prices: Prices
     for row in found:
         groups[row.config, row.gamma].append(row)
     rows = [_row(groups[key], len(tasks), prices) for key in sorted(groups, key=_order_of_rows)]
-    bases = [row for row in rows if row.gamma == 0 and row.accuracy is not None]
     judged = [row for row in found if row.judged and row.tests]
     return Report(
         dataset=dataset,
         model=model,
         tasks=tasks,
-        rows=tuple(evolve(row, rsr=_rsr_of_row(row, bases)) for row in rows),
+        rows=tuple(evolve(row, rsr=_paired_rsr(row.verdicts, base_of(row, rows))) for row in rows),
         tests=TestCounts.of(map(_test_counts, judged)),
         wall_seconds=_wall_seconds(found),
         broken={row.path: row.error or "" for row in found if row.state is RowState.BROKEN},
@@ -402,14 +402,16 @@ def _sum(values: Iterable[Any]) -> Any:
     return sum(known) if known else None
 
 
-def _rsr_of_row(row: Row, bases: Sequence[Row]) -> float | None:
-    """Compare with the same configuration's gamma 0 row, or else one of the same prompt."""
+def base_of(row: Row, rows: Iterable[Row]) -> Row | None:
+    """Return what a guided row is compared with: the same configuration's row at gamma 0, or else
+    one of the same prompt; None where there is none, or either one skipped tasks."""
     if row.gamma == 0 or row.accuracy is None:
         return None
+    bases = [each for each in rows if each.gamma == 0 and each.accuracy is not None]
     same = [base for base in bases if base.config == row.config]
     prompt = _prompt(row.config)
     alike = [base for base in bases if prompt is not None and _prompt(base.config) == prompt]
-    return _paired_rsr(row.verdicts, next(iter(same + alike), None))
+    return next(iter(same + alike), None)
 
 
 def _prompt(config: str) -> str | None:

@@ -140,7 +140,7 @@ class FolderReader:
         name = entry.name
         if name.startswith("."):
             return
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             if name != SOLVED_NAME:
                 listing.folders.append(name)
         elif is_result_name(name):

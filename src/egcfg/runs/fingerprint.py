@@ -43,7 +43,9 @@ NOT_OF_THE_MODEL = frozenset({"trainer_state.json", "training_args.bin"})
 def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
     """Return, per kind, a component's name and its options, those left at their defaults included.
 
-    Traces depend on which packages programs may import, so their names are added.
+    Traces depend on which packages programs may import, so their names are added. Where a
+    backend's options have a true `rounding_is_coarse`, so is what only decides what is computed
+    together.
 
     Args:
         config: what is asked.
@@ -71,6 +73,9 @@ def component_provenance(config: RunConfig, prompt: str) -> dict[str, Any]:
         # What the name of a configuration's folder says, that of a method's does not.
         provenance["configurations"] = [str(each) for each in signal_configs(config)]
         provenance["gammas"] = list(config.gamma)
+    backend = make_component_options(config, Kind.BACKEND, config.backend)
+    if getattr(backend, "rounding_is_coarse", False):
+        provenance["batching"] = {"drafts": config.drafts, "concurrency": config.concurrency}
     if config.tokens_per_task is not None:
         provenance["tokens_per_task"] = config.tokens_per_task
     return provenance
@@ -135,10 +140,7 @@ def _provenance(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
     told = attrs.asdict(
         options,
         filter=lambda option, _: (
-            option.init
-            and option.name not in by_meaning
-            # An option can say that no text depends on it, as a deadline does.
-            and option.metadata.get("changes_text") is not False
+            option.init and option.name not in by_meaning and _changes_text(option, options)
         ),
         value_serializer=lambda _instance, _option, value: _json_value(value),
     )
@@ -149,6 +151,13 @@ def _provenance(config: RunConfig, kind: Kind, name: str) -> dict[str, Any]:
     if kind is Kind.PROMPT and {f.name for f in attrs.fields(type(options))} >= EXAMPLE_OPTIONS:
         provenance["examples"] = _examples(config, name, options)
     return provenance
+
+
+def _changes_text(option: attrs.Attribute[Any], options: Any) -> bool:
+    """Whether a text depends on an option, which can say that none does, as a deadline would; or
+    that it depends on what other options say."""
+    says = option.metadata.get("changes_text", True)
+    return bool(says(options)) if callable(says) else says is not False
 
 
 def _examples(config: RunConfig, prompt: str, options: Any) -> str:

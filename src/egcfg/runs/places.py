@@ -11,6 +11,8 @@ from typing import Any
 from attrs import define, field, frozen
 
 from egcfg.errors import RunError
+from egcfg.records.recorder import Recorder
+from egcfg.runs.files import write_atomically
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
 from egcfg.runs.store import FileState, Record, ResultsFolder
@@ -125,6 +127,16 @@ class Places:
         self.records[place] = self.folder.write_with_provenance(
             place.config, place.task_id, place.unit.gamma, result, self.provenances[place.config]
         )
+
+    def record(self, place: Place, recorder: Recorder) -> str:
+        """Write what was done for a unit beside its result; return the file's name.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        path = self.folder.record_path(place.config, place.task_id, place.unit.gamma)
+        write_atomically(path, recorder.content())
+        return path.name
 
     def claim_path(self, place: Place) -> Path:
         """Return the stem of a unit's claim files."""

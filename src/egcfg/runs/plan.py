@@ -61,7 +61,7 @@ def plan_run(config: RunConfig, problems: Sequence[Problem], model: str) -> RunP
     """
     return RunPlan(
         grid=planned_grid(config, problems),
-        folder=ResultsFolder(config.results_dir, dataset_label(config.dataset), model),
+        folder=ResultsFolder(config.results_dir, dataset_label(config), model),
         settings=base_settings(config),
         # Once per prompt: a fingerprint reads the model's files.
         provenance_of=cache(partial(component_provenance, config)),

@@ -42,6 +42,7 @@ COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
     *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
 )
+WORK = ("calls", "executions")
 
 
 class MalformedResultError(ValueError):
@@ -87,6 +88,8 @@ class ResultStats:
         uncertain_choices: choices that a top-k list could not decide with certainty.
         near_ties: choices so close that rounding might have turned them.
         rollbacks: how often it went back to an earlier line.
+        calls: questions that the model had to work for; None: nobody wrote it down.
+        executions: programs that ran before the verdict; None: nobody wrote it down.
         concurrency: units that the process had in flight at most; above 1 `seconds` are shared
             with them, and tell nothing about this one.
     """
@@ -106,6 +109,8 @@ class ResultStats:
     uncertain_choices: int = 0
     near_ties: int = 0
     rollbacks: int = 0
+    calls: int | None = None
+    executions: int | None = None
     concurrency: int = 1
 
     @property
@@ -133,7 +138,9 @@ class Result:
         finish: a `FinishReason` value.
         problem_sha256: fingerprint of the problem that was solved.
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
-            whether it passed, and what the task had cost by then (``tokens``).
+            whether it passed (and, as ``visible``, the visible tests), and what the task had cost
+            by then (``tokens``, cached prompt tokens included; ``usage``, ``calls``,
+            ``executions``).
         events: how often the method noted what.
         unfinished: whether the end of the run's budget cut the method short; a run with more to
             spend does the unit anew.
@@ -141,6 +148,7 @@ class Result:
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
         packages: those that the program imported, as ``name==version``.
+        record: name of the file beside it that tells how it came about; None: there is none.
         extra: fields of other tools, kept as they were.
     """
 
@@ -162,6 +170,7 @@ class Result:
     tests_seen: tuple[str, ...] | None = None
     sandbox: Mapping[str, str] | None = None
     packages: tuple[str, ...] = ()
+    record: str | None = None
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -193,6 +202,8 @@ class Result:
             forgeable=solution.score.forgeable,
             stats=attrs.evolve(
                 _stats(solution.generation, solution.started, solution.ended),
+                calls=solution.spent.calls,
+                executions=solution.spent.executions,
                 concurrency=concurrency,
             ),
             response=solution.generation.response,
@@ -205,7 +216,11 @@ class Result:
                     ).hexdigest(),
                     "stage": each.stage,
                     "passed": each.passed,
+                    "visible": each.visible,
                     "tokens": each.tokens,
+                    "calls": each.spent.calls,
+                    "executions": each.spent.executions,
+                    "usage": attrs.asdict(each.spent.usage),
                 }
                 for each in solution.attempts
             ),
@@ -245,7 +260,9 @@ class Result:
 
     def as_cached(self) -> Result:
         """Return the entry of a unit that is skipped because this result solved its task."""
-        return attrs.evolve(self, global_cached=True, stats=None, response=None, finish=None)
+        return attrs.evolve(
+            self, global_cached=True, stats=None, response=None, finish=None, record=None
+        )
 
 
 def dump_result(result: Result) -> bytes:
@@ -272,7 +289,7 @@ def dump_result(result: Result) -> bytes:
         content["stats"] = _dump_stats(result.stats)
     if result.global_cached:
         content["global_cached"] = True
-    for name in ("response", "finish", "problem_sha256"):
+    for name in ("response", "finish", "problem_sha256", "record"):
         if getattr(result, name) is not None:
             content[name] = _storable(getattr(result, name))
     if result.attempts:
@@ -332,6 +349,7 @@ def load_result(data: bytes) -> Result:
         tests_seen=None if seen is None else tuple(map(str, seen)),
         sandbox=_take(rest, "sandbox", dict, None),
         packages=tuple(map(str, _take(rest, "packages", list, []))),
+        record=_take(rest, "record", str, None),
         extra=rest,
     )
 
@@ -360,6 +378,7 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
         "duration": f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}",
         "seconds": stats.seconds,
         "execution_seconds": stats.execution_seconds,
+        **{name: getattr(stats, name) for name in WORK if getattr(stats, name) is not None},
         "concurrency": stats.concurrency,
         "usage": {stage: attrs.asdict(usage) for stage, usage in stats.usage.items()},
         **{name: getattr(stats, name) for name in COUNTERS},
@@ -379,6 +398,7 @@ def _load_stats(content: dict[str, Any]) -> ResultStats:
         seconds=seconds,
         execution_seconds=_take(content, "execution_seconds", float, 0.0),
         concurrency=_take(content, "concurrency", int, 1),
+        **{name: _take(content, name, int, None) for name in WORK},
         usage={
             stage: load_usage(counters, f"the usage of {stage!r}")
             for stage, counters in _take(content, "usage", dict, {}).items()

@@ -37,9 +37,10 @@ from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import BudgetError
+from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
-from egcfg.runs.grid import Grid
+from egcfg.runs.grid import Grid, Unit
 from egcfg.runs.observer import RunObserver, RunSummary
 from egcfg.runs.places import Place, Places
 from egcfg.runs.store import ResultsFolder
@@ -68,6 +69,7 @@ async def run(
     rounds: bool = False,
     observer: RunObserver | None = None,
     meter: Meter | None = None,
+    recorder_of: Callable[[Unit], Recorder] | None = None,
     lease: float = 120.0,
 ) -> RunSummary:
     """Solve every unit of `grid` that is not done yet and that no other process works on.
@@ -94,6 +96,8 @@ async def run(
         observer: is told what happens.
         meter: looked at before each unit; it is up to `solve` to count with it what a unit costs.
             None: there is no budget.
+        recorder_of: gives each unit its recorder, whose record is kept beside the unit's result;
+            None: nothing is recorded.
         lease: seconds after which the claim of a silent process on another machine is taken over.
 
     Raises:
@@ -121,6 +125,7 @@ async def run(
             meter=meter or Meter(),
             claims=claims,
             summary=RunSummary(total=len(grid)),
+            recorder_of=recorder_of,
             # Where a unit is a whole method: else it is one attempt.
             suspends=rounds and grid.method is not None,
         )
@@ -183,7 +188,7 @@ class _Run:
             if not self.rounds:
                 break
             waiting = self.rounds.popleft()
-            if self.in_rounds:
+            if self.in_rounds and (self.ended_by is None or self.work.begun):
                 self.work.observer.round_started(number, len(waiting))
             left += await self._have_turns(waiting)
             if self.suspended:

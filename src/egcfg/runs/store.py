@@ -2,6 +2,7 @@
 
     <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.json
     <results_dir>/<dataset>/<model>/method=<name>,<options>/task_id=395.json
+    <results_dir>/<dataset>/<model>/<config string>/task_id=395_gamma=1.0.record.jsonl.gz
     <results_dir>/<dataset>/<model>/<config string>/.provenance.json
     <results_dir>/<dataset>/<model>/<config string>/.claims/
     <results_dir>/<dataset>/<model>/solved_tasks/395.json
@@ -44,12 +45,15 @@ __all__ = [
     "PLANS_NAME",
     "SOLVED_NAME",
     "SPENT_NAME",
+    "SUFFIX_OF_RECORDS",
     "FileState",
     "Record",
     "ResultsFolder",
+    "flat",
     "is_result_name",
     "parse_unit_name",
     "read_record",
+    "result_files",
     "scan",
     "usefulness",
 ]
@@ -61,6 +65,8 @@ RESULT_NAME = re.compile(
     r"task_id=(?P<task>(?:(?!_gamma=).)+)(?:_gamma=(?P<gamma>-?[0-9]+(?:\.[0-9]+)?))?\.json"
 )
 UNDERSCORED_ID = re.compile(r"(?P<dataset>HumanEval|Mbpp)_(?P<number>[0-9]+)")
+SUFFIX_OF_RECORDS = ".record.jsonl.gz"
+"""Ends the name of what tells how a result came about; see `egcfg.records`."""
 PROVENANCE_NAME = ".provenance.json"
 CLAIMS_NAME = ".claims"
 SOLVED_NAME = "solved_tasks"
@@ -135,6 +141,14 @@ class ResultsFolder:
             RunError: the task id is too long for a file name.
         """
         return self.path / config / f"{unit_name(task_id, gamma)}.json"
+
+    def record_path(self, config: str, task_id: str, gamma: float | None) -> Path:
+        """Return the file that tells how one unit's result came about.
+
+        Raises:
+            RunError: the task id is too long for a file name.
+        """
+        return self.path / config / f"{unit_name(task_id, gamma)}{SUFFIX_OF_RECORDS}"
 
     def claim_path(self, config: str, task_id: str, gamma: float | None) -> Path:
         """Return the stem of one unit's claim files; see `egcfg.runs.claims`."""
@@ -308,19 +322,27 @@ def scan(folder: Path) -> list[Record]:
     Raises:
         RunError: `folder` does not exist or holds no result file.
     """
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
     best: dict[tuple[Path, str, float | None], Record] = {}
-    # Absolute, so that the folders' names are known even for the path ".".
-    for path in sorted(Path(os.path.abspath(folder)).rglob("task_id=*.json")):
-        if not is_result_name(path.name):
-            continue
+    for path in result_files(folder):
         record = read_record(path)
         key = (path.parent, record.task_id, record.gamma)
         best[key] = min(best.get(key, record), record, key=usefulness)
     if not best:
         raise RunError(f"{folder} holds no result files (task_id=....json)")
     return list(best.values())
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Return the path of every result file below `folder`, sorted.
+
+    Raises:
+        RunError: `folder` does not exist.
+    """
+    if not folder.is_dir():
+        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
+    # Absolute, so that the folders' names are known even for the path ".".
+    found = Path(os.path.abspath(folder)).rglob("task_id=*.json")
+    return sorted(path for path in found if is_result_name(path.name))
 
 
 def read_record(path: Path) -> Record:
@@ -350,7 +372,8 @@ def _record(
     path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any
 ) -> Record:
     """Return the record of a file, with what the names of its folders say."""
-    config, model, dataset = ("", "", "", *path.absolute().parts[1:-1])[:-4:-1]
+    # As text: a table is made of thousands of files.
+    config, model, dataset = ["", "", "", *os.path.abspath(path).split("/")[1:-1]][:-4:-1]
     return Record(
         path=path,
         dataset=dataset,
@@ -429,7 +452,7 @@ def usefulness(record: Record) -> int:
 
 def _difference(kept: Any, wanted: Any) -> str:
     """Return what differs, setting by setting: ``seed: 0 there, 1 now``."""
-    old, new = _flat(kept), _flat(wanted)
+    old, new = flat(kept), flat(wanted)
     return "; ".join(
         f"{name}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} now"
         for name in sorted({*old, *new})
@@ -437,11 +460,13 @@ def _difference(kept: Any, wanted: Any) -> str:
     )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+def flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Return JSON values as text by dotted names: ``{"decoding": {"seed": 0}}`` is
+    ``{"decoding.seed": "0"}``."""
     if not isinstance(value, dict) or not value:
         return {prefix: orjson.dumps(value).decode()}
     return {
         name: text
         for key, item in value.items()
-        for name, text in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+        for name, text in flat(item, f"{prefix}.{key}" if prefix else key).items()
     }

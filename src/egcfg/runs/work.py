@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from egcfg.errors import BackendError, CapabilityError, ContextOverflowError
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claim, Claims
 from egcfg.runs.grid import Unit
 from egcfg.runs.observer import RunObserver, RunSummary
@@ -44,7 +45,12 @@ class Solve(Protocol):
     """Solves and judges a problem, as `egcfg.engine.Engine.solve_steps` does."""
 
     def __call__(
-        self, problem: Problem, *, configurations: Sequence[Configuration], attempts_stand: bool
+        self,
+        problem: Problem,
+        *,
+        configurations: Sequence[Configuration],
+        attempts_stand: bool,
+        recorder: Recorder | None,
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         """Yield each line and each attempt, and last the judged solution."""
 
@@ -64,12 +70,14 @@ class _Begun:
     Attributes:
         claim: on it.
         steps: what solves it; None before its first turn.
+        recorder: writes down what is done; None: nobody does.
         started: when that was.
         waits: whether it is suspended after an attempt.
     """
 
     claim: Claim
     steps: AsyncGenerator[LineStep | MadeAttempt | Solution, None] | None = None
+    recorder: Recorder | None = None
     started: datetime = field(factory=lambda: datetime.now(UTC))
     waits: bool = False
 
@@ -86,6 +94,7 @@ class UnitWork:
         meter: what units cost is kept when one ends.
         claims: of this process.
         summary: what was done so far.
+        recorder_of: gives each unit its recorder; None: nothing is recorded.
         suspends: whether a unit waits after each attempt that leaves a visible test unpassed.
         begun: the units that wait.
         tasks: claimed as a whole.
@@ -99,6 +108,7 @@ class UnitWork:
     meter: Meter
     claims: Claims
     summary: RunSummary
+    recorder_of: Callable[[Unit], Recorder] | None
     suspends: bool
     begun: dict[Place, _Begun] = field(factory=dict, init=False)
     tasks: dict[str, Claim] = field(factory=dict, init=False)
@@ -182,10 +192,13 @@ class UnitWork:
                 self.places.write(place, result := solved.as_cached())
                 self.count(skipped=1)
                 return result
+            if self.recorder_of is not None:
+                begun.recorder = self.recorder_of(place.unit)
             begun.steps = self.solve(
                 place.unit.problem,
                 configurations=place.unit.configurations(self.settings),
                 attempts_stand=self.suspends,
+                recorder=begun.recorder,
             )
         self.observer.unit_started(place.unit)
         try:
@@ -219,7 +232,11 @@ class UnitWork:
             async for step in steps:
                 if isinstance(step, Solution):
                     self._sandbox_failures.note(str(place.unit), step.score.sandbox_error)
-                    return Result.of_solution(step, place.sha256, concurrency=at_once)
+                    result = Result.of_solution(step, place.sha256, concurrency=at_once)
+                    if begun.recorder is None:
+                        return result
+                    # Before the result, which names it: one killed between them is solved anew.
+                    return attrs.evolve(result, record=self.places.record(place, begun.recorder))
                 if isinstance(step, LineStep):
                     self.observer.line_decided(place.unit, step)
                 elif self.suspends and step.share != 1.0:

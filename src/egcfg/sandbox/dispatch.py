@@ -153,6 +153,8 @@ class Dispatcher:
             Watch(process, request, ends_at_once=pool.server.ends_at_once)
             for process, request in zip(processes, job, strict=True)
         ]
+        for watch in watches[:-1]:
+            watch.judge = watches[-1]
         for watch in watches:
             await watch.start()
         return pool

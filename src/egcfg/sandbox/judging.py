@@ -70,9 +70,11 @@ class Judgement:
 
     def judge_request(self) -> dict[str, Any]:
         """Return the request for the judge's process."""
+        # A test may do the program's work as well, for comparison, and reads all that it sends.
+        cpu_seconds = 2 * self.limits.cpu_seconds
         # Most of its time the judge waits for the program, however long that one lasts.
-        wall_seconds = STRETCH * self.limits.wall_seconds + self.limits.cpu_seconds
-        limits = attrs.evolve(self.limits, wall_seconds=wall_seconds)
+        wall_seconds = STRETCH * self.limits.wall_seconds + cpu_seconds
+        limits = attrs.evolve(self.limits, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)
         return {
             "role": "judge",
             "test": self.test,

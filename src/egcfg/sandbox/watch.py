@@ -70,6 +70,7 @@ class Watch:
 
     Attributes:
         answer: what came of it; done once nothing more is to come.
+        judge: watches what asks this one, which has not used its time while that was at work.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class Watch:
         self._ends_at_once = ends_at_once
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Answer] = self._loop.create_future()
+        self.judge: Watch | None = None
+        self._judge_seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._started = 0.0
         self._seen = (0.0, 0.0, 0.0)  # when looked at last; processor time and waits by then
@@ -189,7 +192,7 @@ class Watch:
             self._timer = self._loop.call_later(seconds, self._check_time)
 
     def _wall_used(self) -> float:
-        """Return the real time that counts: without the waits for a core, as far as it is told."""
+        """Return the real time that counts: no waits for a core or the judge, as far as told."""
         now = time.monotonic()
         elapsed = now - self._started
         waits = waiting(self._process.pid)
@@ -202,7 +205,15 @@ class Watch:
         self._waits_now = max(0.0, now - last - progress) + (0.0 if progress else self._waits_now)
         if not waits.is_runnable:
             self._waits_now = 0.0
-        return max(elapsed - waits.seconds - self._waits_now, elapsed / STRETCH)
+        if self.judge is not None:
+            self._judge_seconds = max(self._judge_seconds, self.judge._busy_seconds())
+        idle = waits.seconds + self._waits_now + self._judge_seconds
+        return max(elapsed - idle, elapsed / STRETCH)
+
+    def _busy_seconds(self) -> float:
+        """Return for how long it has run or waited for a core; 0 once it is gone."""
+        waits = waiting(self._process.pid)
+        return cpu_seconds(self._process.pid) + (waits.seconds if waits is not None else 0.0)
 
     @property
     def _complete(self) -> bool:

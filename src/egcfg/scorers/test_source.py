@@ -56,6 +56,8 @@ _FUNCTIONS = {
     "inspect.getsourcelines": "it reads the program's source",
     "gc.collect": "it collects the garbage of its own process",
 }
+# The interpreter has integers up to this one once.
+SMALL = 256
 _SHORT = {"np": "numpy", "pd": "pandas"}
 ADVICE = "choose the scorer 'inprocess' for tests that must share the program's process"
 
@@ -96,6 +98,8 @@ def reason_against(tree: ast.Module) -> str | None:
                 dotted = f"{aliases.get(name, name)}.{attribute}"
             case ast.Name(id=name) if name in aliases:
                 dotted = aliases[name]
+            case ast.Compare() if _compares_identity_of_literal(node):
+                return _unsupported("it asks for the identity of a literal")
             case _:
                 continue
         if dotted in _FUNCTIONS:
@@ -104,6 +108,28 @@ def reason_against(tree: ast.Module) -> str | None:
         if stored and name in aliases and dotted != "sys.stdout":
             return _unsupported(f"it replaces {dotted} in its own process")
     return None
+
+
+def _compares_identity_of_literal(node: ast.Compare) -> bool:
+    """Return whether ``is`` stands beside a literal whose equal may be another object or the same.
+
+    The interpreter has one object for ``None``, a small integer or a single character only.
+    """
+    sides = [node.left, *node.comparators]
+    for left, kind, right in zip(sides, node.ops, sides[1:], strict=False):
+        if not isinstance(kind, ast.Is | ast.IsNot):
+            continue
+        for side in (left, right):
+            match side:
+                case ast.Constant(value=str() | bytes() as text) if len(text) > 1:
+                    return True
+                case ast.Constant(value=float() | complex()):
+                    return True
+                case ast.Constant(value=int(number)) if number > SMALL:
+                    return True
+                case ast.Tuple(elts=[_, *_]):
+                    return True
+    return False
 
 
 def _unsupported(reason: str) -> str:

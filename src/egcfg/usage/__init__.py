@@ -1,1 +1,1 @@
-"""What a model's work may cost, and did."""
+"""A model as one task uses it: what it can do, what its work may cost, and did."""

@@ -59,6 +59,7 @@ class Model:
         limit_flag: the flag that sets that limit.
         deadline: when it must have ended, by `time.monotonic`; None: whenever it does.
         usage: what this task spent so far, by stage.
+        calls: questions that the backend had to work for.
         refused: how many questions a budget refused.
         refusal: the last of these errors.
     """
@@ -70,6 +71,7 @@ class Model:
     limit_flag: str = "--tokens-per-task"
     deadline: float | None = None
     usage: dict[str, Usage] = field(factory=dict, init=False)
+    calls: int = field(default=0, init=False)
     refused: int = field(default=0, init=False)
     refusal: BudgetError | None = field(default=None, init=False)
 
@@ -286,6 +288,7 @@ class Model:
         return TaskBudgetError(f"the time for task {self.task_id} is over", "--seconds")
 
     def _book(self, stage: str, spent: Usage) -> None:
+        self.calls += 1
         self.usage[stage] = self.usage.get(stage, Usage()) + spent
         self.meter.add(spent)
 

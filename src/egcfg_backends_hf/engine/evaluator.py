@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import TypeAlias
 
 import torch
 from attrs import define, field
 
+from egcfg.errors import UsageError
 from egcfg.interfaces.backend import Logprobs, ScoreRequest
 from egcfg_backends_hf.engine.backoff import Backoff
-from egcfg_backends_hf.engine.causal_model import CausalModel, FloatArray, is_out_of_memory
+from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory, to_host
 from egcfg_backends_hf.engine.lanes import Lane, shared_length
+from egcfg_backends_hf.engine.token_choice import UNDECIDED, Choice, choose_tokens
 from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node
+from egcfg_backends_hf.engine.tree_trial import enable_trees, is_causal
 
 __all__ = [
     "Evaluator",
     "PendingScore",
     "TreeEvaluator",
     "WholePrefixEvaluator",
+    "choose_known",
     "evaluator_for",
     "look_up",
 ]
@@ -59,10 +63,16 @@ class PendingScore:
     Attributes:
         request: what was asked.
         distributions: ``len(draft) + 1`` of them; None: not known yet.
+        choices: how a token is chosen from each of them, where that is done on the device.
+        tokens: those that were; None: not yet.
+        broken: whether one of them never will be: the model gave something that is no number.
     """
 
     request: ScoreRequest
     distributions: list[Logprobs | None] = field(init=False)
+    choices: Sequence[Choice] = field(default=(), init=False)
+    tokens: list[int] | None = field(default=None, init=False)
+    broken: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.distributions = [None] * (len(self.request.draft) + 1)
@@ -85,7 +95,9 @@ class PendingScore:
         """Take over what is remembered on the `path` of `ids`; return the nodes that lack it."""
         lacking = set()
         for index, node in enumerate(path[len(self.request.ids) - 1 :]):
-            if self.distributions[index] is None:
+            if node.broken:
+                self.distributions[index], self.broken = None, True
+            elif self.distributions[index] is None:
                 self.distributions[index] = scores = node.scores
                 if scores is None:
                     lacking.add(node)
@@ -98,15 +110,20 @@ def evaluator_for(model: CausalModel, name: str) -> Evaluator:
     Args:
         model: the model.
         name: for the log.
+
+    Raises:
+        UsageError: the model is of no use: it reads what follows a prefix as well.
+        RuntimeError: out of memory.
     """
-    if model.enable_tree_attention():
+    reason = enable_trees(model)
+    if reason is None:
         return TreeEvaluator(model)
-    logger.warning(
-        "%s keeps its past in a way that cannot be cut back to a prefix (a sliding window, a "
-        "recurrent state, its own kind of attention): every question runs the whole prompt, which "
-        "is slow",
-        name,
-    )
+    if not is_causal(model):
+        raise UsageError(
+            f"{name} is no causal language model: what it says after a prefix depends on what "
+            "follows; choose another one"
+        )
+    logger.warning("%s runs the whole prompt for every question, which is slow: %s", name, reason)
     return WholePrefixEvaluator(model)
 
 
@@ -151,11 +168,42 @@ class Evaluator(ABC):
             RuntimeError: memory runs out even with one token in a pass.
         """
 
-    def _remember(self, nodes: Sequence[Node], logprobs: FloatArray) -> None:
+    def _remember(self, nodes: Sequence[Node], logprobs: torch.Tensor) -> None:
         """Remember the distributions after `nodes`, shape (nodes, vocab)."""
         for node, row in zip(nodes, logprobs, strict=True):
-            node.scores = Logprobs(row.copy())  # else one that is kept would keep all of its pass
+            values = row.clone()  # else one that is kept would keep all of its pass
+            node.scores = Logprobs(values.numpy() if self.model.on_host else values)
             self._remembered[node] = None
+
+    def _finish(self, work: Work, found: Sequence[tuple[Sequence[Node], torch.Tensor]]) -> None:
+        """Fill in what a pass found, choose the tokens that are chosen on the device, and see
+        whether it gave numbers; what comes of that leaves the device in one copy.
+
+        Args:
+            work: as given to `run_pass`.
+            found: nodes, each with the distributions after them, shape (nodes, vocab).
+        """
+        for nodes, logprobs in found:
+            self._remember(nodes, logprobs)
+        for lane, pending in work.items():
+            for each in pending:
+                each.fill(lane.tree.find(each.ids))
+        asked = [each for of in work.values() for each in of if each.choices and not each.missing]
+        # Where one logit is no number, or infinite, no log-probability of the row is a number.
+        results = [logprobs[:, 0].isnan() for _, logprobs in found]
+        if asked:
+            results.append(_chosen(asked))
+        read = to_host(torch.cat(results)).tolist() if results else []
+        for nodes, _ in found:
+            broken, read = read[: len(nodes)], read[len(nodes) :]
+            for node, is_broken in zip(nodes, broken, strict=True):
+                node.broken = bool(is_broken)
+        for each in asked:
+            each.tokens, read = read[: len(each.choices)], read[len(each.choices) :]
+        if any(node.broken for nodes, _ in found for node in nodes):
+            for lane, pending in work.items():
+                for each in pending:
+                    each.fill(lane.tree.find(each.ids))
 
     def _forget_oldest(self, lanes: Sequence[Lane]) -> None:
         """Forget distributions until the rest fits its budget; all of them are equally large."""
@@ -167,8 +215,16 @@ class Evaluator(ABC):
             node.scores = None
         self._remembered = dict.fromkeys(known[surplus:])
 
-    def _make_room(self, size: int, lanes: Sequence[Lane], error: RuntimeError) -> None:
+    def _make_room(
+        self, size: int, lanes: Sequence[Lane], error: RuntimeError, *, divisible: bool = True
+    ) -> None:
         """Answer a pass of `size` tokens or rows that ran out of memory: the next needs less.
+
+        Args:
+            size: of the pass.
+            lanes: all there are.
+            error: how it failed.
+            divisible: whether smaller passes could do the same.
 
         Raises:
             RuntimeError: `error`; it is another one, or nothing is left to save.
@@ -182,7 +238,7 @@ class Evaluator(ABC):
             torch.cuda.empty_cache()
         if idle:
             return
-        if size <= 1:
+        if size <= 1 or not divisible:
             self._most = PASS_TOKENS  # without whoever asked for it there may be memory again
             raise error
         self._most = size // 2
@@ -203,16 +259,17 @@ class TreeEvaluator(Evaluator):
     def run_pass(self, work: Work, lanes: Sequence[Lane]) -> dict[Lane, int]:
         """Run one pass, see `Evaluator.run_pass`."""
         parts: list[tuple[Lane, list[Node]]] = []
+        found: list[tuple[Sequence[Node], torch.Tensor]] = []
         try:
             parts, asked = self._parts(work, lanes)
             if parts:
-                self._run(parts, asked)
+                found.append(self._run(parts, asked))
         except RuntimeError as error:
-            self._make_room(sum(len(nodes) for _, nodes in parts), lanes, error)
+            size = sum(len(nodes) for _, nodes in parts)
+            long = any(lane.tree.is_long(nodes[-1]) for lane, nodes in parts)
+            self._make_room(size, lanes, error, divisible=not long)
             return {}
-        for lane, pending in work.items():
-            for each in pending:
-                each.fill(lane.tree.find(each.ids))
+        self._finish(work, found)
         self._forget_oldest(lanes)
         self._grow()
         for lane, _ in parts:
@@ -224,17 +281,22 @@ class TreeEvaluator(Evaluator):
     ) -> tuple[list[tuple[Lane, list[Node]]], set[Node]]:
         """Return the tokens to run, by lane, and those of them that are asked about."""
         missing: dict[Lane, list[Node]] = {}
+        long: dict[Lane, list[Node]] = {}
         asked: set[Node] = set()
         for lane, pending in work.items():
             if not lane.tree.used and self._waits_for_prompt(lane, work, lanes):
                 continue
             paths = [(each, lane.tree.path(each.ids)) for each in pending if each.missing]
-            asked |= {node for each, path in paths for node in each.fill(path)}
-            # A distribution that was forgotten takes another pass of its token, into the same slot.
-            nodes = dict.fromkeys(
-                node for _, path in paths for node in path if node.slot == NO_SLOT or node in asked
-            )
-            missing[lane] = sorted(nodes, key=lambda node: node.position)
+            lacking = {node for each, path in paths for node in each.fill(path)}
+            asked |= lacking
+            ends = dict.fromkeys(node for _, path in paths for node in path if node in lacking)
+            missing[lane] = _with_ancestors(end for end in ends if not lane.tree.is_long(end))
+            long[lane] = _with_ancestors(end for end in ends if lane.tree.is_long(end))
+        if not any(missing.values()):
+            # A pass has the rotary frequencies of its last position, and must begin as it ends:
+            # all that a long prefix stands on runs in one.
+            in_turn = sorted(filter(long.get, long), key=lambda lane: lane.last_pass)
+            return [(lane, long[lane]) for lane in in_turn[:1]], asked
         left, piece = self._most, self._most if len(missing) == 1 else PIECE
         fitting: dict[Lane, list[Node]] = {}
         # Whoever was left out of the last pass comes first: all get their turn.
@@ -243,7 +305,10 @@ class TreeEvaluator(Evaluator):
             left -= len(fitting[lane])
         return [(lane, fitting[lane]) for lane in missing if fitting[lane]], asked
 
-    def _run(self, parts: Sequence[tuple[Lane, Sequence[Node]]], asked: set[Node]) -> None:
+    def _run(
+        self, parts: Sequence[tuple[Lane, Sequence[Node]]], asked: set[Node]
+    ) -> tuple[Sequence[Node], torch.Tensor]:
+        """Return nodes that ran, and the distributions after them."""
         for lane, of_lane in parts:
             lane.tree.take_slots(of_lane)
         nodes = [node for _, of_lane in parts for node in of_lane]
@@ -257,7 +322,7 @@ class TreeEvaluator(Evaluator):
             for lane, of_lane in parts:
                 lane.tree.drop(of_lane)
             raise
-        self._remember([nodes[index] for index in rows], found)
+        return [nodes[index] for index in rows], found
 
     def _waits_for_prompt(self, lane: Lane, work: Work, lanes: Sequence[Lane]) -> bool:
         """Begin an empty lane with what another knows of its prompt, and of an answer to it.
@@ -276,6 +341,39 @@ class TreeEvaluator(Evaluator):
             self._remembered.update(dict.fromkeys(node for node in copied if node.scores))
             source.last_pass = self.model.passes
         return False
+
+
+def choose_known(pending: Sequence[PendingScore]) -> None:
+    """Choose the tokens that no pass has chosen, where all distributions are known."""
+    asked = [e for e in pending if e.choices and (e.tokens is None or UNDECIDED in e.tokens)]
+    if asked:
+        read = to_host(_chosen(asked, whole=True)).tolist()
+        for each in asked:
+            each.tokens, read = read[: len(each.choices)], read[len(each.choices) :]
+
+
+def _chosen(asked: Sequence[PendingScore], *, whole: bool = False) -> torch.Tensor:
+    """Return the tokens that are chosen for requests, all distributions of which are known."""
+    rows = torch.stack([d.values for each in asked for d in each.answer()])
+    choices = [choice for each in asked for choice in each.choices]
+    return choose_tokens(rows, choices, whole=whole)
+
+
+def _with_ancestors(nodes: Iterable[Node]) -> list[Node]:
+    """Return nodes with those that they stand on and that have no keys and values, by position.
+
+    A distribution that was forgotten takes another pass of its token, into the same slot.
+    """
+    found: dict[Node, None] = {}
+    for each in nodes:
+        found[each] = None
+        node = each.parent
+        while node is not None and node.parent is not None and node.slot == NO_SLOT:
+            if node in found:
+                break
+            found[node] = None
+            node = node.parent
+    return sorted(found, key=lambda node: node.position)
 
 
 class WholePrefixEvaluator(Evaluator):
@@ -307,10 +405,9 @@ class WholePrefixEvaluator(Evaluator):
         except RuntimeError as error:
             self._make_room(len(alike), lanes, error)
             return {}
-        for (lane, ids), logprobs in zip(alike, found, strict=True):
-            self._remember(lane.tree.path(ids)[-tails[first] :], logprobs)
-        for _, each, path in paths:
-            each.fill(path)
+        tail = tails[first]
+        nodes = [lane.tree.path(ids)[-tail:] for lane, ids in alike]
+        self._finish(work, list(zip(nodes, found, strict=True)))
         self._forget_oldest(lanes)
         self._grow()
         ran: dict[Lane, int] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, takewhile
 
@@ -54,9 +55,9 @@ class Lane:
 
     Attributes:
         number: lanes are numbered in the order in which their tasks first asked.
-        buffers: keys and values.
-        reserved: bytes that they are expected to take.
+        reserved: bytes that its buffers are expected to take.
         tree: what is in them, and the distributions after it.
+        buffers: keys and values.
         branches: the prefixes of the task's last scores.
         continuations: what it sampled last, each after its prefix.
         inherited: another task's answer that this one may yet give, after its prompt.
@@ -69,9 +70,9 @@ class Lane:
     """
 
     number: int
-    buffers: SlotBuffers
     reserved: int = 0
     tree: TokenTree = field(factory=TokenTree)
+    buffers: SlotBuffers = field(factory=SlotBuffers)
     branches: list[Branch] = field(factory=list)
     continuations: list[tuple[int, ...]] = field(factory=list)
     inherited: tuple[int, ...] = ()
@@ -120,8 +121,12 @@ class Lane:
         return tuple(b.index for b in sorted(branches, key=lambda b: -len(b.ids))[:1])
 
     def computed(self, ids: Sequence[int]) -> int:
-        """Return for how many of the first tokens of `ids` there are keys and values."""
-        return sum(1 for _ in takewhile(lambda n: n.slot != NO_SLOT, self.tree.find(ids)))
+        """Return for how many of the first tokens of `ids` there are keys and values.
+
+        Of a long prefix (see `TokenTree`), what is read as short ones are.
+        """
+        found = self.tree.find(ids[: self.tree.longest_short])
+        return sum(1 for _ in takewhile(lambda node: node.slot != NO_SLOT, found))
 
     def answer_to(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Return what of `ids` is computed, with the longest branch after it if that is all of it.
@@ -187,17 +192,17 @@ class Lanes:
     """The lanes of all tasks; used by the event loop's thread only.
 
     Args:
-        layers: how many layers the model has.
         token_bytes: memory of one token's keys and values.
         capacity: bytes that all buffers may take; a new task waits where its lane would not fit.
+        longest_short: of the lanes' trees; None: there are no long prefixes.
 
     Attributes:
         on_end: called when a task is done.
     """
 
-    def __init__(self, layers: int, token_bytes: int, capacity: int) -> None:
-        self._layers = layers
+    def __init__(self, token_bytes: int, capacity: int, longest_short: int | None = None) -> None:
         self._token_bytes = token_bytes
+        self._longest_short = longest_short or sys.maxsize
         self._capacity = self._most = capacity
         self._backoff = Backoff()
         self._live: dict[asyncio.Task[object], Lane] = {}
@@ -222,7 +227,7 @@ class Lanes:
         while task not in self._live:
             expected = max(self._largest, BRANCHES * tokens * self._token_bytes)
             if self._has_room(expected):
-                self._live[task] = Lane(self._count, SlotBuffers(self._layers), expected)
+                self._live[task] = Lane(self._count, expected, TokenTree(self._longest_short))
                 self._count += 1
                 task.add_done_callback(self._task_is_done)
             else:

@@ -8,9 +8,9 @@ here wrap kernels of torch that are otherwise reached through its compiler and i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeGuard
+from typing import ClassVar, TypeGuard
 
 import torch
 from torch import nn
@@ -191,14 +191,19 @@ KINDS: dict[str, tuple[type[nn.Module], tuple[torch.dtype, ...]]] = {
 """Per way of keeping weights: its layer, and which types of numbers it computes with."""
 
 
-def pack_linear_layers(model: nn.Module, weights: str, dtype: torch.dtype) -> None:
+def pack_linear_layers(
+    model: nn.Module, weights: str, dtype: torch.dtype, run: Callable[[], object]
+) -> None:
     """Replace the linear layers of a model on the CPU, one after the other.
+
+    Layers whose weights the model reads itself (Mamba, Jamba, RWKV do) stay as they are.
 
     Args:
         model: in evaluation mode.
         weights: ``"plain"``: nothing is replaced; ``"auto"``: ``"packed"`` where that is supported;
             or one of `KINDS`.
         dtype: the model's.
+        run: runs a few tokens through the model: to see who reads what, and whether it still runs.
 
     Raises:
         UsageError: this way cannot be had with these numbers, or on this machine.
@@ -215,18 +220,51 @@ def pack_linear_layers(model: nn.Module, weights: str, dtype: torch.dtype) -> No
             f"backend.weights={weights} computes with {names}; add -o backend.dtype={names}"
         )
     with torch.no_grad(), _saying_what_cannot_be_had(weights):
+        kept = _read_by_others(model, run)
         for parent in list(model.modules()):
             if kind is PackedLinear:
-                _pack_alike(parent)
+                _pack_alike(parent, kept)
             for name, layer in list(parent.named_children()):
-                if _is_plain(layer):
+                if _is_plain(layer) and layer not in kept:
                     setattr(parent, name, kind(layer))
+        run()
 
 
-def _pack_alike(parent: nn.Module) -> None:
-    """Pack together what `ALIKE` names among a module's own layers."""
+class _WatchedLinear(nn.Linear):
+    """A linear layer that notes when anybody but itself reads its weight."""
+
+    readers: ClassVar[set[nn.Linear]] = set()
+
+    @property
+    def weight(self) -> torch.Tensor:  # type: ignore[override]
+        self.readers.add(self)
+        return self._parameters["weight"]  # type: ignore[return-value]
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        weight, bias = self._parameters["weight"], self._parameters["bias"]
+        return functional.linear(rows, weight, bias)  # type: ignore[arg-type]
+
+
+def _read_by_others(model: nn.Module, run: Callable[[], object]) -> set[nn.Linear]:
+    """Return the layers whose weights are read by others while the model runs."""
+    layers = [layer for layer in model.modules() if _is_plain(layer)]
+    _WatchedLinear.readers.clear()
+    for layer in layers:
+        layer.__class__ = _WatchedLinear
+    try:
+        run()
+        return set(_WatchedLinear.readers)
+    finally:
+        for layer in layers:
+            layer.__class__ = nn.Linear
+        _WatchedLinear.readers.clear()
+
+
+def _pack_alike(parent: nn.Module, kept: set[nn.Linear]) -> None:
+    """Pack together what `ALIKE` names among a module's own layers, but for those in `kept`."""
     for names in ALIKE:
-        layers = [layer for name in names if _is_plain(layer := getattr(parent, name, None))]
+        found = [getattr(parent, name, None) for name in names]
+        layers = [layer for layer in found if _is_plain(layer) and layer not in kept]
         if len(layers) == len(names) and len({layer.in_features for layer in layers}) == 1:
             shared = SharedInput(layers)
             for index, name in enumerate(names):

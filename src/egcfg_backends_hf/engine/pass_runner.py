@@ -22,10 +22,14 @@ from egcfg_backends_hf.engine.causal_model import is_out_of_memory
 from egcfg_backends_hf.engine.evaluator import Evaluator, PendingScore
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
 
-__all__ = ["Call", "PassRunner"]
+__all__ = ["Call", "NotNumbersError", "PassRunner"]
 
 PATIENCE = 0.2
 """Share of a pass's time that it waits for tasks which were answered just now."""
+
+
+class NotNumbersError(ArithmeticError):
+    """The model gave something that is no number."""
 
 
 @define(eq=False)
@@ -92,6 +96,7 @@ class PassRunner:
 
         Raises:
             RuntimeError: memory runs out even with one token in a pass.
+            NotNumbersError: a distribution that it asks for is none.
         """
         loop = asyncio.get_running_loop()
         self._waiting[call] = over = loop.create_future()
@@ -181,3 +186,6 @@ class PassRunner:
             for call in calls:
                 call.passes += call.lane in ran
                 call.tokens += ran.get(call.lane, 0)
+                if any(each.broken for each in call.pending):
+                    call.failure = NotNumbersError()
+                    call.lane.clear()  # a masked slot takes part in sums, and 0 times NaN is NaN

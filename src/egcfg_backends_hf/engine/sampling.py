@@ -1,17 +1,20 @@
 """One continuation while it is being sampled: which token comes next, and when it is complete.
 
-Knows nothing about models or tensors: distributions, ids and text.
+Knows nothing about models or tensors: distributions of the host, ids and text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from egcfg.decoding.sampling import sample_token
 from egcfg.interfaces.backend import Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
+from egcfg_backends_hf.engine.token_choice import Choice
 
 __all__ = ["SamplingState"]
 
@@ -50,6 +53,7 @@ class SamplingState:
         self._own = TokenIndex(request.ids)
         self._indexes = (self._own, *indexes)
         self._random = np.random.default_rng([request.params.seed, number]).random
+        self._numbers: deque[float] = deque()  # of the next tokens
         self._ids: list[int] = []
         self._text = ""
         self._finished = False
@@ -71,16 +75,31 @@ class SamplingState:
         sequence, left = self.sequence, self._limit - len(self._ids) - 1
         return ScoreRequest(sequence, speculate(sequence, self._indexes, left))
 
-    def extend(self, draft: Sequence[int], distributions: Sequence[Logprobs]) -> None:
-        """Sample tokens for as long as their distributions are known.
+    def choices(self, count: int) -> list[Choice]:
+        """Return how the next tokens are chosen, if all of them are."""
+        params = self._request.params
+        while len(self._numbers) < count:
+            self._numbers.append(self._random())
+        numbers = islice(self._numbers, count)
+        return [Choice(params.temperature, params.top_p, number) for number in numbers]
+
+    def chosen(self, distributions: Sequence[Logprobs]) -> Iterator[int]:
+        """Choose the next tokens, one as each is asked for, from distributions on the host."""
+        for choice, distribution in zip(
+            self.choices(len(distributions)), distributions, strict=True
+        ):
+            number = choice.number
+            yield sample_token(distribution, choice.temperature, choice.top_p, lambda: number)  # noqa: B023
+
+    def extend(self, draft: Sequence[int], tokens: Iterable[int]) -> None:
+        """Take the tokens that were sampled, for as long as they were sampled after the right ones.
 
         Args:
             draft: tokens that were speculated.
-            distributions: dense; the first is that of the next token, the others are those after
-                each token of `draft`.
+            tokens: the next one, and one after each token of `draft`.
         """
-        for index, distribution in enumerate(distributions):
-            token = self._sample(distribution)
+        for index, token in enumerate(tokens):
+            self._take(token)
             if self.done or index == len(draft) or token != draft[index]:
                 return
 
@@ -88,18 +107,16 @@ class SamplingState:
         """Return what was sampled."""
         return Continuation(ids=self.ids, text=self._text, finished=self._finished)
 
-    def _sample(self, distribution: Logprobs) -> int:
-        params = self._request.params
-        token = sample_token(distribution, params.temperature, params.top_p, self._random)
+    def _take(self, token: int) -> None:
+        self._numbers.popleft()
         self.sampled += 1
         if token in self._end_ids:
             self._finished = self.done = True
-            return token
+            return
         self._ids.append(token)
         self._own.extend((token,))
         self._text = self._decode(self._ids)
         self.done = self._is_complete()
-        return token
 
     def _is_complete(self) -> bool:
         params = self._request.params

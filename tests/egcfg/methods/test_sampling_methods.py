@@ -43,6 +43,11 @@ def test_best_of_n_stops_at_the_first_that_passes_the_visible_tests(
     assert [each.passed for each in solution.attempts] == [False, True]
     assert [each.tokens for each in solution.attempts] == [100, 200]
     assert len({params.seed for _, params in model.asked}) == 2
+    # What each attempt had cost, and what the visible tests alone said of it.
+    assert [each.visible for each in solution.attempts] == [False, True]
+    assert [each.spent.calls for each in solution.attempts] == [1, 2]
+    first, second = (each.spent.executions for each in solution.attempts)
+    assert 0 < first < second == solution.spent.executions  # the verdict is not counted
 
 
 def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
@@ -51,6 +56,18 @@ def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
     solution, model = solve("best_of_n", [programs.square, programs.right])
     assert len(model.asked) == 1
     assert not solution.passed
+    [attempt] = solution.attempts
+    assert attempt.visible
+    assert not attempt.passed
+
+
+def test_what_a_method_did_not_run_is_held_against_the_visible_tests_after_its_end(
+    solve: Solve, programs: Programs
+) -> None:
+    for program, visible in ((programs.square, True), (programs.broken, False)):
+        solution, _ = solve("greedy", [program])
+        assert [each.visible for each in solution.attempts] == [visible]
+        assert solution.spent.executions == 0
 
 
 def test_best_of_n_ends_after_n(solve: Solve, programs: Programs) -> None:

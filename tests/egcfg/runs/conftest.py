@@ -20,8 +20,10 @@ from egcfg.interfaces.solution import (
     JudgedAttempt,
     LineStep,
     Solution,
+    Spent,
     Stage,
 )
+from egcfg.records.recorder import Recorder
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
 
@@ -50,12 +52,15 @@ class FakeSolver:
         *,
         configurations: Sequence[Configuration],
         attempts_stand: bool,  # noqa: ARG002 - it makes one
+        recorder: Recorder | None,
     ) -> AsyncGenerator[LineStep | Solution, None]:
         settings, prompt = configurations[0].settings, configurations[0].prompt
         waits = self.before(problem, settings)
         if inspect.isawaitable(waits):
             await waits
         self.solved.append((problem.task_id, settings.gamma, prompt))
+        if recorder is not None:
+            recorder.note("solved", {"gamma": settings.gamma})
         yield LineStep(index=0, in_code=True, text="def f(n):\n", tokens=())
         status = TestStatus.PASSED if self.passes(problem, settings) else TestStatus.FAILED
         yield solution(problem, settings, [status for _ in problem.scoring_tests])
@@ -95,7 +100,16 @@ def solution(problem: Problem, settings: DecodingSettings, statuses: list[TestSt
             tokens_drafted=4,
         ),
         score=Score(results=results),
-        attempts=(JudgedAttempt(program=code, stage="decode", passed=True, tokens=100),),
+        attempts=(
+            JudgedAttempt(
+                program=code,
+                stage="decode",
+                passed=True,
+                visible=True,
+                spent=Spent(usage=usage, calls=3, executions=5),
+            ),
+        ),
+        spent=Spent(usage=usage, calls=4, executions=6),
         tests_seen=tuple(test.name for test in problem.visible_tests),
         isolation={"rlimits": "active", "seccomp": "not on this kernel"},
         started=START,

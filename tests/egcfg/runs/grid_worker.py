@@ -39,7 +39,7 @@ class SlowSolver:
         os.write(handle, f"{event} {unit} {os.getpid()}\n".encode())
         os.close(handle)
 
-    async def __call__(self, problem, *, configurations, attempts_stand):  # noqa: ARG002 - the seam's
+    async def __call__(self, problem, *, configurations, attempts_stand, recorder):  # noqa: ARG002 - the seam's
         settings = configurations[0].settings
         started = datetime.now(UTC)
         unit = f"{problem.task_id}@{settings.gamma:g}"

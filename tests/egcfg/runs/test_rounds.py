@@ -16,7 +16,7 @@ from egcfg.errors import BackendError, BudgetError, PluginError, SandboxError
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Attempt
 from egcfg.interfaces.scorer import TestStatus
-from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.solution import LineStep, Solution, Spent
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
@@ -56,7 +56,12 @@ class Trying:
     left: list[str] = field(factory=list)
 
     async def __call__(
-        self, problem: Any, *, configurations: Any, attempts_stand: bool
+        self,
+        problem: Any,
+        *,
+        configurations: Any,
+        attempts_stand: bool,
+        recorder: Any,  # noqa: ARG002 - nothing is recorded
     ) -> AsyncGenerator[LineStep | MadeAttempt | Solution, None]:
         task, settings = problem.task_id, configurations[0].settings
         over, number, refused = False, 0, False
@@ -79,7 +84,8 @@ class Trying:
                 yield LineStep(index=number, in_code=True, text="x\n", tokens=())
                 over = number == attempts_of(task)
                 attempt = Attempt(program=f"# {number}", stage="try")
-                yield MadeAttempt(attempt=attempt, tokens=20 * number, share=float(over))
+                spent = Spent(usage=Usage(output_tokens=20 * number))
+                yield MadeAttempt(attempt=attempt, spent=spent, share=float(over))
             over = True
         finally:
             if not over and not refused:

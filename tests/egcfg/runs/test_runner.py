@@ -16,6 +16,9 @@ from egcfg.errors import (
 )
 from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import TestStatus
+from egcfg.records.entries import NoteEntry, UnitEntry
+from egcfg.records.reading import read_record_of
+from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.grid import Grid
@@ -380,7 +383,7 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, attempts_stand):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand, recorder):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
             failed = problem.task_id == "HumanEval/0"
@@ -399,7 +402,7 @@ class TestFailures:
     ):
         asked = []
 
-        async def judge(problem, *, configurations, attempts_stand):  # noqa: ARG001 - the seam's
+        async def judge(problem, *, configurations, attempts_stand, recorder):  # noqa: ARG001 - the seam's
             settings = configurations[0].settings
             asked.append(problem.task_id)
             yield make_solution((TestStatus.SANDBOX_ERROR,), problem.task_id, settings.gamma)
@@ -769,3 +772,50 @@ class TestManyInFlight:
                 )
             summary = run(many, folder, solver, open_model=nothing_may_be_opened)
         assert (summary.finished, summary.in_flight_elsewhere) == (0, 20)
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def recorder_of(unit):
+    return Recorder(UnitEntry(task_id=unit.problem.task_id, gamma=unit.gamma))
+
+
+def test_each_result_names_its_record(grid, folder, solver):
+    run(grid, folder, solver, recorder_of=recorder_of)
+    for unit, found in zip(grid, grid_records(grid, folder), strict=True):
+        record = read_record_of(found.path)
+        assert (record.unit.task_id, record.unit.gamma) == (unit.problem.task_id, unit.gamma)
+        assert [note.facts for note in record.of_kind(NoteEntry)] == [{"gamma": unit.gamma}]
+
+
+def test_a_finished_run_records_nothing_anew(grid, folder, solver):
+    run(grid, folder, solver)
+    run(grid, folder, solver, recorder_of=recorder_of)
+    assert not list(folder.path.rglob("*.gz"))
+
+
+def test_a_unit_whose_record_cannot_be_written_has_no_result(grid, folder, solver, monkeypatch):
+    def refused(path, _data):
+        raise RunError(f"cannot write {path}: no room; make room, then run again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("egcfg.runs.places.write_atomically", refused)
+        with pytest.raises(RunError, match="no room"):
+            run(grid, folder, solver, recorder_of=recorder_of)
+    assert grid_records(grid, folder) == []
+    assert run(grid, folder, solver, recorder_of=recorder_of).complete
+
+
+def test_a_unit_that_is_left_undone_leaves_no_record(grid, folder, solver):
+    solver.before = failing(BackendError("no answer; try again"), tasks={"2"})
+    run(grid, folder, solver, recorder_of=recorder_of)
+    assert len(list(folder.path.rglob("*.gz"))) == 2
+
+
+def test_a_skipped_unit_names_no_record(make_problem, folder, solver):
+    grid = Grid(problems=[make_problem("1")], configs=[CONFIG], gammas=[0, 1])
+    run(grid, folder, solver, stop_when_solved=True, recorder_of=recorder_of)
+    [solved, skipped] = grid_records(grid, folder)
+    assert solved.result.record is not None
+    assert (skipped.result.global_cached, skipped.result.record) == (True, None)

@@ -190,9 +190,9 @@ CYCLE.append(CYCLE)
         nested(5000),
         CYCLE,
         endless(),
-        bytes(9 << 20),
+        bytes(33 << 20),
         [None] * 1_000_001,
-        [0] * (9 << 20),
+        [1 << 40] * (5 << 20),
         Fraction(1, 1 << 40000),
         Decimal((0, (1,) * 10_001, 0)),
         datetime.now().astimezone(),
@@ -223,7 +223,9 @@ def test_what_cannot_be_carried_is_refused(value: Any) -> None:
         b"qN" + codec.encode(3),
         b"d" + codec.encode(10**30) * 3,
         b"l\x1f\xff\xff\xff\x00",  # packed numbers that are not there
-        b"l\x60\x00\x00\x00",  # packed as nothing is
+        b"l\x70\x00\x00\x00",  # packed as nothing is
+        b"l\x60\x00\x00\x01\x02" + bytes(8),  # neither a float nor an integer
+        b"l\x60\x00\x00\x02\x00\x01" + bytes(8),  # one of two numbers
     ],
 )
 def test_malformed_bytes_are_refused(data: bytes) -> None:
@@ -248,7 +250,14 @@ def test_numbers_in_a_row_are_exact_at_the_ends_of_each_width(bits: int) -> None
         assert same(codec.decode(codec.encode(value)), value)
 
 
-@pytest.mark.parametrize("numbers", [[1, True], [1.0, 1], [-0.0, 1e308, 5e-324], [True], []])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        *([1, True], [1.0, 1], [-0.0, 1e308, 5e-324], [True], []),
+        *([1, 0.5, -(1 << 63), float("inf")], [1 << 63, 0.5], [10**400, 0.5, 2]),
+        [float("inf"), float("-inf"), 1],
+    ],
+)
 def test_numbers_in_a_row_keep_their_types(numbers: list[Any]) -> None:
     found = codec.decode(codec.encode(numbers))
     assert same(found, numbers)
@@ -258,6 +267,8 @@ def test_numbers_in_a_row_keep_their_types(numbers: list[Any]) -> None:
 def test_a_million_numbers_in_a_row_are_carried() -> None:
     numbers = list(range(1_500_000))
     assert codec.decode(codec.encode(numbers)) == numbers
+    numbers[1::2] = map(float, numbers[1::2])
+    assert same(codec.decode(codec.encode(numbers)), numbers)
 
 
 def test_dates_and_durations_are_exact() -> None:
@@ -271,8 +282,9 @@ def test_keys_of_one_hash_are_refused_before_they_cost_anything(tag: bytes) -> N
     body = codec.encode(numbers)
     with pytest.raises(codec.DecodeError, match="too many keys of the same hash"):
         codec.decode(tag + body[1:])
-    few = codec.encode(numbers[:20])
-    assert len(codec.decode(tag + few[1:])) == 20
+    for count in (20, 51, 1000):
+        few = codec.encode(numbers[:count])
+        assert len(codec.decode(tag + few[1:])) == count
 
 
 def test_times_with_an_offset_are_exact() -> None:

@@ -150,6 +150,25 @@ def test_every_special_method_has_a_use_here() -> None:
 
 
 LIES = {
+    "a class whose own class says it is another": (
+        "class M(type):\n    __class__ = int\nclass A(metaclass=M): pass\ndef f(x): return A",
+        "assert type(f(2)) is int",
+    ),
+    "a base that every class is derived from": (
+        "from abc import ABC\nclass A(ABC):\n    @classmethod\n"
+        "    def __subclasshook__(cls, other): return True\ndef f(x): return A",
+        "assert isinstance('x', f(2))",
+    ),
+    "a base that was told of all classes": (
+        "from abc import ABC\nclass A(ABC): pass\nA.register(object)\ndef f(x): return A",
+        "assert isinstance('x', f(2))",
+    ),
+    "an array that holds all numbers": (
+        "import array, itertools\nclass A(array.array):\n"
+        "    def __iter__(self): return itertools.count()\ndef f(x): return A('i')",
+        "assert 4 in f(2)",
+    ),
+    "an equal of the test's literal": ("def f(x): return 'ye' + 's'", "assert f(2) is 'yes'"),
     "a class that says it is another": (
         "class A:\n    __class__ = int\n    __eq__ = lambda s, o: True\ndef f(x): return A()",
         "assert isinstance(f(2), int) and f(2) == 4",
@@ -268,10 +287,13 @@ def service():
     frame = sys._getframe()
     while frame:
         for value in frame.f_locals.values():
-            if type(value).__name__ == '_Service': return value
+            if type(value).__name__ == 'Service': return value
         frame = frame.f_back
 def sender(s):
     return sys.modules[type(s).__module__]._ProgramSender
+def send(answer):
+    s = service()
+    sys.modules[type(s).__module__].frames.send(s._channel, sender(s)(s).message(answer))
 """
 BENT = {
     "numbers that nobody gave": (
@@ -296,12 +318,15 @@ BENT = {
     "a callback that was not passed": (
         "def f(x):\n    s = service()\n    s.call_back(1, 'getattr', ('__globals__',), {})\n"
     ),
-    "an answer of another kind": (
-        "def f(x):\n    s = service()\n    s.send(('passed', None, '', (), ()))\n"
-    ),
-    "an answer that is no tuple": "def f(x):\n    service().send({'status': 'passed'})\n",
-    "files elsewhere": ("def f(x):\n    service().send(('value', 4, '', (('../x', b'y'),), ()))\n"),
-    "released things": "def f(x):\n    service().send(('value', 5, '', (), ([],)))\n",
+    "an answer of another kind": "def f(x):\n    send(('passed', None))\n",
+    "an answer that is no tuple": "def f(x):\n    send({'status': 'passed'})\n",
+    "an answer of one part": "def f(x):\n    send(('value',))\n",
+    "an answer of many parts": "def f(x):\n    send(('value', 4, (), '', (), (), ()))\n",
+    "files elsewhere": "def f(x):\n    send(('value', 4, (), '', (('../x', b'y'),)))\n",
+    "released things": "def f(x):\n    send(('value', 5, ([],)))\n",
+    "an earlier result that there was none of": "def f(x):\n    send(('again', 0))\n",
+    "a result before the first": "def f(x):\n    send(('again', -1))\n",
+    "an argument that is no number": "def f(x):\n    send(('argument', 4.0))\n",
 }
 
 
@@ -363,6 +388,17 @@ def test_too_many_keys_are_the_reason_that_is_told(verdict: Verdict) -> None:
     assert result.status is TestStatus.UNSUPPORTED
     assert result.error == "more than 200000 keys in sets and dicts"
     assert verdict("def f(x): return set(range(99999))", "assert len(f(2)) == 99999").error is None
+
+
+def test_keys_of_one_hash_are_judged_as_far_as_they_cost_little(verdict: Verdict) -> None:
+    program = "def f(n): return {(2 ** 61 - 1) * i for i in range(n)}"
+    assert verdict(program, "assert len(f(1000)) == 1000").error is None
+    result = verdict(program, "assert len(f(5000)) == 5000")
+    assert result.status is TestStatus.UNSUPPORTED
+    assert result.error == "too many keys of the same hash in a set or dict"
+    # Keys of the test's own choice cost the program what they cost in CPython.
+    test = "assert f({(2 ** 61 - 1) * i for i in range(3000)}) == 3000"
+    assert verdict("def f(s): return len(s)", test).error is None
 
 
 def test_a_program_that_does_not_load_raises_nothing_that_a_test_expects(

@@ -146,6 +146,7 @@ def used(clock: Clock) -> Callable[[], float]:
     execution._started = clock.now
     execution._seen = (clock.now, 0.0, 0.0)
     execution._waits_now = 0.0
+    execution.judge, execution._judge_seconds = None, 0.0
     return lambda: round(execution._wall_used(), 6)
 
 
@@ -156,6 +157,31 @@ def test_sleep_and_computation_count(clock: Clock, used: Callable[[], float]) ->
     assert used() == 5
     clock.sleep(1)
     assert used() == 6
+
+
+def test_the_work_of_a_judge_is_no_time_of_the_program(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Clock()
+    told = lambda pid: Waiting((clock, judge)[pid - 1].waits, False)  # noqa: E731
+    monkeypatch.setattr(watch, "waiting", told)
+    monkeypatch.setattr(watch, "cpu_seconds", lambda pid: (clock, judge)[pid - 1].cpu)
+    execution, asking = Watch.__new__(Watch), Watch.__new__(Watch)
+    for number, one in enumerate((execution, asking), start=1):
+        one._process = type("Process", (), {"pid": number})()
+        one._started, one._seen, one._waits_now = clock.now, (clock.now, 0.0, 0.0), 0.0
+        one.judge, one._judge_seconds = None, 0.0
+    execution.judge = asking
+    clock.compute(2)
+    assert execution._wall_used() == 2
+    judge.compute(3)
+    judge.get_a_core(1)
+    clock.sleep(4)
+    assert execution._wall_used() == 2
+    clock.sleep(1)  # both wait: the test sleeps, or the program does
+    assert execution._wall_used() == 3
+    judge.cpu = judge.waits = 0.0  # it is gone
+    assert execution._wall_used() == 3
 
 
 def test_a_wait_for_a_core_does_not_count_while_it_lasts_and_after(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import socket
 import threading
 import types
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egcfg.sandbox.confined import remote, serving
+from egcfg.sandbox.confined import frames, rehearsal, remote, serving
 from egcfg.sandbox.confined.bounds import DecodeError
 from egcfg.sandbox.confined.mirrors import Mirror
 from egcfg.sandbox.confined.objects import Objects
@@ -129,8 +133,8 @@ def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
     end, other = socket.socketpair()
     try:
         judge = remote.Remote(end)
-        service = serving._Service(other, module, "<program>")
-        message = serving._ProgramSender(service).message(("value", module.values(), "", (), ()))
+        service = serving.Service(other, module, "<program>")
+        message = serving._ProgramSender(service).message(("value", module.values()))
         damaged = bytearray(message)
         for _ in range(data.draw(st.integers(1, 3))):
             position = data.draw(st.integers(0, len(damaged) - 1))
@@ -144,3 +148,76 @@ def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
         end.close()
         other.close()
         Mirror.described.clear()
+
+
+def test_what_is_not_equal_to_itself_is_the_same_object_both_ways(
+    program: tuple[remote.Remote, types.ModuleType],
+) -> None:
+    judge, module = program
+    echo = judge.ask("name", "echo")
+    for value in (float("nan"), complex("nan"), Decimal("nan"), Decimal("snan")):
+        assert echo((value, 1))[0] is value
+        assert echo([value]) == [value]
+        assert echo([[value], {1: value}])[1][1] is value
+    module.kept = [float("nan"), math.nan, 1.0]
+    kept = judge.ask("name", "kept")
+    assert judge.ask("name", "kept") is kept
+    assert echo([kept[0]])[0] is kept[0]
+    assert kept[1] is math.nan
+    assert kept[0] is not math.nan
+    assert echo(math.nan) is math.nan
+    assert echo((math.nan, float("nan")))[0] is math.nan
+
+
+@pytest.mark.parametrize("number", [b"f" + bytes(8), b"N", b"s\x00\x00\x00\x011"])
+def test_a_number_of_its_own_is_only_what_is_not_equal_to_itself(number: bytes) -> None:
+    end, other = socket.socketpair()
+    try:
+        judge = remote.Remote(end)
+        kind = b"G\x00\x00\x00\x0ebuiltins:float"
+        message = bytes(8) + b"#" + (-1).to_bytes(8, "big", signed=True) + b"v" + kind + number
+        with pytest.raises(DecodeError, match="not equal to itself"):
+            remote._JudgeReceiver(message, judge).message()
+    finally:
+        end.close()
+        other.close()
+
+
+def test_frames_are_read_whole_however_they_come() -> None:
+    bodies = [b"", b"a", b"b" * 100_000, b"c" * 70_000, b"d"]
+    end, other = socket.socketpair()
+    reader = frames.Reader(other)
+
+    def send(size: int) -> None:
+        data = b"".join(frames.HEADER.pack(len(body)) + body for body in bodies)
+        for start in range(0, len(data), size):
+            end.sendall(data[start : start + size])
+
+    for size in (1 << 20, 65_537, 1009, 7):
+        side = threading.Thread(target=send, args=(size,))
+        side.start()
+        assert [reader.receive() for _ in bodies] == bodies
+        side.join()
+    end.sendall(frames.HEADER.pack(9))
+    with pytest.raises(frames.FrameError, match="longer than 8"):
+        reader.receive(8)
+    end.close()
+    other.close()
+    for cut in (b"\0" * 5, frames.HEADER.pack(3) + b"ab"):
+        end, other = socket.socketpair()
+        end.sendall(cut)
+        end.close()
+        with pytest.raises(frames.FrameError, match="ends within"):
+            frames.Reader(other).receive()
+        other.close()
+
+
+def test_a_rehearsed_conversation_ends_in_a_pass_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    report.touch()
+    monkeypatch.setattr(os, "devnull", str(report))
+    rehearsal.rehearse_conversation()
+    assert b"passed" in report.read_bytes()
+    assert Mirror.described == {}

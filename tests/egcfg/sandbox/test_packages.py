@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sysconfig
 from collections.abc import Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from egcfg.errors import UsageError
-from egcfg.sandbox import DEFAULT_PACKAGES, Call, Execution, Limits, Outcome, Sandbox
+from egcfg.sandbox import DEFAULT_PACKAGES, Call, Execution, Level, Limits, Outcome, Sandbox
 from egcfg.sandbox.judging import Finding, Judgement
 from egcfg.sandbox.packages import _find as find_cached
 from egcfg.sandbox.packages import find_packages
@@ -311,3 +312,41 @@ def test_what_a_program_does_to_an_array_is_done_to_the_tests(
     right, wrong = run(sandbox.judge(judgements))
     assert right.finding is Finding.PASSED, right.message
     assert wrong.finding is not Finding.PASSED
+
+
+# Without a user namespace there is none of the others.
+SWITCHED = ("mount namespace", "pid namespace", "landlock", "seccomp", "memory limit", "rlimits")
+SUBSETS = [
+    (*base, *chosen)
+    for base, layers in (((), SWITCHED), (("user namespace",), SWITCHED[2:]))
+    for count in range(len(layers) + 1)
+    for chosen in itertools.combinations(layers, count)
+]
+
+
+@pytest.mark.verdicts
+@pytest.mark.parametrize("disabled", SUBSETS, ids=lambda names: " and ".join(names) or "none")
+def test_packages_work_and_others_are_out_of_reach_under_every_subset_of_layers(
+    run: Run, disabled: tuple[str, ...]
+) -> None:
+    limits = Limits(cpu_seconds=20, wall_seconds=60)
+    executions = [
+        Execution(source=f"import {name} as m\n", call=Call(COMPUTED[name][0]), limits=limits)
+        for name in INSTALLED
+    ]
+    with closing(Sandbox(disabled=disabled)) as service:
+        results = run(service.run(executions))
+        [robbed] = run(
+            service.run([Execution(source=thief(), call=Call("steal()"), limits=limits)])
+        )
+        level = run(service.report()).level
+    for name, result in zip(INSTALLED, results, strict=True):
+        assert (result.raised, result.value) == (None, COMPUTED[name][1]), name
+    hidden = "mount namespace" not in disabled and "user namespace" not in disabled
+    if hidden or "landlock" not in disabled:
+        assert (robbed.raised, robbed.value) == (None, [])
+    else:
+        assert level in (Level.BASIC, Level.NONE)
+        assert not [
+            got for got in robbed.value if got.startswith("import ") and "folder" not in got
+        ]

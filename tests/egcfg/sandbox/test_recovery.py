@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from egcfg.errors import SandboxError, UnknownNameError
 from egcfg.sandbox import LAYERS, Call, Execution, Instrument, Limits, Sandbox
+from egcfg.sandbox.judging import Judgement
 from egcfg.sandbox.server_process import ServerProcess
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -54,6 +56,47 @@ def test_no_execution_is_lost_or_wrong_when_the_server_is_killed(
     assert values == {number: 2 * number for number in range(60)}
     run(own_sandbox.run([Execution(source="")]))
     assert server_of(own_sandbox).pid != first
+
+
+@pytest.mark.verdicts
+def test_ten_thousand_executions_survive_servers_that_are_killed_at_random(
+    run: Run, own_sandbox: Sandbox
+) -> None:
+    chance, killed, wrong = random.Random(5), [], []
+    waiting = iter(range(10_000))
+    # A check of a function, and a plain execution, in turn.
+    source, test = "def f(x):\n    return x + 1\n", "assert f({0}) == {0} + 1 + {0} % 4 // 2"
+
+    async def work() -> None:
+        for number in waiting:
+            if number % 2:
+                execution = Execution(source="", call=Call(f"{number} * 2"))
+                [result] = await own_sandbox.run([execution])
+                right = result.value == 2 * number
+            else:
+                judgement = Judgement(source=source, test=test.format(number), entry_point="f")
+                [verdict] = await own_sandbox.judge([judgement])
+                right = verdict.finding == ("passed" if number % 4 < 2 else "failed")
+            if not right:
+                wrong.append((number, result if number % 2 else verdict))
+
+    async def kill() -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(0.3, 1.5))
+            if own_sandbox._pool is not None:
+                killed.append(server_of(own_sandbox).pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(killed[-1], signal.SIGKILL)
+
+    async def work_and_kill() -> None:
+        await own_sandbox.report()
+        killer = asyncio.ensure_future(kill())
+        await asyncio.gather(*(work() for _ in range(4)))
+        killer.cancel()
+
+    run(work_and_kill())
+    assert wrong == []
+    assert len(set(killed)) > 10
 
 
 def test_a_dead_server_is_replaced(run: Run, own_sandbox: Sandbox) -> None:

@@ -1,9 +1,13 @@
 """Programs and tests of many forms, by what a test does: each program of a family x each test.
 
-The programs of a family are right and wrong ones; plain CPython says which verdict is right.
+The programs of a family are right and wrong ones; plain CPython says which verdict is right. More
+families are in ``forms/asserts.txt``.
 """
 
 from __future__ import annotations
+
+import runpy
+from pathlib import Path
 
 from attrs import frozen
 
@@ -46,9 +50,15 @@ class Form:
 
 def all_forms() -> list[Form]:
     """Return every program of every family with every test of it."""
+    folder = Path(__file__).parent
+    read = runpy.run_path(str(folder / "read_forms.py"))["read_forms"]
+    more = {
+        name: Family(tuple(texts["program"]), tuple(texts["test"]))
+        for name, texts in read(folder / "forms" / "asserts.txt").items()
+    }
     return [
         Form(f"{name}/{p}/{t}", p + t, program, test, family.setup)
-        for name, family in FAMILIES.items()
+        for name, family in (FAMILIES | more).items()
         for p, program in enumerate(family.programs)
         for t, test in enumerate(family.tests)
     ]

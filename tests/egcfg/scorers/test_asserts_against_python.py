@@ -25,11 +25,12 @@ EVERY = 1 if os.environ.get("EGCFG_EVERY_FORM") else 4
 GOLDEN = Path(__file__).parent / "golden" / "unsupported_asserts.txt"
 # Runs each program and its test in one module of a process of its own; prints one word each.
 PLAIN = """
-import json, os, sys, tempfile
+import json, os, resource, sys, tempfile
 for form in json.load(sys.stdin):
     folder = tempfile.mkdtemp()
     pid = os.fork()
     if pid == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
         os.chdir(folder)
         os.environ["TMPDIR"] = folder
         tempfile.tempdir = None
@@ -57,7 +58,7 @@ def plain_verdicts(forms: list[Any], folder: Path) -> list[bool]:
         input=content,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
         env={"TMPDIR": str(folder)},
     )

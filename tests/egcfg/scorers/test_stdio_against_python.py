@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -182,6 +183,14 @@ FORMS = {
 }
 
 
+HERE = Path(__file__).parent
+MORE = runpy.run_path(str(HERE / "read_forms.py"))["read_forms"](HERE / "forms" / "stdio.txt")
+for NAME, TEXTS in MORE.items():
+    assert NAME not in FORMS
+    [SOURCE] = TEXTS["program"]
+    FORMS[NAME] = Form(SOURCE, "".join(map(eval, TEXTS["stdin"])))
+
+
 def variants(printed: str) -> Iterator[str]:
     """Yield expected outputs, near what was printed; some of them are other outputs."""
     yield printed
@@ -214,11 +223,12 @@ def run_plainly(form: Form, folder: Path) -> tuple[int, bytes]:
     file.write_text(form.program + call, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, file],
+        cwd=folder,
         input=form.stdin.encode(),
         capture_output=True,
         timeout=60,
         check=False,
-        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"},
+        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "TZ": "UTC"},
     )
     return ran.returncode, ran.stdout
 
@@ -251,5 +261,5 @@ def test_a_verdict_is_what_plain_python_prints(
 
 
 def test_there_are_enough_forms_of_both_kinds() -> None:
-    assert len(FORMS) >= 80
+    assert len(FORMS) >= 180
     assert sum(form.entry_point is not None for form in FORMS.values()) >= 15

@@ -65,6 +65,10 @@ def test_a_check_must_use_what_it_is_handed(body: str, asks: bool) -> None:
         ("import sys, io\nsys.stdout = io.StringIO()\nf()", None),
         ("import random\nassert f(random.Random(0).random()) < 1", None),
         ("assert f(os.getcwd) and f.seed(3)", None),
+        ("assert f() is 'yes'", "the identity of a literal"),
+        ("assert 1 < f() is not 300", "the identity of a literal"),
+        ("assert (1, 2) is f() or f() is 0.5", "the identity of a literal"),
+        ("assert f() is None and f() is not True and f() is 5 and f() is () and f() is ''", None),
     ],
 )
 def test_what_a_test_does_to_its_own_process_is_a_reason(test: str, reason: str | None) -> None:

@@ -22,7 +22,7 @@ from egcfg_backends_hf.engine.evaluator import (
     look_up,
 )
 from egcfg_backends_hf.engine.lanes import Lane
-from egcfg_backends_hf.engine.slot_cache import SlotBuffers
+from egcfg_backends_hf.engine.tree_trial import enable_trees
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
@@ -38,12 +38,12 @@ def models(tiny_llama: Path) -> dict[type[Evaluator], CausalModel]:
         CausalModel(load_model(HFOptions(model=str(tiny_llama), device="cpu")).model)
         for _ in range(2)
     )
-    assert tree.enable_tree_attention()
+    assert enable_trees(tree) is None
     return {TreeEvaluator: tree, WholePrefixEvaluator: whole}
 
 
-def new_lane(model: CausalModel, number: int = 0) -> Lane:
-    return Lane(number, SlotBuffers(model.layers))
+def new_lane(number: int = 0) -> Lane:
+    return Lane(number)
 
 
 def score(evaluator: Evaluator, lane: Lane, ids: Ids, draft: Ids = ()) -> list[Logprobs]:
@@ -92,7 +92,7 @@ def test_calls_may_share_passes_or_take_turns_and_things_be_evicted_between_them
     monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 5 * 384 * 8)
     monkeypatch.setattr(evaluator_module, "REMEMBERED_FOR", 1)
     evaluator: Evaluator = kind(models[kind])
-    lanes = [new_lane(models[kind], number) for number in range(3)]
+    lanes = [new_lane(number) for number in range(3)]
     open_calls: dict[Lane, list[list[PendingScore]]] = {}  # a lane's calls come one by one
     for number, requests in calls:
         pending = [PendingScore(ScoreRequest(*request)) for request in requests]
@@ -125,7 +125,7 @@ def test_what_is_remembered_is_looked_up_without_a_pass(
     kind: type[Any], models: dict[type[Evaluator], CausalModel]
 ) -> None:
     evaluator: Evaluator = kind(models[kind])
-    lane = new_lane(models[kind])
+    lane = new_lane()
     assert look_up(lane, ScoreRequest((5, 6), (7,))).missing == 2
     found = score(evaluator, lane, (5, 6), (7, 8))
     known = look_up(lane, ScoreRequest((5, 6), (7, 8, 9)))
@@ -148,7 +148,7 @@ def test_the_oldest_distributions_go_first_and_no_call_loses_its_own(
     monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 3 * 384 * 8)
     monkeypatch.setattr(evaluator_module, "REMEMBERED_FOR", 1)
     evaluator: Evaluator = kind(models[kind])
-    lane = new_lane(models[kind])
+    lane = new_lane()
     draft = (7, 8, 9, 10)
     for _ in range(2):
         assert_same(score(evaluator, lane, (5, 6), draft), naive_logprobs, (5, 6), draft)
@@ -160,7 +160,7 @@ def test_what_is_evicted_gives_its_slots_back(
     models: dict[type[Evaluator], CausalModel],
 ) -> None:
     evaluator = TreeEvaluator(models[TreeEvaluator])
-    lane = new_lane(evaluator.model)
+    lane = new_lane()
     kept = (5, 6, 7)
     score(evaluator, lane, kept)
     score(evaluator, lane, (50,) * 900)
@@ -177,7 +177,7 @@ def test_nothing_of_what_was_evicted_is_held(
     models: dict[type[Evaluator], CausalModel],
 ) -> None:
     evaluator = TreeEvaluator(models[TreeEvaluator])
-    lane = new_lane(evaluator.model)
+    lane = new_lane()
     for number in range(20):
         score(evaluator, lane, (10 + number, 5, 6, 7), (8, 9))
         assert len(evaluator._remembered) == 3  # of this call alone
@@ -190,7 +190,7 @@ def test_a_prefill_is_cut_into_passes(
 ) -> None:
     monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 16)
     model = models[TreeEvaluator]
-    evaluator, passes, lane = TreeEvaluator(model), model.passes, new_lane(model)
+    evaluator, passes, lane = TreeEvaluator(model), model.passes, new_lane()
     pending = PendingScore(ScoreRequest(tuple(range(10, 50))))
     ran = []
     while pending.missing:
@@ -207,7 +207,7 @@ def test_whoever_was_left_out_of_a_pass_comes_first_in_the_next(
     monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 6)
     monkeypatch.setattr(evaluator_module, "PIECE", 4)
     evaluator = TreeEvaluator(models[TreeEvaluator])
-    lanes = [new_lane(evaluator.model, number) for number in range(3)]
+    lanes = [new_lane(number) for number in range(3)]
     prompts: list[Ids] = [(20 + n, *range(30, 40)) for n in range(3)]
     work = {
         lane: [PendingScore(ScoreRequest(ids))] for lane, ids in zip(lanes, prompts, strict=True)
@@ -229,7 +229,7 @@ def test_of_two_lanes_that_begin_alike_one_computes_and_the_other_copies(
 ) -> None:
     monkeypatch.setattr(evaluator_module, "SHARED_PROMPT", 8)
     evaluator = TreeEvaluator(models[TreeEvaluator])
-    first, second, other = lanes = [new_lane(evaluator.model, number) for number in range(3)]
+    first, second, other = lanes = [new_lane(number) for number in range(3)]
     few_shot = tuple(range(10, 40))
     prompts: list[Ids] = [(*few_shot, 50), (*few_shot, 51), (60, *few_shot)]
     work = {
@@ -250,7 +250,7 @@ def test_idle_lanes_are_forgotten_before_a_pass_shrinks_and_a_pass_before_a_call
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluator: Evaluator = kind(models[kind])
-    idle, *lanes = (new_lane(evaluator.model, number) for number in range(3))
+    idle, *lanes = (new_lane(number) for number in range(3))
     score(evaluator, idle, (90, 91))
     idle.idle = True
     method = "run_tree" if kind is TreeEvaluator else "run_whole"

@@ -11,7 +11,7 @@ from egcfg.interfaces.backend import Logprobs
 from egcfg_backends_hf.engine import backoff
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
 from egcfg_backends_hf.engine.prompt_lookup import speculate
-from egcfg_backends_hf.engine.slot_cache import GROWTH, SlotBuffers
+from egcfg_backends_hf.engine.slot_cache import GROWTH
 
 FIRST, SECOND = (1, 2, 3, 4), (1, 2, 9, 9, 9)
 
@@ -20,7 +20,7 @@ SLOT = 2 * 2 * 4
 
 
 def new_lane() -> Lane:
-    return Lane(0, SlotBuffers(1))
+    return Lane(0)
 
 
 def fill(lane: Lane, ids: Sequence[int]) -> None:
@@ -35,8 +35,7 @@ def fill(lane: Lane, ids: Sequence[int]) -> None:
 def kept(lane: Lane, ids: Sequence[int]) -> list[float]:
     """Return the keys of a prefix."""
     slots = torch.tensor([node.slot for node in lane.tree.find(ids)])
-    none = torch.empty(1, 1, 0, 2)
-    keys, _ = lane.buffers.write(0, torch.tensor([], dtype=torch.long), none, none, lane.tree.used)
+    keys, _ = lane.buffers.read(0, lane.tree.used)
     return keys[0, 0, slots, 0].tolist()
 
 
@@ -158,7 +157,7 @@ async def hold(lanes: Lanes, ids: Sequence[int], finish: asyncio.Event, tokens: 
 
 def test_each_task_has_a_lane_of_its_own_until_it_is_done() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(1, SLOT, 10**6), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 10**6), asyncio.Event()
         own = await lanes.current(1)
         assert await lanes.current(1) is own
         others = [asyncio.create_task(hold(lanes, ids, finish)) for ids in (FIRST, SECOND)]
@@ -177,7 +176,7 @@ def test_each_task_has_a_lane_of_its_own_until_it_is_done() -> None:
 
 def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(1, SLOT, 3 * GROWTH * SLOT), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 3 * GROWTH * SLOT), asyncio.Event()
         finish.set()
         old, used = [await asyncio.create_task(hold(lanes, ids, finish)) for ids in (FIRST, SECOND)]
         await asyncio.sleep(0)
@@ -200,7 +199,7 @@ def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> N
 
 def test_an_idle_lane_that_nobody_can_begin_with_is_not_kept() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(1, 0, 10**6), asyncio.Event()
+        lanes, finish = Lanes(0, 10**6), asyncio.Event()
         finish.set()
         lane = await asyncio.create_task(hold(lanes, (), finish))
         lane.tree.path(FIRST)[-1].scores = Logprobs(torch.zeros(3).numpy())
@@ -216,7 +215,7 @@ def test_an_idle_lane_that_nobody_can_begin_with_is_not_kept() -> None:
 def test_a_task_waits_where_its_lane_would_not_fit(caplog: pytest.LogCaptureFixture) -> None:
     async def check() -> None:
         # Room for two lanes of two branches each.
-        lanes, finish = Lanes(1, SLOT, 2 * GROWTH * SLOT), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 2 * GROWTH * SLOT), asyncio.Event()
         tasks = [asyncio.create_task(hold(lanes, (), finish, tokens=GROWTH // 2)) for _ in range(4)]
         await asyncio.sleep(0)
         assert [lane.number for lane in lanes.live] == [0, 1]
@@ -235,7 +234,7 @@ def test_a_task_waits_where_its_lane_would_not_fit(caplog: pytest.LogCaptureFixt
 
 def test_as_much_room_is_kept_for_a_new_lane_as_the_largest_took() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(1, SLOT, 3 * GROWTH * SLOT), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 3 * GROWTH * SLOT), asyncio.Event()
         await lanes.current(1)
         small = asyncio.create_task(hold(lanes, FIRST, finish))
         await asyncio.sleep(0)
@@ -256,7 +255,7 @@ def test_as_much_room_is_kept_for_a_new_lane_as_the_largest_took() -> None:
 
 def test_the_first_task_runs_however_large_it_is_and_memory_that_ran_out_is_not_there() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(1, SLOT, 10 * GROWTH * SLOT), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 10 * GROWTH * SLOT), asyncio.Event()
         fill(await lanes.current(10**9), FIRST)
         lanes.live[0].reserved = 0
         lanes.limit()
@@ -274,7 +273,7 @@ def test_room_that_memory_did_not_allow_is_tried_again_after_many_passes(
     monkeypatch.setattr(backoff, "PASSES", 3)
 
     async def check() -> None:
-        lanes, finish = Lanes(1, SLOT, 10 * GROWTH * SLOT), asyncio.Event()
+        lanes, finish = Lanes(SLOT, 10 * GROWTH * SLOT), asyncio.Event()
         fill(await lanes.current(1), FIRST)
         lanes.tidy()
         lanes.limit()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from egcfg.errors import UsageError
 from egcfg.interfaces.backend import ScoreRequest
 from egcfg_backends_hf.engine.causal_model import CausalModel
-from egcfg_backends_hf.engine.evaluator import PendingScore, evaluator_for
+from egcfg_backends_hf.engine.evaluator import Evaluator, PendingScore, evaluator_for
 from egcfg_backends_hf.engine.lanes import Lane
 from egcfg_backends_hf.engine.linear_layers import (
     HalfLinear,
@@ -21,8 +21,7 @@ from egcfg_backends_hf.engine.linear_layers import (
     SharingLinear,
     pack_linear_layers,
 )
-from egcfg_backends_hf.engine.slot_cache import SlotBuffers
-from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.loading.load import finish_model, load_model
 from egcfg_backends_hf.options import HFOptions
 
 SHAPES = [(576, 64), (1536, 576), (48, 100)]
@@ -41,15 +40,23 @@ def rows(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
 
 
+def open_folder(folder: Path, **options: Any) -> tuple[CausalModel, Evaluator]:
+    """The model as backends run it, and what runs it."""
+    asked = HFOptions(model=str(folder), **options)
+    model = CausalModel(load_model(asked).model)
+    evaluator = evaluator_for(model, "the model")
+    finish_model(model.model, asked, model.run_once)
+    return model, evaluator
+
+
 def load_folder(folder: Path, **options: Any) -> nn.Module:
-    return load_model(HFOptions(model=str(folder), **options)).model
+    return open_folder(folder, **options)[0].model
 
 
-def logprobs_after(model: nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
+def logprobs_after(opened: tuple[CausalModel, Evaluator], ids: tuple[int, ...]) -> torch.Tensor:
     """What the model that backends run says of the token after `ids`."""
-    runs = CausalModel(model)  # type: ignore[arg-type]
-    lane, pending = Lane(0, SlotBuffers(runs.layers)), PendingScore(ScoreRequest(ids))
-    evaluator_for(runs, "the model").run_pass({lane: [pending]}, [lane])
+    lane, pending = Lane(0), PendingScore(ScoreRequest(ids))
+    opened[1].run_pass({lane: [pending]}, [lane])
     [found] = pending.answer()
     return torch.from_numpy(found.values)
 
@@ -113,8 +120,39 @@ def test_layers_of_such_names_and_other_inputs_are_packed_one_by_one() -> None:
     model = nn.Module()
     model.q_proj, model.k_proj = linear(64, 48, bias=False), linear(32, 48, bias=False)
     model.v_proj, model.up_proj = linear(64, 48, bias=False), linear(64, 48, bias=False)
-    pack_linear_layers(model, "packed", torch.float32)
+    pack_linear_layers(model, "packed", torch.float32, lambda: None)
     assert {type(layer) for layer in model.children()} == {PackedLinear}
+
+
+class ReadsWeights(nn.Module):
+    """As Mamba and RWKV do: multiplies with the weight of one of its layers itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = linear(8, 8, bias=True), linear(8, 8, bias=False)
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return self.first(given) @ self.second.weight.T
+
+
+def test_layers_whose_weights_a_model_reads_itself_stay_as_they_are() -> None:
+    model = ReadsWeights()
+    expected = model(rows(3, 8))
+    pack_linear_layers(model, "packed", torch.float32, lambda: model(rows(1, 8)))
+    assert (type(model.first), type(model.second)) == (PackedLinear, nn.Linear)
+    torch.testing.assert_close(model(rows(3, 8)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_does_not_run_with_packed_weights_is_refused() -> None:
+    model = nn.Sequential(linear(8, 8, bias=False))
+
+    def run() -> None:
+        if not isinstance(model[0], nn.Linear):
+            raise AttributeError("needs its weight")
+
+    with pytest.raises(UsageError, match=r"needs its weight; use -o backend\.weights=plain"):
+        pack_linear_layers(model, "packed", torch.float32, run)
+    assert type(linear(8, 8, bias=False)) is nn.Linear
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -166,8 +204,8 @@ def test_models_score_alike_however_their_weights_are_kept(
     tiny_llama: Path, weights: str, dtype: str, close: float
 ) -> None:
     def scores(weights: str) -> torch.Tensor:
-        model = load_folder(tiny_llama, weights=weights, dtype=dtype)
-        return logprobs_after(model, tuple(range(5, 25)))
+        opened = open_folder(tiny_llama, weights=weights, dtype=dtype)
+        return logprobs_after(opened, tuple(range(5, 25)))
 
     assert float((scores(weights) - scores("plain")).abs().mean()) < close
 
@@ -223,12 +261,12 @@ def test_weights_that_float16_cannot_hold_are_refused() -> None:
     model = nn.Sequential(linear(8, 8, bias=False))
     model[0].weight.data[3, 3] = 1e5
     with pytest.raises(UsageError, match="100000 does not fit float16"):
-        pack_linear_layers(model, "float16", torch.float32)
+        pack_linear_layers(model, "float16", torch.float32, lambda: None)
 
 
 def test_a_device_map_gives_the_same_model(tiny_llama: Path) -> None:
     def scores(**options: Any) -> torch.Tensor:
-        return logprobs_after(load_folder(tiny_llama, **options), (5, 6, 7))
+        return logprobs_after(open_folder(tiny_llama, **options), (5, 6, 7))
 
     mapped = scores(device_map="auto")
     if not torch.cuda.is_available():  # elsewhere in another type of numbers

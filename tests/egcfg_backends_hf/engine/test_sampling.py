@@ -96,7 +96,7 @@ def test_its_random_numbers_are_those_of_its_seed_and_number(
     distribution = Logprobs(np.log([0.5, 0.3, 0.2]))
     sampling = state(params, limit=6, number=number)
     while not sampling.done:
-        sampling.extend((), [distribution])
+        sampling.extend((), sampling.chosen([distribution]))
     random = np.random.default_rng([seed, number]).random
     expected = [sample_token(distribution, temperature, top_p, random) for _ in range(6)]
     assert list(sampling.continuation().ids) == expected
@@ -105,9 +105,9 @@ def test_its_random_numbers_are_those_of_its_seed_and_number(
 def test_an_accepted_draft_is_sampled_at_once_and_a_wrong_one_stops_it() -> None:
     params = SamplingParams(temperature=0.0)
     sampling = state(params, limit=9)
-    sampling.extend((1, 0, 1), [certain(1), certain(0), certain(0), certain(1)])
+    sampling.extend((1, 0, 1), sampling.chosen([certain(1), certain(0), certain(0), certain(1)]))
     assert (sampling.ids, sampling.sampled) == ((1, 0, 0), 3)
-    sampling.extend((1,), [certain(1), certain(END)])
+    sampling.extend((1,), sampling.chosen([certain(1), certain(END)]))
     assert (sampling.done, sampling.sampled) == (True, 5)
     assert sampling.continuation().finished
     assert sampling.continuation().text == "baab"
@@ -138,7 +138,7 @@ def test_it_ends_with_its_lines_a_stop_text_or_its_limit(
     sampling = state(params, limit=5)
     for token in (0, 2, 1, 2, 0):
         if not sampling.done:
-            sampling.extend((), [certain(token)])
+            sampling.extend((), sampling.chosen([certain(token)]))
     assert sampling.ids == ids
     assert sampling.done
     assert not sampling.continuation().finished

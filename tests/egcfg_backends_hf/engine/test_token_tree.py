@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egcfg_backends_hf.engine import token_tree
 from egcfg_backends_hf.engine.token_tree import NO_SLOT, Node, TokenTree, visibility
 
 sequences = st.lists(
@@ -75,7 +77,7 @@ def test_a_token_sees_its_own_prefix_and_nothing_else(
     )
     tree.take_slots(new)
     slots = {ids_of(node): node.slot for node in nodes_of(tree)}
-    for node, row in zip(new, visibility(new, tree.used), strict=True):
+    for node, row in zip(new, visibility(new, tree.used, {}), strict=True):
         ids = ids_of(node)
         seen = {slots[ids[:end]] for end in range(1, len(ids) + 1)}
         assert set(row.nonzero()[0].tolist()) == seen
@@ -100,3 +102,75 @@ def test_dropping_a_node_and_its_descendants_frees_each_slot_once() -> None:
     assert [node.slot for node in path[1:]] == [NO_SLOT, NO_SLOT]
     tree.take_slots(tree.path((9, 9)))
     assert sorted(node.slot for node in nodes_of(tree)) == [0, 1, 2, 3]
+
+
+@given(sequences, st.integers(1, 6))
+def test_long_prefixes_stand_on_nodes_of_their_own(
+    paths: list[tuple[int, ...]], longest: int
+) -> None:
+    tree = TokenTree(longest)
+    for ids in paths:
+        path = tree.path(ids)
+        assert [node.token for node in path] == list(ids)
+        assert [node.position for node in path] == list(range(len(ids)))
+        assert tree.find(ids) == path
+        for node in path:
+            above = node
+            while above.parent is not None:
+                above = above.parent
+            assert (above is tree.long_root) == tree.is_long(node) == (node.position >= longest)
+    tree.evict([paths[0]])
+    assert tree.find(paths[0]) == tree.path(paths[0])
+    tree.evict([])
+    assert not tree.root.children
+    assert not tree.long_root.children
+
+
+@given(sequences, st.integers(0, 8))
+def test_what_earlier_nodes_see_gives_what_later_ones_do(
+    paths: list[tuple[int, ...]], split: int
+) -> None:
+    tree = TokenTree()
+    for ids in paths:
+        before = [node for node in tree.path(ids[:split]) if node.slot == NO_SLOT]
+        tree.take_slots(before)
+        seen = dict(zip(before, visibility(before, tree.used, {}), strict=True))
+        after = [node for node in tree.path(ids) if node.slot == NO_SLOT]
+        tree.take_slots(after)
+        walked = visibility(after, tree.used, {})
+        assert (visibility(after, tree.used, seen) == walked).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 1), min_size=1, max_size=12).map(tuple), st.booleans()),
+        max_size=20,
+    )
+)
+def test_paths_that_are_remembered_are_those_that_are_walked(
+    asked: list[tuple[tuple[int, ...], bool]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_tree, "STRIDE", 2)
+        patch.setattr(token_tree, "PATHS", 3)
+        tree = TokenTree()
+        for ids, forgets in asked:
+            tree.take_slots(path := tree.path(ids))
+            assert [node.token for node in path] == list(ids)
+            node = tree.root
+            for each in path:  # linked from the root on
+                node = node.children[each.token]
+                assert node is each
+            assert tree.find(ids) == path
+            if forgets:
+                tree.evict([ids[:3]])
+
+
+@given(sequences)
+def test_positions_are_those_of_the_tokens_in_the_slots(paths: list[tuple[int, ...]]) -> None:
+    tree = grown(paths)
+    tree.evict(paths[:1])
+    for ids in paths:
+        tree.take_slots(tree.path(ids))
+    for node in nodes_of(tree):
+        assert tree.positions[node.slot] == node.position

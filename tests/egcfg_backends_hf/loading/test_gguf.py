@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -17,10 +20,12 @@ import torch
 from egcfg.errors import UsageError
 from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
+from egcfg_backends_fireworks.testing.llama_server import llama_server
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading import gguf
 from egcfg_backends_hf.loading.gguf import converted_folder
 from egcfg_backends_hf.loading.load import load_model
+from egcfg_backends_hf.loading.source import embedded_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.text import TextCodec
 
@@ -133,7 +138,7 @@ def test_a_cut_off_file_is_one_clear_line(tiny_gguf: Path, tmp_path: Path, kept:
         converted_folder(cut, tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.unfinished"))
-    assert not list(tmp_path.glob("*-v1"))
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -181,6 +186,54 @@ def test_the_embedded_model_converts_and_answers(run: Run) -> None:
         await backend.close()
 
     run(check())
+
+
+SPLIT_TEXTS = (
+    "1\n\n2",
+    "x = 10\n\n\ny = 2024\n",
+    "def f(x):\n    return x ** 12 + 3.14\n\n\nassert f(10) == 100\n\n",
+    "a\n\nb",
+    "\n\n",
+    " \n \n  12  34\t\t5\r\n",
+    "for i in range(100):\n\tprint(i, 'it's', \"we'll\")  # 50 % of 1e-9",
+    "½ ² Ⅻ ٣ \uff11\uff12 九十 😀 é",
+)
+
+
+@pytest.mark.model
+@pytest.mark.server
+def test_the_embedded_models_text_is_split_as_llama_cpp_splits_it() -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed (xllamacpp)")
+    tokenizer = load_model(HFOptions(device="cpu", weights="plain")).tokenizer
+    with llama_server(embedded_model()) as address:
+        for text in SPLIT_TEXTS:
+            body = json.dumps({"content": text, "add_special": False}).encode()
+            request = Request(f"{address}/tokenize", body, {"Content-Type": "application/json"})
+            with urlopen(request) as answer:
+                expected = json.load(answer)["tokens"]
+            assert tokenizer.encode(text, add_special_tokens=False) == expected, text
+
+
+def test_a_way_to_split_text_that_is_not_known_is_told(
+    tiny_gguf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "other.gguf"
+    old, new = (struct.pack("<Q", 7) + name for name in (b"default", b"unknown"))
+    file.write_bytes(tiny_gguf.read_bytes().replace(old, new))
+    converted_folder(file, tmp_path / "cache")
+    assert "other.gguf splits text in a way that is not known here (unknown)" in caplog.text
+
+
+def test_a_file_is_known_again_by_samples_of_it(tiny_gguf: Path, tmp_path: Path) -> None:
+    content = bytearray(tiny_gguf.read_bytes() + bytes(3 * gguf.SAMPLED))
+    names = set()
+    for place in (10, len(content) // 2, len(content) - 1):
+        changed = tmp_path / "m.gguf"
+        content[place] ^= 1
+        changed.write_bytes(content)
+        names.add(gguf._identity(changed))
+        content[place] ^= 1
+    assert len(names) == 3
 
 
 @pytest.mark.model

@@ -30,9 +30,9 @@ def test_a_folder_gives_its_name(tiny_llama: Path) -> None:
     assert HFOptions(model=str(tiny_llama)).model_name == tiny_llama.name
 
 
-def test_a_file_gives_its_name(tmp_path: Path) -> None:
+def test_a_file_gives_its_name(tmp_path: Path, tiny_gguf: Path) -> None:
     file = tmp_path / "Model-135M.Q4_1.gguf"
-    file.touch()
+    file.symlink_to(tiny_gguf)
     source = find_model(str(file))
     assert (source.name, source.local, source.is_file) == ("Model-135M.Q4_1", True, True)
     assert HFOptions(model=str(file)).model_name == "Model-135M.Q4_1"

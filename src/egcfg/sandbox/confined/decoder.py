@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import groupby
 from typing import Any, Final
 
 from .arrays import from_parts
@@ -18,10 +19,13 @@ from .bounds import (
     DEFAULT,
     F64,
     FRACTION_BYTES,
+    MIXED,
     PACKED,
     PACKED_SHIFT,
     U32,
+    WAITS,
     Bounds,
+    CollisionError,
     DecodeError,
 )
 
@@ -63,7 +67,8 @@ class Decoder:
         # One more than the encoder's: a view or a deque holds a container of its own.
         if depth > self.bounds.depth + 1:
             raise DecodeError("nested too deep")
-        tag = self.take(1)
+        tag = self.data[self.position : self.position + 1]
+        self.position += 1
         reader = self.readers.get(tag)
         if reader is None:
             raise DecodeError(f"no value starts with {tag!r}")
@@ -83,8 +88,12 @@ class Decoder:
 
     def count(self) -> int:
         """Read a number of things."""
-        (number,) = U32.unpack(self.take(4))
-        return int(number)
+        start = self.position
+        self.position = start + U32.size
+        if self.position > len(self.data):
+            raise DecodeError("cut off")
+        number: int = U32.unpack_from(self.data, start)[0]
+        return number
 
     def sized(self) -> bytes:
         """Read bytes after their number."""
@@ -92,19 +101,28 @@ class Decoder:
 
     def items(self, depth: int) -> list[Any]:
         """Read values after their number."""
-        form, count = divmod(self.count(), 1 << PACKED_SHIFT)
-        if form:
-            return self._packed(form, count)
+        count = self.count()
+        if count >> PACKED_SHIFT:
+            return self._packed(*divmod(count, 1 << PACKED_SHIFT))
         # Every value takes at least one byte, so a count beyond them is a lie.
         if count > len(self.data) - self.position:
             raise DecodeError("cut off")
         return [self.get(depth + 1) for _ in range(count)]
 
     def _packed(self, form: int, count: int) -> list[Any]:
+        if form == MIXED:
+            return self._mixed(count)
         if form not in PACKED:
             raise DecodeError("packed as nothing is")
         code = f">{count}{PACKED[form]}"
         return list(struct.unpack(code, self.take(struct.calcsize(code))))
+
+    def _mixed(self, count: int) -> list[Any]:
+        floats = self.take(count)
+        if floats.count(0) + floats.count(1) < count:
+            raise DecodeError("a float or an integer expected")
+        numbers = [iter(self._packed(4, floats.count(0))), iter(self._packed(5, floats.count(1)))]
+        return [next(numbers[which]) for which in floats]
 
     def keyed(self, items: Iterable[Any]) -> list[Any]:
         """Return the keys of a set or a dict, after a look at what it costs to build it."""
@@ -115,8 +133,8 @@ class Decoder:
         hashes = sorted(map(hash, listed))
         # Whoever chooses keys of one hash makes each wait for all before it. Equal neighbours at
         # this distance are that many keys of one hash.
-        if any(map(operator.eq, hashes, hashes[COLLISIONS:])):
-            raise DecodeError("too many keys of the same hash")
+        if any(map(operator.eq, hashes, hashes[COLLISIONS:])) and _waits(hashes) > WAITS:
+            raise CollisionError("too many keys of the same hash in a set or dict")
         return listed
 
     def pairs(self, depth: int) -> list[tuple[Any, Any]]:
@@ -134,6 +152,12 @@ class Decoder:
         if type(value) is not kind:
             raise DecodeError(f"{kind.__name__} expected")
         return value
+
+
+def _waits(hashes: list[int]) -> int:
+    """Return how often a key is compared with another one of its hash; `hashes` are sorted."""
+    counts = (len(list(group)) for _, group in groupby(hashes))
+    return sum(count * (count - 1) // 2 for count in counts)
 
 
 def _get_int(data: Decoder, _: int) -> int:
@@ -200,6 +224,7 @@ READERS: Final[dict[bytes, Callable[[Any, int], Any]]] = {
     b"I": lambda data, depth: iter(data.items(depth)),
     b"A": _get_array,
     b"R": _get_range,
+    b"L": lambda data, depth: slice(*(data.get(depth + 1) for _ in range(3))),
     b"r": _get_fraction,
     b"m": _get_decimal,
     b"D": lambda data, _: datetime.fromisoformat(data.sized().decode("ascii")),

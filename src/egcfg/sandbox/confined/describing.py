@@ -12,7 +12,7 @@ A description is a tuple of plain values and classes, in the order of `DESCRIPTI
 - ``native``: whether it is a class of the library;
 - ``meta``: special methods of the class's own class;
 - ``form``: for a named tuple ``("namedtuple", fields, defaults)``, for a dataclass
-  ``("dataclass", parameters, fields)``, else None.
+  ``("dataclass", parameters, fields, whether it has slots only)``, else None.
 """
 
 from __future__ import annotations
@@ -145,12 +145,14 @@ def _dataclass(kind: type) -> tuple[Any, ...] | None:
                 return None
     fields = []
     for field in known["__dataclass_fields__"].values():
+        if field._field_type.name == "_FIELD_CLASSVAR":
+            continue
         default = _field_default(field)
         if default is None or field._field_type.name != "_FIELD":
             return None
         flags = (field.init, field.repr, field.compare, field.kw_only, field.hash)
         fields.append((field.name, *flags, *default))
-    return ("dataclass", told, tuple(fields))
+    return ("dataclass", told, tuple(fields), not kind.__dictoffset__)
 
 
 def _field_default(field: Any) -> tuple[str, Any] | None:
@@ -189,7 +191,7 @@ def _names(kind: type, form: Any) -> tuple[str, ...]:
     skipped = (
         set()
         if form is None
-        else {_field_name(field) for field in form[-1 if form[0] == "dataclass" else 1]}
+        else {_field_name(field) for field in form[2 if form[0] == "dataclass" else 1]}
     )
     if _is_namedtuple(kind):
         skipped |= _TUPLES
@@ -234,7 +236,6 @@ def describe(kind: type) -> tuple[Any, ...]:
         form = ("namedtuple", known["_fields"], defaults if is_plain(defaults) else ())
     native = is_native(kind)
     module = _dict(kind).get("__module__")
-    meta = type(kind)
     return (
         str(type.__dict__["__name__"].__get__(kind))[:200],
         str(type.__dict__["__qualname__"].__get__(kind))[:200],
@@ -246,11 +247,26 @@ def describe(kind: type) -> tuple[Any, ...]:
         _names(kind, form),
         _makes(kind) or layout == OPAQUE,
         native,
-        ()
-        if is_native(meta)
-        else tuple(name for name in sorted(ASKED | REFUSED | _CHECKS) if name in _dict(meta)),
+        _of_class(kind),
         form,
     )
 
 
 _CHECKS: Final = frozenset(("__instancecheck__", "__subclasscheck__"))
+
+
+def _of_class(kind: type) -> tuple[str, ...]:
+    """Return the special methods of a class's own class that are of the program."""
+    meta = type(kind)
+    if not is_native(meta):
+        return tuple(name for name in sorted(ASKED | REFUSED | _CHECKS) if name in _dict(meta))
+    hooked = any("__subclasshook__" in _dict(base) for base in _mro(kind) if not is_native(base))
+    return tuple(sorted(_CHECKS)) if hooked or _has_registered(kind) else ()
+
+
+def _has_registered(kind: type) -> bool:
+    """Return whether a class counts others as its subclasses that are not derived from it."""
+    if type(kind) is not abc.ABCMeta:
+        return False
+    registered = abc._get_dump(kind)[0]  # type: ignore[attr-defined]
+    return bool(registered) or any(map(_has_registered, kind.__subclasses__()))

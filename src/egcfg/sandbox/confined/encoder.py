@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from .bounds import (
     DEFAULT,
     F64,
     FRACTION_BYTES,
+    MIXED,
     PACKED,
     PACKED_SHIFT,
     U32,
@@ -23,8 +25,9 @@ from .bounds import (
     EncodeError,
 )
 
-__all__ = ["Encoder", "encode"]
+__all__ = ["WRITERS", "Encoder", "encode"]
 
+_NUMBERS: Final = frozenset((int, float))
 _BITS: Final = ((1, 7), (2, 15), (3, 31), (4, 63))
 
 
@@ -51,30 +54,36 @@ class Encoder:
 
     def put(self, value: object, depth: int) -> None:
         """Write a value."""
+        self.enter(depth)
+        kind = type(value)
+        writer = WRITERS.get(kind)
+        if writer is None:
+            if (parts := to_parts(value)) is not None:
+                _put_parts(self, parts, depth)
+                return
+            writer = next((WRITERS[base] for base in kind.__mro__ if base in WRITERS), None)
+            if writer is None:
+                raise EncodeError(f"a value of type {_name(kind)} cannot be carried over")
+        writer(self, value, depth)
+
+    def enter(self, depth: int) -> None:
+        """Count a value.
+
+        Raises:
+            EncodeError: there are too many, or it is too deep in others.
+        """
         self.nodes += 1
         if self.nodes > self.bounds.nodes:
             raise EncodeError(f"more than {self.bounds.nodes} values")
         if depth > self.bounds.depth:
             raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
-        kind = type(value)
-        if kind not in _WRITERS and (parts := to_parts(value)) is not None:
-            _put_parts(self, parts, depth)
-            return
-        for base in kind.__mro__:
-            writer = _WRITERS.get(base)
-            if writer is not None:
-                writer(self, value, depth)
-                return
-        raise EncodeError(f"a value of type {_name(kind)} cannot be carried over")
 
     def write(self, tag: bytes, payload: bytes = b"") -> None:
         """Write a tag and what follows it."""
         self.size += 1 + len(payload)
         if self.size > self.bounds.size:
             raise EncodeError(f"more than {self.bounds.size} bytes")
-        self.parts.append(tag)
-        if payload:
-            self.parts.append(payload)
+        self.parts.append(tag + payload)
 
     def write_sized(self, tag: bytes, payload: bytes) -> None:
         """Write a tag and bytes after their number."""
@@ -91,7 +100,8 @@ class Encoder:
         form = _packed_form(items)
         if form:
             count = U32.pack(len(items) | form << PACKED_SHIFT)
-            self.write(tag, count + struct.pack(f">{len(items)}{PACKED[form]}", *items))
+            packed = _mixed(items) if form == MIXED else _packed(items, PACKED[form])
+            self.write(tag, count + packed)
             return
         self.write(tag, U32.pack(len(items)))
         for item in items:
@@ -99,22 +109,36 @@ class Encoder:
 
 
 def _packed_form(items: list[Any]) -> int:
-    """Return the smallest of the forms in `PACKED` that all items fit; 0 where none does."""
+    """Return the smallest of the forms of `bounds` that all items fit; 0 where none does."""
+    if not items or type(items[0]) not in _NUMBERS:
+        return 0
     kinds = set(map(type, items))
+    if not kinds <= _NUMBERS:
+        return 0
+    floats = items if kinds == {float} else [item for item in items if type(item) is float]
+    # What is not equal to itself has an identity that shows (see `messages`).
+    if floats and math.isnan(sum(floats)) and any(map(math.isnan, floats)):
+        return 0
     if kinds == {float}:
         return 5
-    if kinds != {int}:
-        return 0
-    low, high = min(items), max(items)
-    return next((form for form, bits in _BITS if -(1 << bits) <= low and high < 1 << bits), 0)
+    whole = items if kinds == {int} else [item for item in items if type(item) is int]
+    low, high = min(whole), max(whole)
+    form = next((form for form, bits in _BITS if -(1 << bits) <= low and high < 1 << bits), 0)
+    return MIXED if form and floats else form
+
+
+def _packed(numbers: list[Any], code: str) -> bytes:
+    return struct.pack(f">{len(numbers)}{code}", *numbers)
+
+
+def _mixed(items: list[Any]) -> bytes:
+    floats = [item for item in items if type(item) is float]
+    whole = [item for item in items if type(item) is int]
+    return bytes(type(i) is float for i in items) + _packed(whole, "q") + _packed(floats, "d")
 
 
 def _name(kind: type) -> str:
     return str(type.__dict__["__name__"].__get__(kind))[:80]
-
-
-def _int_bytes(value: int) -> bytes:
-    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
 def _put_bool(out: Encoder, value: Any, _: int) -> None:
@@ -123,9 +147,10 @@ def _put_bool(out: Encoder, value: Any, _: int) -> None:
 
 def _put_int(out: Encoder, value: Any, _: int) -> None:
     plain = int.__int__(value)
-    if plain.bit_length() > 8 * out.bounds.size:
+    size = plain.bit_length() // 8 + 1
+    if size > out.bounds.size:
         raise EncodeError("an integer is too large")
-    out.write_sized(b"i", _int_bytes(plain))
+    out.write_sized(b"i", plain.to_bytes(size, "big", signed=True))
 
 
 def _put_float(out: Encoder, value: Any, _: int) -> None:
@@ -219,6 +244,12 @@ def _put_range(out: Encoder, value: Any, depth: int) -> None:
         out.put(part, depth + 1)
 
 
+def _put_slice(out: Encoder, value: Any, depth: int) -> None:
+    out.write(b"L")
+    for part in (value.start, value.stop, value.step):
+        out.put(part, depth + 1)
+
+
 def _check_zone(zone: object) -> None:
     # A fixed offset without a name is all that the text form says.
     if zone is None:
@@ -275,7 +306,7 @@ _ITERATORS: Final[tuple[type, ...]] = (
     type(reversed([])),
 )
 
-_WRITERS: Final[dict[type, Callable[[Encoder, Any, int], None]]] = {
+WRITERS: Final[dict[type, Callable[[Encoder, Any, int], None]]] = {
     type(None): lambda out, _value, _depth: out.write(b"N"),
     type(Ellipsis): lambda out, _value, _depth: out.write(b"E"),
     bool: _put_bool,
@@ -295,6 +326,7 @@ _WRITERS: Final[dict[type, Callable[[Encoder, Any, int], None]]] = {
     type({}.values()): _put_items(b"v", iter),
     type({}.items()): lambda out, value, depth: _put_pairs(b"w")(out, dict(value), depth),
     range: _put_range,
+    slice: _put_slice,
     Fraction: _put_fraction,
     Decimal: _put_decimal,
     datetime: _put_datetime,

@@ -11,6 +11,7 @@ __all__ = [
     "HEADER",
     "MAX_FRAME",
     "FrameError",
+    "Reader",
     "pack_json",
     "receive",
     "receive_with_descriptors",
@@ -19,6 +20,7 @@ __all__ = [
 
 HEADER = struct.Struct(">Q")
 MAX_FRAME = 64 << 20
+PIECE = 1 << 16
 
 
 class FrameError(Exception):
@@ -56,6 +58,40 @@ def _body(stream: socket.socket, header: bytes, limit: int) -> bytes:
     if len(body) < length:
         raise FrameError("the stream ends within a frame")
     return body
+
+
+class Reader:
+    """Receives frames of a conversation: a short one takes a single read."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    def receive(self, limit: int = MAX_FRAME) -> bytes | None:
+        """Return the next frame, or None where the stream ends between two.
+
+        Raises:
+            FrameError: as `receive`.
+        """
+        data = self._rest or self._stream.recv(PIECE)
+        self._rest = b""
+        if not data:
+            return None
+        while len(data) < HEADER.size:
+            piece = self._stream.recv(PIECE)
+            if not piece:
+                raise FrameError("the stream ends within a header")
+            data += piece
+        (length,) = HEADER.unpack_from(data)
+        if length > limit:
+            raise FrameError(f"a frame of {length} bytes is longer than {limit}")
+        end = HEADER.size + length
+        if len(data) < end:
+            data += _exactly(self._stream, end - len(data))
+            if len(data) < end:
+                raise FrameError("the stream ends within a frame")
+        self._rest = data[end:]
+        return data[HEADER.size : end]
 
 
 def receive_with_descriptors(stream: socket.socket, count: int) -> tuple[bytes | None, list[int]]:

@@ -24,6 +24,7 @@ __all__ = [
     "encoded",
     "enter",
     "finish",
+    "flush_output",
     "new_module",
     "open_streams",
     "place",
@@ -134,6 +135,23 @@ def tell(error: BaseException) -> None:
             # The first entry of the traceback is a function of ours.
             traceback = error.__traceback__
             sys.excepthook(type(error), error, traceback and traceback.tb_next)
+
+
+def flush_output() -> BaseException | None:
+    """Flush the program's output as the interpreter does at its end.
+
+    Returns:
+        Why it cannot: the interpreter's exit status is 120 then.
+    """
+    failure: BaseException | None = None
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        try:
+            if not (stream is None or getattr(stream, "closed", False)):
+                stream.flush()
+        except BaseException as error:  # noqa: BLE001 - of a stream of the program's own
+            failure = error
+    return failure
 
 
 def finish(source: str, *, main: bool) -> None:

@@ -98,6 +98,8 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
         status, message = "unsupported", "the program caught a failed assertion of the test"
     elif status == "passed" and not remote.answered:
         status, message = "unsupported", _SAYS_NOTHING
+    # Nothing is asked any more: the program reports at the same time.
+    channel.close()
     verdict = {"status": status, "message": message[:MESSAGE_CHARS]}
     body = codec.encode(verdict)
     os.write(report, frames.HEADER.pack(len(body)) + body)

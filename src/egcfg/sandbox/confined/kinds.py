@@ -27,6 +27,7 @@ __all__ = [
     "FROZEN",
     "IMMUTABLE",
     "LAYOUTS",
+    "NANS",
     "OPAQUE",
     "PLAIN",
     "SHARED",
@@ -36,8 +37,12 @@ __all__ = [
     "exception_parts",
     "fill",
     "global_name",
+    "is_nan",
     "is_plain",
+    "is_remembered",
     "make_exception",
+    "name_of_nan",
+    "named_nan",
     "shared_named",
 ]
 
@@ -71,6 +76,7 @@ _SCALARS: Final = (
     tuple,
     frozenset,
     range,
+    slice,
     Fraction,
     Decimal,
     datetime,
@@ -140,6 +146,46 @@ def is_plain(value: object) -> bool:
     if kind in (tuple, frozenset):
         return all(map(is_plain, value))  # type: ignore[call-overload]
     return kind in _SCALARS
+
+
+def is_remembered(value: object) -> bool:
+    """Return whether a plain result is small, and of a kind whose equals are different objects."""
+    kind = type(value)
+    if kind is float:
+        return True
+    if kind is str or kind is bytes:
+        return len(value) <= 1000  # type: ignore[arg-type]
+    return (kind is tuple or kind is frozenset) and len(value) <= 16 and is_plain(value)  # type: ignore[arg-type]
+
+
+NANS: Final = frozenset((float, complex, Decimal))
+"""Plain types with values that are not equal to themselves: their identity shows, in a list."""
+
+
+def is_nan(value: object) -> bool:
+    """Return whether a value of `NANS` is not equal to itself."""
+    return value.is_nan() if type(value) is Decimal else value != value
+
+
+# Constants that a program and its test share in one process.
+_NAMED_NANS: Final = (("math", "nan"), ("cmath", "nan"), ("numpy", "nan"), ("json.decoder", "NaN"))
+_made_nans: Final[dict[tuple[str, str], float]] = {}
+
+
+def name_of_nan(value: object) -> tuple[str, str] | None:
+    """Return where another process finds the same constant that is no number; None: nowhere."""
+    for module, name in _NAMED_NANS:
+        if getattr(sys.modules.get(module), name, None) is value:
+            return module, name
+    return None
+
+
+def named_nan(module: str, name: str) -> float | None:
+    """Return the constant of a module, or what stands for it where the module is not loaded."""
+    if (module, name) not in _NAMED_NANS:
+        return None
+    found = getattr(sys.modules.get(module), name, None)
+    return found if type(found) is float else _made_nans.setdefault((module, name), float("nan"))
 
 
 def attributes(value: object) -> dict[str, Any]:
@@ -242,7 +288,10 @@ Pairs = tuple[tuple[str, Any], ...]
 def exception_parts(
     error: BaseException,
 ) -> tuple[Any, ...]:
-    """Return an exception's arguments, its fields, its own attributes, its cause and context."""
+    """Return an exception's arguments, its fields, its own attributes, its cause and context.
+
+    The last part is whether the context is not shown, as after ``raise ... from``.
+    """
     fields = []
     for base, names in _FIELDS.items():
         if isinstance(error, base):
@@ -260,7 +309,8 @@ def exception_parts(
     cause = BaseException.__dict__["__cause__"].__get__(error)
     state = tuple((name, item) for name, item in own.items() if type(name) is str)
     context = BaseException.__dict__["__context__"].__get__(error)
-    return arguments, tuple(fields), state, cause, context
+    hidden = BaseException.__dict__["__suppress_context__"].__get__(error)
+    return arguments, tuple(fields), state, cause, context, hidden
 
 
 def make_exception(
@@ -270,6 +320,7 @@ def make_exception(
     state: Pairs,
     cause: BaseException | None,
     context: BaseException | None,
+    hidden: bool,
 ) -> BaseException:
     """Return an exception as `exception_parts` took it apart, without the code of its class.
 
@@ -288,4 +339,5 @@ def make_exception(
                     owner.__dict__[name].__set__(error, item)
     error.__dict__.update(state)
     error.__cause__, error.__context__ = cause, context
+    error.__suppress_context__ = hidden
     return error

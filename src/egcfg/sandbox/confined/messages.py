@@ -23,7 +23,7 @@ from typing import Any, Final
 from . import arrays
 from .bounds import DEFAULT, U32, Bounds, DecodeError, EncodeError
 from .decoder import READERS, Decoder
-from .encoder import Encoder
+from .encoder import WRITERS, Encoder
 from .kinds import (
     ARRAY,
     ATTRIBUTES,
@@ -32,23 +32,49 @@ from .kinds import (
     FROZEN,
     IMMUTABLE,
     LAYOUTS,
+    NANS,
     OPAQUE,
     PLAIN,
     SHARED_KINDS,
     content,
     fill,
+    is_nan,
+    name_of_nan,
 )
 from .objects import Objects
 
-__all__ = ["OBJECTS", "Receiver", "Sender"]
+__all__ = ["ANSWER", "OBJECTS", "REQUEST", "Receiver", "Sender", "said", "shortened"]
 
 OBJECTS: Final = 500_000
 """So many objects may be known at once."""
+REQUEST: Final = ((), False, (), "")
+"""What follows a request's operation and arguments, where it is nothing: then it is not sent."""
+ANSWER: Final = ((), "", (), ())
+"""What follows an answer's kind and content, where it is nothing."""
 NUMBER: Final = struct.Struct(">q")
 _BUILTINS: Final = {layout: kind for kind, layout in CONTAINERS.items()}
 _SHARED_CONTAINERS: Final = frozenset(
     kind for kind in SHARED_KINDS if any(issubclass(kind, base) for base in CONTAINERS)
 )
+
+
+def shortened(message: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a message without the parts at its end, after the second, that say nothing."""
+    end = len(message)
+    while end > 2 and not message[end - 1]:
+        end -= 1
+    return message[:end]
+
+
+def said(message: Any, nothing: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a message with all of its parts.
+
+    Raises:
+        DecodeError: it is no message.
+    """
+    if type(message) is not tuple or not 2 <= len(message) <= 2 + len(nothing):
+        raise DecodeError("a message expected")
+    return (*message, *nothing[len(message) - 2 :])
 
 
 class Sender(Encoder):
@@ -59,7 +85,7 @@ class Sender(Encoder):
         self.objects = objects
         self._classes: list[bytes] = []
         self._directory: list[bytes] = []
-        self._queue: deque[tuple[int, list[Any]]] = deque()
+        self._queue: deque[tuple[int, str, list[Any]]] = deque()
 
     def message(self, value: object) -> bytes:
         """Return a message.
@@ -68,45 +94,60 @@ class Sender(Encoder):
             EncodeError: `value` holds something that cannot be carried, or too much.
         """
         for number, items in self.objects.changed():
-            self._enqueue(number, items, None)
-        bodies = [self._apart(lambda: self.put(value, 0))]
+            self._enqueue(number, self.objects.layout(number), items, None)
+        self.put(value, 0)
         while self._queue:
-            number, items = self._queue.popleft()
-            layout = self.objects.layout(number)
+            number, layout, items = self._queue.popleft()
             if layout in "oS":
                 self.count_keys(len(items) // (2 if layout == "o" else 1))
-            bodies.append(self._apart(lambda items=items: self.write_items(b"", items, 0)))  # type: ignore[misc]
+            self.write_items(b"", items, 0)
             self.objects.told(number, items)
         if len(self.objects) > OBJECTS:
             raise EncodeError(f"more than {OBJECTS} objects at once")
-        sections = (self._classes, self._directory)
-        return b"".join(
-            (*(U32.pack(len(section)) + b"".join(section) for section in sections), *bodies)
-        )
+        counts = [U32.pack(len(section)) for section in (self._classes, self._directory)]
+        return b"".join((counts[0], *self._classes, counts[1], *self._directory, *self.parts))
 
     def put(self, value: object, depth: int) -> None:
         """Write a value."""
         kind = type(value)
-        if kind in PLAIN or arrays.is_scalar(kind):
-            super().put(value, depth)
+        if kind in PLAIN:
+            self.enter(depth)
+            if kind in NANS and is_nan(value):
+                self._put_nan(value, kind, depth)
+            else:
+                WRITERS[kind](self, value, depth)
             return
         number = self.objects.number(value)
         if number is not None:
             self.put_number(number)
             return
-        self.nodes += 1
-        if self.nodes > self.bounds.nodes:
-            raise EncodeError(f"more than {self.bounds.nodes} values")
-        if depth > self.bounds.depth:
-            raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
+        if (builtin := CONTAINERS.get(kind)) is not None:
+            self.enter(depth)
+            self.put_mutable(value, builtin, None)
+            return
+        if arrays.is_scalar(kind):
+            super().put(value, depth)
+            return
+        self.enter(depth)
         if arrays.is_array(kind):
             dtype, shape, _ = arrays.to_parts(value) or ("", (), b"")
             self.put_mutable(value, ARRAY, (dtype, shape))
         elif kind in _SHARED_CONTAINERS:
             layout = next(CONTAINERS[base] for base in kind.__mro__ if base in CONTAINERS)
-            self.put_mutable(value, layout, None if kind in CONTAINERS else kind)
+            self.put_mutable(value, layout, kind)
         else:
             self.put_other(value, kind, depth)
+
+    def _put_nan(self, value: object, kind: type, depth: int) -> None:
+        """Write what is not equal to itself, so that its identity shows."""
+        number = self.objects.number(value)
+        if number is not None:
+            self.put_number(number)
+        elif (name := name_of_nan(value)) is not None:
+            self.put_global(*name)
+        else:
+            self.put_fixed(value, IMMUTABLE, kind, (), depth)
+            WRITERS[kind](self, value, depth + 1)
 
     @abstractmethod
     def put_other(self, value: Any, kind: type, depth: int) -> None:
@@ -135,7 +176,7 @@ class Sender(Encoder):
         """
         number = self.objects.add(value, layout)
         self.put_number(number)
-        self._enqueue(number, content(value, layout), kind)
+        self._enqueue(number, layout, content(value, layout), kind)
 
     def put_fixed(
         self, value: object, layout: str, kind: object, parts: tuple[Any, ...], depth: int
@@ -152,11 +193,10 @@ class Sender(Encoder):
         written = self._apart(lambda: self.put(description, 0))
         self._classes.append(NUMBER.pack(number) + written)
 
-    def _enqueue(self, number: int, items: list[Any], kind: object) -> None:
-        layout = self.objects.layout(number).encode()
-        written = self._apart(lambda: self.put(kind, 0))
-        self._directory.append(NUMBER.pack(number) + layout + written)
-        self._queue.append((number, items))
+    def _enqueue(self, number: int, layout: str, items: list[Any], kind: object) -> None:
+        written = b"N" if kind is None else self._apart(lambda: self.put(kind, 0))
+        self._directory.append(NUMBER.pack(number) + layout.encode() + written)
+        self._queue.append((number, layout, items))
 
     def _apart(self, write: Callable[[], object]) -> bytes:
         before, self.parts = self.parts, []
@@ -192,7 +232,9 @@ class Receiver(Decoder):
             if self.position != len(self.data):
                 raise DecodeError(f"{len(self.data) - self.position} bytes after the message")
             # What others are hashed by comes first.
-            for number, items in sorted(contents, key=self._order):
+            if len(contents) > 1:
+                contents.sort(key=self._order)
+            for number, items in contents:
                 self._fill(number, items)
         except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
             raise DecodeError(f"malformed message: {type(error).__name__}: {error}") from error
@@ -245,13 +287,10 @@ class Receiver(Decoder):
         kind = self.get(0)
         if layout not in LAYOUTS:
             raise DecodeError("a layout expected")
-        try:
-            known = self.objects.layout(number)
-        except KeyError:
+        if not self.objects.knows(number):
             self._adopt(number, self.make_mutable(layout, kind), layout)
-        else:
-            if known != layout:
-                raise DecodeError("an object cannot change its layout")
+        elif self.objects.layout(number) != layout:
+            raise DecodeError("an object cannot change its layout")
         return number
 
     def _order(self, pair: tuple[int, list[Any]]) -> bool:

@@ -59,6 +59,8 @@ _HARMLESS = frozenset(
         *(map, filter, zip, enumerate, reversed),
     )
 )
+# Classes of the library in which something is, if iteration comes by it.
+_SEARCHED = frozenset((("builtins", "mappingproxy"), ("array", "array")))
 _WAITING = ("__iter__", "__next__", "send", "throw", "close")
 
 
@@ -67,6 +69,7 @@ class Mirror(type):
 
     program: ClassVar[Program]
     described: ClassVar[dict[type, dict[str, Any]]] = {}
+    unfinished: ClassVar[type | None] = None  # one that dataclasses is at work on
 
     def __new__(mcs, *_: Any, **__: Any) -> Any:
         """Refuse to derive a class of a test's from one of the program's."""
@@ -77,6 +80,12 @@ class Mirror(type):
         if Mirror.described[cls]["makes"]:
             return Mirror.program.ask("call", cls, arguments, tuple(keywords.items()))
         return type.__call__(cls, *arguments, **keywords)
+
+    @property  # type: ignore[misc]
+    def __dict__(cls) -> Any:  # type: ignore[override]
+        if cls is Mirror.unfinished:
+            return type.__dict__["__dict__"].__get__(cls)
+        return Mirror.program.ask("getattr", cls, "__dict__")
 
     def __getattr__(cls, name: str) -> Any:
         return _ask_attribute(cls, name)
@@ -202,6 +211,8 @@ def _members(told: dict[str, Any]) -> dict[str, Any]:
         members["__bool__"] = _special("__bool__", told["qualname"])
     if members.get("__bool__") and told["native"]:
         members["__bool__"] = lambda self: Mirror.program.ask("special", "__bool__", self)
+    if (told["module"], told["qualname"]) in _SEARCHED:
+        members["__contains__"] = _search
     if layout == OPAQUE:
         # Without an equality of its own an object is equal to itself alone, whatever its hash.
         if "__eq__" not in specials:
@@ -224,6 +235,12 @@ def _members(told: dict[str, Any]) -> dict[str, Any]:
         if layout != EXCEPTION:
             members["__setattr__"], members["__delattr__"] = _set_attribute, _delete_attribute
     return members
+
+
+def _search(self: Any, value: object) -> bool:
+    if not Mirror.described[type(self)]["native"]:  # which may iterate over anything
+        Mirror.program.refuse(f"__contains__ of {type(self).__qualname__} would decide")
+    return any(value is item or value == item for item in self)
 
 
 def _plain_base(bases: tuple[type, ...]) -> type:
@@ -357,7 +374,7 @@ def _named_tuple(name: str, fields: Any, defaults: Any) -> type:
 
 
 def _make_dataclass(told: dict[str, Any], members: dict[str, Any]) -> type:
-    _, parameters, fields = told["form"]
+    _, parameters, fields, slotted = told["form"]
     annotations: dict[str, Any] = {}
     for field in fields:
         name, init, shown, compare, keyword_only, hashed, kind, default = field
@@ -389,12 +406,26 @@ def _make_dataclass(told: dict[str, Any], members: dict[str, Any]) -> type:
     settle = Mirror.__setattr__
     try:
         type.__setattr__(Mirror, "__setattr__", type.__setattr__)
+        Mirror.unfinished = made
         dataclasses.dataclass(**chosen)(made)
     finally:
         type.__setattr__(Mirror, "__setattr__", settle)
+        Mirror.unfinished = None
+    if slotted:
+        made = _with_slots(made, tuple(annotations))
+        Mirror.described[made] = told
     type.__setattr__(made, "__doc__", _Asked("__doc__"))
     mirror: type = made
     return mirror
+
+
+def _with_slots(kind: type, fields: tuple[str, ...]) -> type:
+    """Return a class anew whose instances have slots for its fields, and nothing else."""
+    own, *bases = map(type.__dict__["__dict__"].__get__, kind.__mro__)
+    members = {**own, "__slots__": [name for name in fields if not any(name in b for b in bases)]}
+    for name in (*fields, "__dict__", "__weakref__"):
+        members.pop(name, None)
+    return type.__new__(Mirror, kind.__name__, kind.__bases__, members)
 
 
 # --- the builtins of a test that look at classes --------------------------------------------------
@@ -437,7 +468,9 @@ class _KindType(type):
         if cls is not Kind or len(arguments) != 1 or keywords:
             return type.__call__(cls if cls is not Kind else type, *arguments, **keywords)
         kind = _told_class(builtins.type(arguments[0]))
-        return Kind if kind is builtins.type else kind
+        if kind is Mirror:  # the class of a class of the program's, which may be its own, too
+            kind = Mirror.program.ask("type", arguments[0])
+        return Kind if real_class(kind) is builtins.type else kind
 
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, type) if cls is Kind else type.__instancecheck__(cls, value)

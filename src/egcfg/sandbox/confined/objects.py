@@ -11,9 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .kinds import content
+from .kinds import content, is_remembered
 
-__all__ = ["Objects"]
+__all__ = ["Objects", "Results"]
+
+# So many of the latest plain results are remembered.
+REMEMBERED = 4096
 
 
 class _Known:
@@ -49,6 +52,10 @@ class Objects:
     def number(self, value: object) -> int | None:
         """Return the number of an object that both sides know."""
         return self._numbers.get(id(value))
+
+    def knows(self, number: int) -> bool:
+        """Return whether there is an object of a number."""
+        return number in self._known
 
     def get(self, number: int) -> Any:
         """Return an object by its number.
@@ -151,3 +158,38 @@ def _same(items: list[Any], told: list[Any]) -> bool:
         ours is theirs or (type(ours) is type(theirs) is bytes and ours == theirs)
         for ours, theirs in zip(items, told, strict=True)
     )
+
+
+class Results:
+    """The latest plain results of calls, which both sides number alike.
+
+    A result that is the same object as an earlier one, as that of a cache, is told to be.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._values: dict[int, Any] = {}
+        self._numbers: dict[int, int] = {}
+
+    def number(self, value: object) -> int | None:
+        """Return the number of an object; None where it is none of the results."""
+        return self._numbers.get(id(value))
+
+    def get(self, number: int) -> Any:
+        """Return a result by its number.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._values[number]
+
+    def add(self, value: object) -> None:
+        """Remember a result, if it is one whose identity a test may ask for."""
+        if not is_remembered(value):
+            return
+        if self._count >= REMEMBERED:
+            oldest = self._values.pop(self._count - REMEMBERED)
+            del self._numbers[id(oldest)]
+        self._values[self._count] = value
+        self._numbers[id(value)] = self._count
+        self._count += 1

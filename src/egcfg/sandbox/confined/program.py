@@ -7,7 +7,6 @@ says what came of the program; how the process ended is not for it to tell.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import socket
@@ -21,22 +20,11 @@ from .interpreter import FILENAME
 from .packages import PackageFinder
 from .serving import serve
 
-__all__ = ["READY", "prepare", "rehearse", "run"]
+__all__ = ["READY", "prepare", "run"]
 
 READY = b"R"
 # Python 3.11 counts calls from C, too: three are below a program that are not below a script.
 RECURSION_ROOM = 1000 if sys.version_info >= (3, 12) else 1003
-REHEARSAL = """
-from typing import List
-
-def f(values: List[int]) -> list:
-    for i, x in enumerate(values):
-        if not x % 2:
-            return [x + 1]
-"""
-
-
-REQUEST = json.dumps({"source": REHEARSAL, "call": "f([1, 2])", "main": False, "setup": ""})
 
 
 def prepare() -> None:
@@ -44,19 +32,6 @@ def prepare() -> None:
     # The module seeds itself anew in every fork.
     random.seed(0)
     interpreter.open_streams()
-
-
-def rehearse(packages: PackageFinder) -> None:
-    """Do once what every execution does, but for its end.
-
-    Memory that this process shares with the one it was forked from is copied when it is written
-    to, and that takes longer than the work itself.
-    """
-    request = json.loads(REQUEST)
-    report = os.open(os.devnull, os.O_WRONLY)
-    run(request, report, None, None, packages, ends=False)
-    os.close(report)
-    del sys.modules["program"]
 
 
 def run(
@@ -87,7 +62,11 @@ def run(
             interpreter.tell(error)
         del module, error
         interpreter.finish(request["source"], main=bool(request["main"]))
-    for stream in (sys.stdout, stdout, stderr):
+    failure = interpreter.flush_output()
+    if failure is not None and request["main"]:
+        answer.setdefault("raised", describe(failure, FILENAME))
+    del failure
+    for stream in (stdout, stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
     if channel is not None:

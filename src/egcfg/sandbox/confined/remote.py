@@ -6,16 +6,17 @@ for the program's objects here.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import socket
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from . import frames
-from .bounds import DEFAULT, DecodeError, EncodeError
+from .bounds import DEFAULT, CollisionError, DecodeError, EncodeError
 from .describing import ASKED, REFUSED
 from .encoder import Encoder
 from .files import Files
@@ -26,22 +27,28 @@ from .kinds import (
     EXCEPTION,
     FROZEN,
     IMMUTABLE,
+    NANS,
     OPAQUE,
     SHARED,
     attributes,
     exception_parts,
     fill,
     global_name,
+    is_nan,
     make_exception,
+    named_nan,
 )
-from .messages import Receiver, Sender
+from .messages import ANSWER, Receiver, Sender, said, shortened
 from .mirrors import Kind, Mirror, make_mirror
-from .objects import Objects
+from .objects import Objects, Results
 
 __all__ = ["Remote", "Unanswered", "Unsupported"]
 
 _SHARED_NAMES: Final = {kind: name for name, kind in SHARED.items()}
 TEST_MODULE: Final = "test"
+# What functools.cmp_to_key makes: it is called with an item, and the results are compared.
+_SORT_KEY: Final = type(functools.cmp_to_key(id))  # type: ignore[arg-type]
+_OF_SORT_KEYS: Final = ("__call__", "__eq__", "__ge__", "__gt__", "__le__", "__lt__")
 # After so many single steps an iterator is asked for several items at once.
 STEPS, AT_ONCE = 64, 256
 
@@ -69,6 +76,9 @@ class Remote:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
+        self._frames = frames.Reader(channel)
+        self._told_folder = False
+        self._results = Results()
         self._stdout = sys.stdout
         self._receiving = False
         self._files = Files(os.environ.get("TMPDIR", ""), apart=FILENAME)
@@ -107,20 +117,19 @@ class Remote:
             raise DecodeError("what it sends cannot be read without asking it")
         watched = sys.stdout is not self._stdout
         released = self.objects.unheld(_keep_none)
-        self._send((operation, arguments, watched, tuple(released)))
+        self._send(operation, arguments, watched=watched, released=tuple(released))
         while True:
             kind, content, printed = self._receive()
             if printed:
                 sys.stdout.write(printed)
             if kind == "value":
                 self.answered += operation not in ("name", "share")
+                if operation == "call":
+                    self._results.add(content)
                 return content
-            if kind == "argument" and operation == "call":
+            if kind in ("argument", "again") and operation == "call":
                 self.answered += 1
-                given = arguments[1]
-                if 0 <= content < len(given):
-                    return given[content]
-                self._give_up("it names an argument that it was not given")
+                return self._told(kind, content, arguments[1])
             if kind == "raised":
                 error, text = content
                 self.answered += 1
@@ -130,10 +139,28 @@ class Remote:
                 self._give_up("its answer is none")
             self._serve(*content)
 
-    def _send(self, request: tuple[Any, ...]) -> None:
+    def _told(self, kind: str, number: int, arguments: Sequence[Any]) -> Any:
+        """Return the argument, or the earlier result, that an answer names."""
         try:
-            request = (*request, self._files.folder, self._files.changes())
-            message = _JudgeSender(self).message(request)
+            if kind == "again":
+                return self._results.get(number)
+            return dict(enumerate(arguments))[number]
+        except KeyError:
+            self._give_up("it names an object that was not told of")
+
+    def _send(
+        self,
+        operation: str,
+        content: tuple[Any, ...],
+        *,
+        watched: bool = False,
+        released: tuple[int, ...] = (),
+    ) -> None:
+        try:
+            folder = "" if self._told_folder else self._files.folder
+            self._told_folder = True
+            request = (operation, content, released, watched, self._files.changes(), folder)
+            message = _JudgeSender(self).message(shortened(request))
         except Exception as error:  # noqa: BLE001 - nothing of ours is for a test to catch
             self.refuse(f"an argument: {error}")
         try:
@@ -145,16 +172,18 @@ class Remote:
         """Return a well-formed answer: its kind, what it says, and what was printed."""
         self._receiving = True
         try:
-            body = frames.receive(self._channel, DEFAULT.size)
+            body = self._frames.receive(DEFAULT.size)
             if body is None:
                 self._give_up("it ended")
             message = _JudgeReceiver(body, self).message()
-            kind, content, printed, files, released, rebound = message
+            kind, content, released, printed, files, rebound = said(message, ANSWER)
             _check(kind, content, printed, released)
             self._files.apply(files)
             self.objects.forget(released)
             for name in rebound:
                 self.handles.pop(name, None)
+        except CollisionError as error:
+            self.refuse(str(error))
         except Exception as error:  # noqa: BLE001 - nothing of ours is for a test to catch
             self._give_up(f"its answer is malformed: {error}")
         finally:
@@ -181,7 +210,7 @@ class Remote:
             if isinstance(error, AssertionError) and self._is_tests(error):
                 self.assertion = error
             answer = ("raise", (error,))
-        self._send((*answer, False, ()))
+        self._send(*answer)
 
     def _is_tests(self, error: BaseException) -> bool:
         return self.raised is None or self.raised[1] is not error
@@ -199,7 +228,7 @@ def _check(kind: Any, content: Any, printed: Any, released: Any) -> None:
         DecodeError: it is not.
     """
     match kind, content:
-        case ("value", _) | ("ended", _) | ("unsupported", str()) | ("argument", int()):
+        case ("value", _) | ("ended", _) | ("unsupported", str()) | ("argument" | "again", int()):
             pass
         case "raised", (BaseException(), str()):
             pass
@@ -225,6 +254,8 @@ def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) ->
         return value(*arguments, **keywords)
     if operation == "__next__" and isinstance(value, Iterator):
         return next(value)
+    if type(value) is _SORT_KEY and operation in _OF_SORT_KEYS:
+        return getattr(_SORT_KEY, operation)(value, *arguments)
     if getattr(type(value), "__module__", None) == TEST_MODULE:
         if operation in ASKED | REFUSED:
             return getattr(type(value), operation)(value, *arguments, **keywords)
@@ -264,6 +295,8 @@ class _JudgeSender(Sender):
                 n for n in sorted(ASKED | REFUSED) if n in dir(kind) and _brings(kind, n)
             )
             self._put_passed(value, "object", kind.__name__, specials, depth)
+        elif kind is _SORT_KEY:
+            self._put_passed(value, "object", kind.__name__, _OF_SORT_KEYS, depth)
         elif callable(value):
             self._put_passed(value, "function", getattr(value, "__name__", "function"), (), depth)
         else:
@@ -335,6 +368,11 @@ class _JudgeReceiver(Receiver):
     def make_fixed(self, layout: str, kind: Any, depth: int) -> Any:
         if not isinstance(kind, type):
             raise DecodeError("a class expected")
+        if kind in NANS:
+            value: Any = self.get(depth + 1)
+            if layout != IMMUTABLE or type(value) is not kind or not is_nan(value):
+                raise DecodeError("a value that is not equal to itself expected")
+            return value
         told = Mirror.described.get(kind, {"layout": EXCEPTION})
         if told["layout"] != layout:
             raise DecodeError("a class of this layout expected")
@@ -344,26 +382,28 @@ class _JudgeReceiver(Receiver):
             return self._exception(kind, depth)
         plain = self.get(depth + 1)
         if layout == FROZEN:
-            value: Any = object.__new__(kind)
+            value = object.__new__(kind)
             _check_pairs(plain)
             fill(value, ATTRIBUTES, [part for pair in plain for part in pair])
             return value
         return type(plain).__new__(kind, plain)
 
     def _exception(self, kind: Any, depth: int) -> BaseException:
-        given, fields, state, cause, context = (self.get(depth + 1) for _ in range(5))
+        given, fields, state, cause, context, hidden = (self.get(depth + 1) for _ in range(6))
         if not issubclass(kind, BaseException) or type(given) is not tuple:
             raise DecodeError("an exception expected")
         _check_pairs(fields)
         _check_pairs(state)
         if not all(isinstance(other, BaseException | None) for other in (cause, context)):
             raise DecodeError("a cause expected")
-        return make_exception(kind, given, fields, state, cause, context)
+        return make_exception(kind, given, fields, state, cause, context, hidden is True)
 
     def find_global(self, module: str, name: str) -> Any:
-        found = SHARED.get((module, name)) if module else self._remote.setup_classes.get(name)
+        found: Any = SHARED.get((module, name)) or named_nan(module, name)
+        if not module:
+            found = self._remote.setup_classes.get(name)
         if found is None:
-            raise DecodeError("a class that both sides have expected")
+            raise DecodeError("what both sides have expected")
         return found
 
     def allow_attributes(self, kind: type, names: Iterable[Any]) -> None:

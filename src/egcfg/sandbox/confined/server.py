@@ -28,7 +28,7 @@ import traceback
 import types
 from typing import Any
 
-from . import frames, interpreter
+from . import frames, interpreter, rehearsal
 from .layers import Layers
 from .packages import PackageFinder
 from .staging import PROCESS_ID, Shape, Staged
@@ -195,6 +195,7 @@ def serve(control: int) -> None:
     server = Server(stream, packages)
     try:
         server.layers.enter(settings["temporary_folder"], settings["disabled"], paths)
+        rehearsal.warm_up(packages)
         server.greet()
         # What exists now is never garbage: collecting it would only copy shared pages.
         gc.collect()

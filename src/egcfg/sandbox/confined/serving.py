@@ -1,13 +1,15 @@
 """The program's side of the conversation with a test: does what the test asks, and answers.
 
-A request is a tuple: the name of an operation, its arguments, whether the test wants to see what is
-printed meanwhile, the objects that it no longer holds, its folder and what changed in there.
+A request is a tuple: the name of an operation, its arguments, the objects that the test no longer
+holds, whether it wants to see what is printed meanwhile, what changed in its folder and, in the
+first request, which folder that is.
 
-An answer is a tuple as well: its kind, what it says, what was printed, what files changed, the
-objects that the program no longer holds, and the names that mean something else than when the test
-asked for them. Its kind is
+An answer is a tuple as well: its kind, what it says, the objects that the program no longer holds,
+what was printed, what files changed, and the names that mean something else than when the test
+asked for them. Parts that say nothing are left out at the end of both. An answer's kind is
 
-- ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that did;
+- ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that did, or
+  ``"again"`` with the number of an earlier result that is the same object (see `Results`);
 - ``"raised"`` with the exception and its text;
 - ``"unsupported"`` with why the value could not be carried over;
 - ``"ended"`` where the program did not even load;
@@ -27,9 +29,9 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date, time, timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from . import frames
 from .bounds import DecodeError, EncodeError
@@ -53,10 +55,10 @@ from .kinds import (
     fill,
     make_exception,
 )
-from .messages import Receiver, Sender
-from .objects import Objects
+from .messages import ANSWER, REQUEST, Receiver, Sender, said, shortened
+from .objects import Objects, Results
 
-__all__ = ["serve"]
+__all__ = ["Service", "serve"]
 
 _SHARED_NAMES: Final = {kind: name for name, kind in SHARED.items()}
 
@@ -72,12 +74,12 @@ def serve(
         error: why the program did not load; None when it did.
         filename: what the program was compiled as.
     """
-    service = _Service(channel, module, filename)
+    service = Service(channel, module, filename)
     while service.step(error):
         pass
 
 
-class _Service:
+class Service:
     """What of the program the test may reach, and the objects that both know."""
 
     def __init__(self, channel: socket.socket, module: types.ModuleType, filename: str) -> None:
@@ -86,6 +88,10 @@ class _Service:
         self.setup_classes: tuple[str, ...] = ()
         self._asked: dict[str, Any] = {}
         self._channel = channel
+        self._frames = frames.Reader(channel)
+        self._shares_folder = False
+        self._results = Results()
+        self._refused = ""
         self._filename = filename
         self._lock = threading.RLock()
         self._loop: Any = None
@@ -93,12 +99,17 @@ class _Service:
 
     def receive(self) -> Any:
         """Return the next request; None where there is none any more."""
-        body = frames.receive(self._channel)
-        return None if body is None else _ProgramReceiver(body, self).message()
+        body = self._frames.receive()
+        return None if body is None else said(_ProgramReceiver(body, self).message(), REQUEST)
 
     def send(self, answer: tuple[Any, ...]) -> None:
         """Send an answer."""
-        frames.send(self._channel, _ProgramSender(self).message((*answer, self._rebound())))
+        if self._refused:
+            answer = ("unsupported", self._refused)
+        rebound = self._rebound()
+        if rebound:
+            answer = (*answer, *ANSWER[len(answer) - 2 : -1], rebound)
+        frames.send(self._channel, _ProgramSender(self).message(shortened(answer)))
 
     def step(self, error: BaseException | None) -> bool:
         """Answer one request; False where there is none any more."""
@@ -110,53 +121,62 @@ class _Service:
 
     def answer(self, request: list[Any], error: BaseException | None) -> None:
         """Do what is asked for, and say what came of it. Nothing of the request is held on to."""
-        name, arguments, watched, released, folder, files = request
+        name, arguments, released, watched, files, folder = request
         request.clear()
         self.objects.forget(released)
         if error is not None:
-            self.send(("ended", "", "", (), ()))
+            self.send(("ended", ""))
             return
-        # Without a mount namespace each process has a folder of another name.
-        shared = folder == self._files.folder
-        if files and not shared:
-            self.send(
-                (
-                    "unsupported",
-                    "the test makes files, and the program has none of them",
-                    "",
-                    (),
-                    (),
-                )
-            )
+        if folder:
+            # Without a mount namespace each process has a folder of another name.
+            self._shares_folder = folder == self._files.folder
+        if files and not self._shares_folder:
+            reason = "the test makes files, and the program has none of them"
+            self.send(("unsupported", reason))
             return
         self._files.apply(files)
-        printed = io.StringIO()
         stdout = sys.stdout
-        if watched:
+        printed = io.StringIO() if watched else None
+        if printed is not None:
             sys.stdout = printed
         try:
             value = self._operations[name](self, *arguments)
             answer: tuple[Any, ...] = ("value", value)
             if type(value) in PLAIN and name == "call":
-                place = next((n for n, given in enumerate(arguments[1]) if given is value), None)
-                if place is not None:
-                    answer = ("argument", place)
+                answer = self._plain_result(value, arguments[1])
             del value
         except BaseException as caught:  # noqa: BLE001 - it is the answer
             kind, message, _, _ = describe_error(caught, self._filename)
             answer = ("raised", (caught, f"{kind}: {message}"))
         finally:
-            if sys.stdout is printed:
+            if printed is not None and sys.stdout is printed:
                 sys.stdout = stdout
         arguments = None
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(BaseException):
                 stream.flush()
         try:
-            changed = self._files.changes() if shared else ()
-            self.send((*answer, printed.getvalue(), changed, self._released()))
+            changed = self._files.changes() if self._shares_folder else ()
+            shown = "" if printed is None else printed.getvalue()
+            self.send((*answer, self._released(), shown, changed))
         except EncodeError as refused:
-            self.send(("unsupported", str(refused), "", (), ()))
+            self.send(("unsupported", str(refused)))
+
+    def refuse_making(self, kind: type, *_: object, **__: object) -> NoReturn:
+        """End the test: a class of the test's is the test's to make objects of."""
+        self._refused = f"the program makes an object of the test's class {kind.__name__}"
+        raise TypeError(self._refused)
+
+    def _plain_result(self, value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the answer to a call, which tells where its result is an object told of before."""
+        place = next((n for n, item in enumerate(arguments) if item is value), None)
+        if place is not None:
+            return "argument", place
+        number = self._results.number(value)
+        if number is not None:
+            return "again", number
+        self._results.add(value)
+        return "value", value
 
     def _released(self) -> tuple[int, ...]:
         """Forget what the program does not hold any more: from now on it is the test's alone."""
@@ -178,7 +198,7 @@ class _Service:
         """
         with self._lock:
             pairs = tuple(keywords.items())
-            self.send(("callback", (number, operation, tuple(arguments), pairs), "", (), ()))
+            self.send(("callback", (number, operation, tuple(arguments), pairs)))
             while True:
                 requests = [self.receive()]
                 if requests == [None]:
@@ -187,7 +207,7 @@ class _Service:
                     # The test goes on asking before it returns.
                     self.answer([*requests.pop()], None)
                     continue
-                operation, content, *_, files = requests[0]
+                operation, content, *_, files, _ = requests[0]
                 self._files.apply(files)
                 if operation == "raise":
                     raise content[0]
@@ -230,6 +250,7 @@ class _Service:
         "name": _global,
         "share": _share,
         "call": lambda _, function, arguments, pairs: function(*arguments, **dict(pairs)),
+        "type": lambda _, value: type(value),
         "getattr": lambda _, value, name: getattr(value, name),
         "setattr": lambda _, value, name, item: setattr(value, name, item),
         "delattr": lambda _, value, name: delattr(value, name),
@@ -285,7 +306,7 @@ _SPECIALS: Final[dict[str, Callable[..., Any]]] = {
 
 
 class _ProgramSender(Sender):
-    def __init__(self, service: _Service) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__(service.objects)
         self._service = service
 
@@ -329,7 +350,7 @@ class _ProgramSender(Sender):
 
 
 class _ProgramReceiver(Receiver):
-    def __init__(self, data: bytes, service: _Service) -> None:
+    def __init__(self, data: bytes, service: Service) -> None:
         super().__init__(data, service.objects)
         self._service = service
 
@@ -341,7 +362,7 @@ class _ProgramReceiver(Receiver):
             name, base = kind
             if name:
                 base = type(name, (base,), {})
-            return make_exception(base, *(self.get(depth + 1) for _ in range(5)))
+            return make_exception(base, *(self.get(depth + 1) for _ in range(6)))
         if layout == OPAQUE:
             return self._stub(*kind)
         plain = self.get(depth + 1)
@@ -350,6 +371,9 @@ class _ProgramReceiver(Receiver):
             fill(value, ATTRIBUTES, [part for pair in plain for part in pair])
             return value
         return type(plain).__new__(kind, plain)
+
+    def keyed(self, items: Iterable[Any]) -> list[Any]:
+        return list(items)  # of the test, which no program chose
 
     def find_global(self, module: str, name: str) -> Any:
         if not module:
@@ -386,5 +410,6 @@ class _ProgramReceiver(Receiver):
             else:
                 members["__getattr__"] = special("getattr")
                 members["__setattr__"] = special("setattr")
-            stub = type(name, (), members)()
+            members["__new__"] = service.refuse_making
+            stub = object.__new__(type(name, (), members))
         return stub

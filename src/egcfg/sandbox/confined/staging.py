@@ -22,7 +22,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from . import confinement, devices, frames, interpreter, program
+from . import confinement, devices, frames, interpreter, program, rehearsal
 from .judge import run_judge
 
 __all__ = ["PROCESS_ID", "Shape", "Staged"]
@@ -208,7 +208,9 @@ class Staged:
             program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
-        program.rehearse(self._server.packages)
+        rehearsal.rehearse(self._server.packages)
+        if self._channel is not None:
+            rehearsal.rehearse_conversation()
         instrument = self._server.instruments.get(self._shape.instrument)
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()

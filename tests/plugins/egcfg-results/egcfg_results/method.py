@@ -22,15 +22,16 @@ class Retell(Method):
         self.options = options
 
     async def solve(self, bench):
-        """Yield each program that passes more visible tests than those before."""
-        question, best = bench.prompt.unconditional(), -1.0
+        """Yield the program that passes most visible tests so far after each answer."""
+        question, best, answer = bench.prompt.unconditional(), -1.0, None
         for number in range(1 + self.options.times):
             [reply] = await bench.ask(question, stage="retell" if number else "answer")
             program = bench.program(bench.prompt.response_prefix + reply.text)
             [run] = await bench.run([program])
             if run.share > best:
                 best = run.share
-                yield Attempt(program=program, stage="retell" if number else "answer")
+                answer = Attempt(program=program, stage="retell" if number else "answer")
+            yield answer
             failed = [r.name for r in run.results if r.status is not TestStatus.PASSED]
             if not failed:  # also where there is no visible test to go by
                 return

@@ -1,0 +1,91 @@
+"""``egcfg report``: a results folder as one file for a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from egcfg.cli.logs import is_quiet, log_options
+from egcfg.cli.monitor import prices_of
+from egcfg.cli.terminal import printable_line
+from egcfg.config import load_config
+from egcfg.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from egcfg.reports.page.overview import Overview
+
+__all__ = ["read_overview", "report_command"]
+
+STEP = 500
+"""Files between two words of progress."""
+
+
+@click.command("report")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    default=Path("report.html"),
+    show_default=True,
+    help="where to write",
+)
+@click.option(
+    "--prices",
+    metavar="PRICES",
+    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
+    "[as egcfg.toml or EGCFG_PRICES says]",
+)
+@log_options
+def report_command(folder: Path, out: Path, prices: str | None) -> None:
+    """Write a results folder, or any part of one, as one HTML file that opens offline.
+
+    It has accuracies with 95 % intervals, unions, costs and curves, and every task; of results of
+    a run with --record also how each line was decided, as far as 20 MB have room for it.
+    """
+    from egcfg.runs.files import write_atomically
+
+    overview = read_overview(folder, prices)
+    from egcfg.reports.page.render import page
+
+    text = page(overview, progress=_Progress("packed"))
+    write_atomically(out, text.encode("utf-8", "replace"))
+    size = out.stat().st_size / 1e6
+    if not is_quiet():
+        click.echo(printable_line(f"{out}: {overview.files} results, {size:.1f} MB"), err=True)
+
+
+def read_overview(folder: Path, prices: str | None) -> Overview:
+    """Read a folder for a page, and say how far that is.
+
+    Raises:
+        MissingExtraError: what makes the page is not installed.
+        RunError: the folder holds no result file.
+    """
+    table = load_config({} if prices is None else {"prices": prices}).config.prices
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+
+        from egcfg.reports.page.overview import overview
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{error.name} is missing, which makes the page; install it with: "
+            "pip install 'egcfg[report]'"
+        ) from error
+    return overview(folder, prices_of(table), _Progress("read"))
+
+
+class _Progress:
+    """Says now and then how far long work is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __call__(self, done: int, total: int) -> None:
+        if done and done % STEP == 0 and not is_quiet():
+            click.echo(f"{self._what} {done} of {total} results", err=True)

@@ -1,0 +1,354 @@
+"""What arms solve within budgets, held against each other: pure functions of arms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from attrs import evolve, frozen
+
+from egcfg.comparison.arms import Arm, Axis, Outcome
+from egcfg.comparison.sameness import differing_settings
+from egcfg.comparison.statistics import mcnemar, mean_interval, paired_interval
+from egcfg.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "Comparison",
+    "Duel",
+    "Row",
+    "Share",
+    "common_tasks",
+    "compare",
+    "curve",
+    "default_budgets",
+]
+
+BAR = "best_of_n"
+"""The method that every other one must pass, and so the usual baseline."""
+MOST_BUDGETS = 8
+LEAST_TOKENS = 125
+
+
+@frozen(kw_only=True)
+class Share:
+    """Tasks that an arm solved within a budget.
+
+    Attributes:
+        budget: per task; None: whatever it took.
+        solved: how many; a fraction where an arm has several samples of a task.
+        tasks: of how many.
+        interval: 95 % interval of the share, from 0 to 1.
+    """
+
+    budget: int | None
+    solved: float
+    tasks: int
+    interval: tuple[float, float]
+
+    @property
+    def percent(self) -> float:
+        """Of the tasks."""
+        return 100 * self.solved / self.tasks
+
+
+@frozen(kw_only=True)
+class Row:
+    """One arm.
+
+    Attributes:
+        arm: the arm, without the tasks that are not compared.
+        tasks: tasks that any arm has: what it would have finished.
+        shares: one per budget, and the last of whatever it took; None: its costs are not known.
+        reachable: tasks that a perfect choice among its answers would have solved.
+        accepted: tasks whose answer passed all visible tests, as far as that is known.
+        false_accepts: those of them that did not pass the scoring ones.
+        sandbox_errors: tasks that count as not solved because the sandbox failed on them.
+    """
+
+    arm: Arm
+    tasks: int
+    shares: tuple[Share | None, ...]
+    reachable: int
+    accepted: int
+    false_accepts: int
+    sandbox_errors: int
+
+    @property
+    def done(self) -> int:
+        """Tasks that it finished."""
+        return len(self.arm.outcomes)
+
+
+@frozen(kw_only=True)
+class Duel:
+    """An arm held against a baseline within one budget, on the tasks that both finished.
+
+    Attributes:
+        label: the arm.
+        baseline: the other one.
+        budget: per task, of both; None: whatever each took.
+        tasks: that both finished.
+        gained: tasks that the arm alone solved.
+        lost: tasks that the baseline alone solved.
+        p: two-sided, of McNemar's exact test.
+        difference: of the solved shares, from -1 to 1.
+        interval: its 95 % interval; None: no two tasks differ.
+    """
+
+    label: str
+    baseline: str
+    budget: int | None
+    tasks: int
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    p: float
+    difference: float
+    interval: tuple[float, float] | None
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """Arms side by side.
+
+    Attributes:
+        axis: what budgets are counted in.
+        budgets: per task, ascending.
+        rows: one per arm, in the order in which they were given.
+        duels: by arm, baseline and budget.
+        tasks: tasks that any arm has.
+        union: tasks that any arm's answer solved.
+        reachable: tasks that any answer of any arm solved.
+        notes: what a reader should know.
+    """
+
+    axis: Axis
+    budgets: tuple[int, ...]
+    rows: tuple[Row, ...]
+    duels: tuple[Duel, ...]
+    tasks: tuple[str, ...]
+    union: tuple[str, ...]
+    reachable: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    arms: Sequence[Arm],
+    *,
+    axis: Axis = Axis.TOKENS,
+    budgets: Sequence[int] = (),
+    baselines: Sequence[str] = (),
+) -> Comparison:
+    """Return what arms solve within budgets, and how they stand against baselines.
+
+    Args:
+        arms: at least one, each with a label of its own.
+        axis: what budgets are counted in.
+        budgets: per task; none: `default_budgets`.
+        baselines: labels, or the beginning of one; none: the arm of `best_of_n`, if there is one.
+
+    Raises:
+        UsageError: no arm has finished a task, or no single arm is called as a baseline.
+        MissingExtraError: scipy is not installed.
+    """
+    arms = [arm for arm in arms if arm.outcomes]
+    if not arms:
+        raise UsageError("no arm has finished a task yet; wait for the first results")
+    chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
+    bases = [_named(label, arms) for label in baselines] or [a for a in arms if a.method == BAR]
+    notes = []
+    if not bases:
+        notes.append("no baseline: gained and lost tasks are told with --baseline LABEL")
+    elif not baselines and len(bases) > 1:
+        notes.append(f"{len(bases)} arms of {BAR}: choose one with --baseline LABEL")
+        bases = []
+    tasks = tuple(dict.fromkeys(task for arm in arms for task in arm.outcomes))
+    rows = tuple(_row(arm, len(tasks), chosen, axis) for arm in arms)
+    duels = [
+        duel
+        for base in bases
+        for arm in arms
+        if arm is not base
+        for budget in (*chosen, None)
+        if (duel := _duel(arm, base, budget, axis)) is not None
+    ]
+    outcomes = [outcome for arm in arms for outcome in arm.outcomes.values()]
+    return Comparison(
+        axis=axis,
+        budgets=chosen,
+        rows=rows,
+        duels=tuple(duels),
+        tasks=tasks,
+        union=_in_order(tasks, {each.task_id for each in outcomes if each.solved}),
+        reachable=_in_order(tasks, {each.task_id for each in outcomes if each.reachable}),
+        notes=(*notes, *_notes(rows, axis)),
+    )
+
+
+def common_tasks(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms with the tasks that all of them finished.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    common = set.intersection(*(set(arm.outcomes) for arm in arms))
+    if not common:
+        raise UsageError("no task was finished by every arm; choose arms with --arm")
+    return [
+        evolve(arm, outcomes={t: each for t, each in arm.outcomes.items() if t in common})
+        for arm in arms
+    ]
+
+
+def default_budgets(arms: Sequence[Arm], axis: Axis) -> tuple[int, ...]:
+    """Return budgets that double, from about what the cheapest arm takes to where all is said.
+
+    They are round: 1000 tokens, or one of anything else, times a power of two.
+    """
+    costs = [_end_costs(arm, axis) for arm in arms]
+    known = [each for each in costs if each]
+    if not known:
+        return ()
+    least, budget = min(median(each) for each in known), 1000.0 if axis.of_tokens else 1.0
+    while axis.of_tokens and budget > max(least, LEAST_TOKENS):
+        budget /= 2
+    while budget * 2 <= least:
+        budget *= 2
+    found, most = [int(budget)], max(max(each) for each in known)
+    while found[-1] < most and len(found) < MOST_BUDGETS:
+        found.append(found[-1] * 2)
+    return tuple(found)
+
+
+def curve(arm: Arm, axis: Axis) -> list[tuple[int, float]]:
+    """Return at which costs the number of solved tasks changes, and what it is from there on.
+
+    Empty where the costs are not known.
+    """
+    changes: dict[int, float] = {}
+    for outcome in arm.outcomes.values():
+        before = 0.0
+        for answer in outcome.answers:
+            cost = outcome.cost(answer, axis)
+            if cost is None:
+                return []
+            changes[cost] = changes.get(cost, 0.0) + answer.passed - before
+            before = float(answer.passed)
+        if outcome.rate is not None:
+            return []
+    solved, points = 0.0, []
+    for cost in sorted(changes):
+        solved += changes[cost]
+        points.append((cost, solved))
+    return points
+
+
+def _row(arm: Arm, tasks: int, budgets: Sequence[int], axis: Axis) -> Row:
+    outcomes = arm.outcomes.values()
+    verdicts = [each.false_accept for each in outcomes]
+    return Row(
+        arm=arm,
+        tasks=tasks,
+        shares=tuple(_share(arm, budget, axis) for budget in (*budgets, None)),
+        reachable=sum(each.reachable for each in outcomes),
+        accepted=sum(verdict is not None for verdict in verdicts),
+        false_accepts=sum(verdict is True for verdict in verdicts),
+        sandbox_errors=sum(each.sandbox_error for each in outcomes),
+    )
+
+
+def _share(arm: Arm, budget: int | None, axis: Axis) -> Share | None:
+    values = [_solved(each, budget, axis) for each in arm.outcomes.values()]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return Share(budget=budget, solved=sum(known), tasks=len(known), interval=mean_interval(known))
+
+
+def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
+    """Return how an arm stands against another; None: they have no task in common, costs are not
+    known, or one has several samples of a task, so that none of them is its answer."""
+    common = [task for task in base.outcomes if task in arm.outcomes]
+    pairs = [
+        (_solved(arm.outcomes[task], budget, axis), _solved(base.outcomes[task], budget, axis))
+        for task in common
+    ]
+    known = [
+        (one, other)
+        for one, other in pairs
+        if one is not None and other is not None and {one, other} <= {0.0, 1.0}
+    ]
+    if not common or len(known) < len(pairs):
+        return None
+    own, others = [one for one, _ in known], [other for _, other in known]
+    named = list(zip(common, known, strict=True))
+    gained = tuple(task for task, (one, other) in named if one > other)
+    lost = tuple(task for task, (one, other) in named if one < other)
+    return Duel(
+        label=arm.label,
+        baseline=base.label,
+        budget=budget,
+        tasks=len(common),
+        gained=gained,
+        lost=lost,
+        p=mcnemar(len(gained), len(lost)),
+        difference=(len(gained) - len(lost)) / len(common),
+        interval=paired_interval(own, others),
+    )
+
+
+def _solved(outcome: Outcome, budget: int | None, axis: Axis) -> float | None:
+    return outcome.solved if budget is None else outcome.solved_within(budget, axis)
+
+
+def _end_costs(arm: Arm, axis: Axis) -> list[int]:
+    found = [
+        outcome.cost(answer, axis)
+        for outcome in arm.outcomes.values()
+        for answer in outcome.answers[-1:]
+    ]
+    return [cost for cost in found if cost is not None]
+
+
+def _named(label: str, arms: Sequence[Arm]) -> Arm:
+    exact = [arm for arm in arms if arm.label == label]
+    found = exact or [arm for arm in arms if arm.label.startswith(label)]
+    if len(found) == 1:
+        return found[0]
+    raise UnknownNameError("arm", label, [arm.label for arm in arms])
+
+
+def _in_order(tasks: Sequence[str], chosen: Collection[str]) -> tuple[str, ...]:
+    return tuple(task for task in tasks if task in chosen)
+
+
+def _notes(rows: Sequence[Row], axis: Axis) -> list[str]:
+    notes = [
+        f"unfinished: {row.arm.label} has {row.done} of {row.tasks} tasks"
+        for row in rows
+        if row.done < row.tasks
+    ]
+    if notes:
+        notes.append(
+            "shares are of the tasks that an arm finished; --common takes those that all finished"
+        )
+    for row in rows:
+        early = [
+            answer
+            for outcome in row.arm.outcomes.values()
+            for answer in outcome.answers
+            if axis.cost(answer.counts) is None
+        ]
+        label = row.arm.label
+        if early and row.shares[0] is not None:
+            notes.append(
+                f"{label}: {len(early)} answers count at the end of their task: what was spent "
+                f"before them ({axis.value}) was not written down"
+            )
+        if row.arm.skipped:
+            notes.append(f"{label}: {row.arm.skipped} tasks left out, which others solved")
+        if row.arm.unreadable:
+            notes.append(f"{label}: {len(row.arm.unreadable)} unreadable result files left out")
+        if row.sandbox_errors:
+            notes.append(f"{label}: the sandbox failed on {row.sandbox_errors}: not solved")
+    notes += [f"settings differ: {line}" for line in differing_settings([r.arm for r in rows])]
+    return notes

@@ -1,0 +1,98 @@
+"""Arms as files to keep: what a comparison needs of a results folder, gzipped, a line per task.
+
+The first line tells of the arm, each further one of a task. They hold no program, no test and no
+response: verdicts, counts and fingerprints alone. The same arm gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+
+from egcfg.comparison.arms import Arm, Outcome
+from egcfg.errors import RunError
+from egcfg.plugins.options import strict_converter
+from egcfg.runs.files import write_atomically
+from egcfg.runs.store import file_name
+
+__all__ = ["ARM_SUFFIX", "is_saved", "load_arm", "save_arm"]
+
+ARM_SUFFIX = ".jsonl.gz"
+FORMAT = "egcfg_arm"
+VERSION = 1
+MALFORMED = (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError)
+
+
+def save_arm(arm: Arm, folder: Path) -> Path:
+    """Write an arm into a folder, under its label; return the file.
+
+    Raises:
+        RunError: the file system refused, or the label is too long for a file name.
+    """
+    head = attrs.asdict(arm, filter=lambda attribute, _: attribute.name != "outcomes")
+    head["unreadable"] = {}  # their paths are of this machine
+    lines = [{FORMAT: VERSION, **head}]
+    lines += [
+        attrs.asdict(each, filter=lambda attribute, value: value != attribute.default)
+        for each in arm.outcomes.values()
+    ]
+    # In ASCII: names of folders may hold bytes that are no text.
+    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
+    write_atomically(path, gzip.compress(content.encode(), mtime=0))
+    return path
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file is a saved arm, by its first line.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with _opened(path) as file:
+            head = json.loads(file.readline())
+    except ValueError:
+        return False
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    return isinstance(head, dict) and FORMAT in head
+
+
+def load_arm(path: Path) -> Arm:
+    """Read a saved arm.
+
+    Raises:
+        RunError: it cannot be read, or is not whole.
+    """
+    try:
+        with _opened(path) as file:
+            head, *rows = [json.loads(line) for line in file]
+        if head.pop(FORMAT) != VERSION:
+            raise RunError(f"{path} is of another version of egcfg; save the arm again")
+        outcomes = [_CONVERTER.structure(row, Outcome) for row in rows]
+        arm = _CONVERTER.structure({**head, "outcomes": {}}, Arm)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    except (*MALFORMED, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{path} is no whole arm ({error}); save it again with egcfg compare --save"
+        ) from error
+    return attrs.evolve(arm, outcomes={each.task_id: each for each in outcomes})
+
+
+_CONVERTER = strict_converter(detailed_validation=False, forbid_extra_keys=True)
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(f"cannot read {path}: {error}; give a results folder, or another file")

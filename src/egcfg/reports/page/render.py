@@ -1,0 +1,185 @@
+"""Makes the page: templates filled in, with details of units packed or left to be asked for."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from egcfg.errors import RunError
+from egcfg.records.reading import MalformedRecordError, read_record_of, record_beside
+from egcfg.reports.page.overview import Overview, Progress, Unit
+from egcfg.reports.page.unit_view import UnitView, unit_view
+from egcfg.reports.printable import printable
+from egcfg.runs.results import MalformedResultError, Result, load_result
+from egcfg.usage.budget import count_text
+
+__all__ = ["LARGEST_DETAILS", "page", "policy", "unit_page"]
+
+LARGEST_DETAILS = 14_000_000
+"""Bytes of a file's details of units, packed; what the rest takes hangs on the tasks' number."""
+
+SMALLEST_SHARE = 4000
+"""Bytes for the steps of one unit; of more units than have so many, the first ones count."""
+
+TEMPLATES = resources.files("egcfg.reports.page") / "templates"
+
+
+@frozen
+class Packed:
+    """Details of a unit inside the page.
+
+    Attributes:
+        number: of the unit.
+        data: gzip data, in base64.
+    """
+
+    number: int
+    data: str
+
+
+def page(overview: Overview, *, live: bool = False, progress: Progress | None = None) -> str:
+    """Return the page of a folder.
+
+    Args:
+        overview: the folder.
+        live: whether details are asked for one by one, rather than packed into the page.
+        progress: is told how many units are packed.
+    """
+    packed: list[Packed] = [] if live else list(_packed(overview.units, progress))
+    held = {each.number for each in packed}
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            overview=overview,
+            live=live,
+            packed=packed,
+            left_out=0 if live else sum(unit.number not in held for unit in overview.units),
+            script=_text("page.js"),
+            style=_text("page.css"),
+            policy=policy(live=live),
+        )
+    )
+
+
+def unit_page(unit: Unit, *, with_record: bool = True) -> str:
+    """Return the details of a unit: part of a page, without a frame of its own.
+
+    Whatever is wrong with its files is said in it.
+    """
+    return (
+        _environment()
+        .get_template("unit.html")
+        .render(unit=unit, view=_view(unit.path, with_record=with_record))
+    )
+
+
+def policy(*, live: bool) -> str:
+    """Return the page's content security policy: its own script and nothing from elsewhere."""
+    digest = base64.b64encode(hashlib.sha256(_text("page.js").encode()).digest()).decode()
+    asks = "'self'" if live else "'none'"
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        f"connect-src {asks}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _packed(units: Sequence[Unit], progress: Progress | None) -> Iterator[Packed]:
+    """Yield the details of units: first of recorded ones, with their steps as far as there is room
+    for them, where one may take what others leave; then of the others, as long as there is any."""
+    recorded = [unit for unit in units if unit.recorded][: LARGEST_DETAILS // SMALLEST_SHARE]
+    others = [unit for unit in units if not unit.recorded]
+    left, total = LARGEST_DETAILS, len(recorded) + len(others)
+    for number, unit in enumerate(recorded):
+        if progress is not None:
+            progress(number, total)
+        room = min(left, 2 * left // (len(recorded) - number))
+        for with_record in (True, False):
+            data = _pack(unit_page(unit, with_record=with_record))
+            if len(data) <= room:
+                left -= len(data)
+                yield Packed(unit.number, data)
+                break
+    for number, unit in enumerate(others, start=len(recorded)):
+        if progress is not None:
+            progress(number, total)
+        data = _pack(unit_page(unit))
+        if len(data) > left:
+            return
+        left -= len(data)
+        yield Packed(unit.number, data)
+
+
+def _pack(text: str) -> str:
+    """Return a text as a script of the page unpacks it."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), mtime=0)).decode()
+
+
+def _view(path: Path, *, with_record: bool) -> UnitView:
+    try:
+        data = path.read_bytes()
+        result = load_result(data) if data.strip() else None
+    except OSError as error:
+        return unit_view(Result(), None, f"its result cannot be read: {error.strerror}")
+    except MalformedResultError as error:
+        return unit_view(Result(), None, f"its result is broken: {error}")
+    if result is None:
+        return unit_view(Result(), None, "its result is empty: a run that was killed left it")
+    if result.record is None:
+        return unit_view(result, None, "no steps were recorded; egcfg run --record keeps them")
+    if not with_record:
+        why = "its steps are left out to keep this file small: egcfg view and egcfg show have them"
+        return unit_view(result, None, why)
+    record = record_beside(path, result)
+    if record is None:
+        return unit_view(result, None, f"its record {result.record} is missing")
+    try:
+        return unit_view(result, read_record_of(record))
+    except MalformedRecordError as error:
+        return unit_view(result, None, str(error).partition("; delete")[0])
+    except RunError as error:
+        return unit_view(result, None, str(error))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("egcfg.reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Of what models and programs wrote, nothing reorders or hides the page's text.
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.filters |= {
+        "count": count_text,
+        "known": lambda value: "-" if value is None else value,
+        "number": _number,
+        "visible": _visible,
+    }
+    return environment
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _visible(text: Any) -> str:
+    """Return a token's text with its blanks to be seen."""
+    return re.sub(r"\n", "⏎", str(text)).replace(" ", "·").replace("\t", "⇥") or "∅"
+
+
+@cache
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")

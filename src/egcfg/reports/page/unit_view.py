@@ -1,0 +1,419 @@
+"""What the page shows of one unit: its lines, candidates as a tree, values beside the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.solution import LineStep, SignalEntry, TokenChoice
+from egcfg.interfaces.tracer import EventKind, Trace, Value
+from egcfg.records.entries import (
+    AttemptEntry,
+    CallEntry,
+    DecodingEntry,
+    NoteEntry,
+    RunEntry,
+    VerdictEntry,
+)
+from egcfg.records.lines import answer_decoding, code_lines
+from egcfg.records.reading import UnitRecord
+from egcfg.runs.results import Result
+from egcfg.sandbox.types import Outcome
+
+__all__ = ["Branch", "Event", "ProgramView", "Run", "StepView", "UnitView", "unit_view", "watched"]
+
+GIVING = (EventKind.RETURN, EventKind.YIELD)
+
+VALUES_SHOWN = 4
+"""Values of a variable on one line: the first ones and the last."""
+
+
+@frozen(kw_only=True)
+class Watched:
+    """A line of a program in one run, as a debugger shows it.
+
+    Attributes:
+        number: of the line, from 1.
+        source: its text.
+        times: how often it ran.
+        values: what it changed or gave, such as ``total = 1, 3, 6``.
+        raised: the exception that it ended with; empty: none.
+    """
+
+    number: int
+    source: str
+    times: int
+    values: tuple[str, ...]
+    raised: str
+
+
+@frozen(kw_only=True)
+class Run:
+    """One run of a program.
+
+    Attributes:
+        what: the call, or what standard input held.
+        ended: how it ended: the value, or the exception.
+        failed: whether it ended otherwise than by itself.
+        lines: the program's lines.
+        printed: standard output.
+    """
+
+    what: str
+    ended: str
+    failed: bool
+    lines: tuple[Watched, ...]
+    printed: str
+
+
+@frozen(kw_only=True)
+class ProgramView:
+    """A program of a signal.
+
+    Attributes:
+        number: among the signal's programs, from 1.
+        samples: candidates that led to it; 0: the solution so far.
+        shown: whether the model saw it.
+        share: share of the visible tests that it passes, if anybody asked.
+        failed: whether a run ended in failure, or a visible test did.
+        told: the step that has shown it already; None: it is shown here.
+        runs: what happened.
+    """
+
+    number: int
+    samples: int
+    shown: bool
+    share: float | None
+    failed: bool
+    told: int | None
+    runs: tuple[Run, ...]
+
+
+@define
+class Branch:
+    """Lines that programs share, and where they part from there on.
+
+    Attributes:
+        lines: the lines.
+        programs: those that end here.
+        branches: how others go on.
+    """
+
+    lines: list[str] = field(factory=list)
+    programs: list[ProgramView] = field(factory=list)
+    branches: list[Branch] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class StepView:
+    """A line as it was decided.
+
+    Attributes:
+        index: number of the step.
+        where: numbers of the program's lines that it wrote.
+        text: what it added to the response.
+        parts: the same in pieces, each with the token that guidance changed there, if it did.
+        decisions: what policies decided.
+        tree: the candidates' programs; None where no signal was made for this line.
+        programs: the same, one by one.
+        signal: what is to be said of the signal; empty where nothing guided.
+        changed: the tokens that guidance changed.
+        taken_back: the end of the response that the step took back.
+    """
+
+    index: int
+    where: tuple[int, ...]
+    text: str
+    parts: tuple[tuple[str, TokenChoice | None], ...]
+    decisions: tuple[str, ...]
+    tree: Branch | None
+    programs: tuple[ProgramView, ...]
+    signal: str
+    changed: tuple[TokenChoice, ...]
+    taken_back: str
+
+
+@frozen(kw_only=True)
+class Event:
+    """What a method did besides decoding.
+
+    Attributes:
+        title: in a few words.
+        texts: answers or programs.
+        failures: what failed.
+    """
+
+    title: str
+    texts: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class ShownTest:
+    """The verdict of a test.
+
+    Attributes:
+        name: the test's.
+        status: the verdict in a word.
+        passed: whether it passed.
+        error: what went wrong; empty: nothing.
+        seen: whether the decoder saw the test.
+    """
+
+    name: str
+    status: str
+    passed: bool
+    error: str
+    seen: bool
+
+
+@frozen(kw_only=True)
+class UnitView:
+    """A unit, as far as files tell of it.
+
+    Attributes:
+        result: its verdict.
+        record: how it came about; None where that is not known, or is not shown.
+        why_not: why it is not.
+        steps: the lines of the decoding that the answer comes from.
+        forced: the start of the response that no step decided.
+        events: what a method did.
+        tests: the verdicts of the tests that decided.
+        visible: those of the visible tests, where others decided.
+    """
+
+    result: Result
+    record: UnitRecord | None = None
+    why_not: str = ""
+    steps: tuple[StepView, ...] = ()
+    forced: str = ""
+    events: tuple[Event, ...] = ()
+    tests: tuple[ShownTest, ...] = ()
+    visible: tuple[ShownTest, ...] = ()
+
+
+def unit_view(result: Result, record: UnitRecord | None, why_not: str = "") -> UnitView:
+    """Return what to show of a unit.
+
+    Args:
+        result: its result.
+        record: its record, if it has one.
+        why_not: what to say where it has none.
+    """
+    tests = tuple(_tests(result))
+    if record is None:
+        return UnitView(result=result, why_not=why_not, tests=tests)
+    decoding = answer_decoding(record)
+    steps: list[StepView] = []
+    forced = ""
+    if decoding is not None:
+        lines = code_lines(record, decoding)
+        forced = record.decodings[decoding.decoding].response_prefix
+        told: dict[tuple[object, ...], int] = {}
+        for entry, step in record.steps():
+            if entry.decoding == decoding.decoding:
+                steps.append(_step(step, lines.get(step.index, []), told))
+    return UnitView(
+        result=result,
+        record=record,
+        steps=tuple(steps),
+        forced=forced,
+        events=tuple(_events(record)),
+        tests=tests,
+        visible=tuple(_visible_tests(record)),
+    )
+
+
+def _tests(result: Result) -> Iterator[ShownTest]:
+    seen = set(result.tests_seen or ())
+    for name, test in result.tests.items():
+        yield ShownTest(
+            name=name,
+            status=test.status or ("passed" if test.passed else "failed"),
+            passed=test.passed,
+            error=test.error or "",
+            seen=name in seen,
+        )
+
+
+def _visible_tests(record: UnitRecord) -> Iterator[ShownTest]:
+    """Yield the verdicts of the visible tests on the answer, where others decided."""
+    judged = record.of_kind(VerdictEntry)
+    if not judged or judged[-1].visible == judged[-1].scored:
+        return
+    for test in judged[-1].visible:
+        yield ShownTest(
+            name=test.name,
+            status=test.status.value,
+            passed=test.status is TestStatus.PASSED,
+            error=test.error or "",
+            seen=True,
+        )
+
+
+def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], int]) -> StepView:
+    signal, programs = "", []
+    if step.signal is not None and not step.fresh:
+        signal = "as before"
+    elif step.signal is not None:
+        entries, against = step.signal.all_entries, step.signal.against
+        shown = sum(entry.shown for entry in entries)
+        signal = f"{shown} of {len(entries)} programs in {step.signal.tokens} tokens"
+        signal += ", shortened to fit" * step.signal.cut
+        signal += ", to lead away from" * step.signal.away
+        if against is not None:
+            signal += f"; the last {len(against.entries)} to lead away from"
+        for number, entry in enumerate(entries, start=1):
+            programs.append(_program(number, entry, told.get(entry.ran)))
+            told.setdefault(entry.ran, step.index)
+    entries = step.signal.all_entries if step.signal is not None and step.fresh else ()
+    return StepView(
+        index=step.index,
+        where=tuple(lines),
+        text=step.text,
+        parts=tuple(_parts(step)),
+        decisions=step.decisions,
+        tree=_tree(list(zip(entries, programs, strict=True))) if programs else None,
+        programs=tuple(programs),
+        signal=signal,
+        changed=tuple(choice for choice in step.tokens if choice.changed),
+        taken_back=step.taken_back,
+    )
+
+
+def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
+    """Yield the step's text, cut where guidance changed a token."""
+    start = place = 0
+    for choice in step.tokens:
+        end = place + len(choice.text)
+        if choice.changed and choice.text:
+            yield step.text[start:place], None
+            yield step.text[place:end], choice
+            start = end
+        place = end
+    yield step.text[start:], None
+
+
+def _program(number: int, entry: SignalEntry, told: int | None) -> ProgramView:
+    failed = any(trace.outcome is not Outcome.OK for trace in entry.traces)
+    return ProgramView(
+        number=number,
+        samples=entry.samples,
+        shown=entry.shown,
+        share=entry.share,
+        failed=failed or (entry.share is not None and entry.share < 1),
+        told=told,
+        runs=() if told is not None else tuple(map(watched, entry.traces)),
+    )
+
+
+def _tree(programs: Sequence[tuple[SignalEntry, ProgramView]]) -> Branch:
+    """Return programs as a tree of their lines."""
+    return _branch([(entry.program.split("\n"), view) for entry, view in programs])
+
+
+def _branch(programs: Sequence[tuple[list[str], ProgramView]]) -> Branch:
+    shared = 0
+    firsts = [lines for lines, _ in programs]
+    while all(len(lines) > shared for lines in firsts) and (
+        len({lines[shared] for lines in firsts}) == 1
+    ):
+        shared += 1
+    branch = Branch(lines=firsts[0][:shared])
+    groups: dict[str, list[tuple[list[str], ProgramView]]] = {}
+    for lines, view in programs:
+        if len(lines) == shared:
+            branch.programs.append(view)
+        else:
+            groups.setdefault(lines[shared], []).append((lines[shared:], view))
+    branch.branches = [_branch(group) for group in groups.values()]
+    return branch
+
+
+def watched(trace: Trace) -> Run:
+    """Return a run with, beside each line, what it changed."""
+    source = trace.source.split("\n")
+    times: dict[int, int] = {}
+    values: dict[int, dict[str, list[str]]] = {}
+    raised: dict[int, str] = {}
+    at: dict[int, int] = {}  # the line that each activation is in
+    for event in trace.events:
+        line = at.get(event.activation, event.line)
+        # What changed since the activation's last event was changed by the line that it was in.
+        for name, value in {**event.delta, **event.globals}.items():
+            if value.type == "function":
+                continue  # its source is beside it
+            values.setdefault(line, {}).setdefault(name, []).append(_text(value))
+        if event.kind is EventKind.LINE or event.kind is EventKind.CALL:
+            times[event.line] = times.get(event.line, 0) + 1
+            at[event.activation] = event.line
+        elif event.kind in GIVING and event.value is not None and event.depth > 1:
+            given = values.setdefault(event.line, {})
+            given.setdefault(event.kind.value, []).append(_text(event.value))
+        if event.raised is not None:
+            raised[event.line] = f"{event.raised.type}: {event.raised.message}"
+    return Run(
+        what=trace.call if trace.call is not None else f"stdin {trace.stdin!r}",
+        ended=_ended(trace),
+        failed=trace.outcome is not Outcome.OK,
+        lines=tuple(
+            Watched(
+                number=number,
+                source=text,
+                times=times.get(number, 0),
+                values=tuple(_told(values.get(number, {}))),
+                raised=raised.get(number, ""),
+            )
+            for number, text in enumerate(source, start=1)
+        ),
+        printed=trace.stdout,
+    )
+
+
+def _text(value: Value) -> str:
+    return ", ".join(value.changes) or value.text
+
+
+def _told(values: Mapping[str, list[str]]) -> Iterator[str]:
+    for name, texts in values.items():
+        shown = texts
+        if len(texts) > VALUES_SHOWN:
+            shown = [*texts[: VALUES_SHOWN - 1], "…", texts[-1]]
+        many = f"  ({len(texts)} times)" if len(texts) > VALUES_SHOWN else ""
+        sign = " " if name in GIVING else " = "
+        yield f"{name}{sign}{' → '.join(shown)}{many}"
+
+
+def _ended(trace: Trace) -> str:
+    if trace.raised is not None:
+        return f"{trace.raised.type}: {trace.raised.message}"
+    if trace.outcome is not Outcome.OK:
+        return trace.outcome.value
+    return "ended" if trace.result is None else trace.result.text
+
+
+def _events(record: UnitRecord) -> Iterator[Event]:
+    for entry in record.entries:
+        match entry:
+            case DecodingEntry(settings=settings, policies=policies):
+                told = "".join(f", {name} {value}" for name, value in policies.items())
+                yield Event(title=f"decoding line by line, gamma {settings.get('gamma')}{told}")
+            case CallEntry(stage=stage, temperature=temperature, replies=replies):
+                title = f"asked the model: {stage}, temperature {temperature:g}"
+                yield Event(title=title, texts=tuple(reply.text for reply in replies))
+            case RunEntry(program=number, results=results, own_tests=own_tests):
+                passed = sum(result.error is None for result in results)
+                which = "tests of the method" if own_tests else "visible tests"
+                yield Event(
+                    title=f"ran a program: {passed} of {len(results)} {which} passed",
+                    texts=(record.programs[number].source,),
+                    failures=tuple(f"{r.name}: {r.error}" for r in results if r.error is not None),
+                )
+            case NoteEntry(event=event, facts=facts):
+                told = "".join(f", {name}: {value}" for name, value in facts.items())
+                yield Event(title=f"noted {event}{told}")
+            case AttemptEntry(stage=stage, tokens=tokens, program=program, decoding=decoding):
+                texts = (program,) if decoding is None else ()
+                yield Event(title=f"answer: {stage}, after {tokens} tokens", texts=texts)

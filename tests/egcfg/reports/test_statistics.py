@@ -1,0 +1,129 @@
+"""Intervals, expected unions, curves, gains and losses."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egcfg.reports.aggregate import Row, aggregate, base_of
+from egcfg.reports.rows import ResultRow
+from egcfg.reports.statistics import (
+    answers,
+    compare,
+    expected_unions,
+    solved_at_tokens,
+    wilson_interval,
+)
+from egcfg.runs.results import Result, ResultStats
+
+
+@pytest.mark.parametrize(
+    ("solved", "tried", "low", "high"),
+    [
+        # Newcombe (1998), table I: the score method without continuity correction.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_intervals_are_those_of_the_literature(
+    solved: int, tried: int, low: float, high: float
+) -> None:
+    assert wilson_interval(solved, tried) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(tried=st.integers(1, 500), data=st.data())
+def test_an_interval_holds_its_share(tried: int, data: st.DataObject) -> None:
+    solved = data.draw(st.integers(0, tried))
+    low, high = wilson_interval(solved, tried)
+    assert 0 <= low <= solved / tried <= high <= 1
+    assert high - low < 1
+    mirrored = wilson_interval(tried - solved, tried)
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("solved", "tried"), [(1, 0), (0, 0), (3, 2), (-1, 2)])
+def test_counts_that_cannot_be_have_no_interval(solved: int, tried: int) -> None:
+    with pytest.raises(ValueError, match="must"):
+        wilson_interval(solved, tried)
+
+
+def row(gamma: float, *verdicts: bool, config: str = "ns2t0.75d2_ln") -> Row:
+    named = {str(number): passed for number, passed in enumerate(verdicts)}
+    return Row(config=config, gamma=gamma, method="egcfg", tasks=len(verdicts), verdicts=named)
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda tasks: st.lists(
+            st.lists(st.booleans(), min_size=tasks, max_size=tasks), min_size=1, max_size=4
+        )
+    )
+)
+def test_the_expected_union_is_the_mean_over_all_orderings(verdicts: list[list[bool]]) -> None:
+    rows = [row(number, *of_row) for number, of_row in enumerate(verdicts)]
+    common, unions = expected_unions(rows)
+    assert common == len(verdicts[0])
+    orders = list(itertools.permutations(verdicts))
+    for k, share in enumerate(unions, start=1):
+        means = [sum(map(any, zip(*order[:k], strict=True))) / common for order in orders]
+        assert share == pytest.approx(sum(means) / len(means))
+
+
+def test_a_union_is_of_the_tasks_that_all_rows_have() -> None:
+    assert expected_unions([row(0, True, False), row(1, False)]) == (1, [0.5, 1.0])
+    assert expected_unions([row(0), row(1, True)]) == (0, [])
+    assert expected_unions([]) == (0, [])
+
+
+def test_gains_and_losses_are_told_by_task() -> None:
+    found = compare(row(1, True, False, True, True), row(0, False, True, True))
+    assert (found.gained, found.lost, found.common) == (("0",), ("1",), 3)
+
+
+def test_what_a_row_is_compared_with() -> None:
+    base, guided = row(0, True), row(1, True)
+    other = row(1, True, config="ns5t1.2d3_ln")
+    prompt = row(1, True, config="ns2t0.75d2_lci_ln")
+    assert base_of(guided, [guided, base]) is base
+    assert base_of(other, [other, base]) is base
+    assert base_of(prompt, [prompt, base]) is None
+    assert base_of(base, [base]) is None
+    assert base_of(guided, [guided, evolve(base, tasks=2)]) is None
+
+
+def attempts(*told: tuple[int, bool]) -> tuple[dict[str, Any], ...]:
+    return tuple({"tokens": tokens, "passed": passed} for tokens, passed in told)
+
+
+def test_a_curve_follows_each_answer_of_each_task() -> None:
+    spent = ResultStats(input_tokens=1000, output_tokens=100)
+    results = [
+        Result(passed=True, attempts=attempts((50, False), (100, True))),
+        Result(passed=False, attempts=attempts((60, True), (100, False))),  # made worse
+        Result(passed=True, attempts=attempts((100, True))),
+        Result(passed=True, global_cached=True, attempts=attempts((1, True))),
+        Result(passed=True, attempts=({"sha256": "x"},), stats=spent),
+    ]
+    assert solved_at_tokens(map(answers, results)) == [(0, 0), (60, 1), (100, 2), (1100, 3)]
+
+
+@pytest.mark.parametrize("told", [(None,), ("x",), ({"tokens": "9", "passed": True},), ({},), ()])
+def test_without_attempts_that_can_be_read_the_answer_is_of_the_end(told: tuple[Any, ...]) -> None:
+    spent = ResultStats(input_tokens=1000, output_tokens=100)
+    assert answers(Result(passed=True, attempts=told, stats=spent)) == [(1100, True)]
+    assert answers(Result(passed=False, attempts=told)) == [(0, False)]
+
+
+def test_the_rows_of_a_report_are_compared_as_their_rsr_is(mixed: Any) -> None:
+    [report] = aggregate(map(ResultRow.of, mixed))
+    for each in report.rows:
+        base = base_of(each, report.rows)
+        if base is None or not compare(each, base).common:
+            assert each.rsr is None

@@ -1,0 +1,57 @@
+"""The race runs every arm, goes on where it was stopped, and compares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RACE = Path(__file__).parent.parent / "bench" / "race"
+
+
+def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(RACE), "--out", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=out.parent)
+
+
+@pytest.mark.server
+def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
+    out, model = tmp_path / "out", ("--model", str(tiny_llama))
+    few = ("--limit", "2", "--arms", "greedy", "best_of_n", "egcfg")
+    runs = ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion")
+
+    left = race(out, *model, *few, "--left")
+    assert left.returncode == 0
+    assert [line.split() for line in left.stderr.splitlines()] == [
+        [arm, "0", "of", "2", "tasks"] for arm in ("greedy", "best_of_n", "egcfg")
+    ]
+    assert not out.exists()
+
+    ran = race(out, *model, *few, *runs)
+    assert ran.returncode == 0, ran.stderr
+    assert "Against best_of_n" in ran.stdout
+    assert ran.stderr.splitlines()[-1].split() == ["egcfg", "done"]
+    assert {path.name for path in (out / "saved").iterdir()} == {
+        f"{arm}.jsonl.gz" for arm in ("greedy", "best_of_n", "egcfg")
+    }
+    assert (out / "race.svg").read_bytes().startswith(b"<?xml")
+    assert "**Solved, in %," in (out / "race.md").read_text()
+    results = [json.loads(p.read_text()) for p in (out / "best_of_n").rglob("task_id=*.json")]
+    assert len(results) == 2
+    for result in results:
+        for attempt in result["attempts"]:
+            assert attempt["calls"] > 0
+            assert attempt["usage"]["output_tokens"] > 0
+
+    files = {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
+    assert race(out, *model, *few, *runs).returncode == 0
+    assert files == {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
+
+
+def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:
+    ran = race(tmp_path / "out", "--arms", "greedy", "--model", "/nowhere", "--limit", "1")
+    assert ran.returncode == 1
+    assert "greedy ended with status 2" in ran.stderr
