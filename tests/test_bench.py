@@ -56,7 +56,8 @@ def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path:
 def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCH / "decoding"))
+    for folder in ("measuring", "decoding"):
+        monkeypatch.syspath_prepend(str(BENCH / folder))
     naive = importlib.import_module("naive")
     timed: list[Any] = []
 
