@@ -76,7 +76,7 @@ class UnitEntry:
         tracer: the tracer, which renders traces as the model saw them.
     """
 
-    format: str = field(default=FORMAT, metadata={"always": True})
+    format: str = FORMAT
     task_id: str
     description: str = ""
     entry_point: str | None = None
