@@ -16,6 +16,7 @@ from egcfg.comparison.saved import ARM_SUFFIX, is_saved, load_arm
 from egcfg.errors import RunError, UsageError
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
+from egcfg.runs.config_string import METHOD_MARK
 from egcfg.runs.results import MalformedResultError, Result, load_usage
 from egcfg.runs.store import PROVENANCE_NAME, FileState, Record, flat, scan
 
@@ -114,7 +115,7 @@ def _result_arm(folder: Path, gamma: float | None, records: Sequence[Record]) ->
             except MalformedResultError as error:
                 unreadable[str(record.path)] = str(error)
     first = records[0]
-    name = first.config.removeprefix("method=")
+    name = first.config.removeprefix(METHOD_MARK)
     return Arm(
         label=name if gamma is None else f"{name} gamma {gamma:g}",
         dataset=first.dataset,

@@ -121,8 +121,7 @@ def _exchange(record: UnitRecord) -> tuple[PromptEntry, str, str]:
 
 def _shared_lines(program: str, reply: str) -> tuple[int, float]:
     """Return how many lines of a program are in a reply, and how alike they are besides."""
-    lines = [text.split("\n") for text in (program, reply)]
-    matcher = SequenceMatcher(None, *lines, autojunk=False)
+    matcher = SequenceMatcher(None, program.split("\n"), reply.split("\n"), autojunk=False)
     return sum(block.size for block in matcher.get_matching_blocks()), matcher.ratio()
 
 
