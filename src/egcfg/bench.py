@@ -209,6 +209,10 @@ class TaskBench:
         extended = list(answers)
         for number, [addition] in zip(growing, found, strict=True):
             extended[number] = self._extended(answers[number], addition)
+        if self.recorder is not None and growing:
+            replies = [Reply(text=extended[n].text, finished=extended[n].finished) for n in growing]
+            prompt, most = self.prompt.unconditional(), settings.max_tokens
+            self.recorder.call(stage, prompt, temperature, most, replies)
         return extended
 
     def _extended(self, answer: PartialAnswer, addition: Continuation) -> PartialAnswer:

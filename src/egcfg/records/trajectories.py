@@ -110,7 +110,7 @@ def _exchange(record: UnitRecord) -> tuple[PromptEntry, str, str]:
         for call in record.of_kind(CallEntry)
         for reply in call.replies
     ]
-    if not told:  # as where partial answers were continued
+    if not told:
         return PromptEntry(text=record.unit.description), "", record.answer
     # The program of the one may be all of it, that of another an earlier or a shorter one.
     shares = [_shared_lines(record.answer, prompt.prefix + text) for prompt, text in told]
