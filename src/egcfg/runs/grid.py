@@ -13,7 +13,7 @@ from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
-from egcfg.runs.config_string import SignalConfig, options_text
+from egcfg.runs.config_string import METHOD_MARK, SignalConfig, options_text
 
 __all__ = ["Grid", "MethodConfig", "Unit", "problem_sha256"]
 
@@ -60,7 +60,7 @@ class MethodConfig:
         )
 
     def __str__(self) -> str:
-        return f"method={self.name}".replace("/", "_") + options_text(self.options)
+        return f"{METHOD_MARK}{self.name}".replace("/", "_") + options_text(self.options)
 
 
 @frozen(kw_only=True)
