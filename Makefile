@@ -36,10 +36,15 @@ race: $(INSTALLED)
 	$(BIN)/python bench/race --arms $(RACE_ARMS) --limit $(RACE_TASKS) --out $(DEMO)-race \
 		-- --quiet --max-tokens 200
 
-# The whole test suite, real model and real server included: a process for each core, but for four at
-# most, since each may load the model.
+# The whole test suite, real model and real server included, or the tests of one room (ROOM=sandbox): a
+# process for each core, but for four at most, since each may load the model. FLAGS go on to pytest.
+ROOMS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py tests/*/*/test_*.py))))
+TESTED := $(if $(ROOM),$(or $(filter %/$(ROOM),$(ROOMS)), \
+	$(error no room is called "$(ROOM)"; there are: $(sort $(notdir $(ROOMS))))))
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal \
+	--durations 15 --durations-min 1
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(PYTEST) $(FLAGS) $(TESTED)
 
 # The tracers and the sandbox under every later Python that is found, each in an environment of its
 # own without the extras: what they do hangs on the interpreter.
