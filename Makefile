@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-pythons test-verdicts test-vllm test-browser check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -45,6 +45,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist
 	--durations 15 --durations-min 1
 test: $(INSTALLED)
 	$(PYTEST) $(FLAGS) $(TESTED)
+
+# The rooms that need no torch, no model, no server and few processes, with 10 examples per property: under
+# a minute. A module that says it is missing stands before torch on the path, so nothing imports it.
+FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation guidance interfaces methods \
+	plugins prompts records reports testing threads usage test_architecture.py) tests/egcfg_tracers
+test-fast: $(INSTALLED)
+	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
 
 # The tracers and the sandbox under every later Python that is found, each in an environment of its
 # own without the extras: what they do hangs on the interpreter.
