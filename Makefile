@@ -49,7 +49,8 @@ test: $(INSTALLED)
 # The rooms that need no torch, no model, no server and few processes, with 10 examples per property: under
 # a minute. A module that says it is missing stands before torch on the path, so nothing imports it.
 FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation guidance interfaces methods \
-	plugins prompts records reports testing threads usage test_architecture.py) tests/egcfg_tracers
+	prompts records reports testing threads usage test_architecture.py) tests/egcfg_tracers \
+	--ignore=tests/egcfg/reports/page
 test-fast: $(INSTALLED)
 	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
 
