@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-pythons test-verdicts test-vllm test-browser check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -36,10 +36,23 @@ race: $(INSTALLED)
 	$(BIN)/python bench/race --arms $(RACE_ARMS) --limit $(RACE_TASKS) --out $(DEMO)-race \
 		-- --quiet --max-tokens 200
 
-# The whole test suite, real model and real server included: a process for each core, but for four at
-# most, since each may load the model.
+# The whole test suite, real model and real server included, or the tests of one room (ROOM=sandbox): a
+# process for each core, but for four at most, since each may load the model. FLAGS go on to pytest.
+ROOMS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py tests/*/*/test_*.py))))
+TESTED := $(if $(ROOM),$(or $(filter %/$(ROOM),$(ROOMS)), \
+	$(error no room is called "$(ROOM)"; there are: $(sort $(notdir $(ROOMS))))))
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal \
+	--durations 15 --durations-min 1
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(PYTEST) $(FLAGS) $(TESTED)
+
+# The rooms that need no torch, no model, no server and few processes, with 10 examples per property: under
+# a minute. A module that says it is missing stands before torch on the path, so nothing imports it.
+FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation guidance interfaces methods \
+	prompts records reports testing threads usage test_architecture.py) tests/egcfg_tracers \
+	--ignore=tests/egcfg/reports/page
+test-fast: $(INSTALLED)
+	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
 
 # The tracers and the sandbox under every later Python that is found, each in an environment of its
 # own without the extras: what they do hangs on the interpreter.

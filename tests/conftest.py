@@ -1,10 +1,10 @@
-"""What every test can rely on: a clean environment, and one tiny real model per session."""
+"""What every test can rely on: a clean environment, one tiny real model, no silent skip."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,49 @@ SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 
 # An example takes as long as it takes: the machine may be busy.
 settings.register_profile("patient", settings(), deadline=None)
+settings.register_profile("brief", settings(), deadline=None, max_examples=10)  # make test-fast
 settings.load_profile("patient")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--known-skips",
+        metavar="FILE",
+        type=Path,
+        help="fail each test that is skipped for a reason that no line `TEST FILE: REASON` holds",
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_unknown_skip(item.config, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_unknown_skip(collector.config, report)
+    return report
+
+
+def _refuse_unknown_skip(
+    config: pytest.Config, report: pytest.TestReport | pytest.CollectReport
+) -> None:
+    """Make a failure of a skip that is not known; where the report is made, so in each worker."""
+    known: Path | None = config.getoption("known_skips")
+    if known is None or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    assert isinstance(report.longrepr, tuple)
+    file, reason = report.nodeid.partition("::")[0], report.longrepr[2].removeprefix("Skipped: ")
+    if f"{file}: {reason}" not in known.read_text("utf-8").splitlines():
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and {known} has no line\n{file}: {reason}"
 
 
 @pytest.fixture(autouse=True)
