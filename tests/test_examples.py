@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,35 @@ def test_an_example_runs_to_its_end(
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert said in ran.stdout
+
+
+def test_jobs_of_an_array_share_the_work(tiny_llama: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    options = ("--model", str(tiny_llama), "--limit", "2", "--max-tokens", "8", "-g", "0")
+    # A sandbox that is not strict: a test must run on machines without every layer.
+    command = ["bash", str(EXAMPLES / "slurm.sh"), str(shared), *options, "--sandbox", "auto"]
+    folder = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "HF_HOME": str(tmp_path),
+    }
+    jobs = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**environment, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [job.communicate()[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert "job 7, task 1, on " in said[1]
+    results = list((shared / "results").rglob("task_id=*_gamma=*.json"))
+    assert len(results) == 2, results
 
 
 def test_answers_have_the_rewards_that_the_example_shows() -> None:
