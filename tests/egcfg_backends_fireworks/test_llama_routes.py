@@ -48,20 +48,27 @@ async def generations(backend: Any, problems: list[Problem], gamma: float) -> li
         return [(await engine.solve(p, settings)).generation for p in problems]
 
 
-@pytest.fixture(scope="module")
-def local(problems: list[Problem]) -> list[str]:
-    """What the same file says in this process."""
-    hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
-    backend = hf.HFBackend(hf.HFBackend.Options())
-    return [g.response for g in asyncio.run(generations(backend, problems, 0.0))]
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_without_guidance_twelve_texts_are_those_of_the_local_backend(
-    llama_server: str, problems: list[Problem], local: list[str], route: str
+def test_without_guidance_twelve_texts_are_those_of_the_local_backend_up_to_near_ties(
+    llama_server: str, problems: list[Problem], opened: Any
 ) -> None:
-    found = asyncio.run(generations(backend_of(llama_server, route), problems, 0.0))
-    assert [g.response for g in found] == local
+    """The server works with 8-bit activations: it may turn a choice that is close to another."""
+    hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
+    options = hf.HFBackend.Options()
+    local = asyncio.run(generations(hf.HFBackend(options), problems, 0.0))
+    by_ids, by_chat = (
+        asyncio.run(generations(backend_of(llama_server, route), problems, 0.0)) for route in ROUTES
+    )
+    assert [g.response for g in by_chat] == [g.response for g in by_ids]
+    prompt = create(Kind.PROMPT, "chat")
+    with opened(hf.HFBackend(options)) as backend:
+        for problem, here, there in zip(problems, local, by_ids, strict=True):
+            if here.response == there.response:
+                continue
+            same = next(n for n, (a, b) in enumerate(zip(here.ids, there.ids)) if a != b)  # noqa: B905
+            ids = backend.encode(prompt.build(problem).unconditional()) + here.ids[:same]
+            [[dense]] = backend.score([ScoreRequest(ids)])
+            gap = dense.logprob(here.ids[same]) - dense.logprob(there.ids[same])
+            assert 0 <= gap < 0.7, problem.task_id
 
 
 @pytest.mark.parametrize(
