@@ -107,7 +107,7 @@ plugged = egcfg.verifiers_reward(PROBLEMS, graded=True)
 def test_verifiers_scores_a_trace_with_the_function_plugged_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vf = pytest.importorskip("verifiers.v1")
+    vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     config = vf.TaskConfig(rewards={"tests": {"fn": f"{Path(__file__).stem}:plugged"}})
 
@@ -129,7 +129,7 @@ def test_verifiers_scores_a_trace_with_the_function_plugged_in(
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, by trl
 def test_trl_trains_a_step_with_the_function(tiny_llama: Path, tmp_path: Path) -> None:
-    trl = pytest.importorskip("trl")
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
     datasets = pytest.importorskip("datasets")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
