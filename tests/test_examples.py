@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,59 @@ def test_an_example_runs_to_its_end(
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert said in ran.stdout
+
+
+def test_jobs_of_an_array_share_the_work(tiny_llama: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    options = ("--model", str(tiny_llama), "--limit", "2", "--max-tokens", "8", "-g", "0")
+    # A sandbox that is not strict: a test must run on machines without every layer.
+    command = ["bash", str(EXAMPLES / "slurm.sh"), str(shared), *options, "--sandbox", "auto"]
+    folder = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "HF_HOME": str(tmp_path),
+    }
+    jobs = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**environment, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [job.communicate()[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert "job 7, task 1, on " in said[1]
+    results = list((shared / "results").rglob("task_id=*_gamma=*.json"))
+    assert len(results) == 2, results
+
+
+def test_answers_have_the_rewards_that_the_example_shows() -> None:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "reward.py")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = [line.split()[:2] for line in ran.stdout.splitlines()]
+    statuses = ("passed", "failed", "timeout", "memory", "error")
+    shares = ("1.00", "0.50", "0.00", "0.00", "0.00")
+    assert found == [list(pair) for pair in zip(statuses, shares, strict=True)]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, by trl
+def test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom() -> None:
+    """But for the blocks about a package that is not installed."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "reward.md").read_text(), re.M | re.S)
+    ran = 0
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        package = re.search(r"^(?:from|import) (trl|verifiers)", block, re.M)
+        if package is None or importlib.util.find_spec(package[1]):
+            exec(compile(block, "reward.md", "exec"), names)
+            ran += 1
+    assert ran >= 5
 
 
 def test_the_example_problems_can_be_read() -> None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
     from egcfg.errors import EgcfgError as EgcfgError
+    from egcfg.evaluation.code_eval import CodeEval as CodeEval
+    from egcfg.evaluation.reward import Reward as Reward
+    from egcfg.evaluation.reward import reward as reward
+    from egcfg.evaluation.reward import reward_blocking as reward_blocking
+    from egcfg.evaluation.reward_functions import GrpoReward as GrpoReward
+    from egcfg.evaluation.reward_functions import verifiers_reward as verifiers_reward
     from egcfg.interfaces.backend import Answer as Answer
     from egcfg.interfaces.backend import Capabilities as Capabilities
     from egcfg.interfaces.backend import Continuation as Continuation
@@ -81,6 +87,7 @@ __all__ = [
     "ChatMessage",
     "ChatPrompt",
     "CheckTest",
+    "CodeEval",
     "Comparison",
     "Component",
     "Continuation",
@@ -89,6 +96,7 @@ __all__ = [
     "EgcfgError",
     "Engine",
     "Generation",
+    "GrpoReward",
     "GuidanceRule",
     "GuidanceUnit",
     "Guided",
@@ -106,6 +114,7 @@ __all__ = [
     "PromptBuilder",
     "Reply",
     "ResultRow",
+    "Reward",
     "RunConfig",
     "SampleRequest",
     "SamplingParams",
@@ -130,8 +139,11 @@ __all__ = [
     "load_config",
     "load_results",
     "open_problems",
+    "reward",
+    "reward_blocking",
     "solve",
     "solve_steps",
+    "verifiers_reward",
 ]
 
 _HOMES = {
@@ -141,6 +153,9 @@ _HOMES = {
     "decoding.settings": "DecodingSettings GuidanceUnit",
     "engine": "Engine",
     "errors": "EgcfgError",
+    "evaluation.code_eval": "CodeEval",
+    "evaluation.reward": "Reward reward reward_blocking",
+    "evaluation.reward_functions": "GrpoReward verifiers_reward",
     "interfaces.backend": (
         "Answer Capabilities Continuation LogprobBackend LogprobRequest Logprobs "
         "SampleRequest SamplingParams ScoreRequest Usage"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import zlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -209,6 +209,10 @@ class TaskBench:
         extended = list(answers)
         for number, [addition] in zip(growing, found, strict=True):
             extended[number] = self._extended(answers[number], addition)
+        if self.recorder is not None and growing:
+            replies = [Reply(text=extended[n].text, finished=extended[n].finished) for n in growing]
+            prompt, most = self.prompt.unconditional(), settings.max_tokens
+            self.recorder.call(stage, prompt, temperature, most, replies)
         return extended
 
     def _extended(self, answer: PartialAnswer, addition: Continuation) -> PartialAnswer:
@@ -303,7 +307,7 @@ class TaskBench:
         *,
         policies: Policies = PAPER,
         signal: Signal | None = None,
-    ) -> AsyncIterator[LineStep | Generation]:
+    ) -> AsyncGenerator[LineStep | Generation, None]:
         """Decode line by line; see `egcfg.interfaces.method.Bench.decode`."""
         chosen = configuration or self.configurations[0]
         prompt = self.wording(self.task, chosen.prompt)
@@ -399,11 +403,12 @@ class TaskBench:
     async def _placebo(self, configuration: Configuration) -> PlaceboFeedback:
         """Decode another task as the paper does, and keep the signals that it was guided by."""
         other, feedback = self.another(), self.feedback
-        signals = [
-            step.signal
-            async for step in other.decode(configuration)
-            if isinstance(step, LineStep) and step.fresh and step.signal is not None
-        ]
+        async with aclosing(other.decode(configuration)) as steps:
+            signals = [
+                step.signal
+                async for step in steps
+                if isinstance(step, LineStep) and step.fresh and step.signal is not None
+            ]
         return PlaceboFeedback(
             feedback.tracer,
             feedback.sandbox,

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import cattrs
-import platformdirs
 from attrs import frozen
 
+from egcfg.plugins.cache import cache_folder
 from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.options import DraftPolicy, Route
 from egcfg_backends_fireworks.responses import Spelling
@@ -220,9 +220,8 @@ class KeptProfiles:
 
     @property
     def folder(self) -> Path:
-        """Where all of them are kept: under ``$EGCFG_CACHE_DIR``, or the user's cache."""
-        base = os.environ.get("EGCFG_CACHE_DIR") or platformdirs.user_cache_dir("egcfg")
-        return Path(base).expanduser() / "endpoints"
+        """Where all of them are kept."""
+        return cache_folder() / "endpoints"
 
     @property
     def path(self) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from egcfg.cli.logs import is_quiet, log_options
+from egcfg.cli.terminal import printable_json
 from egcfg.errors import UsageError
 
 __all__ = ["export_command"]
@@ -52,8 +52,7 @@ def export_command(
     records = one_row(scan(folder), model, row, gamma)
     data = sample_file(records, SampleShape(shape))
     if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        click.echo(printable_json(data.decode()), nl=False)
     else:
         try:
             output.write_bytes(data)

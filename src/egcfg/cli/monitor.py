@@ -23,13 +23,21 @@ if TYPE_CHECKING:
     from egcfg.reports.rows import ResultRow, Results
     from egcfg.usage.prices import Prices, PriceTable
 
-__all__ = ["harmless", "monitor_command", "prices_of"]
+__all__ = ["harmless", "monitor_command", "prices_of", "prices_option"]
 
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_UNITS = 2000
 """Lines of a table of units that a terminal takes in a second or two."""
 SHARE_OF_TIME = 0.1
 """At most so much of the time is spent looking."""
+
+
+prices_option = click.option(
+    "--prices",
+    metavar="PRICES",
+    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
+    "[as egcfg.toml or EGCFG_PRICES says]",
+)
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[float, ...]:
@@ -73,12 +81,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "--watch", is_flag=True, help="Look again every two seconds or more, until Ctrl-C; text only."
 )
-@click.option(
-    "--prices",
-    metavar="PRICES",
-    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
-    "[as egcfg.toml or EGCFG_PRICES says]",
-)
+@prices_option
 @click.option(
     "--config",
     "config_file",

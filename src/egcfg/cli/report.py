@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from egcfg.cli.logs import is_quiet, log_options
-from egcfg.cli.monitor import prices_of
+from egcfg.cli.monitor import prices_of, prices_option
 from egcfg.cli.terminal import printable_line
 from egcfg.config import load_config
 from egcfg.errors import MissingExtraError
@@ -33,12 +33,7 @@ STEP = 500
     show_default=True,
     help="where to write",
 )
-@click.option(
-    "--prices",
-    metavar="PRICES",
-    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
-    "[as egcfg.toml or EGCFG_PRICES says]",
-)
+@prices_option
 @log_options
 def report_command(folder: Path, out: Path, prices: str | None) -> None:
     """Write a results folder, or any part of one, as one HTML file that opens offline.

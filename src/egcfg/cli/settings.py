@@ -26,7 +26,7 @@ __all__ = [
 
 R = TypeVar("R")
 
-SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "stop_when_solved")
+SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "order", "stop_when_solved")
 """What only work on many tasks with results files needs."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from egcfg.cli.logs import log_options
+from egcfg.cli.monitor import prices_option
 from egcfg.cli.report import read_overview
 from egcfg.errors import UsageError
 
@@ -22,12 +23,7 @@ __all__ = ["view_command"]
     default=0,
     help="where to listen  [any port that is free]",
 )
-@click.option(
-    "--prices",
-    metavar="PRICES",
-    help="what a million tokens cost, such as input=0.2,cached_input=0.1,output=0.6  "
-    "[as egcfg.toml or EGCFG_PRICES says]",
-)
+@prices_option
 @log_options
 def view_command(folder: Path, port: int, prices: str | None) -> None:
     """Serve the page of a results folder to the browser of this machine, until Ctrl-C.

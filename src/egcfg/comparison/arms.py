@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import TestCounts
+from egcfg.runs.config_string import method_of
 
 __all__ = ["COUNTS", "Answer", "Arm", "Axis", "Outcome", "counts_of"]
 
@@ -186,23 +187,18 @@ class Arm:
     def method(self) -> str | None:
         """Name of the method, as its folder has it; None where decoding over a grid is the unit,
         or nobody knows."""
-        config = self.config or ""
-        is_method = config.startswith("method=")
-        return config.removeprefix("method=").partition(",")[0] if is_method else None
+        return method_of(self.config or "")
 
     @property
     def tests(self) -> TestCounts:
         """How many tests of a task were seen and scored."""
         counts = [(each.seen, each.scored, each.both) for each in self.outcomes.values()]
-        known = [
+        return TestCounts.of(
             (seen, scored, both)
-            for seen, scored, both in counts
             if seen is not None and scored is not None and both is not None
-        ]
-        if not known:
-            return TestCounts(unknown=len(counts))
-        seen, scored, both = ((min(each), max(each)) for each in zip(*known, strict=True))
-        return TestCounts(seen=seen, scored=scored, both=both, unknown=len(counts) - len(known))
+            else None
+            for seen, scored, both in counts
+        )
 
     def mean(self, count: str) -> float | None:
         """Return the mean of a count over the tasks; None: some do not say."""

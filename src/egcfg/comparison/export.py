@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
@@ -11,6 +9,7 @@ import attrs
 
 from egcfg.comparison.arms import COUNTS
 from egcfg.comparison.comparison import Comparison, Row, Share, curve
+from egcfg.reports import export
 
 __all__ = ["as_csv", "as_json"]
 
@@ -86,12 +85,7 @@ def as_csv(comparison: Comparison) -> str:
                 }
                 for duel in duels
             ] or [line]
-    out = io.StringIO()
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
+    return export.as_csv(lines)
 
 
 _SHARE = ("budget", "solved", "tasks", "low", "high")

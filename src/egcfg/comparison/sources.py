@@ -16,10 +16,11 @@ from egcfg.comparison.saved import ARM_SUFFIX, is_saved, load_arm
 from egcfg.errors import RunError, UsageError
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
+from egcfg.runs.config_string import METHOD_MARK
 from egcfg.runs.results import MalformedResultError, Result, load_usage
 from egcfg.runs.store import PROVENANCE_NAME, FileState, Record, flat, scan
 
-__all__ = ["read_arms"]
+__all__ = ["outcome_of", "read_arms"]
 
 
 def read_arms(sources: Sequence[str]) -> list[Arm]:
@@ -110,11 +111,11 @@ def _result_arm(folder: Path, gamma: float | None, records: Sequence[Record]) ->
             skipped += 1
         else:
             try:
-                outcomes[record.task_id] = _outcome(record.task_id, record.result)
+                outcomes[record.task_id] = outcome_of(record.task_id, record.result)
             except MalformedResultError as error:
                 unreadable[str(record.path)] = str(error)
     first = records[0]
-    name = first.config.removeprefix("method=")
+    name = first.config.removeprefix(METHOD_MARK)
     return Arm(
         label=name if gamma is None else f"{name} gamma {gamma:g}",
         dataset=first.dataset,
@@ -136,7 +137,12 @@ def _provenance(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _outcome(task_id: str, result: Result) -> Outcome:
+def outcome_of(task_id: str, result: Result) -> Outcome:
+    """Return what a result tells of its task.
+
+    Raises:
+        MalformedResultError: an attempt is none.
+    """
     stats, seen, scored = result.stats, result.tests_seen, set(result.tests)
     counts: dict[str, int] = {}
     if stats is not None and stats.usage:

@@ -8,6 +8,6 @@ that table.
 from __future__ import annotations
 
 from egcfg.config.load import EffectiveConfig, load_config
-from egcfg.config.schema import RunConfig, SandboxMode, Schedule
+from egcfg.config.schema import Order, RunConfig, SandboxMode, Schedule
 
-__all__ = ["EffectiveConfig", "RunConfig", "SandboxMode", "Schedule", "load_config"]
+__all__ = ["EffectiveConfig", "Order", "RunConfig", "SandboxMode", "Schedule", "load_config"]

@@ -59,6 +59,13 @@ class Schedule(enum.StrEnum):
     ROUNDS = "rounds"
 
 
+class Order(enum.StrEnum):
+    """In which order a run takes the tasks, configurations and gammas of its grid."""
+
+    PAPER = "paper"
+    CHEAP_FIRST = "cheap_first"
+
+
 class Group(enum.StrEnum):
     """The headings that ``--help`` sorts the settings under."""
 
@@ -372,6 +379,14 @@ class RunConfig:
         "answers count. No text depends on it",
         Schedule.TASKS,
         metavar="tasks|rounds",
+    )
+    order: Order = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION,
+        "paper: every configuration and gamma of a task, then the next task; cheap_first: gamma 0 "
+        "of all tasks, then one configuration and gamma of all tasks after the other, so that "
+        "unfinished runs compare",
+        Order.PAPER,
+        metavar="paper|cheap_first",
     )
     stop_when_solved: bool = _setting(
         Group.EXECUTION, "leave a task after its first solution that passes", False

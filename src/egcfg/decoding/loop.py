@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from attrs import evolve
@@ -28,7 +28,6 @@ from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usa
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
     FinishReason,
     Generation,
@@ -159,7 +158,6 @@ class _Decoding:
         self.execution_seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.finish: FinishReason | None = None
-        self.scores: dict[str, Score] = {}
         self.choices: list[TokenChoice] = []  # of the response's tokens
         self.rollback = Rollback(policies.rollback)
         self.taken_back = ""
@@ -484,14 +482,7 @@ class _Decoding:
         self.decisions.append(f"accept: {what} passes all visible tests")
 
     async def _passes(self, program: str) -> bool:
-        [score] = await self._judged([program])
-        return score.passed
-
-    async def _judged(self, programs: Sequence[str]) -> list[Score]:
-        """Return the verdicts of each program on the visible tests; none is run twice."""
-        new = [program for program in dict.fromkeys(programs) if program not in self.scores]
         started = time.perf_counter()
-        scores = await self.feedback.judge(new) if new else ()
+        [score] = await self.feedback.judge([program])
         self.execution_seconds += time.perf_counter() - started
-        self.scores |= zip(new, scores, strict=True)
-        return [self.scores[program] for program in programs]
+        return score.passed

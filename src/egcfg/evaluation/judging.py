@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Level, Sandbox
 from egcfg.sandbox.failures import Failures
 
-__all__ = ["Isolation", "JudgedSample", "judge_samples"]
+__all__ = ["Isolation", "JudgedSample", "judge_each", "judge_samples"]
 
 
 @frozen(kw_only=True)
@@ -85,14 +85,41 @@ async def judge_samples(
 ) -> list[JudgedSample]:
     """Return the verdict of every sample, in their order.
 
+    Args:
+        samples: as for `judge_each`.
+        scorers: likewise.
+        sandbox: likewise.
+        judged: called with each verdict as soon as it is there.
+
+    Raises:
+        EgcfgError: as `judge_each`.
+    """
+    verdicts: dict[int, JudgedSample] = {}
+
+    def keep(number: int, verdict: JudgedSample) -> None:
+        verdicts[number] = verdict
+        judged(verdict)
+
+    await judge_each(samples, scorers, sandbox, keep)
+    return [verdicts[number] for number in range(len(samples))]
+
+
+async def judge_each(
+    samples: Iterable[Sample],
+    scorers: Mapping[str, OpenComponent],
+    sandbox: Sandbox,
+    judged: Callable[[int, JudgedSample], object],
+) -> None:
+    """Judge every sample; keep nothing of those that are done.
+
     Samples on which the sandbox fails are `TestStatus.SANDBOX_ERROR`, and the others are judged all
     the same.
 
     Args:
-        samples: what to judge.
+        samples: what to judge; each is taken when a worker is free for it.
         scorers: by the name that a problem gives as its `scorer`.
         sandbox: runs the programs, as many at once as it has workers.
-        judged: called with each verdict as soon as it is there.
+        judged: called with each verdict as soon as it is there, and the sample's place from 0.
 
     Raises:
         SandboxError: the sandbox runs no program any more, or failed on too many samples in a row;
@@ -102,15 +129,13 @@ async def judge_samples(
         EgcfgError: whatever `judged` raises of these.
     """
     isolation = await Isolation.of(sandbox)
-    verdicts: dict[int, JudgedSample] = {}
     waiting = iter(enumerate(samples))
     failures = Failures()
 
     async def work() -> None:
         for number, sample in waiting:
             score = await _judge(sample, scorers[sample.problem.scorer], sandbox)
-            verdicts[number] = JudgedSample(sample=sample, score=score, isolation=isolation)
-            judged(verdicts[number])
+            judged(number, JudgedSample(sample=sample, score=score, isolation=isolation))
             failures.note(f"a sample of task {sample.problem.task_id}", score.sandbox_error)
 
     workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
@@ -121,7 +146,6 @@ async def judge_samples(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return [verdicts[number] for number in range(len(samples))]
 
 
 async def _judge(sample: Sample, scorer: OpenComponent, sandbox: Sandbox) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -60,14 +61,21 @@ def cached() -> list[CacheEntry]:
 def remove_leftovers() -> None:
     """Delete what processes left behind that were killed: unfinished folders, and their locks.
 
+    What a live process holds the lock of stays.
+
     Raises:
         OSError: something cannot be deleted.
     """
     for kind in _folders(cache_folder()):
-        for path in kind.glob("*.unfinished"):
-            shutil.rmtree(path)
-        for path in kind.glob("*.lock"):
-            path.unlink()
+        for lock in kind.glob("*.lock"):
+            with lock.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                if (unfinished := lock.with_suffix(".unfinished")).is_dir():
+                    shutil.rmtree(unfinished)
+                lock.unlink()
 
 
 def _folders(parent: Path) -> list[Path]:

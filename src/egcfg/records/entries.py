@@ -76,7 +76,7 @@ class UnitEntry:
         tracer: the tracer, which renders traces as the model saw them.
     """
 
-    format: str = field(default=FORMAT, metadata={"always": True})
+    format: str = FORMAT
     task_id: str
     description: str = ""
     entry_point: str | None = None
@@ -231,14 +231,14 @@ class GenerationEntry:
 
 @frozen(kw_only=True)
 class CallEntry:
-    """A method asked the model.
+    """A method asked the model, or had it continue answers.
 
     Attributes:
         stage: what the cost was booked under.
         prompt: number of the prompt.
         temperature: of the sampling.
         max_tokens: tokens per answer at most.
-        replies: the answers.
+        replies: the answers; continued ones as far as they have come.
     """
 
     stage: str

@@ -32,6 +32,7 @@ from egcfg.records.entries import (
     SignalEntries,
     StepEntry,
     UnitEntry,
+    VerdictEntry,
     from_json,
 )
 from egcfg.runs.results import MalformedResultError, Result, load_result
@@ -90,6 +91,19 @@ class UnitRecord:
     def signals(self) -> tuple[SignalEntries, ...]:
         """The signals, by their numbers."""
         return self.of_kind(SignalEntries)
+
+    @property
+    def answer(self) -> str:
+        """The program that the method answered with; empty: none."""
+        attempts = self.of_kind(AttemptEntry)
+        return attempts[-1].program if attempts else ""
+
+    @property
+    def verdicts(self) -> VerdictEntry:
+        """The verdicts on the answer; none where nobody judged it."""
+        answer = self.answer
+        found = [each for each in self.of_kind(VerdictEntry) if each.program == answer]
+        return found[-1] if found else VerdictEntry(program=answer)
 
     @property
     def dropped(self) -> int:

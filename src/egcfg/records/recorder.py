@@ -68,6 +68,7 @@ class Recorder:
         self._signals = 0
         self._signal: Signal | None = None
         self._decodings = 0
+        self._generations: list[tuple[int, Generation]] = []
         self._write(unit)
 
     def content(self) -> bytes:
@@ -129,6 +130,7 @@ class Recorder:
     def decoded(self, decoding: int, item: LineStep | Generation) -> None:
         """A decoding came to a line, or to its end."""
         if isinstance(item, Generation):
+            self._generations.append((decoding, item))
             self._write(GenerationEntry(decoding=decoding, generation=item))
             return
         self._write(
@@ -149,14 +151,14 @@ class Recorder:
 
     def attempt(self, attempt: Attempt, tokens: int, share: float | None) -> None:
         """A method gave an answer."""
-        decoding = None if attempt.generation is None else self._decodings - 1
+        made = [n for n, each in self._generations if each == attempt.generation]
         self._write(
             AttemptEntry(
                 program=attempt.program,
                 stage=attempt.stage,
                 tokens=tokens,
                 share=share,
-                decoding=decoding,
+                decoding=made[-1] if made else None,  # not the last one: an earlier may be best
             )
         )
 

@@ -11,6 +11,7 @@ Every object has the same keys, with lists of objects instead of keys that vary,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,12 @@ from egcfg.interfaces.scorer import TestResult, TestStatus
 from egcfg.interfaces.solution import Alternative, TokenChoice
 from egcfg.interfaces.tracer import Trace
 from egcfg.records.entries import (
-    AttemptEntry,
     CallEntry,
     DecodingEntry,
     GenerationEntry,
     PromptEntry,
     SignalEntries,
     StepEntry,
-    VerdictEntry,
 )
 from egcfg.records.lines import answer_decoding
 from egcfg.records.reading import UnitRecord, read_record_of, record_beside
@@ -50,7 +49,9 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
         except RunError as error:
             yield error
             continue
-        if record is not None:
+        if record is not None and record.dropped:
+            yield RunError(f"{beside} had no room for all lines, so that its answer is not known")
+        elif record is not None:
             yield trajectory(record, number, dataset=found.dataset, model=found.model)
             number += 1
 
@@ -67,9 +68,7 @@ def trajectory(
         model: name of the model.
     """
     prompt, prefix, completion = _exchange(record)
-    code = record.of_kind(AttemptEntry)[-1].program if record.of_kind(AttemptEntry) else ""
-    verdicts = {each.program: each for each in record.of_kind(VerdictEntry)}
-    judged = verdicts.get(code, VerdictEntry(program=code))
+    judged = record.verdicts
     passed = bool(judged.scored) and all(_passed(test) for test in judged.scored)
     unit = record.unit
     chat = bool(prompt.messages)
@@ -87,7 +86,7 @@ def trajectory(
         "completion": [_message("assistant", prefix + completion)] if chat else completion,
         "label": passed,
         "reward": float(passed),
-        "code": code,
+        "code": record.answer,
         "lines": _lines(record),
         "programs": [
             {"source": each.source, "runs": [_run(trace) for trace in each.traces]}
@@ -106,12 +105,24 @@ def _exchange(record: UnitRecord) -> tuple[PromptEntry, str, str]:
         response = decoding.generation.response
         prefix = begun.response_prefix if response.startswith(begun.response_prefix) else ""
         return record.prompts[begun.prompt], prefix, response[len(prefix) :]
-    calls = record.of_kind(CallEntry)
-    if not calls:
-        return PromptEntry(text=record.unit.description), "", ""
-    last = calls[-1]
-    prompt = record.prompts[last.prompt]
-    return prompt, prompt.prefix, last.replies[-1].text if last.replies else ""
+    told = [
+        (record.prompts[call.prompt], reply.text)
+        for call in record.of_kind(CallEntry)
+        for reply in call.replies
+    ]
+    if not told:
+        return PromptEntry(text=record.unit.description), "", record.answer
+    # The program of the one may be all of it, that of another an earlier or a shorter one.
+    shares = [_shared_lines(record.answer, prompt.prefix + text) for prompt, text in told]
+    place = max(range(len(told)), key=lambda place: (shares[place], place))
+    prompt, text = told[place]
+    return prompt, prompt.prefix, text
+
+
+def _shared_lines(program: str, reply: str) -> tuple[int, float]:
+    """Return how many lines of a program are in a reply, and how alike they are besides."""
+    matcher = SequenceMatcher(None, program.split("\n"), reply.split("\n"), autojunk=False)
+    return sum(block.size for block in matcher.get_matching_blocks()), matcher.ratio()
 
 
 def _lines(record: UnitRecord) -> list[dict[str, Any]]:

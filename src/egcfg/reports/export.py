@@ -108,10 +108,11 @@ def as_json(value: Any) -> str:
 
 
 def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return one line per mapping; all have the keys of the first, or fewer."""
+    """Return one line per mapping, below the names of all keys."""
     out = io.StringIO()
     if lines:
-        writer = csv.DictWriter(out, fieldnames=list(lines[0]), lineterminator="\n")
+        names = list(dict.fromkeys(name for line in lines for name in line))
+        writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
     return out.getvalue()

@@ -6,18 +6,18 @@ same, and nowhere else.
 
 from __future__ import annotations
 
-import csv
 import enum
-import io
 import json
 from collections.abc import Iterable
 from itertools import groupby
 
-from attrs import asdict, field, fields, frozen
+from attrs import asdict, field, frozen
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from egcfg.reports import export
 
 __all__ = ["FIGURES", "Figure", "NumberKind", "Protocol", "as_csv", "as_json", "figures_view"]
 
@@ -181,13 +181,7 @@ def as_json(figures: Iterable[Figure]) -> str:
 
 def as_csv(figures: Iterable[Figure]) -> str:
     """Return one line per figure, below the names of the columns."""
-    out = io.StringIO()
-    names = [a.name for a in fields(Figure) if a.name != "protocol"]
-    names += [a.name for a in fields(Protocol)]
-    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_flat(figure) for figure in figures)
-    return out.getvalue()
+    return export.as_csv([_flat(figure) for figure in figures])
 
 
 def _flat(figure: Figure) -> dict[str, str | float | None]:

@@ -11,6 +11,7 @@ import attrs
 from attrs import frozen
 
 from egcfg.errors import MissingExtraError
+from egcfg.runs.config_string import method_of
 from egcfg.runs.results import Result, ResultStats
 from egcfg.runs.store import FileState, Record
 
@@ -116,13 +117,12 @@ class ResultRow:
     def of(cls, record: Record) -> ResultRow:
         """Return the row of a result file."""
         config, result = record.config, record.result
-        named = config.startswith("method=")
         names = {
             "path": str(record.path),
             "dataset": record.dataset,
             "model": record.model,
             "config": config,
-            "method": config.partition(",")[0][len("method=") :] if named else "egcfg",
+            "method": method_of(config) or "egcfg",
             "gamma": record.gamma,
             "task_id": record.task_id,
         }

@@ -1,24 +1,15 @@
-"""What a table of verdicts tells beyond its shares: intervals, curves, unions, gains and losses."""
+"""What a table of verdicts tells beyond its shares: intervals, unions, gains and losses."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from egcfg.reports.aggregate import Row
 from egcfg.reports.pass_at_k import mean_pass_at_k
-from egcfg.runs.results import Result
 
-__all__ = [
-    "Comparison",
-    "answers",
-    "compare",
-    "expected_unions",
-    "solved_at_tokens",
-    "wilson_interval",
-]
+__all__ = ["Comparison", "compare", "expected_unions", "wilson_interval"]
 
 
 def wilson_interval(solved: int, tried: int) -> tuple[float, float]:
@@ -87,53 +78,3 @@ def expected_unions(rows: Sequence[Row]) -> tuple[int, list[float]]:
     if not counts:
         return 0, []
     return len(common), [mean_pass_at_k(counts, k) for k in range(1, len(rows) + 1)]
-
-
-def answers(result: Result) -> list[tuple[int, bool]]:
-    """Return when a unit's answers were given, in tokens, and whether each passed.
-
-    Of a result without attempts, of an older tool or a broken file, the end; none of a unit that
-    was skipped.
-    """
-    if result.global_cached:
-        return []
-    told = [_answer(each) for each in result.attempts]
-    if told and None not in told:
-        return sorted((each for each in told if each is not None), key=lambda each: each[0])
-    spent = 0 if result.stats is None else result.stats.input_tokens + result.stats.output_tokens
-    return [(spent, result.passed)]
-
-
-def solved_at_tokens(units: Iterable[Iterable[tuple[int, bool]]]) -> list[tuple[int, int]]:
-    """Return how many tasks were solved when each had cost so many tokens at most.
-
-    A task counts as solved at a number of tokens where the method's last answer up to then passes
-    the tests that decide, so that the curve may fall: an answer may be replaced by a worse one.
-
-    Args:
-        units: the `answers` of each unit of one row.
-
-    Returns:
-        Pairs of tokens and tasks solved from there on, in order of tokens; first ``(0, 0)``.
-    """
-    changes: Counter[int] = Counter()
-    for unit in units:
-        solved = False
-        for tokens, passed in unit:
-            if passed != solved:
-                changes[tokens] += 1 if passed else -1
-                solved = passed
-    curve, total = [(0, 0)], 0
-    for tokens in sorted(changes):
-        if changes[tokens]:
-            total += changes[tokens]
-            curve.append((tokens, total))
-    return curve
-
-
-def _answer(attempt: object) -> tuple[int, bool] | None:
-    """Return what a file says of an attempt; None where it is broken."""
-    match attempt:
-        case {"tokens": int(tokens), "passed": bool(passed)}:
-            return tokens, passed
-    return None

@@ -25,7 +25,18 @@ from egcfg.errors import ConfigError
 if TYPE_CHECKING:
     from egcfg.config import RunConfig
 
-__all__ = ["SETTINGS_IN_STRING", "SignalConfig", "decimal_text", "options_text", "signal_configs"]
+__all__ = [
+    "METHOD_MARK",
+    "SETTINGS_IN_STRING",
+    "SignalConfig",
+    "decimal_text",
+    "method_of",
+    "options_text",
+    "signal_configs",
+]
+
+METHOD_MARK = "method="
+"""Begins the name of a folder where a whole method is the unit, instead of a config string."""
 
 DEFAULTS = DecodingSettings()
 EXAMPLE = "'ns2t0.75d2_ln'"
@@ -163,6 +174,12 @@ def options_text(options: Mapping[str, str]) -> str:
     """Return what a folder's name says of a method's options."""
     text = "".join(f",{name}={value}" for name, value in sorted(options.items()))
     return text.replace("/", "_")
+
+
+def method_of(folder: str) -> str | None:
+    """Return the method that a configuration's folder is named after; None: a config string."""
+    name = folder.partition(",")[0]
+    return name.removeprefix(METHOD_MARK) if name.startswith(METHOD_MARK) else None
 
 
 def decimal_text(value: float) -> str:

@@ -13,7 +13,7 @@ from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import ConfigError
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
-from egcfg.runs.config_string import SignalConfig, options_text
+from egcfg.runs.config_string import METHOD_MARK, SignalConfig, options_text
 
 __all__ = ["Grid", "MethodConfig", "Unit", "problem_sha256"]
 
@@ -60,7 +60,7 @@ class MethodConfig:
         )
 
     def __str__(self) -> str:
-        return f"method={self.name}".replace("/", "_") + options_text(self.options)
+        return f"{METHOD_MARK}{self.name}".replace("/", "_") + options_text(self.options)
 
 
 @frozen(kw_only=True)
@@ -92,7 +92,8 @@ class Unit:
 
 @frozen(kw_only=True)
 class Grid:
-    """The units of a run, problem by problem so that every row of a table fills evenly.
+    """The units of a run, problem by problem so that every row of a table fills evenly; or cheap
+    ones first: row by row, those of gamma 0 before all others, so that rows fill completely.
 
     At gamma 0 the signal has no say, so that configurations of the same prompt give the same text:
     it is decoded in the first of them only.
@@ -103,6 +104,7 @@ class Grid:
         gammas: guidance strengths, in the order in which to try them; repeats are dropped.
         method: a method whose work on a problem is one unit; None: each configuration and gamma is.
         method_options: its options that are not at their defaults.
+        cheap_first: whether it is row by row.
     """
 
     problems: tuple[Problem, ...] = field(converter=_all_problems)
@@ -110,6 +112,7 @@ class Grid:
     gammas: tuple[float, ...] = field(converter=_distinct_numbers)
     method: str | None = None
     method_options: Mapping[str, str] = field(factory=dict)
+    cheap_first: bool = False
 
     def __attrs_post_init__(self) -> None:
         for name in ("problems", "configs", "gammas"):
@@ -125,9 +128,13 @@ class Grid:
 
     def __iter__(self) -> Iterator[Unit]:
         choices = self._choices()
-        for problem in self.problems:
-            for config, gamma in choices:
-                yield Unit(problem=problem, config=config, gamma=gamma)
+        if self.cheap_first:
+            choices.sort(key=lambda choice: choice[1] != 0)
+            pairs = [(problem, choice) for choice in choices for problem in self.problems]
+        else:
+            pairs = [(problem, choice) for problem in self.problems for choice in choices]
+        for problem, (config, gamma) in pairs:
+            yield Unit(problem=problem, config=config, gamma=gamma)
 
     def __len__(self) -> int:
         return len(self.problems) * len(self._choices())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Places:
     Attributes:
         folder: where results are kept.
         all: in the grid's order.
+        by_task: the same, by task.
         provenances: what determines the text, by a configuration's folder.
         stop_when_solved: whether a solved task's other units are skipped.
         records: the results that were found or written, as they were last seen.
@@ -60,6 +61,7 @@ class Places:
 
     folder: ResultsFolder
     all: Sequence[Place]
+    by_task: Mapping[str, Sequence[Place]]
     provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
     records: dict[Place, Record] = field(factory=dict, init=False)
@@ -76,14 +78,15 @@ class Places:
         """Return the places of a grid; what is the same for many is worked out once."""
         configs = {config: str(config) for config in grid.rows}
         fingerprints = {p.task_id: problem_sha256(p) for p in grid.problems}
-        seen: Counter[str] = Counter()
         places = []
+        by_task: dict[str, list[Place]] = defaultdict(list)
         for position, unit in enumerate(grid):
             task = unit.problem.task_id
             config = configs[unit.config]
-            places.append(Place(unit, config, fingerprints[task], position, seen[task]))
-            seen[task] += 1
-        return cls(folder, places, provenances, stop_when_solved)
+            number = len(by_task[task])
+            places.append(Place(unit, config, fingerprints[task], position, number))
+            by_task[task].append(places[-1])
+        return cls(folder, places, by_task, provenances, stop_when_solved)
 
     def result(self, place: Place) -> Result | None:
         """Return a unit's result; None where it is to be solved.
@@ -113,7 +116,7 @@ class Places:
         if not self.stop_when_solved:
             return None
         # A process that was killed may have written a result, but not that it solves its task.
-        read = (self._read(each) for each in self.all if each.task_id == place.task_id)
+        read = map(self._read, self.by_task[place.task_id])
         passed = (each.result for each in read if each and each.result and each.result.passed)
         return self.folder.solved(place.task_id) or next(passed, None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from egcfg.config import RunConfig
+from egcfg.config import Order, RunConfig
 from egcfg.config.components import make_component_options
 from egcfg.datasets.selection import dataset_label
 from egcfg.decoding.settings import DecodingSettings
@@ -85,6 +85,7 @@ def planned_grid(config: RunConfig, problems: Sequence[Problem]) -> Grid:
         gammas=config.gamma,
         method=config.method if whole else None,
         method_options=options,
+        cheap_first=config.order is Order.CHEAP_FIRST,
     )
 
 

@@ -33,6 +33,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[Any]] = set()  # nobody else keeps a task that waits
+        self._starting = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and return its value; cancel it if the wait is interrupted."""
@@ -41,6 +42,21 @@ class LoopThread:
             return outcome.result()
         except BaseException:
             self._cancel(task, outcome)
+            raise
+
+    async def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Do as `run` for a caller on another event loop, which goes on meanwhile.
+
+        Cancelled, it cancels the coroutine and waits until that is over.
+        """
+        task, outcome = self._start(coroutine)
+        waiter = asyncio.wrap_future(outcome)
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            if not outcome.done():
+                self._call(lambda: task.result().cancel())
+                await asyncio.gather(waiter, return_exceptions=True)
             raise
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -125,15 +141,16 @@ class LoopThread:
         self._loop.call_soon_threadsafe(function)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            # A daemon: a process that forgets to close can exit.
-            self._thread = threading.Thread(
-                target=self._work, args=(self._loop,), name="egcfg loop", daemon=True
-            )
-            self._thread.start()
-            _running.add(self)
-        return self._loop
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                # A daemon: a process that forgets to close can exit.
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._loop,), name="egcfg loop", daemon=True
+                )
+                self._thread.start()
+                _running.add(self)
+            return self._loop
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

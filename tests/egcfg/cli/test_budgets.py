@@ -46,7 +46,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_ends_within_a_unit_and_goes_on_with_a_larger_budget(
     egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
 ) -> None:
-    base = (*_served(endpoint), "--concurrency", "1")
+    base = (*_served(endpoint), "-o", "backend.speculated_tokens=1", "--concurrency", "1")
     whole = egcfg(*base, "--results-dir", "whole")
     needed = len(endpoint.keys)
     assert whole.status == 0, whole.err
@@ -93,7 +93,7 @@ def test_many_in_flight_go_beyond_a_budget_by_their_requests_at_most(
     ]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
     base = (*_served(endpoint), "-o", "backend.speculated_tokens=1")
-    limit = 30
+    limit = 50
     ended = egcfg(*base, "--max-requests", str(limit))
 
     assert ended.status == 3, ended.err

@@ -73,6 +73,7 @@ def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None
     values = {
         "unit": "token",
         "schedule": "rounds",
+        "order": "cheap_first",
         "sandbox": "strict",
         "signal": None,
         "protocol": None,  # stands against the data set

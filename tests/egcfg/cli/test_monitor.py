@@ -226,6 +226,16 @@ def test_the_programs_of_a_row_are_another_harness_s_samples(
     assert "these are 6:" in several.err
 
 
+def test_exported_programs_cannot_drive_a_terminal(
+    egcfg: Callable[..., Any], tmp_path: Path
+) -> None:
+    code = "# \x9b2J\u202e\n"
+    unit(tmp_path / "results", CONFIGS[0], "1", "0.0", True, code=code)
+    ran = egcfg("export", "results", "--as", "evalplus")
+    assert ran.out.isascii()
+    assert json.loads(ran.out)["solution"] == code
+
+
 def test_exported_programs_can_be_scored(egcfg: Callable[..., Any], problems: Path) -> None:
     run = ("run", "--backend", "scripted", "--model", "m", "--dataset", str(problems), "-g", "0")
     assert egcfg(*run).status == 0

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.comparison.arms import Arm, Axis
+from egcfg.comparison.comparison import curve
 from egcfg.comparison.saved import load_arm, save_arm
-from egcfg.comparison.sources import read_arms
+from egcfg.comparison.sources import outcome_of, read_arms
 from egcfg.errors import RunError, UsageError
+from egcfg.runs.results import Result, ResultStats
 
 USAGE = {
     "forward_passes": 9,
@@ -277,3 +279,21 @@ class TestSavedArms:
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(RunError, match="cannot read"):
             load_arm(path)
+
+
+def test_the_course_of_a_result_is_that_of_its_attempts() -> None:
+    def attempts(*told: tuple[int, bool]) -> tuple[dict[str, Any], ...]:
+        return tuple({"tokens": tokens, "passed": passed} for tokens, passed in told)
+
+    spent = ResultStats(input_tokens=1000, output_tokens=100)
+    results = [
+        Result(passed=True, attempts=attempts((50, False), (100, True))),
+        Result(passed=False, attempts=attempts((60, True), (100, False))),  # made worse
+        Result(passed=True, attempts=attempts((100, True))),
+        Result(passed=True, stats=spent),
+    ]
+    outcomes = {str(n): outcome_of(str(n), result) for n, result in enumerate(results)}
+    points = curve(Arm(label="", outcomes=outcomes), Axis.ALL_TOKENS)
+    assert points == [(50, 0.0), (60, 1.0), (100, 2.0), (1100, 3.0)]
+    unknown = {**outcomes, "4": outcome_of("4", Result(passed=True))}
+    assert curve(Arm(label="", outcomes=unknown), Axis.ALL_TOKENS) == []

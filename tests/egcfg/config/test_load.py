@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.cli.terminal import printable_json
-from egcfg.config import RunConfig, SandboxMode, Schedule, load_config
+from egcfg.config import Order, RunConfig, SandboxMode, Schedule, load_config
 from egcfg.config.load import (
     ConfigSource,
     EffectiveConfig,
@@ -137,6 +137,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         ("results_dir", "out", Path("out")),
         ("sandbox", "strict", SandboxMode.STRICT),
         ("schedule", "rounds", Schedule.ROUNDS),
+        ("order", "cheap_first", Order.CHEAP_FIRST),
         ("signal", "ns2t0.75d2_ln", ("ns2t0.75d2_ln",)),
     ],
 )
@@ -430,7 +431,7 @@ def test_session_files_stand_between_file_and_environment(tmp_path: Path) -> Non
     assert (config.start, config.end, config.stop_when_solved) == (0, 10, True)
     assert config.tracer == "minimal"
     assert config.signal == ("ns2t0.7d3_ln", "ns2t0.75d3_ln")
-    assert effective.origins["seed"] == str(session)
+    assert effective.origins["seed"] == f"{session}: random_seed"
     options = {n: o.value for n, o in config.options_for(Kind.BACKEND, "openai").items()}
     assert options == {"max_attempts": 4, "top_k": 5}
     assert "sk-1234567" not in to_json(effective) + to_text(effective)

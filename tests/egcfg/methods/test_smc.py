@@ -20,6 +20,10 @@ from egcfg.interfaces.solution import Solution
 from egcfg.methods.smc import resampled
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
+from egcfg.records.entries import UnitEntry
+from egcfg.records.reading import load_record
+from egcfg.records.recorder import Recorder
+from egcfg.records.trajectories import trajectory
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
@@ -66,7 +70,11 @@ class Silent(ScriptedBackend):
 @pytest.fixture
 def smc(run: Run, sandbox: Sandbox, double: Problem) -> Smc:
     def solved(
-        model: ScriptedBackend, *, problem: Problem = double, **options: Any
+        model: ScriptedBackend,
+        *,
+        problem: Problem = double,
+        recorder: Recorder | None = None,
+        **options: Any,
     ) -> tuple[Solution, list[tuple[str, dict[str, Any]]]]:
         notes: list[tuple[str, dict[str, Any]]] = []
 
@@ -77,7 +85,7 @@ def smc(run: Run, sandbox: Sandbox, double: Problem) -> Smc:
             config = RunConfig(prompt=["long_code"])
             method = create(Kind.METHOD, "smc", {"temperature": 1.0} | options)
             async with Engine(config, backend=model, method=method, sandbox=sandbox) as engine:
-                return await engine.solve(problem, on_note=note)
+                return await engine.solve(problem, on_note=note, recorder=recorder)
 
         return run(work()), notes
 
@@ -113,6 +121,16 @@ def test_the_best_of_the_finished_programs_is_the_answer(smc: Smc) -> None:
     assert not solution.passed
     assert solution.code == "def f(x):\n    y = x / 0\n    return y\n"
     assert [each.stage for each in solution.attempts] == ["particles"]
+
+
+def test_a_record_has_the_answer_that_grew_best(smc: Smc) -> None:
+    recorder = Recorder(UnitEntry(task_id="double"))
+    solution, _ = smc(Divided(), particles=4, recorder=recorder)
+    told = trajectory(load_record(recorder.content()))
+    assert solution.passed
+    assert (told["code"], told["label"]) == (solution.code, True)
+    assert "y = x + x" in told["completion"]
+    assert told["prompt"]
 
 
 @pytest.mark.parametrize("potential", ["runs", "passes"])

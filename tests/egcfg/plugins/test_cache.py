@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from egcfg.cli.program import invoke
 from egcfg.plugins.cache import ORIGIN, cached
@@ -44,6 +45,12 @@ def test_one_entry_or_all_are_deleted(cache: Path, capsys: pytest.CaptureFixture
     assert [entry.folder.name for entry in cached()] == ["bbb"]
     assert invoke(["cache", "--clear"]) == 0
     assert list(cache.iterdir()) == []
+
+
+def test_what_a_live_process_converts_is_not_deleted(cache: Path) -> None:
+    with FileLock(cache / "ccc.lock"):
+        assert invoke(["cache", "--clear"]) == 0
+        assert sorted(path.name for path in cache.iterdir()) == ["ccc.lock", "ccc.unfinished"]
 
 
 def test_an_entry_that_is_not_there_is_no_reason_to_delete_others(

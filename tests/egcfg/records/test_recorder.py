@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from egcfg.interfaces.method import Attempt, ProgramRun, Reply
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.decoding.settings import DecodingSettings, Policies
+from egcfg.interfaces.method import Attempt, Configuration, ProgramRun, Reply
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.interfaces.solution import LineStep
 from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent
@@ -167,6 +168,26 @@ def test_what_a_method_asks_runs_notes_and_answers_is_told() -> None:
     assert (answer.stage, answer.tokens, answer.share, answer.decoding) == ("repair", 70, 0.0, None)
     [verdicts] = record.of_kind(VerdictEntry)
     assert (verdicts.visible, verdicts.general_error) == ((failed,), "no")
+
+
+def test_an_attempt_names_the_decoding_that_made_it(recorded: Any) -> None:
+    """A method that keeps the best of several answers with an earlier one."""
+    [begun] = recorded.record.of_kind(DecodingEntry)
+    [ended] = recorded.record.of_kind(GenerationEntry)
+    better = ended.generation
+    worse = evolve(better, response="pass", code="pass")
+    settings = DecodingSettings(gamma=begun.settings["gamma"])
+    recorder = Recorder(UnitEntry(task_id="t"))
+    for generation in (better, worse):
+        number = recorder.decoding(
+            Configuration(settings=settings), Prompt(before="Do it.", after=""), Policies()
+        )
+        recorder.decoded(number, generation)
+        attempt = Attempt(program=better.code, stage="decode", generation=better)
+        recorder.attempt(attempt, 9, 1.0)
+    recorder.attempt(Attempt(program="x", stage="ask"), 9, 1.0)
+    attempts = load_record(recorder.content()).of_kind(AttemptEntry)
+    assert [each.decoding for each in attempts] == [0, 0, None]
 
 
 def test_lone_surrogates_and_huge_numbers_are_kept() -> None:

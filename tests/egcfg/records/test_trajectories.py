@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from attrs import evolve
 from egcfg.errors import RunError
 from egcfg.interfaces.method import Attempt, Reply
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.records.entries import UnitEntry
 from egcfg.records.reading import load_record
 from egcfg.records.recorder import Recorder
 from egcfg.records.trajectories import trajectories, trajectory
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder
+
+PASSED = TestResult(name="hidden", status=TestStatus.PASSED, seconds=0.0)
+FAILED = TestResult(name="hidden", status=TestStatus.FAILED, seconds=0.0, error="no")
 
 
 def test_prompt_and_completion_are_the_exchange(recorded: Any) -> None:
@@ -91,6 +96,19 @@ def test_a_text_prompt_stays_text() -> None:
     assert methods(None)["prompt"] == "Words."
 
 
+def test_the_completion_is_the_reply_that_the_answer_comes_from() -> None:
+    recorder = Recorder(UnitEntry(task_id="t", description="Words."))
+    answer = "import math\n\ndef f(x):\n    return math.sqrt(x)\n"
+    replies = ["def f(x):\n    return math.sqrt(x)\n", "Words.\ndef f(x):\n    return x\n"]
+    for text in replies:
+        recorder.call("sample", TextPrompt(("Why?",)), 0.8, 9, [Reply(text=text, finished=True)])
+    recorder.attempt(Attempt(program=answer, stage="sample"), 9, None)
+    recorder.verdicts(answer, Score(results=()), Score(results=[PASSED]))
+    recorder.verdicts("def f(x):\n    return x\n", Score(results=()), Score(results=[FAILED]))
+    told = trajectory(load_record(recorder.content()))
+    assert (told["completion"], told["code"], told["label"]) == (replies[0], answer, True)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, recorded: Any) -> ResultsFolder:
     results = ResultsFolder(tmp_path, "mine", "m")
@@ -112,6 +130,17 @@ def test_what_is_broken_is_told_and_the_rest_is_given(folder: ResultsFolder) -> 
     folder.record_path("ns1t0.5d1_ln", "a", 1.0).write_bytes(b"x")
     first, second = trajectories(folder.results_dir)
     assert isinstance(first, RunError)
+    assert isinstance(second, dict)
+
+
+def test_a_record_that_had_no_room_for_its_answer_is_left_out(folder: ResultsFolder) -> None:
+    recorder = Recorder(UnitEntry(task_id="a"), largest=1000)
+    for _ in range(3):
+        long = random.Random(1).randbytes(40_000).hex()
+        recorder.attempt(Attempt(program=long, stage="ask"), 9, None)
+    folder.record_path("ns1t0.5d1_ln", "a", 1.0).write_bytes(recorder.content())
+    first, second = trajectories(folder.results_dir)
+    assert "had no room" in str(first)
     assert isinstance(second, dict)
 
 

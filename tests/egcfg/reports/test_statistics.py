@@ -1,4 +1,4 @@
-"""Intervals, expected unions, curves, gains and losses."""
+"""Intervals, expected unions, gains and losses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 
 from egcfg.reports.aggregate import Row, aggregate, base_of
 from egcfg.reports.rows import ResultRow
-from egcfg.reports.statistics import (
-    answers,
-    compare,
-    expected_unions,
-    solved_at_tokens,
-    wilson_interval,
-)
-from egcfg.runs.results import Result, ResultStats
+from egcfg.reports.statistics import compare, expected_unions, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -96,29 +89,6 @@ def test_what_a_row_is_compared_with() -> None:
     assert base_of(prompt, [prompt, base]) is None
     assert base_of(base, [base]) is None
     assert base_of(guided, [guided, evolve(base, tasks=2)]) is None
-
-
-def attempts(*told: tuple[int, bool]) -> tuple[dict[str, Any], ...]:
-    return tuple({"tokens": tokens, "passed": passed} for tokens, passed in told)
-
-
-def test_a_curve_follows_each_answer_of_each_task() -> None:
-    spent = ResultStats(input_tokens=1000, output_tokens=100)
-    results = [
-        Result(passed=True, attempts=attempts((50, False), (100, True))),
-        Result(passed=False, attempts=attempts((60, True), (100, False))),  # made worse
-        Result(passed=True, attempts=attempts((100, True))),
-        Result(passed=True, global_cached=True, attempts=attempts((1, True))),
-        Result(passed=True, attempts=({"sha256": "x"},), stats=spent),
-    ]
-    assert solved_at_tokens(map(answers, results)) == [(0, 0), (60, 1), (100, 2), (1100, 3)]
-
-
-@pytest.mark.parametrize("told", [(None,), ("x",), ({"tokens": "9", "passed": True},), ({},), ()])
-def test_without_attempts_that_can_be_read_the_answer_is_of_the_end(told: tuple[Any, ...]) -> None:
-    spent = ResultStats(input_tokens=1000, output_tokens=100)
-    assert answers(Result(passed=True, attempts=told, stats=spent)) == [(1100, True)]
-    assert answers(Result(passed=False, attempts=told)) == [(0, False)]
 
 
 def test_the_rows_of_a_report_are_compared_as_their_rsr_is(mixed: Any) -> None:

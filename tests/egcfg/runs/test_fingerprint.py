@@ -28,9 +28,9 @@ def backend_provenance(chosen: RunConfig) -> dict[str, Any]:
 
 
 def test_a_default_is_told_as_if_it_had_been_given() -> None:
-    assert backend_provenance(config())["top_k"] == 20
-    assert backend_provenance(config("backend.top_k=20")) == backend_provenance(config())
-    assert backend_provenance(config("backend.top_k=10")) != backend_provenance(config())
+    assert backend_provenance(config())["route"] == "auto"
+    assert backend_provenance(config("backend.route=auto")) == backend_provenance(config())
+    assert backend_provenance(config("backend.route=chat")) != backend_provenance(config())
 
 
 def test_of_values_only_the_meaning_is_told(tmp_path: Path) -> None:

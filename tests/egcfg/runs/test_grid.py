@@ -35,6 +35,27 @@ def test_units_go_task_by_task_and_gamma_0_once_per_prompt(make_problem):
     assert len(grid) == len(names(grid))
 
 
+def test_cheap_first_takes_gamma_0_of_all_tasks_then_row_by_row(make_problem):
+    parts = {
+        "problems": [make_problem("1"), make_problem("2")],
+        "configs": [PLAIN, HOTTER, LONG],
+        "gammas": [1, 0, 3],
+    }
+    grid = Grid(**parts, cheap_first=True)
+    rows = [
+        ("ns2t0.75d2_ln", 0.0),
+        ("ns2t0.75d2_lci_ln", 0.0),
+        ("ns2t0.75d2_ln", 1.0),
+        ("ns2t0.75d2_ln", 3.0),
+        ("ns2t1.2d2_ln", 1.0),
+        ("ns2t1.2d2_ln", 3.0),
+        ("ns2t0.75d2_lci_ln", 1.0),
+        ("ns2t0.75d2_lci_ln", 3.0),
+    ]
+    assert names(grid) == [(task, *row) for row in rows for task in "12"]
+    assert sorted(names(grid)) == sorted(names(Grid(**parts)))
+
+
 @pytest.mark.parametrize("empty", ["problems", "configs", "gammas"])
 def test_a_grid_without_units_is_refused(make_problem, empty):
     parts = {"problems": [make_problem("1")], "configs": [PLAIN], "gammas": [1], empty: []}

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from attrs import evolve
 
-from egcfg.config import RunConfig
+from egcfg.config import Order, RunConfig
 from egcfg.config.schema import OptionValue
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.problem import AssertTest, Problem
@@ -63,5 +63,7 @@ def test_a_folder_is_named_by_the_options_of_its_method_that_are_not_at_their_de
     assert str(row) == folder
     unit, *_ = planned_grid(config, [PROBLEM])
     assert unit.configurations(DecodingSettings())[0].prompt == "chat"
+    assert not planned_grid(config, [PROBLEM]).cheap_first
+    assert planned_grid(evolve(config, order=Order.CHEAP_FIRST), [PROBLEM]).cheap_first
     best = evolve(config, method="best_of_n", options=[])
     assert [str(row) for row in planned_grid(best, [PROBLEM]).rows] == ["method=best_of_n"]

@@ -252,7 +252,24 @@ def test_results_of_tools_that_left_no_fingerprint_are_taken_as_they_are(grid, f
     assert run(grid, folder, solver).done_before == 4
 
 
+def test_orders_may_change_from_run_to_run(grid, folder, solver):
+    cheap = attrs.evolve(grid, cheap_first=True)
+    run(attrs.evolve(grid, gammas=[0]), folder, solver)
+    run(cheap, folder, solver)
+    assert run(grid, folder, solver).done_before == 4
+    tasks = [problem.task_id for problem in grid.problems]
+    assert solver.units == [(task, gamma) for gamma in (0.0, 1.0) for task in tasks]
+
+
 class TestStopWhenSolved:
+    def test_cheap_first_skips_what_is_solved(self, make_problem, folder, solver):
+        solver.passes = lambda problem, settings: problem.task_id == "1" and settings.gamma == 0
+        problems = [make_problem("1"), make_problem("2")]
+        grid = Grid(problems=problems, configs=[CONFIG], gammas=[1, 0], cheap_first=True)
+        summary = run(grid, folder, solver, stop_when_solved=True)
+        assert solver.units == [("1", 0.0), ("2", 0.0), ("2", 1.0)]
+        assert (summary.skipped, summary.complete) == (1, True)
+
     def test_a_solved_task_skips_its_remaining_units(self, make_problem, folder, solver):
         solver.passes = lambda problem, settings: problem.task_id == "1" and settings.gamma == 1
         problems = [make_problem("1"), make_problem("2")]

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 from markupsafe import Markup
 
+from egcfg.comparison.arms import Arm, Axis, Outcome
+from egcfg.comparison.comparison import curve
+from egcfg.comparison.sources import outcome_of
 from egcfg.errors import RunError
 from egcfg.reports.aggregate import PricesOf, Report, Row, aggregate, base_of, natural_order
 from egcfg.reports.page import charts
 from egcfg.reports.rows import ResultRow, RowState
 from egcfg.reports.statistics import (
     Comparison,
-    answers,
     compare,
     expected_unions,
-    solved_at_tokens,
     wilson_interval,
 )
-from egcfg.runs.store import read_record, result_files, usefulness
+from egcfg.runs.results import MalformedResultError
+from egcfg.runs.store import Record, read_record, result_files, usefulness
 
 __all__ = ["Overview", "RowView", "Table", "TaskRow", "Unit", "overview"]
 
@@ -144,10 +146,10 @@ class Overview:
 
 @frozen
 class _Found:
-    """A result file as it was read: its row, when answers were given, whether there is a record."""
+    """A result file as it was read: its row, its answers' course, whether there is a record."""
 
     row: ResultRow
-    answers: tuple[tuple[int, bool], ...]
+    outcome: Outcome | None
     recorded: bool
     worth: int
 
@@ -204,7 +206,7 @@ def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found
         result = record.result
         found = _Found(
             ResultRow.of(record),
-            () if result is None else tuple(answers(result)),
+            _outcome(record),
             result is not None and result.record is not None,
             usefulness(record),
         )
@@ -214,15 +216,26 @@ def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found
     return list(best.values()), gone
 
 
+def _outcome(record: Record) -> Outcome | None:
+    """Return the course of a unit's answers; None: it has none of its own that can be read."""
+    if record.result is None or record.result.global_cached:
+        return None
+    try:
+        return outcome_of(record.task_id, record.result)
+    except MalformedResultError:
+        return None
+
+
 def _table(
     number: int, report: Report, found: Sequence[_Found], units: list[Unit], most_cells: int
 ) -> Table:
     rows = tuple(_row(n, row, report.rows) for n, row in enumerate(report.rows, start=1))
     whole = [view.row for view in rows if view.row.accuracy is not None]
     union_tasks, unions = expected_unions(whole)
-    by_row: dict[tuple[str, float | None], list[tuple[tuple[int, bool], ...]]] = defaultdict(list)
+    by_row: dict[tuple[str, float | None], dict[str, Outcome]] = defaultdict(dict)
     for each in found:
-        by_row[each.row.config, each.row.gamma].append(each.answers)
+        if each.outcome is not None:
+            by_row[each.row.config, each.row.gamma][each.row.task_id] = each.outcome
     return Table(
         number=number,
         report=report,
@@ -294,7 +307,7 @@ def _state(row: ResultRow) -> str:
 
 def _charts(
     rows: Sequence[RowView],
-    answers_of: Mapping[tuple[str, float | None], Iterable[Iterable[tuple[int, bool]]]],
+    outcomes_of: Mapping[tuple[str, float | None], Mapping[str, Outcome]],
     unions: Sequence[float],
 ) -> dict[str, Markup]:
     drawn: dict[str, Markup] = {}
@@ -311,10 +324,13 @@ def _charts(
         drawn["accuracy"] = charts.intervals(bars)
     series = {}
     for view in sorted(best[: charts.SERIES], key=lambda view: view.number):
-        points = solved_at_tokens(answers_of[view.row.config, view.row.gamma])
-        series[f"{view.number}: {view.title}"] = [
-            (float(tokens), 100 * solved / view.row.done) for tokens, solved in points
-        ]
+        outcomes = outcomes_of[view.row.config, view.row.gamma]
+        points = curve(Arm(label="", outcomes=outcomes), Axis.ALL_TOKENS)
+        if points and len(outcomes) == view.row.done:  # else nobody knows when
+            series[f"{view.number}: {view.title}"] = [
+                (float(tokens), 100 * solved / view.row.done)
+                for tokens, solved in [(0, 0.0), *points]
+            ]
     if series:
         drawn["tokens"] = charts.curves(
             series, "tokens spent on each task, prompt and answers", "solved tasks against tokens"

@@ -15,7 +15,6 @@ from egcfg.records.entries import (
     DecodingEntry,
     NoteEntry,
     RunEntry,
-    VerdictEntry,
 )
 from egcfg.records.lines import answer_decoding, code_lines
 from egcfg.records.reading import UnitRecord
@@ -240,10 +239,10 @@ def _tests(result: Result) -> Iterator[ShownTest]:
 
 def _visible_tests(record: UnitRecord) -> Iterator[ShownTest]:
     """Yield the verdicts of the visible tests on the answer, where others decided."""
-    judged = record.of_kind(VerdictEntry)
-    if not judged or judged[-1].visible == judged[-1].scored:
+    judged = record.verdicts
+    if judged.visible == judged.scored:
         return
-    for test in judged[-1].visible:
+    for test in judged.visible:
         yield ShownTest(
             name=test.name,
             status=test.status.value,
@@ -404,12 +403,16 @@ def _events(record: UnitRecord) -> Iterator[Event]:
                 title = f"asked the model: {stage}, temperature {temperature:g}"
                 yield Event(title=title, texts=tuple(reply.text for reply in replies))
             case RunEntry(program=number, results=results, own_tests=own_tests):
-                passed = sum(result.error is None for result in results)
+                passed = sum(result.status is TestStatus.PASSED for result in results)
                 which = "tests of the method" if own_tests else "visible tests"
                 yield Event(
                     title=f"ran a program: {passed} of {len(results)} {which} passed",
                     texts=(record.programs[number].source,),
-                    failures=tuple(f"{r.name}: {r.error}" for r in results if r.error is not None),
+                    failures=tuple(
+                        f"{result.name}: {result.error or result.status.value}"
+                        for result in results
+                        if result.status is not TestStatus.PASSED
+                    ),
                 )
             case NoteEntry(event=event, facts=facts):
                 told = "".join(f", {name}: {value}" for name, value in facts.items())
