@@ -47,9 +47,10 @@ test: $(INSTALLED)
 	$(PYTEST) $(FLAGS) $(TESTED)
 
 # The rooms that need no torch, no model, no server and few processes, with 10 examples per property: under
-# a minute. A module that says it is missing stands before torch on the path, so nothing imports it.
+# a minute on two cores. A module that says it is missing stands before torch on the path, so nothing, child
+# processes included, can import it.
 FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation guidance interfaces methods \
-	prompts records reports testing threads usage test_architecture.py) tests/egcfg_tracers \
+	prompts records reports testing threads usage test_architecture.py) \
 	--ignore=tests/egcfg/reports/page
 test-fast: $(INSTALLED)
 	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)

@@ -87,6 +87,7 @@ def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a tiny random Llama in float64 (milliseconds per forward pass)."""
+    pytest.importorskip("torch")
     from egcfg_backends_hf.testing import build_tiny_llama
 
     return build_tiny_llama(tmp_path_factory.mktemp("tiny_llama"))

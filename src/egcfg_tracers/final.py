@@ -16,6 +16,7 @@ from egcfg_tracers.steps import (
     is_definition,
     opening,
 )
+from egcfg_tracers.values import clean
 
 __all__ = ["final_state", "render_final", "variables_of", "when_seen"]
 
@@ -60,13 +61,14 @@ def when_seen(trace: Trace, state: TraceEvent) -> str:
     """Return when a state was, unless it is that of a function that has ended; else nothing."""
     if trace.outcome in (Outcome.OK, Outcome.EXCEPTION) and state.full is not None:
         return ""
+    function = clean(state.function)
     match state.kind:
         case EventKind.CALL | EventKind.RESUME:
-            return f"when {state.function} began"
+            return f"when {function} began"
         case EventKind.LINE:
-            return f"when last seen, in L{state.line} of {state.function}"
+            return f"when last seen, in L{state.line} of {function}"
         case _:
-            return f"when {state.function} ended"
+            return f"when {function} ended"
 
 
 def render_final(trace: Trace, max_chars: int) -> str:
@@ -91,7 +93,8 @@ def render_final(trace: Trace, max_chars: int) -> str:
         lines.append(f"L{line} {text.statement(line)}{where}")
         lines += [f"where {', '.join(held)}"] if held else []
     lines += ending(trace)
-    return fit([Block(line, pinned=True) for line in lines], max_chars)
+    # A program may give a function any name.
+    return fit([Block(clean(line, len(line)), pinned=True) for line in lines], max_chars)
 
 
 def _state(trace: Trace, state: TraceEvent) -> Sequence[str]:

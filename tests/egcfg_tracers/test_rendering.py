@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, TraceRequest, Value
@@ -71,9 +71,27 @@ traces = st.builds(
     lost=st.booleans(),
 )
 
+NAMED = Trace(
+    source="def f(n):\n    return n",
+    call="f(1)",
+    events=[
+        TraceEvent(
+            index=0,
+            kind=EventKind.CALL,
+            activation=1,
+            depth=2,
+            function="x\ud800",
+            line=1,
+            delta={"n": Value("int", "1")},
+        )
+    ],
+    outcome=Outcome.OK,
+)
+
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @given(trace=traces, limit=st.integers(0, 3_000))
+@example(trace=NAMED, limit=300)
 @settings(max_examples=30)
 def test_any_trace_reads_within_any_limit_and_without_control_characters(renderer, trace, limit):
     text = RENDERERS[renderer].render(trace, limit)
