@@ -117,7 +117,8 @@ def form_of(value: Any, effort: Effort) -> Form | None:
     elif kind in _BY_TEXT:
         return (_text(value),)
     try:
-        graph = graph_of(value, _MAX_GRAPH if effort.left > 0 else _LARGE // 8)
+        most = max(_LARGE // 8, min(_MAX_GRAPH, effort.left // _NODE_BYTES))
+        graph = graph_of(value, most)
         if graph is not None:
             cost = _NODE_BYTES * sum(1 + len(node[3]) for node in graph.nodes)
             if cost > _FREE:

@@ -30,6 +30,7 @@ from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.options import OpenAIOptions, Route
+from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.responses import Spelling
 from egcfg_backends_fireworks.services import OpenAIBackend
 from egcfg_backends_fireworks.testing import Answer, ServedModel, Shape
@@ -347,7 +348,8 @@ def test_the_chosen_route_is_taken_or_refused(serve: Any, opened: Any, run: Any)
 def test_a_profile_is_kept_while_the_server_has_the_same_models(
     serve: Any, opened: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path))
+    # Not by $EGCFG_CACHE_DIR: the fixture of the real server may have set the folder before.
+    monkeypatch.setattr(KeptProfiles, "folder", property(lambda _: tmp_path))
     model, models = served(SHAPES["llama.cpp"]), [{"id": "one", "created": 1}]
 
     def others(path: str, request: dict[str, Any]) -> Answer:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egcfg_tracers import forms
 from egcfg_tracers.forms import Effort
 from egcfg_tracers.journal import ROW
 from egcfg_tracers.values import FIELD, describe
@@ -224,12 +225,14 @@ def test_lists_that_hold_one_list_many_times_are_not_multiplied():
     assert variables.changes({"v": value}) == ""
 
 
-def test_effort_ends_and_says_so_while_small_values_are_still_compared():
+@pytest.mark.parametrize("as_graph", [False, True])
+def test_effort_ends_and_says_so_while_small_values_are_still_compared(as_graph, monkeypatch):
     missed: list[bool] = []
     effort = Effort(lambda: missed.append(True))
     effort.left = 10
     variables = Variables(effort)
     large, small = [0] * 5_000, [1]
+    monkeypatch.setattr(forms, "_hopeless", {id(large)} if as_graph else set())
     variables.changes({"large": large, "small": small})
     large[4_000] = 1
     small.append(2)
