@@ -133,10 +133,13 @@ def test_a_call_that_is_cancelled_ends_its_programs_and_no_others() -> None:
     )
 
     async def cancelled() -> list[egcfg.Reward]:
+        await egcfg.reward([RIGHT], SQUARE)
         hanging = asyncio.ensure_future(
             egcfg.reward(["import time\ndef f(x):\n    time.sleep(600)\n"] * 20, endless)
         )
-        await egcfg.reward([RIGHT], SQUARE)
+        while not module._shared.loop._tasks:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # where its first programs run, no other one would have its turn
         hanging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await hanging
