@@ -1,4 +1,4 @@
-"""What a table of verdicts tells beyond its shares: intervals, unions, gains and losses."""
+"""What a table of verdicts tells beyond its shares: expected unions, gains and losses."""
 
 from __future__ import annotations
 
@@ -9,30 +9,7 @@ from attrs import frozen
 from egcfg.reports.aggregate import Row
 from egcfg.reports.pass_at_k import mean_pass_at_k
 
-__all__ = ["Comparison", "compare", "expected_unions", "wilson_interval"]
-
-
-def wilson_interval(solved: int, tried: int) -> tuple[float, float]:
-    """Return the interval of a share that holds its true value with a probability of 95 %.
-
-    The score interval of Wilson (1927), scipy's. The tasks are taken for a random sample of their
-    kind.
-
-    Args:
-        solved: how many passed.
-        tried: how many there were, at least one.
-
-    Returns:
-        The ends, from 0 to 1.
-
-    Raises:
-        ValueError: the counts cannot be.
-    """
-    # Not when the module is loaded: it takes a second.
-    from scipy.stats import binomtest
-
-    found = binomtest(solved, tried).proportion_ci(0.95, "wilson")
-    return float(found.low), float(found.high)
+__all__ = ["Comparison", "compare", "expected_unions"]
 
 
 @frozen

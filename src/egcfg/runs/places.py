@@ -127,9 +127,15 @@ class Places:
             RunError: the folder's results were made with other settings, or the file system
                 refused.
         """
-        self.records[place] = self.folder.write_with_provenance(
-            place.config, place.task_id, place.unit.gamma, result, self.provenances[place.config]
-        )
+        name = place.config, place.task_id, place.unit.gamma
+        try:
+            self.records[place] = self.folder.write_with_provenance(
+                *name, result, self.provenances[place.config]
+            )
+        except RunError:
+            if result.record is not None:  # which tells of a result that there is not
+                self.folder.record_path(*name).unlink(missing_ok=True)
+            raise
 
     def record(self, place: Place, recorder: Recorder) -> str:
         """Write what was done for a unit beside its result; return the file's name.

@@ -1,4 +1,4 @@
-"""Intervals, expected unions, gains and losses."""
+"""Expected unions, gains and losses."""
 
 from __future__ import annotations
 
@@ -12,39 +12,7 @@ from hypothesis import strategies as st
 
 from egcfg.reports.aggregate import Row, aggregate, base_of
 from egcfg.reports.rows import ResultRow
-from egcfg.reports.statistics import compare, expected_unions, wilson_interval
-
-
-@pytest.mark.parametrize(
-    ("solved", "tried", "low", "high"),
-    [
-        # Newcombe (1998), table I: the score method without continuity correction.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_intervals_are_those_of_the_literature(
-    solved: int, tried: int, low: float, high: float
-) -> None:
-    assert wilson_interval(solved, tried) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(tried=st.integers(1, 500), data=st.data())
-def test_an_interval_holds_its_share(tried: int, data: st.DataObject) -> None:
-    solved = data.draw(st.integers(0, tried))
-    low, high = wilson_interval(solved, tried)
-    assert 0 <= low <= solved / tried <= high <= 1
-    assert high - low < 1
-    mirrored = wilson_interval(tried - solved, tried)
-    assert mirrored == pytest.approx((1 - high, 1 - low))
-
-
-@pytest.mark.parametrize(("solved", "tried"), [(1, 0), (0, 0), (3, 2), (-1, 2)])
-def test_counts_that_cannot_be_have_no_interval(solved: int, tried: int) -> None:
-    with pytest.raises(ValueError, match="must"):
-        wilson_interval(solved, tried)
+from egcfg.reports.statistics import compare, expected_unions
 
 
 def row(gamma: float, *verdicts: bool, config: str = "ns2t0.75d2_ln") -> Row:

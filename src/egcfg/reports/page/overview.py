@@ -12,6 +12,7 @@ from markupsafe import Markup
 from egcfg.comparison.arms import Arm, Axis, Outcome
 from egcfg.comparison.comparison import curve
 from egcfg.comparison.sources import outcome_of
+from egcfg.comparison.statistics import mean_interval
 from egcfg.errors import RunError
 from egcfg.reports.aggregate import PricesOf, Report, Row, aggregate, base_of, natural_order
 from egcfg.reports.page import charts
@@ -20,7 +21,6 @@ from egcfg.reports.statistics import (
     Comparison,
     compare,
     expected_unions,
-    wilson_interval,
 )
 from egcfg.runs.results import MalformedResultError
 from egcfg.runs.store import Record, read_record, result_files, usefulness
@@ -250,7 +250,7 @@ def _table(
 def _row(number: int, row: Row, rows: Sequence[Row]) -> RowView:
     interval = None
     if row.accuracy is not None:
-        low, high = wilson_interval(row.solved, row.done)
+        low, high = mean_interval([float(passed) for passed in row.verdicts.values()])
         interval = (100 * low, 100 * high)
     base = base_of(row, rows)
     return RowView(
