@@ -74,8 +74,8 @@ def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -
             f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    if summary.records:
-        rows = harmless(Results([ResultRow.of(record) for record in summary.records]))
+    if summary.files:
+        rows = harmless(Results([ResultRow.of(file) for file in summary.files]))
         view = run_view(rows, prices_of(config.prices))
         console(sys.stdout).print(view, soft_wrap=False, crop=False)
     return _closing_words(summary, plan)
@@ -159,7 +159,7 @@ def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
         )
     if summary.budget is not None:
         # Others may have done some since this process looked.
-        results = (record.result for record in summary.records)
+        results = (file.result for file in summary.files)
         done = sum(result is not None and not result.unfinished for result in results)
         click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
         return BUDGET_USED_UP

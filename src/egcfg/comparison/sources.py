@@ -18,7 +18,7 @@ from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
 from egcfg.runs.config_string import METHOD_MARK
 from egcfg.runs.results import MalformedResultError, Result, load_usage
-from egcfg.runs.store import PROVENANCE_NAME, FileState, Record, flat, scan
+from egcfg.runs.store import PROVENANCE_NAME, FileState, ResultFile, flat, scan
 
 __all__ = ["outcome_of", "read_arms"]
 
@@ -94,15 +94,15 @@ def _distinct(arms: Sequence[Arm]) -> list[Arm]:
 # --- results ------------------------------------------------------------------------------------
 
 
-def _result_arms(records: Iterable[Record]) -> list[Arm]:
-    rows: dict[tuple[Path, float | None], list[Record]] = defaultdict(list)
+def _result_arms(records: Iterable[ResultFile]) -> list[Arm]:
+    rows: dict[tuple[Path, float | None], list[ResultFile]] = defaultdict(list)
     for record in records:
         rows[record.path.parent, record.gamma].append(record)
     arms = [_result_arm(folder, gamma, rows[folder, gamma]) for folder, gamma in rows]
     return sorted(arms, key=lambda arm: (natural_order(arm.config or ""), arm.gamma or 0.0))
 
 
-def _result_arm(folder: Path, gamma: float | None, records: Sequence[Record]) -> Arm:
+def _result_arm(folder: Path, gamma: float | None, records: Sequence[ResultFile]) -> Arm:
     outcomes, unreadable, skipped = {}, {}, 0
     for record in sorted(records, key=lambda record: natural_order(record.task_id)):
         if record.state is not FileState.DONE or record.result is None:

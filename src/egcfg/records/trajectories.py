@@ -29,7 +29,7 @@ from egcfg.records.entries import (
 )
 from egcfg.records.lines import answer_decoding
 from egcfg.records.reading import UnitRecord, read_record_of, record_beside
-from egcfg.runs.store import read_record, result_files
+from egcfg.runs.store import read_result_file, result_files
 
 __all__ = ["trajectories", "trajectory"]
 
@@ -43,7 +43,7 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
     number = 0
     for path in result_files(folder):
         try:
-            found = read_record(path)
+            found = read_result_file(path)
             beside = None if found.result is None else record_beside(path, found.result)
             record = None if beside is None else read_record_of(beside)
         except RunError as error:

@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from egcfg.errors import RunError
 from egcfg.reports.rows import LeftOut, ResultRow, Results, RowState
-from egcfg.runs.store import SOLVED_NAME, is_result_name, read_record, usefulness
+from egcfg.runs.store import SOLVED_NAME, is_result_name, read_result_file, usefulness
 
 __all__ = ["FolderReader", "load_results"]
 
@@ -160,7 +160,7 @@ class FolderReader:
             listing.files[name] = before
             return
         self.files_read += 1
-        record = read_record(Path(full))
+        record = read_result_file(Path(full))
         listing.files[name] = _Seen(version, ResultRow.of(record), usefulness(record))
 
 

@@ -13,7 +13,7 @@ from attrs import frozen
 from egcfg.errors import MissingExtraError
 from egcfg.runs.config_string import method_of
 from egcfg.runs.results import Result, ResultStats
-from egcfg.runs.store import FileState, Record
+from egcfg.runs.store import FileState, ResultFile
 
 if TYPE_CHECKING:
     import pandas
@@ -114,7 +114,7 @@ class ResultRow:
         return self.passed and (self.judged or self.state is RowState.SKIPPED)
 
     @classmethod
-    def of(cls, record: Record) -> ResultRow:
+    def of(cls, record: ResultFile) -> ResultRow:
         """Return the row of a result file."""
         config, result = record.config, record.result
         names = {

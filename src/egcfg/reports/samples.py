@@ -16,7 +16,7 @@ import orjson
 
 from egcfg.errors import UsageError
 from egcfg.reports.aggregate import natural_order
-from egcfg.runs.store import Record
+from egcfg.runs.store import ResultFile
 
 __all__ = ["SampleShape", "one_row", "sample_file"]
 
@@ -32,11 +32,11 @@ class SampleShape(enum.StrEnum):
 
 
 def one_row(
-    records: Iterable[Record],
+    records: Iterable[ResultFile],
     model: str | None = None,
     name: str | None = None,
     gamma: float | None = None,
-) -> list[Record]:
+) -> list[ResultFile]:
     """Return the records of the one row that is meant, task by task.
 
     Args:
@@ -48,7 +48,7 @@ def one_row(
     Raises:
         UsageError: none is meant, or several are.
     """
-    rows: dict[tuple[str, str, str, float | None], list[Record]] = {}
+    rows: dict[tuple[str, str, str, float | None], list[ResultFile]] = {}
     for record in records:
         if (
             (model is None or model.lower() in record.model.lower())
@@ -71,7 +71,7 @@ def one_row(
     return sorted(found_rows, key=lambda record: natural_order(record.task_id))
 
 
-def sample_file(records: Sequence[Record], shape: SampleShape) -> bytes:
+def sample_file(records: Sequence[ResultFile], shape: SampleShape) -> bytes:
     """Return the content of a file of samples.
 
     Args:

@@ -8,7 +8,7 @@ from egcfg.errors import BackendError, BudgetError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
-from egcfg.runs.store import Record
+from egcfg.runs.store import ResultFile
 from egcfg.usage.budget import Spending
 
 __all__ = ["RunObserver", "RunSummary"]
@@ -62,7 +62,7 @@ class RunSummary:
         spending: what the meter says.
         concurrency: units that it had in flight at most.
         seconds: wall time of the run.
-        records: the results of the grid's units as they are now, in the grid's order; those of
+        files: the results of the grid's units as they are now, in the grid's order; those of
             units without a result file are left out.
     """
 
@@ -79,7 +79,7 @@ class RunSummary:
     spending: Spending = field(factory=Spending)
     concurrency: int = 1
     seconds: float = 0.0
-    records: tuple[Record, ...] = field(default=(), repr=False)
+    files: tuple[ResultFile, ...] = field(default=(), repr=False)
 
     @property
     def done(self) -> int:

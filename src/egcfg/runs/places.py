@@ -15,7 +15,7 @@ from egcfg.records.recorder import Recorder
 from egcfg.runs.files import write_atomically
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
-from egcfg.runs.store import FileState, Record, ResultsFolder
+from egcfg.runs.store import FileState, ResultFile, ResultsFolder
 
 __all__ = ["Place", "Places"]
 
@@ -56,7 +56,7 @@ class Places:
         by_task: the same, by task.
         provenances: what determines the text, by a configuration's folder.
         stop_when_solved: whether a solved task's other units are skipped.
-        records: the results that were found or written, as they were last seen.
+        files: the results that were found or written, as they were last seen.
     """
 
     folder: ResultsFolder
@@ -64,7 +64,7 @@ class Places:
     by_task: Mapping[str, Sequence[Place]]
     provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
-    records: dict[Place, Record] = field(factory=dict, init=False)
+    files: dict[Place, ResultFile] = field(factory=dict, init=False)
 
     @classmethod
     def of(
@@ -129,7 +129,7 @@ class Places:
         """
         name = place.config, place.task_id, place.unit.gamma
         try:
-            self.records[place] = self.folder.write_with_provenance(
+            self.files[place] = self.folder.write_with_provenance(
                 *name, result, self.provenances[place.config]
             )
         except RunError:
@@ -157,16 +157,16 @@ class Places:
         tasks = dict.fromkeys(place.task_id for place in self.all)
         self.folder.note_plan({"rows": list(rows), "tasks": list(tasks)})
 
-    def found(self) -> tuple[Record, ...]:
+    def found(self) -> tuple[ResultFile, ...]:
         """Return the results that there are now, in the grid's order."""
         for place in self.all:
-            if place not in self.records:
+            if place not in self.files:
                 self._read(place)  # others may have done it since this process looked
-        return tuple(self.records[place] for place in self.all if place in self.records)
+        return tuple(self.files[place] for place in self.all if place in self.files)
 
-    def _read(self, place: Place) -> Record | None:
+    def _read(self, place: Place) -> ResultFile | None:
         """Look for a unit's result file."""
         record = self.folder.read(place.config, place.task_id, place.unit.gamma)
         if record is not None:
-            self.records[place] = record
+            self.files[place] = record
         return record

@@ -178,7 +178,7 @@ class _Run:
             work.meter.settle()
             work.summary = attrs.evolve(work.summary, spending=work.meter.spending)
             work.observer.run_finished(work.summary)
-        return attrs.evolve(work.summary, records=self.places.found())
+        return attrs.evolve(work.summary, files=self.places.found())
 
     async def _do(self, todo: Sequence[Place]) -> list[Place]:
         """Do units; return those that other processes are at."""

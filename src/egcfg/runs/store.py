@@ -47,12 +47,12 @@ __all__ = [
     "SPENT_NAME",
     "SUFFIX_OF_RECORDS",
     "FileState",
-    "Record",
+    "ResultFile",
     "ResultsFolder",
     "flat",
     "is_result_name",
     "parse_unit_name",
-    "read_record",
+    "read_result_file",
     "result_files",
     "scan",
     "usefulness",
@@ -84,7 +84,7 @@ class FileState(enum.StrEnum):
 
 
 @frozen(kw_only=True)
-class Record:
+class ResultFile:
     """One result file, as found in a folder.
 
     Attributes:
@@ -158,7 +158,7 @@ class ResultsFolder:
         """Return the stem of the claim files of a task, in all configurations."""
         return self.path / CLAIMS_NAME / f"task_id={file_name(task_id)}"
 
-    def read(self, config: str, task_id: str, gamma: float | None) -> Record | None:
+    def read(self, config: str, task_id: str, gamma: float | None) -> ResultFile | None:
         """Return the result file of a unit, under any spelling of its gamma; None: there is none.
 
         Raises:
@@ -173,7 +173,7 @@ class ResultsFolder:
         if gamma is not None and gamma.is_integer():
             spellings += [each.removesuffix(".0.json") + ".json" for each in spellings]
         found = [Path(each) for each in spellings if os.path.exists(each)]
-        records = [_load_record(each, task_id, gamma) for each in found]
+        records = [_load_file(each, task_id, gamma) for each in found]
         return min(records, key=usefulness) if records else None
 
     def note_plan(self, plan: Mapping[str, Any]) -> None:
@@ -189,7 +189,7 @@ class ResultsFolder:
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.json"
         write_atomically(self.path / PLANS_NAME / name, data, durable=False)
 
-    def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> Record:
+    def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> ResultFile:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
 
         Raises:
@@ -199,7 +199,7 @@ class ResultsFolder:
         write_atomically(path, dump_result(result))
         if result.passed and self.solved(task_id) is None:
             write_atomically(self._solved_path(task_id), dump_result(result))
-        return _record(path, task_id, gamma, FileState.DONE, result=result)
+        return _result_file(path, task_id, gamma, FileState.DONE, result=result)
 
     def solved(self, task_id: str) -> Result | None:
         """Return the result that solved a task, in whatever configuration; None: none did."""
@@ -238,7 +238,7 @@ class ResultsFolder:
         gamma: float | None,
         result: Result,
         provenance: Mapping[str, Any],
-    ) -> Record:
+    ) -> ResultFile:
         """Write the result of a unit into a folder that says what its results were made with.
 
         Raises:
@@ -314,7 +314,7 @@ class ResultsFolder:
         return self.path / SOLVED_NAME / f"{file_name(task_id)}.json"
 
 
-def scan(folder: Path) -> list[Record]:
+def scan(folder: Path) -> list[ResultFile]:
     """Return every result file below `folder`: a whole results folder or any part of one.
 
     Where a unit has files under two spellings of its gamma, the better one is returned.
@@ -322,9 +322,9 @@ def scan(folder: Path) -> list[Record]:
     Raises:
         RunError: `folder` does not exist or holds no result file.
     """
-    best: dict[tuple[Path, str, float | None], Record] = {}
+    best: dict[tuple[Path, str, float | None], ResultFile] = {}
     for path in result_files(folder):
-        record = read_record(path)
+        record = read_result_file(path)
         key = (path.parent, record.task_id, record.gamma)
         best[key] = min(best.get(key, record), record, key=usefulness)
     if not best:
@@ -345,16 +345,16 @@ def result_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if is_result_name(path.name))
 
 
-def read_record(path: Path) -> Record:
+def read_result_file(path: Path) -> ResultFile:
     """Read one result file; whatever is in it, it is no error.
 
     Raises:
         RunError: the file cannot be opened, or its name is not one of a result file.
     """
-    return _load_record(path, *parse_unit_name(path.name))
+    return _load_file(path, *parse_unit_name(path.name))
 
 
-def _load_record(path: Path, task_id: str, gamma: float | None) -> Record:
+def _load_file(path: Path, task_id: str, gamma: float | None) -> ResultFile:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -365,16 +365,16 @@ def _load_record(path: Path, task_id: str, gamma: float | None) -> Record:
             state, result = FileState.DONE, load_result(data)
         except MalformedResultError as error:
             state, problem = FileState.BROKEN, str(error)
-    return _record(path, task_id, gamma, state, result=result, problem=problem)
+    return _result_file(path, task_id, gamma, state, result=result, problem=problem)
 
 
-def _record(
+def _result_file(
     path: Path, task_id: str, gamma: float | None, state: FileState, **content: Any
-) -> Record:
+) -> ResultFile:
     """Return the record of a file, with what the names of its folders say."""
     # As text: a table is made of thousands of files.
     config, model, dataset = ["", "", "", *os.path.abspath(path).split("/")[1:-1]][:-4:-1]
-    return Record(
+    return ResultFile(
         path=path,
         dataset=dataset,
         model=model,
@@ -443,7 +443,7 @@ def _unreadable(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot read {path}: {error.strerror}; check its rights")
 
 
-def usefulness(record: Record) -> int:
+def usefulness(record: ResultFile) -> int:
     """Return how much a record tells, the less the better, where a unit has several files."""
     if record.state is FileState.DONE:
         return 1 if record.result is not None and record.result.global_cached else 0

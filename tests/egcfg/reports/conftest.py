@@ -8,7 +8,7 @@ import pytest
 
 from egcfg.interfaces.backend import Usage
 from egcfg.runs.results import Result, ResultStats
-from egcfg.runs.store import FileState, Record
+from egcfg.runs.store import FileState, ResultFile
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def make_record():
             usage={"guided": usage or Usage(forward_passes=30, forward_tokens=400)},
         )
         result = Result(passed=passed, global_cached=cached, stats=cost if stats else None)
-        return Record(
+        return ResultFile(
             path=Path(f"/results/mbpp/{model}/{config}/task_id={task}_gamma={gamma}.json"),
             dataset="mbpp",
             model=model,

@@ -197,7 +197,7 @@ def test_the_end_of_a_budget_leaves_all_tasks_tried_alike_and_their_last_answers
         n for task, n in per_task(trying.made).items() if n < min(attempts_of(task), MOST_ATTEMPTS)
     ]
     assert max(numbers) - min(numbers) <= 1
-    results = {record.task_id: record.result for record in summary.records if record.result}
+    results = {record.task_id: record.result for record in summary.files if record.result}
     assert len(results) == 10
     over = {task for task, number in trying.made if number == min(attempts_of(task), MOST_ATTEMPTS)}
     assert {task for task, result in results.items() if result.unfinished} == results.keys() - over
@@ -212,7 +212,7 @@ def test_what_was_cut_short_is_done_anew_with_a_larger_budget(
 ) -> None:
     trying.meter = Meter(Budget(max_requests=20))
     first = work(grid, folder, trying, meter=trying.meter)
-    cut = {r.task_id for r in first.records if r.result and r.result.unfinished}
+    cut = {r.task_id for r in first.files if r.result and r.result.unfinished}
     assert cut
 
     again = Trying(make_solution)
@@ -221,7 +221,7 @@ def test_what_was_cut_short_is_done_anew_with_a_larger_budget(
     assert summary.complete
     assert {task for task, _ in again.made} == cut
     assert min(n for _, n in again.made) == 1
-    assert not any(r.result.unfinished for r in summary.records if r.result)
+    assert not any(r.result.unfinished for r in summary.files if r.result)
 
 
 def test_tasks_that_had_no_attempt_at_the_end_of_a_budget_stay_undone(
@@ -229,7 +229,7 @@ def test_tasks_that_had_no_attempt_at_the_end_of_a_budget_stay_undone(
 ) -> None:
     trying.meter = Meter(Budget(max_requests=4))
     summary = work(grid, folder, trying, meter=trying.meter)
-    assert [r.task_id for r in summary.records] == ["0", "1", "2", "3"]
+    assert [r.task_id for r in summary.files] == ["0", "1", "2", "3"]
     assert (summary.finished, summary.unfinished) == (1, 3)
 
 
@@ -315,7 +315,7 @@ def test_results_say_that_the_tasks_shared_their_time(
     grid: Grid, folder: ResultsFolder, trying: Trying
 ) -> None:
     summary = work(grid, folder, trying)
-    shared = {r.task_id: r.result.stats.concurrency for r in summary.records if r.result}
+    shared = {r.task_id: r.result.stats.concurrency for r in summary.files if r.result}
     assert shared["0"] == 1  # solved before any other began
     assert {shared[task] for task in "23456"} == {8}  # that waited after the first round
 

@@ -94,7 +94,7 @@ def test_a_run_solves_every_unit_once_and_writes_it(grid, folder, solver):
     assert solver.units == units
     assert (summary.total, summary.finished, summary.passed, summary.complete) == (4, 4, 2, True)
     records = grid_records(grid, folder)
-    assert list(summary.records) == records
+    assert list(summary.files) == records
     assert [(r.task_id, r.gamma, r.result.passed) for r in records if r.result] == [
         (*unit, unit[1] == 1) for unit in units
     ]

@@ -23,7 +23,7 @@ from egcfg.reports.statistics import (
     expected_unions,
 )
 from egcfg.runs.results import MalformedResultError
-from egcfg.runs.store import Record, read_record, result_files, usefulness
+from egcfg.runs.store import ResultFile, read_result_file, result_files, usefulness
 
 __all__ = ["Overview", "RowView", "Table", "TaskRow", "Unit", "overview"]
 
@@ -199,7 +199,7 @@ def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found
         if progress is not None:
             progress(number, len(paths))
         try:
-            record = read_record(path)
+            record = read_result_file(path)
         except RunError as error:
             gone.append(str(error))
             continue
@@ -216,7 +216,7 @@ def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found
     return list(best.values()), gone
 
 
-def _outcome(record: Record) -> Outcome | None:
+def _outcome(record: ResultFile) -> Outcome | None:
     """Return the course of a unit's answers; None: it has none of its own that can be read."""
     if record.result is None or record.result.global_cached:
         return None
