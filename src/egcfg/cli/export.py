@@ -27,7 +27,7 @@ __all__ = ["export_command"]
 @click.option("--gamma", type=float, metavar="X", help="The row's gamma.")
 @click.option(
     "-o",
-    "--output",
+    "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write there.  [standard output]",
@@ -39,7 +39,7 @@ def export_command(
     model: str | None,
     row: str | None,
     gamma: float | None,
-    output: Path | None,
+    out: Path | None,
 ) -> None:
     """Write the programs of one row of a results folder as another harness's samples.
 
@@ -51,13 +51,13 @@ def export_command(
 
     records = one_row(scan(folder), model, row, gamma)
     data = sample_file(records, SampleShape(shape))
-    if output is None:
+    if out is None:
         click.echo(printable_json(data.decode()), nl=False)
     else:
         try:
-            output.write_bytes(data)
+            out.write_bytes(data)
         except OSError as error:
-            raise UsageError(f"cannot write {output}: {error.strerror}; choose another") from error
+            raise UsageError(f"cannot write {out}: {error.strerror}; choose another") from error
     without = sum(r.result is None or r.result.global_cached for r in records)
     if not is_quiet():
         left_out = f"; {without} tasks without one of this row are left out" if without else ""

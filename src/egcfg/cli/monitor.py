@@ -73,7 +73,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 )
 @click.option(
     "-o",
-    "--output",
+    "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write there; parquet (with --tasks) needs it.",
@@ -93,7 +93,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 def monitor_command(
     folder: Path,
     form: str,
-    output: Path | None,
+    out: Path | None,
     watch: bool,
     prices: str | None,
     config_file: Path | None,
@@ -109,9 +109,9 @@ def monitor_command(
     """
     from egcfg.reports.folder import FolderReader
 
-    if form == "parquet" and not (shown["tasks"] and output):
+    if form == "parquet" and not (shown["tasks"] and out):
         raise UsageError("--format parquet writes one line per unit: add --tasks and -o FILE")
-    if watch and (form != "text" or output):
+    if watch and (form != "text" or out):
         raise UsageError("--watch shows text: leave out --format and -o")
     given = {} if prices is None else {"prices": prices}
     table = load_config(given, file=config_file).config.prices
@@ -119,14 +119,14 @@ def monitor_command(
     while True:
         started = time.monotonic()
         if form == "parquet":
-            assert output is not None  # as was seen above
-            view.write_parquet(output)
+            assert out is not None  # as was seen above
+            view.write_parquet(out)
             return
         text = view.text() if form == "text" else view.data(form)
         if watch and sys.stdout.isatty():
             click.clear()
-        if output is not None:
-            _write(output, text)
+        if out is not None:
+            _write(out, text)
         else:
             click.echo(text, nl=False)
         if not watch:

@@ -56,15 +56,16 @@ class PlanDrivenProgramming(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the plan's program, and each one that is better than those before."""
+        """Yield the plan's program, and the best one so far after each repair."""
         plan, worked = await self._plan(bench)
-        answer = await Dialogue(bench).ask(
+        written = await Dialogue(bench).ask(
             f"{task_text(bench.task)}\n\nFollow this plan:\n{plan}\n\n{worked}"
             f"{whole_program(bench)}",
             stage="code",
         )
-        program = program_in(bench, answer)
-        yield Attempt(program=program, stage="code")
+        program = program_in(bench, written)
+        answer = Attempt(program=program, stage="code")
+        yield answer
         if not bench.task.visible_tests:
             return
         [newest] = await bench.run([program])
@@ -73,12 +74,11 @@ class PlanDrivenProgramming(Method):
             if best.passed:
                 return
             repaired = program_in(bench, await self._repair(bench, newest, worked, number))
-            if not repaired.strip():
-                continue
-            [newest] = await bench.run([repaired])
-            if rank(newest) > rank(best):
-                best = newest
-                yield Attempt(program=repaired, stage="repair")
+            if repaired.strip():
+                [newest] = await bench.run([repaired])
+                if rank(newest) > rank(best):
+                    best, answer = newest, Attempt(program=repaired, stage="repair")
+            yield answer
 
     async def _plan(self, bench: Bench) -> tuple[str, str]:
         """Return a plan, and what was worked by hand along it, as a part of a prompt."""

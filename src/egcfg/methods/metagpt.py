@@ -44,7 +44,7 @@ class MetaGPT(Method):
         self.options = options
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
-        """Yield the engineer's program, and each repair that is better than those before."""
+        """Yield the engineer's program, and the best one so far after each repair."""
         task = task_text(bench.task)
         required = await Dialogue(bench).ask(
             f"{task}\n\nYou are the product manager. Write down what is required: the purpose, "
@@ -60,11 +60,12 @@ class MetaGPT(Method):
         )
         documents += f"\n\nThe design:\n{design}"
         engineer = Dialogue(bench)
-        answer = await engineer.ask(
+        written = await engineer.ask(
             f"{task}\n\nYou are the engineer. {documents}\n\n{whole_program(bench)}", stage="code"
         )
-        program = program_in(bench, answer)
-        yield Attempt(program=program, stage="code")
+        program = program_in(bench, written)
+        answer = Attempt(program=program, stage="code")
+        yield answer
         tests = await own_asserts(bench, self.options.asserts)
         if not tests:
             return
@@ -73,15 +74,14 @@ class MetaGPT(Method):
         for _ in range(self.options.fixes):
             if best.passed:
                 return
-            answer = await engineer.ask(
+            written = await engineer.ask(
                 f"Your program was run on tests of the team's own. {failure_text(newest)}\n\n"
                 f"Repair it where it is wrong. {whole_program(bench)}",
                 stage="repair",
             )
-            repaired = program_in(bench, answer)
-            if not repaired.strip():
-                continue
-            [newest] = await bench.run([repaired], tests)
-            if rank(newest) > rank(best):
-                best = newest
-                yield Attempt(program=repaired, stage="repair")
+            repaired = program_in(bench, written)
+            if repaired.strip():
+                [newest] = await bench.run([repaired], tests)
+                if rank(newest) > rank(best):
+                    best, answer = newest, Attempt(program=repaired, stage="repair")
+            yield answer
