@@ -171,7 +171,7 @@ async def run_tasks(
         settings = DecodingSettings(max_tokens=60)
         summary = await run_units(grid, results, solve, settings=settings)
     assert (summary.finished, summary.failures) == (TASKS, ())
-    found = {r.task_id: r.result for r in summary.records if r.result}
+    found = {r.task_id: r.result for r in summary.files if r.result}
     return Outcome(
         responses={task: result.response for task, result in found.items()},
         usage={t: result.stats.total_usage for t, result in found.items() if result.stats},
@@ -216,7 +216,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
 
     assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
     shown = capfd.readouterr()
-    logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith("asyncio"))
+    logged = "\n".join(r.getMessage() for r in caplog.files if not r.name.startswith("asyncio"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     written = [path.read_bytes().decode(errors="replace") for path in files]
     assert len(files) > 2 * TASKS
