@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 from attrs import field, frozen
 
+from egcfg.datasets.decoder_tests import DecoderTests
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.plugins.hookspecs import Kind
 from egcfg.runs.config_string import SETTINGS_IN_STRING, SignalConfig
@@ -277,6 +278,13 @@ class RunConfig:
     )
     limit: int | None = _setting(
         Group.PROBLEMS, "at most this many tasks", None, metavar="N", check=_at_least(1)
+    )
+    decoder_tests: DecoderTests = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.PROBLEMS,
+        "which tests the decoder may execute and show, hidden ones never: visible, as the data set "
+        "says; docstring, the examples in the given code's docstring alone; none",
+        DecoderTests.VISIBLE,
+        metavar="visible|docstring|none",
     )
     scorer: str | None = _setting(
         Group.PROBLEMS, "judge by this scorer, not the data set's own", None, metavar="NAME"
