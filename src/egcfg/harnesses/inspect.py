@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -165,13 +166,13 @@ def solve(problem: Callable[[TaskState], Problem] | None = None) -> Solver:
                 f"give --model egcfg/{CONFIGURED}, or egcfg/ with a model's name"
             )
         asked = api.model.as_seen(problem(state)) if problem else _problem_of(api, state)
+        seen = [test.name for test in asked.visible_tests]
+        transcript().info(api.model.told | {"tests_seen": seen}, source="egcfg")
         token = _problem.set(asked)
         try:
-            state = await generate(state)
+            return await generate(state)
         finally:
             _problem.reset(token)
-        state.metadata["egcfg"] = state.output.metadata
-        return state
 
     return answered
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from egcfg.datasets.assertions import called_functions, fault_in_assert, infer_entry_point
 from egcfg.datasets.docstring_examples import completed, docstring_asserts, docstring_of
-from egcfg.decoding.definitions import Strength, parse, strength
+from egcfg.decoding.definitions import parse
 from egcfg.errors import DataError
 from egcfg.interfaces.problem import AssertTest, Problem
 
@@ -38,8 +38,8 @@ def problem_from_prompt(text: str, task_id: str | None = None) -> Problem:
         entry_point = infer_entry_point(sources)
     if entry_point is None:
         raise DataError(
-            f"{task_id or 'a problem'}: the prompt shows no function to complete and no assert about one; "
-            "show its signature, or hand over the record that the prompt was made of"
+            f"{task_id or 'a problem'}: the prompt shows no function to complete and no assert "
+            "about one; show its signature, or hand over the record that the prompt was made of"
         )
     about_it = [source for source in sources if entry_point in called_functions(source)]
     tests = [*docstring_asserts(given_code, entry_point), *about_it]
@@ -61,6 +61,14 @@ def _stubs(text: str) -> Iterator[tuple[str, str]]:
         except SyntaxError:
             continue
         match tree:
-            case ast.Module(body=[*_, ast.FunctionDef(name=name) as last]):
-                if strength(ast.Module([last], []), name) is Strength.WEAK:
+            case ast.Module(body=[*_, ast.FunctionDef(name=name, body=body)]):
+                if all(map(_does_nothing, body)):
                     yield code.rstrip() + "\n", name
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement leaves a function's body to be written; some prompts import there."""
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()) | ast.Import() | ast.ImportFrom():
+            return True
+    return False
