@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -98,6 +98,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The wheel, built and installed in clean environments, bare and with every extra; solves a problem there.
+smoke: $(INSTALLED)
+	PYTHON=$(PYTHON) .ci/smoke
 
 # Every claim about speed, measured side by side on this machine.
 bench: $(INSTALLED)
