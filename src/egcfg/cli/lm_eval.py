@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from egcfg.cli.logs import log_options
 from egcfg.errors import MissingExtraError
 
 __all__ = ["lm_eval_command"]
@@ -19,6 +20,7 @@ COMMANDS = ("run", "ls", "validate")
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("arguments", metavar="[OPTIONS OF LM-EVAL]", nargs=-1, type=click.UNPROCESSED)
+@log_options
 def lm_eval_command(arguments: tuple[str, ...]) -> None:
     """Run lm-evaluation-harness with egcfg as the model.
 
