@@ -168,6 +168,7 @@ class HarnessModel:
         Raises:
             EgcfgError: as `egcfg.Engine.solve_steps`.
         """
+        await self.engine.open()  # the model's loading is no part of an answer's time
         try:
             solutions = await self.engine.solve_samples(
                 ask.problem,
