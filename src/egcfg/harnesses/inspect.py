@@ -180,7 +180,8 @@ def solve(problem: Callable[[TaskState], Problem] | None = None) -> Solver:
 def _problem_of(api: EgcfgAPI, state: TaskState) -> Problem:
     task_id = str(state.sample_id)
     try:
-        return api.model.problem({"task_id": task_id, **state.metadata})
+        # Some records leave the wording to the input.
+        return api.model.problem({"task_id": task_id, "prompt": state.input_text, **state.metadata})
     except DataError as error:
         try:
             problem = problem_from_prompt(state.input_text, task_id)
