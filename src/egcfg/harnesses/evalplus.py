@@ -12,7 +12,7 @@ from egcfg.harnesses.prompts import problem_from_prompt
 __all__ = ["EgcfgDecoder"]
 
 
-class EgcfgDecoder(DecoderBase):  # type: ignore[misc]  # the package has no types
+class EgcfgDecoder(DecoderBase):
     """Answers with whole programs.
 
     The tests that the decoder may execute are those that the prompt shows: a docstring's examples,

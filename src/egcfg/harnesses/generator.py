@@ -52,7 +52,7 @@ class Generator:
         asks = [
             Ask(problem=self.model.problem(record), n=n, seconds=self.seconds) for record in records
         ]
-        samples = []
+        samples: list[dict[str, str]] = []
         for ask, solutions in zip(asks, self.model.answers(asks), strict=True):
             # Evaluators count tasks: one too long for the model is an empty sample.
             texts = [each.completion if field == "completion" else each.code for each in solutions]

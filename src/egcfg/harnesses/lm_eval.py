@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @register_model("egcfg")
-class EgcfgLM(LM):  # type: ignore[misc]  # the package has no types
+class EgcfgLM(LM):
     """Answers requests for programs; others are refused.
 
     Args:

@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from egcfg.config import RunConfig, load_config
 from egcfg.config.components import check_names, model_label
+from egcfg.config.schema import settings
 from egcfg.datasets.decoder_tests import with_decoder_tests
 from egcfg.datasets.shapes.table import problem_from
 from egcfg.engine import Engine
@@ -68,9 +69,8 @@ def harness_config(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: there is no such setting or option, or a value does not fit it.
     """
-    from egcfg.config.schema import settings
-
-    flags, options = {}, []
+    flags: dict[str, Any] = {}
+    options: list[str] = []
     for name, value in values.items():
         if "." in name:
             options.append(f"{name}={value}")
