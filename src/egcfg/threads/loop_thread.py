@@ -69,7 +69,11 @@ class LoopThread:
         Raises:
             UsageError: that loop is not asyncio's.
         """
-        require_asyncio()
+        try:
+            require_asyncio()
+        except UsageError:
+            coroutine.close()
+            raise
         task, outcome = self._start(coroutine)
         waiter = asyncio.wrap_future(outcome)
         try:
