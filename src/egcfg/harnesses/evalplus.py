@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from evalplus.provider.base import DecoderBase
@@ -10,6 +11,8 @@ from egcfg.harnesses.model import Ask, HarnessModel, harness_config
 from egcfg.harnesses.prompts import problem_from_prompt
 
 __all__ = ["EgcfgDecoder"]
+
+logger = logging.getLogger(__name__)
 
 
 class EgcfgDecoder(DecoderBase):
@@ -33,8 +36,11 @@ class EgcfgDecoder(DecoderBase):
     ) -> None:
         self.model = HarnessModel(harness_config(values))
         self.seconds = seconds
+        logger.info("%s", self.model)
+        told = self.model.told
         super().__init__(
-            name=f"egcfg: {self.model}",
+            # The harness prints it with each task.
+            name=f"egcfg {told['model']} (decoder_tests {told['decoder_tests']})",
             temperature=temperature,
             max_new_tokens=self.model.config.max_tokens,
         )

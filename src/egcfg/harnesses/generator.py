@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from egcfg.harnesses.model import Ask, HarnessModel, harness_config
 from egcfg.reports.samples import SampleShape
 
 __all__ = ["Generator"]
+
+logger = logging.getLogger(__name__)
 
 
 class Generator:
@@ -26,6 +29,7 @@ class Generator:
     def __init__(self, *, seconds: float | None = None, **values: Any) -> None:
         self.seconds = seconds
         self.model = HarnessModel(harness_config(values))
+        logger.info("%s", self.model)
 
     def samples(
         self,
