@@ -28,7 +28,8 @@ def record() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def values(tiny_llama: Path) -> dict[str, Any]:
     """Return settings with which the tiny model answers in no time."""
-    return {"model": str(tiny_llama), "max_tokens": 24, "candidates": 2, "tracer": "minimal"}
+    settings = {"max_tokens": 24, "candidates": 2, "tracer": "minimal", "dtype": "float64"}
+    return {"model": str(tiny_llama), **settings}
 
 
 @pytest.fixture(scope="module")
