@@ -18,7 +18,6 @@ HUMANEVAL = {"task_id": "HumanEval/0", "prompt": PROMPT, "entry_point": "f", "te
 REFERENCE = {"canonical_solution": "    return 2 * x\n", "contract": "", "atol": 0}
 INPUTS = {"base_input": [[2]], "plus_input": [[7]]}
 MBPP = {"task_id": 11, "text": "Double it.", "test_list": ["assert f(2) == 4"]}
-ASSERTION = {"assertion": "assert f(2) == 4", "entry_point": "f"}
 CONTEST = {
     "name": "double",
     "description": "Double it.",
@@ -31,7 +30,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "HumanEval+": HUMANEVAL | REFERENCE | INPUTS,
     "MBPP": MBPP,
     "sanitized MBPP": {"task_id": 2, "prompt": "Double it.", "test_imports": [], **MBPP},
-    "MBPP+": {"task_id": "Mbpp/2", "prompt": '"""Double it."""', **REFERENCE, **INPUTS, **ASSERTION}
+    "MBPP+": {**REFERENCE, **INPUTS, "assertion": "assert f(2) == 4", "entry_point": "f"}
+    | {"task_id": "Mbpp/2", "prompt": '"""\nDouble it.\nassert f(2) == 4\n"""\n'}
     | {"canonical_solution": "def f(x):\n    return 2 * x\n"},
     "CodeContests": CONTEST,
     "one's own": {"task_id": "own", "description": "Double it.", "tests": ["assert f(2) == 4"]},
