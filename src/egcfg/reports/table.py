@@ -23,8 +23,9 @@ from egcfg.reports.aggregate import (
     unit_price,
 )
 from egcfg.reports.progress import Progress
-from egcfg.reports.rows import LeftOut, ResultRow, RowState
+from egcfg.reports.rows import ResultRow, RowState
 from egcfg.reports.selection import Group, Grouping
+from egcfg.runs.folder import LeftOut
 from egcfg.usage.budget import count_text
 
 __all__ = [

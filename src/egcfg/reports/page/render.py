@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from egcfg.errors import RunError
 from egcfg.records.reading import MalformedRecordError, read_record_of, record_beside
-from egcfg.reports.page.overview import Overview, Progress, Unit
+from egcfg.reports.page.overview import Overview, Unit
 from egcfg.reports.page.unit_view import UnitView, unit_view
 from egcfg.reports.printable import printable
 from egcfg.runs.results import MalformedResultError, Result, load_result
@@ -30,6 +30,9 @@ LARGEST_DETAILS = 14_000_000
 
 SMALLEST_SHARE = 4000
 """Bytes for the steps of one unit; of more units than have so many, the first ones count."""
+
+MOST_NAMED = 1000
+"""Files named of those that are left out for one reason."""
 
 TEMPLATES = resources.files("egcfg.reports.page") / "templates"
 
@@ -47,15 +50,17 @@ class Packed:
     data: str
 
 
-def page(overview: Overview, *, live: bool = False, progress: Progress | None = None) -> str:
+def page(
+    overview: Overview, *, live: bool = False, on_packed: Callable[[int], None] = lambda _: None
+) -> str:
     """Return the page of a folder.
 
     Args:
         overview: the folder.
         live: whether details are asked for one by one, rather than packed into the page.
-        progress: is told how many units are packed.
+        on_packed: is told how many units are packed so far.
     """
-    packed: list[Packed] = [] if live else list(_packed(overview.units, progress))
+    packed: list[Packed] = [] if live else list(_packed(overview.units, on_packed))
     held = {each.number for each in packed}
     return (
         _environment()
@@ -68,6 +73,7 @@ def page(overview: Overview, *, live: bool = False, progress: Progress | None = 
             script=_text("page.js"),
             style=_text("page.css"),
             policy=policy(live=live),
+            most_named=MOST_NAMED,
         )
     )
 
@@ -94,15 +100,12 @@ def policy(*, live: bool) -> str:
     )
 
 
-def _packed(units: Sequence[Unit], progress: Progress | None) -> Iterator[Packed]:
+def _packed(units: Sequence[Unit], on_packed: Callable[[int], None]) -> Iterator[Packed]:
     """Yield the details of units: first of recorded ones, with their steps as far as there is room
     for them, where one may take what others leave; then of the others, as long as there is any."""
     recorded = [unit for unit in units if unit.recorded][: LARGEST_DETAILS // SMALLEST_SHARE]
-    others = [unit for unit in units if not unit.recorded]
-    left, total = LARGEST_DETAILS, len(recorded) + len(others)
+    left = LARGEST_DETAILS
     for number, unit in enumerate(recorded):
-        if progress is not None:
-            progress(number, total)
         room = min(left, 2 * left // (len(recorded) - number))
         for with_record in (True, False):
             data = _pack(unit_page(unit, with_record=with_record))
@@ -110,14 +113,15 @@ def _packed(units: Sequence[Unit], progress: Progress | None) -> Iterator[Packed
                 left -= len(data)
                 yield Packed(unit.number, data)
                 break
+        on_packed(number + 1)
+    others = (unit for unit in units if not unit.recorded)
     for number, unit in enumerate(others, start=len(recorded)):
-        if progress is not None:
-            progress(number, total)
         data = _pack(unit_page(unit))
         if len(data) > left:
             return
         left -= len(data)
         yield Packed(unit.number, data)
+        on_packed(number + 1)
 
 
 def _pack(text: str) -> str:

@@ -147,40 +147,33 @@ def test_broken_and_empty_results_are_counted_and_named(make_folder: Make) -> No
     broken.write_bytes(b"{")
     others[0].write_bytes(b"")
     found = Page(text_of(folder))
-    assert "1 result files cannot be understood" in found.text
+    assert "1 result file cannot be understood" in found.text
     assert broken.name in found.text
     assert found.text.count("unreadable") >= 1
 
 
-def test_a_file_that_goes_while_the_folder_is_read_is_told(
+def test_files_that_are_left_out_are_counted_and_named(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder(3)
-    paths = overview_module.result_files(folder)
-    paths[1].unlink()
-    monkeypatch.setattr(overview_module, "result_files", lambda _: paths)
+    path = next(folder.rglob("task_id=*gamma=1.0.json"))
+    for name in ("1e3", "inf"):
+        path.with_name(f"task_id=odd_gamma={name}.json").write_bytes(path.read_bytes())
     found = Page(text_of(folder))
-    assert "1 files could not be opened" in found.text
-    assert "5 results of egcfg" in found.text
+    assert "2 files left out" in found.text
+    assert "2: no number after _gamma=" in found.text
+    assert "task_id=odd_gamma=1e3.json" in found.text
+    assert "6 results of egcfg" in found.text
+    monkeypatch.setattr(render, "MOST_NAMED", 1)
+    found = Page(text_of(folder))
+    assert "task_id=odd_gamma=inf.json" not in found.text
+    assert "and 1 more" in found.text
 
 
-def test_a_folder_that_grows_is_read_as_it_was_found(make_folder: Make) -> None:
+def test_a_folder_that_grows_is_read_as_far_as_it_was_listed(make_folder: Make) -> None:
     folder = make_folder(2)
-
-    def grow(number: int, _total: int) -> None:
-        if number == 1:
-            make_folder(4)
-
-    assert overview(folder, no_prices, grow).files == 4
-    assert overview(folder, no_prices).files == 8
-
-
-def test_more_results_than_are_read_are_told(
-    make_folder: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(overview_module, "MOST_UNITS", 4)
-    found = Page(text_of(make_folder(5)))
-    assert "6 further result files are not in here: the first 4 were read" in found.text
+    assert overview(folder, no_prices, lambda _: make_folder(4)).results == 4
+    assert overview(folder, no_prices).results == 8
 
 
 def test_more_tasks_than_are_listed_are_told(

@@ -8,7 +8,8 @@ import pytest
 
 from egcfg.interfaces.solution import LineStep, Signal, SignalEntry
 from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, TraceRequest, Value
-from egcfg.reports.page.unit_view import Branch, _step, watched
+from egcfg.records.telling import Teller
+from egcfg.reports.page.unit_view import Branch, StepView, step_view, watched
 from egcfg.sandbox import Sandbox
 from egcfg_tracers.tracers import FullTracer
 
@@ -85,13 +86,17 @@ def step(*sources: str) -> LineStep:
     )
 
 
+def view(*sources: str) -> StepView:
+    return step_view(Teller().step(step(*sources)), [])
+
+
 def lines(branch: Branch) -> list[Any]:
     ends = [program.number for program in branch.programs]
     return [branch.lines, ends, [lines(each) for each in branch.branches]]
 
 
 def test_programs_are_a_tree_of_their_lines() -> None:
-    shown = _step(step("a\nb\nc", "a\nb\nd\ne", "a\nb\nd\nf", "a\nb", "z"), [], {})
+    shown = view("a\nb\nc", "a\nb\nd\ne", "a\nb\nd\nf", "a\nb", "z")
     assert shown.tree is not None
     assert lines(shown.tree) == [
         [],
@@ -108,15 +113,17 @@ def test_programs_are_a_tree_of_their_lines() -> None:
 
 
 def test_equal_programs_share_an_end() -> None:
-    shown = _step(step("a", "a"), [], {})
+    shown = view("a", "a")
     assert shown.tree is not None
     assert lines(shown.tree) == [["a"], [1, 2], []]
 
 
-def test_a_program_is_told_by_the_step_that_showed_it_first() -> None:
-    told: dict[tuple[object, ...], int] = {}
-    assert [p.told for p in _step(step("a"), [], told).programs] == [None]
-    assert [p.told for p in _step(step("a", "b"), [], told).programs] == [0, None]
+def test_runs_of_a_program_are_shown_with_the_step_that_showed_it_first() -> None:
+    teller = Teller()
+    first, second = (step_view(teller.step(step(*each)), []) for each in ("a", "ab"))
+    assert list(first.runs) == [1]
+    assert list(second.runs) == [2]
+    assert [each.before for each in second.told.programs] == ["program 1 of step 0", ""]
 
 
 def test_events_that_were_dropped_leave_no_hole() -> None:
