@@ -74,7 +74,7 @@ def test_a_line_of_a_later_version_is_passed_over() -> None:
 def test_a_record_that_says_it_is_larger_than_memory_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("egcfg.records.reading.LARGEST_LINES", 1 << 20)
+    monkeypatch.setattr("egcfg.runs.files.LARGEST_LINES", 1 << 20)
     bomb = gzip.compress(b" " * (50 << 20))
     assert len(bomb) < 100_000
     with pytest.raises(MalformedRecordError, match="more than 1 MiB"):

@@ -14,12 +14,17 @@ from typing import Any
 
 from attrs import frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from egcfg.errors import RunError
 from egcfg.records.reading import MalformedRecordError, read_record_of, record_beside
 from egcfg.reports.page.overview import Overview, Unit
 from egcfg.reports.page.unit_view import UnitView, unit_view
 from egcfg.reports.printable import printable
+from egcfg.reports.table import short_count
 from egcfg.runs.results import MalformedResultError, Result, load_result
 from egcfg.usage.budget import count_text
 
@@ -168,15 +173,22 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count_text,
-        "known": lambda value: "-" if value is None else value,
+        "python": _python,
         "number": _number,
+        "short": short_count,
         "visible": _visible,
     }
     return environment
 
 
 def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:z.{digits}f}"
+
+
+def _python(source: str) -> Markup:
+    """Return a program in colours, as the page's style names them."""
+    formatter = HtmlFormatter(nowrap=True)
+    return Markup(highlight(printable(source), PythonLexer(stripnl=False), formatter).rstrip("\n"))
 
 
 def _visible(text: Any) -> str:

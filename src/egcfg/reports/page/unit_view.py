@@ -84,7 +84,8 @@ class StepView:
     Attributes:
         told: what is to be told of it.
         where: numbers of the program's lines that it wrote.
-        parts: its text in pieces, each with the token that guidance changed there, if it did.
+        parts: its text as a line of its own, in pieces, each with the token that guidance changed
+            there, if it did.
         tree: the candidates' programs; None where no signal was made for this line.
         runs: what happened when those ran that are new, by the programs' numbers.
     """
@@ -162,10 +163,11 @@ def unit_view(result: Result, record: UnitRecord | None, why_not: str = "") -> U
     if decoding is not None:
         lines = code_lines(record, decoding)
         forced = record.decodings[decoding.decoding].response_prefix
-        teller = Teller()
+        teller, indent = Teller(), ""
         for entry, step in record.steps():
             if entry.decoding == decoding.decoding:
-                steps.append(step_view(teller.step(step), lines.get(step.index, [])))
+                steps.append(step_view(teller.step(step), lines.get(step.index, []), indent))
+                indent = _indent_after(step.text)
     return UnitView(
         result=result,
         record=record,
@@ -208,12 +210,18 @@ def _visible_tests(record: UnitRecord) -> Iterator[ShownTest]:
         )
 
 
-def step_view(told: ToldStep, lines: Sequence[int]) -> StepView:
-    """Return what to show of a step that wrote these lines of the program."""
+def step_view(told: ToldStep, lines: Sequence[int], indent: str = "") -> StepView:
+    """Return what to show of a step.
+
+    Args:
+        told: the step.
+        lines: numbers of the program's lines that it wrote.
+        indent: what the step before it wrote of its first line.
+    """
     return StepView(
         told=told,
         where=tuple(lines),
-        parts=tuple(_parts(told.step)),
+        parts=tuple(_parts(told.step, indent)),
         tree=_branch([(each.entry.program.split("\n"), each) for each in told.programs])
         if told.programs
         else None,
@@ -225,8 +233,15 @@ def step_view(told: ToldStep, lines: Sequence[int]) -> StepView:
     )
 
 
-def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
-    """Yield the step's text, cut where guidance changed a token."""
+def _parts(step: LineStep, indent: str) -> Iterator[tuple[str, TokenChoice | None]]:
+    """Yield a step's text, cut where guidance changed a token, as a line of its own.
+
+    Args:
+        step: the step.
+        indent: what the step before it wrote of its line.
+    """
+    yield indent, None
+    end_of_line = len(step.text) - len(_indent_after(step.text))
     start = place = 0
     for choice in step.tokens:
         end = place + len(choice.text)
@@ -235,7 +250,13 @@ def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
             yield step.text[place:end], choice
             start = end
         place = end
-    yield step.text[start:], None
+    yield step.text[start:end_of_line].removesuffix("\n"), None
+
+
+def _indent_after(text: str) -> str:
+    """Return the blanks at a text's end that are the indent of the line after it."""
+    _, newline, last = text.rpartition("\n")
+    return last if newline and not last.strip() else ""
 
 
 def _branch(programs: Sequence[tuple[list[str], ToldProgram]]) -> Branch:

@@ -77,12 +77,11 @@ def test_the_details_tell_lines_candidates_values_tokens_and_tests(make_folder: 
     unit = next(each for each in shown.units if each.task_id == "t/1" and "gamma 1" in each.title)
     found = Page(unit_page(unit))
     assert "t/1 passed" in found.text
-    assert "guidance chose ·x·*·x over ·x·+·x : log-probability -2.25 without the signal" in (
-        found.text
-    )
+    assert "guidance chose ·x·*·x over ·x·+·x" in found.text
+    assert "log-probability -2.25 without the signal, -0.25 with it, -0.50 guided" in found.text
     assert "·x·+·x -0.12" in found.text or "·x·+·x -0.13" in found.text
-    assert "✓ program 1, 2 candidates" in found.text
-    assert "✗ program 2, 1 candidate" in found.text
+    assert "✓ program 1 (2 candidates)" in found.text
+    assert "✗ program 2 (1 candidate)" in found.text
     assert "total = 9" in found.text
     assert "f(3) → ValueError: no" in found.text
     assert "seen by the decoder" in found.text

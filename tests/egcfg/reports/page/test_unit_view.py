@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from egcfg.interfaces.solution import LineStep, Signal, SignalEntry
 from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, TraceRequest, Value
@@ -116,6 +117,13 @@ def test_equal_programs_share_an_end() -> None:
     shown = view("a", "a")
     assert shown.tree is not None
     assert lines(shown.tree) == [["a"], [1, 2], []]
+
+
+def test_a_step_is_shown_as_a_line_with_its_own_indent() -> None:
+    told = Teller().step(evolve(step(), text="return x\n        "))
+    assert "".join(text for text, _ in step_view(told, [2], "    ").parts) == "    return x"
+    told = Teller().step(evolve(step(), text="\n    "))
+    assert "".join(text for text, _ in step_view(told, [3]).parts) == ""
 
 
 def test_runs_of_a_program_are_shown_with_the_step_that_showed_it_first() -> None:
