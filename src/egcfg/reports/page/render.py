@@ -39,6 +39,8 @@ SMALLEST_SHARE = 4000
 MOST_NAMED = 1000
 """Files named of those that are left out for one reason."""
 
+LEXER, FORMATTER = PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)
+
 TEMPLATES = resources.files("egcfg.reports.page") / "templates"
 
 
@@ -187,8 +189,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 def _python(source: str) -> Markup:
     """Return a program in colours, as the page's style names them."""
-    formatter = HtmlFormatter(nowrap=True)
-    return Markup(highlight(printable(source), PythonLexer(stripnl=False), formatter).rstrip("\n"))
+    return Markup(highlight(printable(source), LEXER, FORMATTER).rstrip("\n"))
 
 
 def _visible(text: Any) -> str:

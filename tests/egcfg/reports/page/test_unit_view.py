@@ -128,7 +128,10 @@ def test_a_step_is_shown_as_a_line_with_its_own_indent() -> None:
 
 def test_runs_of_a_program_are_shown_with_the_step_that_showed_it_first() -> None:
     teller = Teller()
-    first, second = (step_view(teller.step(step(*each)), []) for each in ("a", "ab"))
+    first, second = (
+        step_view(teller.step(evolve(step(*each), index=index)), [])
+        for index, each in enumerate(["a", "ab"])
+    )
     assert list(first.runs) == [1]
     assert list(second.runs) == [2]
     assert [each.before for each in second.told.programs] == ["program 1 of step 0", ""]
