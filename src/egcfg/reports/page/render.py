@@ -28,10 +28,12 @@ from egcfg.reports.table import short_count
 from egcfg.runs.results import MalformedResultError, Result, load_result
 from egcfg.usage.budget import count_text
 
-__all__ = ["LARGEST_DETAILS", "page", "policy", "unit_page"]
+__all__ = ["LARGEST_PAGE", "page", "policy", "unit_page"]
 
-LARGEST_DETAILS = 14_000_000
-"""Bytes of a file's details of units, packed; what the rest takes hangs on the tasks' number."""
+LARGEST_PAGE = 19_500_000
+"""Bytes of a file: details of units have the room that the tables leave."""
+
+TAG = len('<script type="text/plain" id="d100000"></script>\n')
 
 SMALLEST_SHARE = 4000
 """Bytes for the steps of one unit; of more units than have so many, the first ones count."""
@@ -67,22 +69,21 @@ def page(
         live: whether details are asked for one by one, rather than packed into the page.
         on_packed: is told how many units are packed so far.
     """
-    packed: list[Packed] = [] if live else list(_packed(overview.units, on_packed))
-    held = {each.number for each in packed}
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            overview=overview,
-            live=live,
-            packed=packed,
-            left_out=0 if live else sum(unit.number not in held for unit in overview.units),
-            script=_text("page.js"),
-            style=_text("page.css"),
-            policy=policy(live=live),
-            most_named=MOST_NAMED,
-        )
-    )
+    template = _environment().get_template("page.html").render
+    fixed = {
+        "overview": overview,
+        "live": live,
+        "script": _text("page.js"),
+        "style": _text("page.css"),
+        "policy": policy(live=live),
+        "most_named": MOST_NAMED,
+    }
+    if live:
+        return template(fixed, packed=(), without=0)
+    tables = template(fixed, packed=(), without=len(overview.units))
+    room = LARGEST_PAGE - len(tables.encode("utf-8", "replace"))
+    packed = list(_packed(overview.units, room, on_packed))
+    return template(fixed, packed=packed, without=len(overview.units) - len(packed))
 
 
 def unit_page(unit: Unit, *, with_record: bool = True) -> str:
@@ -107,26 +108,25 @@ def policy(*, live: bool) -> str:
     )
 
 
-def _packed(units: Sequence[Unit], on_packed: Callable[[int], None]) -> Iterator[Packed]:
+def _packed(units: Sequence[Unit], left: int, on_packed: Callable[[int], None]) -> Iterator[Packed]:
     """Yield the details of units: first of recorded ones, with their steps as far as there is room
     for them, where one may take what others leave; then of the others, as long as there is any."""
-    recorded = [unit for unit in units if unit.recorded][: LARGEST_DETAILS // SMALLEST_SHARE]
-    left = LARGEST_DETAILS
+    recorded = [unit for unit in units if unit.recorded][: max(0, left) // SMALLEST_SHARE]
     for number, unit in enumerate(recorded):
         room = min(left, 2 * left // (len(recorded) - number))
         for with_record in (True, False):
             data = _pack(unit_page(unit, with_record=with_record))
-            if len(data) <= room:
-                left -= len(data)
+            if len(data) + TAG <= room:
+                left -= len(data) + TAG
                 yield Packed(unit.number, data)
                 break
         on_packed(number + 1)
     others = (unit for unit in units if not unit.recorded)
     for number, unit in enumerate(others, start=len(recorded)):
         data = _pack(unit_page(unit))
-        if len(data) > left:
+        if len(data) + TAG > left:
             return
-        left -= len(data)
+        left -= len(data) + TAG
         yield Packed(unit.number, data)
         on_packed(number + 1)
 
