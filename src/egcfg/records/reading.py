@@ -207,6 +207,11 @@ def read_record_of(path: Path) -> UnitRecord:
             f"the file ....{SUFFIX_OF_RECORDS} beside it"
         ) from error
     found = record_beside(path, result)
+    if found is None and result.record is not None:
+        raise RunError(
+            f"the record of {path} is missing: it was {result.record}, in the same folder; delete "
+            "the result to make both anew"
+        )
     if found is None:
         raise RunError(
             f"{path} has no record of how it came about: egcfg run --record writes one for each "

@@ -30,7 +30,7 @@ from egcfg.records.entries import (
     StepEntry,
 )
 from egcfg.records.lines import answer_decoding
-from egcfg.records.reading import UnitRecord, read_record_of, record_beside
+from egcfg.records.reading import UnitRecord, read_record_of
 from egcfg.runs.folder import FolderReader
 from egcfg.runs.store import ResultFile
 
@@ -55,7 +55,7 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
             continue
         if record.dropped:
             yield RunError(
-                f"{unit.path} had no room for all lines, so that its answer is not known"
+                f"the record of {unit.path} had no room for all lines: its answer is not known"
             )
             continue
         yield trajectory(record, number, dataset=unit.dataset, model=unit.model)
@@ -64,7 +64,7 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
 
 @frozen
 class _Recorded:
-    """A record, and whose it is."""
+    """A result that names a record, and whose it is."""
 
     path: Path
     dataset: str
@@ -72,8 +72,9 @@ class _Recorded:
 
     @classmethod
     def of(cls, file: ResultFile) -> _Recorded | None:
-        path = None if file.result is None else record_beside(file.path, file.result)
-        return None if path is None else cls(path, file.dataset, file.model)
+        if file.result is None or file.result.record is None:
+            return None
+        return cls(file.path, file.dataset, file.model)
 
 
 def trajectory(

@@ -136,6 +136,13 @@ def test_what_is_broken_is_told_and_the_rest_is_given(folder: ResultsFolder) -> 
     assert isinstance(second, dict)
 
 
+def test_a_record_that_is_missing_is_told(folder: ResultsFolder) -> None:
+    folder.record_path("ns1t0.5d1_ln", "a", 1.0).unlink()
+    first, second = trajectories(folder.results_dir)
+    assert "is missing" in str(first)
+    assert isinstance(second, dict)
+
+
 def test_a_record_that_had_no_room_for_its_answer_is_left_out(folder: ResultsFolder) -> None:
     recorder = Recorder(UnitEntry(task_id="a"), largest=1000)
     for _ in range(3):
