@@ -18,7 +18,7 @@ from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
 from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import METHOD_MARK
-from egcfg.runs.folder import FolderReader
+from egcfg.runs.folder import read_folder
 from egcfg.runs.results import MalformedResultError, Result, load_usage
 from egcfg.runs.store import PROVENANCE_NAME, ResultFile, flat
 
@@ -63,7 +63,7 @@ def _read(path: Path) -> list[Arm]:
     saved = sorted(path.glob(f"*{ARM_SUFFIX}")) if path.is_dir() else []
     arms = [load_arm(file) for file in saved if is_saved(file)]
     try:
-        return [*arms, *_result_arms(FolderReader(path, Tried.of).look().kept)]
+        return [*arms, *_result_arms(read_folder(path, Tried.of))]
     except RunError:
         if not arms:
             raise
@@ -138,8 +138,7 @@ def _result_arm(folder: Path, gamma: float | None, units: Sequence[Tried]) -> Ar
     first = units[0].row
     name = first.config.removeprefix(METHOD_MARK)
     ordered = sorted(units, key=lambda each: natural_order(each.row.task_id))
-    unread = [each for each in ordered if each.outcome is None]
-    skipped = [each for each in unread if each.row.state is RowState.SKIPPED]
+    skipped = sum(each.row.state is RowState.SKIPPED for each in units)
     return Arm(
         label=name if gamma is None else f"{name} gamma {gamma:g}",
         dataset=first.dataset,
@@ -147,8 +146,12 @@ def _result_arm(folder: Path, gamma: float | None, units: Sequence[Tried]) -> Ar
         config=first.config,
         gamma=gamma,
         outcomes={each.row.task_id: each.outcome for each in ordered if each.outcome is not None},
-        skipped=len(skipped),
-        unreadable={each.row.path: each.problem for each in unread if each not in skipped},
+        skipped=skipped,
+        unreadable={
+            each.row.path: each.problem
+            for each in ordered
+            if each.outcome is None and each.row.state is not RowState.SKIPPED
+        },
         provenance=_provenance(folder),
     )
 

@@ -41,7 +41,7 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
     """Yield the trajectory of every recorded result below `folder`; for what cannot be read, why.
 
     Raises:
-        RunError: `folder` does not exist.
+        RunError: `folder` does not exist or holds no result file.
     """
     found = FolderReader(folder, _Recorded.of).look()
     for each in found.left_out:

@@ -7,6 +7,7 @@ without a verdict are looked at each time, since an older tool fills its reserva
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,9 @@ from egcfg.runs.store import (
     usefulness,
 )
 
-__all__ = ["FolderReader", "Found", "LeftOut", "scan"]
+__all__ = ["FolderReader", "Found", "LeftOut", "read_folder", "scan"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -61,12 +64,24 @@ class Found(Generic[T]):
 
 
 def scan(folder: Path) -> list[ResultFile]:
-    """Return the result of every unit below `folder`, with all texts.
+    """Return the result of every unit below `folder`, with all texts, as `read_folder` does."""
+    return read_folder(folder, lambda file: file)
+
+
+def read_folder(folder: Path, of: Callable[[ResultFile], T]) -> list[T]:
+    """Return of every unit below `folder` what `of` keeps of its result; log what is left out.
 
     Raises:
         RunError: `folder` does not exist or holds no result file.
     """
-    return FolderReader(folder, lambda file: file).look().kept
+    found = FolderReader(folder, of).look()
+    if found.left_out:
+        first = found.left_out[0]
+        logger.warning(
+            "%d files left out, as egcfg monitor tells; first: %s (%s)",
+            *(len(found.left_out), first.path, first.why),
+        )
+    return found.kept
 
 
 @frozen

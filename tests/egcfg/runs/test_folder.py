@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from egcfg.runs.folder import FolderReader, LeftOut
+from egcfg.runs.folder import FolderReader, LeftOut, read_folder, scan
 from egcfg.runs.results import Result, TestVerdict, dump_result
 from egcfg.runs.store import ResultFile, ResultsFolder
 
@@ -173,3 +173,17 @@ def test_a_folder_that_cannot_be_listed_is_left_out_and_named(
     found = reader.look()
     why = "cannot be listed: Permission denied"
     assert (len(found.kept), found.left_out) == (20, [LeftOut(path=shut, why=why)])
+
+
+def test_whoever_reads_once_is_told_of_what_is_left_out(
+    results: ResultsFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = results.write(CONFIG, "1", 1.0, SOLVED).path
+    assert read_folder(results.results_dir, passed) == [True]
+    assert caplog.messages == []
+    odd = path.with_name("task_id=2_gamma=1e3.json")
+    odd.write_bytes(b"")
+    assert [file.path for file in scan(results.results_dir)] == [path]
+    assert caplog.messages == [
+        f"1 files left out, as egcfg monitor tells; first: {odd} (no number after _gamma=)"
+    ]
