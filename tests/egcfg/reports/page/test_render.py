@@ -189,8 +189,10 @@ def test_details_have_the_room_that_there_is(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch, share: float, left_out: bool
 ) -> None:
     folder = make_folder(6)
-    text = text_of(folder)
-    room = len(text.encode()) - int((1 - share) * sum(map(len, Page(text).packed.values())))
+    packed = Page(text_of(folder)).packed.values()
+    details = int(share * sum(map(len, packed))) + len(packed) * render.TAG
+    monkeypatch.setattr(render, "LARGEST_PAGE", 0)
+    room = len(text_of(folder).encode()) + details
     monkeypatch.setattr(render, "LARGEST_PAGE", room)
     monkeypatch.setattr(render, "SMALLEST_SHARE", 1)
     text = text_of(folder)
