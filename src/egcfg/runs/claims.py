@@ -30,7 +30,7 @@ import orjson
 from attrs import define, field, frozen
 
 from egcfg.errors import RunError
-from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.files import create_exclusively, read_whole, write_atomically
 
 __all__ = ["LEASE", "Claim", "ClaimState", "Claims", "claims_in"]
 
@@ -182,7 +182,8 @@ class Claims:
 
     def _dead(self, claim: Claim) -> bool:
         try:
-            content = claim.path.read_bytes()
+            content = read_whole(claim.path)
+            # Opened a moment ago, so that these times are the server's.
             touched = claim.path.stat().st_mtime
         except FileNotFoundError:
             # Its owner has just finished: the unit's result is there, or the next to look claims.

@@ -1,15 +1,53 @@
-"""Writing files that other processes read at any moment, on whatever disk a cluster shares."""
+"""Files that other processes read and write at any moment, on whatever disk a cluster shares.
+
+Of NFS no more is asked than it promises: a name is created by one node alone, a rename is whole,
+and a file that is opened is as its last writer closed it. Locks are not used. What a node
+remembers of other nodes' work (names that were absent, times) may be a minute old.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from pathlib import Path
 
 from egcfg.errors import RunError
 
-__all__ = ["create_exclusively", "write_atomically"]
+__all__ = ["create_exclusively", "read_whole", "see_anew", "write_atomically"]
+
+
+def read_whole(path: Path) -> bytes:
+    """Return a file's content: the old one or the new one where another node replaces it.
+
+    Raises:
+        FileNotFoundError: there is none, or another node has just removed it.
+        OSError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    # What the name stood for when it was looked up is gone from the server: look it up again.
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+
+
+def see_anew(folder: Path) -> None:
+    """Let this node find what others have put into a folder, which it may remember as absent.
+
+    An NFS client keeps such memories until they are a minute old or it changes the folder itself.
+
+    Raises:
+        RunError: the file system refused.
+    """
+    _write_beside(folder / "any", b"", durable=False).unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -46,7 +84,8 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        # Where the server's answer was lost, the request is repeated, and finds what it had made.
+        return _links(temporary) == 2
     except OSError:
         # No hard links here (exFAT, some network and object-store mounts).
         return _create_and_write(path, data)
@@ -56,15 +95,25 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     return True
 
 
+def _links(path: Path) -> int:
+    with path.open("rb") as file:  # opened, for what the server says now
+        return os.fstat(file.fileno()).st_nlink
+
+
 def _create_and_write(path: Path, data: bytes) -> bool:
+    created = False
     try:
         with path.open("xb") as file:
+            created = True
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
         return False
     except OSError as error:
+        if created:
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise _refused(path, error) from error
     return True
 

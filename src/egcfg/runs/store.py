@@ -37,7 +37,7 @@ from attrs import frozen
 
 from egcfg.errors import RunError
 from egcfg.runs.config_string import decimal_text
-from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.files import create_exclusively, read_whole, write_atomically
 from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
 
 __all__ = [
@@ -205,7 +205,7 @@ class ResultsFolder:
         """Return the result that solved a task, in whatever configuration; None: none did."""
         path = self._solved_path(task_id)
         try:
-            result = load_result(path.read_bytes())
+            result = load_result(read_whole(path))
         except FileNotFoundError:
             return None
         except (OSError, MalformedResultError) as error:
@@ -272,7 +272,7 @@ class ResultsFolder:
         fixed = False
         while not fixed:
             try:
-                kept = orjson.loads(path.read_bytes())
+                kept = orjson.loads(read_whole(path))
             except FileNotFoundError:
                 fixed = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
                 continue
@@ -356,7 +356,7 @@ def read_result_file(path: Path) -> ResultFile:
 
 def _load_file(path: Path, task_id: str, gamma: float | None) -> ResultFile:
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     state, result, problem = FileState.EMPTY, None, None

@@ -24,7 +24,7 @@ from attrs import define, field
 
 from egcfg.errors import RunError
 from egcfg.interfaces.backend import Usage
-from egcfg.runs.files import write_atomically
+from egcfg.runs.files import read_whole, write_atomically
 from egcfg.runs.results import MalformedResultError, load_usage
 
 __all__ = ["FolderLedger"]
@@ -92,7 +92,7 @@ class FolderLedger:
         if entry.name in self._known and self._known[entry.name][0] == version:
             return
         try:
-            usage = load_usage(orjson.loads(Path(entry.path).read_bytes()), "it")
+            usage = load_usage(orjson.loads(read_whole(Path(entry.path))), "it")
         except (orjson.JSONDecodeError, MalformedResultError) as error:
             logger.warning(
                 "ignoring %s, which is no record of what was spent: %s", entry.path, error
