@@ -6,7 +6,7 @@ DEMO := demo-results
 # A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
 DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray check bench docs clean
 
 # The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
 # Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
@@ -92,6 +92,11 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
 		tests/egcfg/reports/page/test_browser.py
+
+# Runs on a real Ray cluster of two nodes on this machine, killed in the middle (minutes).
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/egcfg/cluster
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)

@@ -55,10 +55,13 @@ class NodeActor:
             packed: a pickled `egcfg.cluster.protocol.Opening`.
 
         Returns:
-            The ``node``; why it is ``refused``, or its ``missing`` layers with the reasons and how
-            many ``tasks`` it takes at once.
+            The ``node``'s name and ``id``; why it is ``refused``, or its sandbox's ``missing``
+            layers with the reasons, and how many ``tasks`` the model takes at once.
         """
-        answer: dict[str, Any] = {"node": socket.gethostname()}
+        import ray
+
+        context = ray.get_runtime_context()
+        answer: dict[str, Any] = {"node": socket.gethostname(), "id": context.get_node_id()}
         here = versions()
         if differing := [
             f"{name} {here[name]} there, {wanted} here"

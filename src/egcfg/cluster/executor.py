@@ -93,7 +93,7 @@ class RayExecutor:
     _keeping: int = field(default=0, init=False)
     _changed: asyncio.Condition = field(factory=asyncio.Condition, init=False)
     _left_out: dict[str, str] = field(factory=dict, init=False)
-    _named: set[str] = field(factory=set, init=False)
+    _said: set[tuple[str, str]] = field(factory=set, init=False)
     _numbers: Iterator[int] = field(factory=count, init=False)
 
     async def open(self) -> int:
@@ -250,22 +250,24 @@ class RayExecutor:
         )
         answer = await self._ask(handle.open.remote(actor.versions(), pickle.dumps(opening)))
         node = answer["node"]
-        if "refused" in answer:
-            logger.warning("node %s is left out: %s", node, answer["refused"])
-            self._left_out[node] = answer["refused"]
+        if refused := answer.get("refused"):
+            self._left_out[node] = refused
+            self._say_once(answer["id"], logging.WARNING, f"node {node} is left out: {refused}")
             return None
-        if node not in self._named:
-            self._named.add(node)
-            lacks = ", ".join(f"{name} ({why})" for name, why in answer["missing"].items())
-            if lacks:
-                logger.warning("node %s takes part, and its sandbox lacks: %s", node, lacks)
-            else:
-                logger.info("node %s takes part", node)
+        lacks = ", ".join(f"{name} ({why})" for name, why in answer["missing"].items())
+        level = logging.WARNING if lacks else logging.INFO
+        text = f"node {node} takes part{'; its sandbox lacks ' if lacks else ''}{lacks}"
+        self._say_once(answer["id"], level, text)
         worker = _Worker(handle, node, answer["tasks"], free=answer["tasks"])
         async with self._changed:
             self._workers.append(worker)
             self._changed.notify_all()
         return worker
+
+    def _say_once(self, node_id: str, level: int, text: str) -> None:
+        if (node_id, text) not in self._said:  # it may have many actors
+            self._said.add((node_id, text))
+            logger.log(level, "%s", text)
 
     async def _take(self, last: _Worker | None) -> _Worker:
         """Wait for the worker that has a unit begun, as long as it lives, or for any other."""
