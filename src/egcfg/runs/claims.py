@@ -156,7 +156,7 @@ class Claims:
                     _numbered(claim.stem, number).unlink()
             return
         try:
-            write_atomically(claim.path, RELEASED)
+            write_atomically(claim.path, RELEASED, make_folder=False)
         except RunError as error:
             # Whatever made us give up matters more than this does.
             logger.warning("could not give back %s: %s", claim.stem.name, error)

@@ -47,21 +47,25 @@ def see_anew(folder: Path) -> None:
     Raises:
         RunError: the file system refused.
     """
-    _write_beside(folder / "any", b"", durable=False).unlink(missing_ok=True)
+    changed = _write_beside(folder / "any", b"", durable=False, make_folder=False)
+    changed.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, durable: bool = True, make_folder: bool = True
+) -> None:
     """Replace `path` as a whole: readers see the old content or the new one, also after a crash.
 
     Args:
         path: the file.
         data: its new content.
         durable: whether it must be on the disk at return, so that a loss of power keeps it.
+        make_folder: whether to make its folder; not where one was there before, which is lost.
 
     Raises:
         RunError: the file system refused; `path` is as it was.
     """
-    temporary = _write_beside(path, data, durable=durable)
+    temporary = _write_beside(path, data, durable=durable, make_folder=make_folder)
     try:
         temporary.replace(path)
         if durable:
@@ -118,11 +122,14 @@ def _create_and_write(path: Path, data: bytes) -> bool:
     return True
 
 
-def _write_beside(path: Path, data: bytes, *, durable: bool = True) -> Path:
+def _write_beside(
+    path: Path, data: bytes, *, durable: bool = True, make_folder: bool = True
+) -> Path:
     # Hidden, so that no scan of the folder takes it for a result.
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             if durable:

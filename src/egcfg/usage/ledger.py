@@ -80,10 +80,11 @@ class FolderLedger:
         now = time.monotonic()
         if not at_once and now - self._noted_at < SECONDS_BETWEEN_NOTES:
             return
-        self._noted_at = now
+        first, self._noted_at = not self._noted_at, now
         data = orjson.dumps(attrs.asdict(usage), option=orjson.OPT_INDENT_2)
         # The next note replaces it: a disk that loses power may lose the last moment.
-        write_atomically(self.folder / self._name, data, durable=False)
+        path = self.folder / self._name
+        write_atomically(path, data, durable=False, make_folder=first)
 
     def _look_at(self, entry: os.DirEntry[str]) -> None:
         """Read a file that is new or was replaced."""
