@@ -129,7 +129,9 @@ class Claims:
         claim = Claim(stem, 0 if latest is None else latest + 1)
         owner = Owner.current()
         content = {"machine": owner.machine, "host": owner.host, "pid": owner.pid}
-        if not create_exclusively(claim.path, orjson.dumps({**content, "born": owner.born})):
+        data = orjson.dumps({**content, "born": owner.born})
+        # The folder of claims, and that of the configuration.
+        if not create_exclusively(claim.path, data, folders=2):
             return None
         if latest is not None:
             logger.info("took over %s: its owner is gone", stem.name)
@@ -156,7 +158,7 @@ class Claims:
                     _numbered(claim.stem, number).unlink()
             return
         try:
-            write_atomically(claim.path, RELEASED, make_folder=False)
+            write_atomically(claim.path, RELEASED, folders=0)
         except RunError as error:
             # Whatever made us give up matters more than this does.
             logger.warning("could not give back %s: %s", claim.stem.name, error)

@@ -47,12 +47,12 @@ def see_anew(folder: Path) -> None:
     Raises:
         RunError: the file system refused.
     """
-    changed = _write_beside(folder / "any", b"", durable=False, make_folder=False)
+    changed = _write_beside(folder / "any", b"", durable=False, folders=0)
     changed.unlink(missing_ok=True)
 
 
 def write_atomically(
-    path: Path, data: bytes, *, durable: bool = True, make_folder: bool = True
+    path: Path, data: bytes, *, durable: bool = True, folders: int | None = None
 ) -> None:
     """Replace `path` as a whole: readers see the old content or the new one, also after a crash.
 
@@ -60,12 +60,13 @@ def write_atomically(
         path: the file.
         data: its new content.
         durable: whether it must be on the disk at return, so that a loss of power keeps it.
-        make_folder: whether to make its folder; not where one was there before, which is lost.
+        folders: how many of the folders above it may be made, from the lowest up; None: all.
+            Where a disk has gone away, others are missing, and are not made in its place.
 
     Raises:
         RunError: the file system refused; `path` is as it was.
     """
-    temporary = _write_beside(path, data, durable=durable, make_folder=make_folder)
+    temporary = _write_beside(path, data, durable=durable, folders=folders)
     try:
         temporary.replace(path)
         if durable:
@@ -75,16 +76,21 @@ def write_atomically(
         raise _refused(path, error) from error
 
 
-def create_exclusively(path: Path, data: bytes) -> bool:
+def create_exclusively(path: Path, data: bytes, *, folders: int | None = None) -> bool:
     """Create `path` with `data` unless it exists; return whether this process created it.
 
     Of any number of processes that try at once, exactly one creates it. Where the file system has
     hard links, no reader ever sees it half written.
 
+    Args:
+        path: the file.
+        data: its content.
+        folders: as for `write_atomically`.
+
     Raises:
         RunError: the file system refused for another reason.
     """
-    temporary = _write_beside(path, data)
+    temporary = _write_beside(path, data, folders=folders)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -123,13 +129,16 @@ def _create_and_write(path: Path, data: bytes) -> bool:
 
 
 def _write_beside(
-    path: Path, data: bytes, *, durable: bool = True, make_folder: bool = True
+    path: Path, data: bytes, *, durable: bool = True, folders: int | None = None
 ) -> Path:
     # Hidden, so that no scan of the folder takes it for a result.
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        if make_folder:
+        if folders is None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.parent.exists():
+            for folder in reversed(path.parents[:folders]):
+                folder.mkdir(exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             if durable:

@@ -134,7 +134,7 @@ class Places:
         name = place.config, place.task_id, place.unit.gamma
         try:
             self.files[place] = self.folder.write_with_provenance(
-                *name, result, self.provenances[place.config]
+                *name, result, self.provenances[place.config], folders=1
             )
         except RunError:
             if result.record is not None:  # which tells of a result that there is not
@@ -149,7 +149,7 @@ class Places:
         """
         self.check_folder()
         path = self.folder.record_path(place.config, place.task_id, place.unit.gamma)
-        write_atomically(path, recorder.content())
+        write_atomically(path, recorder.content(), folders=0)
         return path.name
 
     def claim_path(self, place: Place) -> Path:

@@ -189,16 +189,26 @@ class ResultsFolder:
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.json"
         write_atomically(self.path / PLANS_NAME / name, data, durable=False)
 
-    def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> ResultFile:
+    def write(
+        self,
+        config: str,
+        task_id: str,
+        gamma: float | None,
+        result: Result,
+        *,
+        folders: int | None = None,
+    ) -> ResultFile:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
+
+        Of the folders above, `folders` are made; see `egcfg.runs.files.write_atomically`.
 
         Raises:
             RunError: the file system refused.
         """
         path = self.result_path(config, task_id, gamma)
-        write_atomically(path, dump_result(result))
+        write_atomically(path, dump_result(result), folders=folders)
         if result.passed and self.solved(task_id) is None:
-            write_atomically(self._solved_path(task_id), dump_result(result))
+            write_atomically(self._solved_path(task_id), dump_result(result), folders=folders)
         return _result_file(path, task_id, gamma, FileState.DONE, result=result)
 
     def solved(self, task_id: str) -> Result | None:
@@ -238,27 +248,31 @@ class ResultsFolder:
         gamma: float | None,
         result: Result,
         provenance: Mapping[str, Any],
+        *,
+        folders: int | None = None,
     ) -> ResultFile:
-        """Write the result of a unit into a folder that says what its results were made with.
+        """Do as `write` in a folder that says what its results were made with.
 
         Raises:
             RunError: the folder's results were made with other settings, those of a process that
                 came first among them; or the file system refused. Nothing was added.
         """
-        self.fix_provenance(config, provenance)
-        record = self.write(config, task_id, gamma, result)
+        self.fix_provenance(config, provenance, folders=folders)
+        record = self.write(config, task_id, gamma, result, folders=folders)
         try:
             # A process with other settings may have found no result a moment ago, and written its
             # own provenance. It looks for results after it took the old one away, this one looks
             # for its provenance after it wrote a result: of the two, one sees the other and gives
             # way.
-            self.fix_provenance(config, provenance)
+            self.fix_provenance(config, provenance, folders=folders)
         except RunError:
             record.path.unlink(missing_ok=True)
             raise
         return record
 
-    def fix_provenance(self, config: str, provenance: Mapping[str, Any]) -> None:
+    def fix_provenance(
+        self, config: str, provenance: Mapping[str, Any], *, folders: int | None = None
+    ) -> None:
         """Hold the provenance of a configuration's folder fixed from its first result on.
 
         The provenance that a run without a result left is replaced.
@@ -274,7 +288,8 @@ class ResultsFolder:
             try:
                 kept = orjson.loads(read_whole(path))
             except FileNotFoundError:
-                fixed = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+                data = orjson.dumps(wanted, option=orjson.OPT_INDENT_2)
+                fixed = create_exclusively(path, data, folders=folders)
                 continue
             except (OSError, orjson.JSONDecodeError) as error:
                 if not self._drop_provenance(config):

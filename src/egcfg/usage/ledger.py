@@ -80,11 +80,11 @@ class FolderLedger:
         now = time.monotonic()
         if not at_once and now - self._noted_at < SECONDS_BETWEEN_NOTES:
             return
-        first, self._noted_at = not self._noted_at, now
+        folders, self._noted_at = 0 if self._noted_at else None, now
         data = orjson.dumps(attrs.asdict(usage), option=orjson.OPT_INDENT_2)
         # The next note replaces it: a disk that loses power may lose the last moment.
         path = self.folder / self._name
-        write_atomically(path, data, durable=False, make_folder=first)
+        write_atomically(path, data, durable=False, folders=folders)
 
     def _look_at(self, entry: os.DirEntry[str]) -> None:
         """Read a file that is new or was replaced."""
