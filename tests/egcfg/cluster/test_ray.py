@@ -211,7 +211,7 @@ def test_no_secret_leaves_the_driver_and_a_run_is_recorded_and_counted_as_elsewh
         _, said = run.communicate()
         told = [command for command in node.below().values() if SECRET in command]
     assert run.returncode == 3, said
-    assert re.search(r"of 12 units are done; the budget --max-tokens-total 200 is used up", said)
+    assert re.search(r"of 24 units are done; the budget --max-tokens-total 200 is used up", said)
     found = [each for each in results(tmp_path) if each["record"]]
     assert found
     for each in found:
