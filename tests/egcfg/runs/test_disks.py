@@ -85,10 +85,11 @@ def test_a_disk_that_goes_away_ends_the_run_and_no_folder_is_made_in_its_place(d
 
 def test_another_disk_in_its_place_is_not_taken_for_it(disk):
     ran = disk(
-        "eval $WORK 0.05 60 4 0 & worker=$!\n"
+        'mkdir "$DISK".other; mount -t tmpfs none "$DISK".other\n'
+        'mkdir -p "$DISK".other/results/set/model\n'
+        "eval $WORK 0.3 60 4 0 & worker=$!\n"
         'while ! grep -q end "$LOG" 2>/dev/null; do sleep 0.01; done\n'
-        'mount -t tmpfs none "$DISK"; mkdir -p "$DISK"/results/set/model\n'
-        'wait $worker; echo "status $?"; find "$DISK" -type f'
+        'mount --bind "$DISK".other "$DISK"; wait $worker; echo "status $?"'
     )
     assert ran.stdout == "status 1\n", ran.stderr
     assert "is another folder than when the run began" in ran.stderr
