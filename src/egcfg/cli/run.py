@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -102,20 +102,22 @@ async def _work(
             if plan.folder.path.is_dir():  # else a failed opening would make it
                 use_meter(engine, meter)
 
-            async def open_model() -> int:
+            async def open_here() -> int:
                 backend = await engine.open()
                 if engine.meter is not meter:
                     use_meter(engine, meter)
                 return config.concurrency or backend.tasks_in_flight
 
             solve: Solve = engine.solve_steps
+            open_model: Callable[[], Awaitable[int]] = open_here
             if config.executor is Executor.RAY:
                 from egcfg.cluster.executor import RayExecutor
 
                 prompts = {row.prompt for row in plan.grid.rows}
                 provenances = {prompt: plan.provenance_of(prompt) for prompt in prompts}
                 cluster = RayExecutor(config, meter, provenances)
-                solve, open_model = (await exits.enter_async_context(cluster)).solve, cluster.open
+                await exits.enter_async_context(cluster)
+                solve, open_model = cluster.solve, cluster.open
             summary = await run(
                 plan.grid,
                 plan.folder,

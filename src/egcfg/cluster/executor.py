@@ -216,6 +216,7 @@ class RayExecutor:
     async def _keep(self, kind: Any) -> None:
         """Have an actor, and another one whenever it dies; count what it spends."""
         deaths = 0
+        worker: _Worker | None
         try:
             while deaths < DEATHS:
                 handle, worker = kind.remote(), None
