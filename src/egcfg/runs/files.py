@@ -1,23 +1,15 @@
-<<<<<<< HEAD
-"""Writing files that other processes read at any moment, on whatever disk a cluster shares; and
-reading lines under gzip."""
-=======
 """Files that other processes read and write at any moment, on whatever disk a cluster shares.
 
 Of NFS no more is asked than it promises: a name is created by one node alone, a rename is whole,
 and a file that is opened is as its last writer closed it. Locks are not used. What a node
 remembers of other nodes' work (names that were absent, times) may be a minute old.
 """
->>>>>>> cluster
 
 from __future__ import annotations
 
 import contextlib
-<<<<<<< HEAD
-import gzip
-=======
 import errno
->>>>>>> cluster
+import gzip
 import os
 import uuid
 import zlib
@@ -27,32 +19,10 @@ from typing import BinaryIO
 
 from egcfg.errors import RunError
 
-<<<<<<< HEAD
-__all__ = ["create_exclusively", "gzip_lines", "write_atomically"]
+__all__ = ["create_exclusively", "gzip_lines", "read_whole", "see_anew", "write_atomically"]
 
 LARGEST_LINES = 256 << 20
 """Bytes of lines under gzip: a few kilobytes may say that they are more than fit in memory."""
-
-
-def gzip_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines under gzip, no more of them than fit in memory.
-
-    Raises:
-        OSError: it is no whole gzip data, or holds more than `LARGEST_LINES` bytes.
-    """
-    left = LARGEST_LINES
-    try:
-        with gzip.GzipFile(fileobj=file) as lines:
-            while line := lines.readline(left + 1):
-                left -= len(line)
-                if left < 0:
-                    raise OSError(f"it has more than {LARGEST_LINES >> 20} MiB")
-                yield line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise OSError(f"not whole gzip data: {error}") from error
-=======
-__all__ = ["create_exclusively", "read_whole", "see_anew", "write_atomically"]
->>>>>>> cluster
 
 
 def read_whole(path: Path) -> bytes:
@@ -203,3 +173,21 @@ def _refused(path: Path, error: OSError) -> RunError:
         f"cannot write {path}: {error.strerror or error}; make room or change its rights, "
         "then run again: finished units are kept"
     )
+
+
+def gzip_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines under gzip, no more of them than fit in memory.
+
+    Raises:
+        OSError: it is no whole gzip data, or holds more than `LARGEST_LINES` bytes.
+    """
+    left = LARGEST_LINES
+    try:
+        with gzip.GzipFile(fileobj=file) as lines:
+            while line := lines.readline(left + 1):
+                left -= len(line)
+                if left < 0:
+                    raise OSError(f"it has more than {LARGEST_LINES >> 20} MiB")
+                yield line
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise OSError(f"not whole gzip data: {error}") from error
