@@ -12,7 +12,8 @@ A description is a tuple of plain values and classes, in the order of `DESCRIPTI
 - ``native``: whether it is a class of the library;
 - ``meta``: special methods of the class's own class;
 - ``form``: for a named tuple ``("namedtuple", fields, defaults)``, for a dataclass
-  ``("dataclass", parameters, fields, whether it has slots only)``, else None.
+  ``("dataclass", parameters, fields, whether it has slots only)``, else None;
+- ``abstract``: names of methods that the class has yet to define.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = ["ASKED", "DESCRIPTION", "REFUSED", "describe", "layout_of"]
 
 DESCRIPTION: Final = (
     *("name", "qualname", "module", "bases", "layout", "specials"),
-    *("names", "makes", "native", "meta", "form"),
+    *("names", "makes", "native", "meta", "form", "abstract"),
 )
 _ANSWERED = """
 __call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__ __missing__
@@ -236,6 +237,7 @@ def describe(kind: type) -> tuple[Any, ...]:
         form = ("namedtuple", known["_fields"], defaults if is_plain(defaults) else ())
     native = is_native(kind)
     module = _dict(kind).get("__module__")
+    abstract = _dict(kind).get("__abstractmethods__")
     return (
         str(type.__dict__["__name__"].__get__(kind))[:200],
         str(type.__dict__["__qualname__"].__get__(kind))[:200],
@@ -249,6 +251,7 @@ def describe(kind: type) -> tuple[Any, ...]:
         native,
         _of_class(kind),
         form,
+        tuple(abstract) if type(abstract) is frozenset else (),
     )
 
 

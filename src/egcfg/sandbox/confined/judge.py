@@ -28,6 +28,22 @@ MESSAGE_CHARS = 300
 _SAYS_NOTHING: Final = "the test asked nothing of the program, so that it says nothing about it"
 
 
+class _Builtins(dict[str, Any]):
+    """The builtins, some as `mirrors` has them.
+
+    The body of a class looks past `_Names.__missing__` for names that are the program's.
+    """
+
+    def __init__(self, names: _Names) -> None:
+        super().__init__(
+            vars(builtins) | {"isinstance": is_instance, "issubclass": is_subclass, "type": Kind}
+        )
+        self._names = names
+
+    def __missing__(self, name: str) -> Any:
+        return self._names[name]
+
+
 class _Names(dict[str, Any]):
     """A test's global names: what it binds itself, else the program's.
 
@@ -36,13 +52,7 @@ class _Names(dict[str, Any]):
     """
 
     def __init__(self, remote: Remote, entry_point: str) -> None:
-        super().__init__(
-            __name__=TEST_MODULE,
-            __builtins__=builtins,
-            isinstance=is_instance,
-            issubclass=is_subclass,
-            type=Kind,
-        )
+        super().__init__(__name__=TEST_MODULE, __builtins__=_Builtins(self))
         self._remote = remote
         self._entry_point = entry_point
         self.absent: dict[str, str] = {}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import math
+import operator
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -25,6 +27,7 @@ __all__ = [
     "CONTAINERS",
     "EXCEPTION",
     "FROZEN",
+    "FUNCTIONS",
     "IMMUTABLE",
     "LAYOUTS",
     "NANS",
@@ -105,6 +108,18 @@ SHARED: Final[dict[tuple[str, str], type]] = {
 }
 """Classes that travel by name: the same class on both sides."""
 SHARED_KINDS: Final = frozenset(SHARED.values())
+
+_PURE: Final = """
+abs all any ascii bin callable chr divmod format hex iter len max min next oct ord pow repr round
+sorted sum
+"""
+FUNCTIONS: Final[dict[tuple[str, str], types.BuiltinFunctionType]] = {
+    (module.__name__, name): function
+    for module, names in ((builtins, _PURE.split()), (math, dir(math)), (operator, dir(operator)))
+    for name in names
+    if type(function := getattr(module, name)) is types.BuiltinFunctionType and name[0] != "_"
+}
+"""Functions that travel by name: nothing but their arguments decides what they give."""
 
 _TYPES: Final = {
     (kind.__module__, kind.__qualname__): kind

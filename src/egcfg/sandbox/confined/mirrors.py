@@ -50,7 +50,8 @@ _DESCRIPTIVE = """
 __name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__
 __wrapped__ __self__ __func__ __code__ __closure__ __members__ __match_args__ __slots__ __init__
 __new__ __mro__ __bases__ __notes__ __cause__ __context__ __version__ __all__ __file__ __origin__
-__args__ __class_getitem__
+__args__ __class_getitem__ __isabstractmethod__ __type_params__ __static_attributes__
+__firstlineno__
 """
 _TOLD = frozenset(_DESCRIPTIVE.split())
 _HARMLESS = frozenset(
@@ -158,6 +159,8 @@ def make_mirror(description: Any) -> type:
     Mirror.described[made] = told
     type.__setattr__(made, "__module__", module)
     type.__setattr__(made, "__qualname__", qualname)
+    if told["abstract"]:
+        type.__setattr__(made, "__abstractmethods__", frozenset(told["abstract"]))
     return made
 
 
@@ -176,6 +179,7 @@ def _read(description: Any) -> dict[str, Any]:
             bool(),
             tuple(),
             form,
+            tuple(abstract),
         ):
             pass
         case _:
@@ -185,6 +189,8 @@ def _read(description: Any) -> dict[str, Any]:
         type(item) is tuple and len(item) == 2 and item[0] in known for item in specials
     ) or not all(type(name) is str and not _is_special(name) for name in names):
         raise DecodeError("special methods expected")
+    if not all(type(name) is str for name in abstract):
+        raise DecodeError("names of methods expected")
     if not all(isinstance(base, type) for base in bases):
         raise DecodeError("classes expected")
     layouts = (OPAQUE, EXCEPTION, IMMUTABLE, ATTRIBUTES, FROZEN, *CONTAINERS.values())
@@ -273,17 +279,22 @@ def _special(name: str, owner: str) -> Callable[..., Any]:
 
 def _exit(self: Any, kind: Any, error: Any, _: object) -> bool:
     if isinstance(error, AssertionError):
-        # A failed assertion is for no program to swallow.
-        Mirror.program.ask("special", "__exit__", self, None, None, None)
+        _see_swallowed(Mirror.program.ask("special", "__exit__", self, kind, kind(), None))
         return False
     return bool(Mirror.program.ask("special", "__exit__", self, kind, error, None))
 
 
 async def _leave(self: Any, kind: Any, error: Any, _: object) -> bool:
     if isinstance(error, AssertionError):
-        await _Waiting("__aexit__", self, None, None, None)
+        _see_swallowed(await _Waiting("__aexit__", self, kind, kind(), None))
         return False
     return bool(await _Waiting("__aexit__", self, kind, error, None))
+
+
+def _see_swallowed(swallowed: object) -> None:
+    """End the test where a failed assertion of it, told without what it says, would be ignored."""
+    if swallowed:
+        Mirror.program.refuse("the program would ignore a failed assertion of the test")
 
 
 class _Waiting:
@@ -328,9 +339,10 @@ def _ask_attribute(self: Any, name: str) -> Any:
     """Ask for an attribute, if it is one that the interpreter and libraries do not act upon."""
     if name in _DECIDING:
         Mirror.program.refuse(f"{name} of the program would decide")
+    value = Mirror.program.ask("getattr", self, name)
     if _is_special(name) and name not in _TOLD and name not in ASKED:
-        raise AttributeError(f"{name} of the program is not told", name=name)
-    return Mirror.program.ask("getattr", self, name)
+        Mirror.program.refuse(f"{name} of the program would decide")
+    return value
 
 
 def _set_attribute(self: Any, name: str, value: Any) -> None:

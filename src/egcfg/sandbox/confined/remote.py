@@ -26,6 +26,7 @@ from .kinds import (
     CONTAINERS,
     EXCEPTION,
     FROZEN,
+    FUNCTIONS,
     IMMUTABLE,
     NANS,
     OPAQUE,
@@ -399,7 +400,9 @@ class _JudgeReceiver(Receiver):
         return make_exception(kind, given, fields, state, cause, context, hidden is True)
 
     def find_global(self, module: str, name: str) -> Any:
-        found: Any = SHARED.get((module, name)) or named_nan(module, name)
+        found: Any = SHARED.get((module, name)) or FUNCTIONS.get((module, name))
+        if found is None:
+            found = named_nan(module, name)
         if not module:
             found = self._remote.setup_classes.get(name)
         if found is None:

@@ -44,6 +44,7 @@ from .kinds import (
     ATTRIBUTES,
     EXCEPTION,
     FROZEN,
+    FUNCTIONS,
     IMMUTABLE,
     LAYOUTS,
     OPAQUE,
@@ -61,6 +62,7 @@ from .objects import Objects, Results
 __all__ = ["Service", "serve"]
 
 _SHARED_NAMES: Final = {kind: name for name, kind in SHARED.items()}
+_FUNCTION_NAMES: Final = {function: name for name, function in FUNCTIONS.items()}
 
 
 def serve(
@@ -313,6 +315,9 @@ class _ProgramSender(Sender):
     def put_other(self, value: Any, kind: type, depth: int) -> None:
         if issubclass(kind, type):
             self._put_class(value)
+            return
+        if kind is types.BuiltinFunctionType and value in _FUNCTION_NAMES:
+            self.put_global(*_FUNCTION_NAMES[value])
             return
         if self._setup_name(kind) is not None:
             self.put_mutable(value, ATTRIBUTES, kind)
