@@ -1,6 +1,6 @@
 """What the program's process tells of a class: by the builtin types' own methods only.
 
-A description is a tuple of plain values and classes, in the order of `DESCRIPTION`:
+A description is a tuple of plain values and classes, in this order:
 
 - ``name``, ``qualname``, ``module``;
 - ``bases``: classes;
@@ -23,6 +23,7 @@ import sys
 import types
 from typing import Any, Final
 
+from .bounds import DecodeError
 from .kinds import (
     ATTRIBUTES,
     CONTAINERS,
@@ -34,9 +35,9 @@ from .kinds import (
     is_plain,
 )
 
-__all__ = ["ASKED", "DESCRIPTION", "REFUSED", "describe", "layout_of"]
+__all__ = ["ASKED", "REFUSED", "describe", "is_special", "layout_of", "read_description"]
 
-DESCRIPTION: Final = (
+_PARTS: Final = (
     *("name", "qualname", "module", "bases", "layout", "specials"),
     *("names", "makes", "native", "meta", "form", "abstract"),
 )
@@ -201,7 +202,7 @@ def _names(kind: type, form: Any) -> tuple[str, ...]:
         for name, value in known.items()
         if type(name) is str
         and name not in skipped
-        and not (name.startswith("__") and name.endswith("__"))
+        and not is_special(name)
         and type(value) is not types.MemberDescriptorType
     )
 
@@ -273,3 +274,49 @@ def _has_registered(kind: type) -> bool:
         return False
     registered = abc._get_dump(kind)[0]  # type: ignore[attr-defined]
     return bool(registered) or any(map(_has_registered, kind.__subclasses__()))
+
+
+def read_description(description: Any) -> dict[str, Any]:
+    """Return a description's parts by their names, on the other side.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    match description:
+        case (
+            str(),
+            str(),
+            str(),
+            tuple(bases),
+            str(layout),
+            tuple(specials),
+            tuple(names),
+            bool(),
+            bool(),
+            tuple(),
+            form,
+            tuple(abstract),
+        ):
+            pass
+        case _:
+            raise DecodeError("a description expected")
+    known = ASKED | REFUSED
+    if not all(
+        type(item) is tuple and len(item) == 2 and item[0] in known for item in specials
+    ) or not all(type(name) is str and not is_special(name) for name in names):
+        raise DecodeError("special methods expected")
+    if not all(type(name) is str for name in abstract):
+        raise DecodeError("names of methods expected")
+    if not all(isinstance(base, type) for base in bases):
+        raise DecodeError("classes expected")
+    layouts = (OPAQUE, EXCEPTION, IMMUTABLE, ATTRIBUTES, FROZEN, *CONTAINERS.values())
+    if layout not in layouts or (layout in (ATTRIBUTES, FROZEN)) != (
+        form is not None and form[0] == "dataclass"
+    ):
+        raise DecodeError("a layout expected")
+    return dict(zip(_PARTS, description, strict=True))
+
+
+def is_special(name: str) -> bool:
+    """Return whether a name is one that has a meaning for the language."""
+    return name.startswith("__") and name.endswith("__")

@@ -27,9 +27,9 @@ __all__ = [
     "CONTAINERS",
     "EXCEPTION",
     "FROZEN",
-    "FUNCTIONS",
     "IMMUTABLE",
     "LAYOUTS",
+    "NAMED",
     "NANS",
     "OPAQUE",
     "PLAIN",
@@ -110,16 +110,18 @@ SHARED: Final[dict[tuple[str, str], type]] = {
 SHARED_KINDS: Final = frozenset(SHARED.values())
 
 _PURE: Final = """
-abs all any ascii bin callable chr divmod format hex iter len max min next oct ord pow repr round
-sorted sum
+abs all any ascii bin callable chr divmod format hex isinstance issubclass iter len max min next
+oct ord pow repr round sorted sum
 """
-FUNCTIONS: Final[dict[tuple[str, str], types.BuiltinFunctionType]] = {
+NAMED: Final[dict[tuple[str, str], Any]] = {
+    ("builtins", "NotImplemented"): NotImplemented,
+} | {
     (module.__name__, name): function
     for module, names in ((builtins, _PURE.split()), (math, dir(math)), (operator, dir(operator)))
     for name in names
     if type(function := getattr(module, name)) is types.BuiltinFunctionType and name[0] != "_"
 }
-"""Functions that travel by name: nothing but their arguments decides what they give."""
+"""What travels by name, apart from classes: functions that go by nothing but their arguments."""
 
 _TYPES: Final = {
     (kind.__module__, kind.__qualname__): kind

@@ -70,7 +70,7 @@ def run(
         with contextlib.suppress(BaseException):
             stream.flush()
     if channel is not None:
-        serve(channel, module, error, FILENAME)
+        serve(channel, module, error, FILENAME, request["source"])
     if imported := packages.imported():
         answer["packages"] = imported
     _send(report, answer)
