@@ -116,6 +116,7 @@ _JUDGE_ENDS = {
     "memory": Finding.MEMORY,
     "output": Finding.ERROR,
     "killed": Finding.ERROR,
+    "left": Finding.ERROR,
     "sandbox_error": Finding.SANDBOX_ERROR,
 }
 _BOUNDS = codec.Bounds(size=1 << 16, nodes=20, depth=2, keys=10)
