@@ -11,6 +11,7 @@ of the program's own would decide, the test is unsupported.
 
 from __future__ import annotations
 
+import abc
 import builtins
 import collections
 import dataclasses
@@ -136,6 +137,10 @@ class Mirror(type):
             Mirror.program.refuse(f"{name} of the class of {cls.__qualname__} would decide")
 
 
+class _AbstractMirror(Mirror, abc.ABCMeta):
+    """The class of mirrors of a fraction's subclasses, for fractions have such a class."""
+
+
 def make_mirror(description: Any) -> type:
     """Return a mirror by a description, as `describing` has it.
 
@@ -157,7 +162,8 @@ def make_mirror(description: Any) -> type:
             bases = (_named_tuple(name, *told["form"][1:]),)
         elif told["layout"] == OPAQUE and any(base in SHARED_KINDS for base in bases):
             bases = tuple(base for base in bases if base not in SHARED_KINDS)
-        made = type.__new__(Mirror, name, bases, members)
+        abstract = any(isinstance(base, abc.ABCMeta) for base in bases)
+        made = type.__new__(_AbstractMirror if abstract else Mirror, name, bases, members)
     Mirror.described[made] = told
     type.__setattr__(made, "__module__", module)
     type.__setattr__(made, "__qualname__", qualname)
