@@ -17,6 +17,7 @@ import collections
 import dataclasses
 import types
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from .bounds import DecodeError
@@ -331,6 +332,9 @@ def _bind(self: Any, instance: Any, _: object = None) -> Any:
 
 
 def _set_attribute(self: Any, name: str, value: Any) -> None:
+    if isinstance(self, Fraction) and name in Fraction.__slots__:  # as its __new__ does, here
+        object.__setattr__(self, name, value)
+        return
     Mirror.program.ask("setattr", self, name, value)
 
 

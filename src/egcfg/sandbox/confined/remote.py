@@ -13,7 +13,6 @@ import socket
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from typing import Any, Final, NoReturn
 
 from . import frames
@@ -408,11 +407,6 @@ class _JudgeReceiver(Receiver):
             value = object.__new__(kind)
             _check_pairs(plain)
             fill(value, ATTRIBUTES, [part for pair in plain for part in pair])
-            return value
-        if type(plain) is Fraction:  # whose own __new__ would set attributes, in the program
-            value = object.__new__(kind)
-            for name in Fraction.__slots__:
-                object.__setattr__(value, name, getattr(plain, name))
             return value
         return type(plain).__new__(kind, plain)
 
