@@ -133,7 +133,7 @@ def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
     end, other = socket.socketpair()
     try:
         judge = remote.Remote(end)
-        service = serving.Service(other, module, "<program>")
+        service = serving.Service(other, module, "<program>", "")
         message = serving._ProgramSender(service).message(("value", module.values()))
         damaged = bytearray(message)
         for _ in range(data.draw(st.integers(1, 3))):
