@@ -13,6 +13,7 @@ EgcfgError
 │   └── ContextOverflowError  the prompt does not fit the model's context
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 │   └── TaskBudgetError       one task did: its last attempt stands
+├── RunStoppedError           an observer asked a run to stop (CLI exit status 3)
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
 └── RunError                  a results folder that cannot be used as asked
 ```
@@ -41,6 +42,7 @@ __all__ = [
     "MissingExtraError",
     "PluginError",
     "RunError",
+    "RunStoppedError",
     "SandboxError",
     "TaskBudgetError",
     "UnknownNameError",
@@ -142,6 +144,10 @@ class BudgetError(EgcfgError):
 
 class TaskBudgetError(BudgetError):
     """A task's own budget is used up: the method's last attempt stands."""
+
+
+class RunStoppedError(EgcfgError):
+    """An observer asked a run to stop; nothing is wrong with it."""
 
 
 class SandboxError(EgcfgError):
