@@ -120,18 +120,31 @@ class Registry:
         components = self.components(kind)
         if name in components:
             return components[name]
+        self.refuse_broken(name, components, f"no {kind} named {name!r} is here")
+        raise UnknownNameError(kind.value, name, components)
+
+    def refuse_broken(self, name: str, known: Collection[str], unknown: str) -> None:
+        """See that no broken plugin might have brought what is not there.
+
+        Args:
+            name: what is not there.
+            known: the names that are.
+            unknown: says that it is not there.
+
+        Raises:
+            PluginError: one might: it carries that very name, or `name` is like no known one.
+        """
         broken = [report for report in self.reports if report.error is not None]
         named = [r for r in broken if name in (r.name, r.distribution)]
-        if not named and (not broken or closest(name, components) is not None):
-            for report in broken:
-                log.warning("%s", _broken_plugin(report))  # it might be what would have brought it
-            raise UnknownNameError(kind.value, name, components)
         causes = "; ".join(map(_broken_plugin, named or broken))
-        unknown = "" if named else f"no {kind} named {name!r} is here, and "
-        raise PluginError(
-            f"{unknown}{causes}; fix or uninstall {'it' if len(named or broken) == 1 else 'them'} "
-            "(`egcfg plugins` lists every plugin)"
-        ) from (named or broken)[0].error
+        if not named and broken and closest(name, known) is not None:
+            log.warning("%s", causes)
+        elif broken:
+            each = "it" if len(named or broken) == 1 else "them"
+            raise PluginError(
+                f"{'' if named else f'{unknown}, and '}{causes}; fix or uninstall {each} "
+                "(`egcfg plugins` lists every plugin)"
+            ) from (named or broken)[0].error
 
 
 def load_registry(points: Iterable[EntryPoint]) -> Registry:
