@@ -6,7 +6,7 @@ from pathlib import Path
 
 from egcfg.testing import DatasetSuite
 
-ROOT = Path(__file__).parents[3]
+OWN = {"path": str(Path(__file__).parents[3] / "examples" / "problems.jsonl")}
 
 
 class TestQuickstart(DatasetSuite):
@@ -15,4 +15,4 @@ class TestQuickstart(DatasetSuite):
 
 class TestFile(DatasetSuite):
     name = "file"
-    options = {"path": str(ROOT / "examples" / "problems.jsonl")}
+    options = OWN

@@ -241,7 +241,7 @@ class InOurProcess(Plain):
 
 class TooLong(Plain):
     def render(self, trace: Trace, max_chars: int) -> str:
-        return super().render(trace, 10_000) + " and so on" * 10
+        return super().render(trace, max_chars) + " and so on" * 10
 
 
 class Mute(Plain):
@@ -301,7 +301,7 @@ class Terse(PromptBuilder):
 
     def build(self, problem: Any) -> Prompt:
         return Prompt(
-            before=f"{problem.description}\n{problem.given_code}\n{self.tests(problem)}",
+            before=f"{problem.description}\n{self.tests(problem)}\n",
             after="",
             signal_header="What happened:\n",
             signal_footer="\n",
@@ -309,10 +309,10 @@ class Terse(PromptBuilder):
         )
 
     def tests(self, problem: Any) -> str:
-        seen = [
-            e.call or e.stdin for t in problem.visible_tests for e in t.executions(Program("", "f"))
-        ]
-        return "\n".join(seen) if problem.entry_point is None or not problem.given_code else ""
+        program = Program("", problem.entry_point)
+        runs = [run for test in problem.visible_tests for run in test.executions(program)]
+        seen = [run.call or run.stdin for run in runs]
+        return "\n".join(text for text in seen if text not in problem.description)
 
 
 class Telling(Terse):
@@ -332,7 +332,7 @@ class Silent(Terse):
 
 class Twice(Terse):
     def tests(self, problem: Any) -> str:
-        return 2 * f"{super().tests(problem)}\n"
+        return f"{super().tests(problem)}\n" * 2
 
 
 class HeaderBefore(Terse):
@@ -344,6 +344,10 @@ class HeaderBefore(Terse):
 class Closed(Terse):
     def build(self, problem: Any) -> Prompt:
         return evolve(super().build(problem), response_prefix="```python\n```\n")
+
+
+def test_a_good_prompt_passes() -> None:
+    assert failures(Kind.PROMPT, Terse) == {}
 
 
 WRONG_PROMPTS = [
