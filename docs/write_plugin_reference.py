@@ -25,8 +25,14 @@ SECTIONS = {
     "Problems and data sets": ["interfaces.problem", "interfaces.dataset"],
     "Prompts": ["interfaces.prompt"],
     "Scorers": ["interfaces.scorer"],
-    "Guidance rules": ["interfaces.guidance"],
+    "Guidance rules": ["interfaces.guidance", "guidance.mixture"],
     "Methods": ["interfaces.method", "decoding.settings"],
+    "Helpers": [
+        "decoding.sampling",
+        "plugins.cache",
+        "threads.loop_thread",
+        "threads.worker_thread",
+    ],
     "Steps and solutions": ["interfaces.solution"],
     "Errors": ["errors"],
     "Suites": [

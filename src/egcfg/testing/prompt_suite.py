@@ -100,20 +100,22 @@ class PromptSuite(Suite):
 
     def test_the_visible_tests_are_told_once(self) -> None:
         """Each visible call or input is in the prompt, and not twice."""
-        told = [
-            (what, _words("".join(prompt.before + prompt.after)).count(what))
-            for problem, prompt in self.prompts()
-            for what in (execution.call or "seen in" for execution in problem.executions(""))
-        ]
-        shows = self.tells_tests
-        if shows is None:
-            shows = any(count for _, count in told)
+        told: dict[str, int] = {}
+        shows = bool(self.tells_tests)
+        for problem, prompt in self.prompts():
+            text = _words("".join(prompt.before + prompt.after))
+            for execution in problem.executions(""):
+                what = execution.call or "seen in"
+                told[f"{what} of {problem.description!r}"] = text.count(what)
+                shows |= self.tells_tests is None and text.count(what) > (
+                    problem.description.count(what)
+                )
         if not shows:
             raise SkipTest("its prompts show no visible test")
-        for what, count in told:
+        for what, count in told.items():
             require(
                 count == 1,
-                f"the visible test of {what!r} is told {count} times: tell each once, or set "
+                f"the visible test {what} is told {count} times: tell each once, or set "
                 "tells_tests = False and tell none",
             )
 
@@ -136,9 +138,10 @@ class PromptSuite(Suite):
             require(
                 code.endswith(answer)
                 and code.count("def f(") == (entry_point is not None)
-                and code.count("def helper") == prompt.given_code.count("def helper"),
+                and code.count("def helper") == problem.given_code.count("def helper"),
                 f"a good answer to {problem.description!r} is not found whole: the program is "
-                f"{code!r}; see that response_prefix, layout and given_code fit together",
+                f"{code!r}; hand problem.given_code on, and see that response_prefix, layout and "
+                "given_code fit together",
             )
             require(
                 _span(response, prompt, problem).guidance_start is not None,
@@ -165,8 +168,7 @@ def _words(text: str) -> str:
 def _good_answer(problem: Problem, prompt: Prompt) -> str:
     """Return what a model that is right goes on with."""
     program = RIGHT_WHOLE if problem.entry_point is None else RIGHT
-    given = prompt.given_code if prompt.layout is CodeLayout.COMPLETION else ""
-    begun = given + prompt.response_prefix.rpartition(FENCE)[2]
+    begun = prompt.given_code + prompt.response_prefix.rpartition(FENCE)[2]
     if "def f(" not in begun:
         return program
     head, _, rest = program.partition("\n")

@@ -31,5 +31,6 @@ class TersePrompt(PromptBuilder):
             signal_header="This is what happened when drafts were run:\n",
             signal_footer="\n",
             after="",
-            response_prefix=f"```python\ndef {problem.entry_point}(",
+            response_prefix="```python\n",
+            given_code=problem.given_code,
         )
