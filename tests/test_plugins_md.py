@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ OTHERS = [block for block in blocks("python") if block.strip() not in OF_FILES]
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which what the page teaches is installed, and make it importable."""
     folder = tmp_path_factory.mktemp("taught")
     package = folder / "egcfg_taught"
@@ -79,7 +78,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (info / "entry_points.txt").write_text(f"[egcfg]\n{point} = {point}\n")
     (folder / "double.py").write_text("def double(x):\n    return 2 * x\n")
     shutil.copy(KINDS.parent / "template" / "tests" / PROBLEMS, folder / "problems.csv")
-    yield folder
+    return folder
 
 
 PROBLEMS = "{% if kind == 'dataset' %}problems.csv{% endif %}"
