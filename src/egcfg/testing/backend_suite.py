@@ -292,13 +292,17 @@ class LogprobBackendSuite(Suite):
             raise SkipTest("its context_length is not known, or too long to fill")
         ids = self.ids()
         long = (ids * (context // len(ids) + 1))[: context + 1]
-        for what, ask in (("score", self.score), ("sample", self.sample)):
+        questions = {
+            "score": lambda: self.score(ScoreRequest(long)),
+            "sample": lambda: self.sample(long),
+        }
+        for method, ask in questions.items():
             try:
-                ask(ScoreRequest(long) if what == "score" else long)  # type: ignore[operator]
+                ask()
             except ContextOverflowError:
                 continue
             raise AssertionError(
-                f"{what} takes {context + 1} tokens, but context_length is {context}: raise "
+                f"{method} takes {context + 1} tokens, but context_length is {context}: raise "
                 "ContextOverflowError(needed, available)"
             )
 

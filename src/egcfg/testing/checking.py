@@ -75,7 +75,8 @@ def check_component(kind: Kind, make: Callable[[], Any], cls: type[Any]) -> Iter
         cls: its class.
     """
     suite = suite_of(kind, cls)
-    return run_suite(type(suite.__name__, (suite,), {"make": classmethod(lambda _: make())}))
+    made: Any = type(suite.__name__, (suite,), {"make": classmethod(lambda _: make())})
+    return run_suite(made)
 
 
 def run_suite(suite: type[Suite]) -> Iterator[CheckResult]:

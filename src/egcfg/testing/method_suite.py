@@ -52,9 +52,8 @@ class MethodSuite(SandboxedSuite):
     ) -> _Solved:
         """Solve a problem with a model that gives these answers, the last one for ever."""
         answers = answers or self.answers
-        needs: frozenset[Need] = self.component.needs
         backend: Backend
-        if Need.LOGPROBS in needs:
+        if self.component.over_grid or Need.LOGPROBS in self.component.needs:
             backend = ScriptedBackend(ScriptedOptions(script=_script(answers[-1]), noise=0.05))
         else:
             backend = AnsweringBackend(AnsweringBackend.Options(answers))

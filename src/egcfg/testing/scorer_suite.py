@@ -80,7 +80,8 @@ class ScorerSuite(SandboxedSuite):
         """There is a result per test, by the test's name."""
         score = self.score(self.right)
         assert self.problem is not None
-        names, wanted = ([each.name for each in s] for s in (score.results, _tests(self.problem)))
+        names = [result.name for result in score.results]
+        wanted = [test.name for test in self.problem.scoring_tests]
         require(
             names == wanted,
             f"the results are {names}, the tests {wanted}: give one TestResult(name=test.name) "
@@ -130,10 +131,6 @@ class ScorerSuite(SandboxedSuite):
             f"an endless program ends with {_told(score)}: map Outcome.TIMEOUT to "
             "TestStatus.TIMEOUT",
         )
-
-
-def _tests(problem: Problem) -> tuple[AssertTest | CheckTest | StdioTest, ...]:
-    return tuple(problem.scoring_tests)  # type: ignore[arg-type]  # named alike
 
 
 def _told(score: Score) -> str:
