@@ -136,8 +136,8 @@ class PromptSuite(Suite):
                     "response_prefix, layout and given_code fit together"
                 ) from error
             require(
-                code.endswith(answer)
-                and code.count("def f(") == (entry_point is not None)
+                code.endswith(answer.splitlines(keepends=True)[-1])
+                and ("def f(" in code) == (entry_point is not None)
                 and code.count("def helper") == problem.given_code.count("def helper"),
                 f"a good answer to {problem.description!r} is not found whole: the program is "
                 f"{code!r}; hand problem.given_code on, and see that response_prefix, layout and "
@@ -168,7 +168,8 @@ def _words(text: str) -> str:
 def _good_answer(problem: Problem, prompt: Prompt) -> str:
     """Return what a model that is right goes on with."""
     program = RIGHT_WHOLE if problem.entry_point is None else RIGHT
-    begun = prompt.given_code + prompt.response_prefix.rpartition(FENCE)[2]
+    begun = prompt.given_code if prompt.layout is CodeLayout.COMPLETION else ""
+    begun += prompt.response_prefix.rpartition(FENCE)[2]
     if "def f(" not in begun:
         return program
     head, _, rest = program.partition("\n")
