@@ -17,7 +17,7 @@ class Options:
 
 
 class TersePrompt(PromptBuilder):
-    """Words a problem in one sentence, and opens the code fence for the model."""
+    """Words a problem in one sentence, and opens the code fence, with the given code in it."""
 
     Options = Options
 
@@ -31,6 +31,5 @@ class TersePrompt(PromptBuilder):
             signal_header="This is what happened when drafts were run:\n",
             signal_footer="\n",
             after="",
-            response_prefix="```python\n",
-            given_code=problem.given_code,
+            response_prefix=f"```python\n{problem.given_code}",
         )

@@ -137,7 +137,7 @@ class PromptSuite(Suite):
                 ) from error
             require(
                 code.endswith(answer.splitlines(keepends=True)[-1])
-                and ("def f(" in code) == (entry_point is not None)
+                and code.count("def f(") == (entry_point is not None)
                 and code.count("def helper") == problem.given_code.count("def helper"),
                 f"a good answer to {problem.description!r} is not found whole: the program is "
                 f"{code!r}; hand problem.given_code on, and see that response_prefix, layout and "
@@ -151,10 +151,10 @@ class PromptSuite(Suite):
 
     def test_the_code_is_not_over_where_the_answer_begins(self) -> None:
         """The forced beginning of the answer leaves its code open."""
-        for _, prompt in self.prompts():
+        for problem, prompt in self.prompts():
             if not prompt.response_prefix and prompt.layout is CodeLayout.FENCED:
                 continue  # the model opens its own fence
-            span = _span(prompt.response_prefix, prompt, PROBLEMS["asserts"])
+            span = _span(prompt.response_prefix, prompt, problem)
             require(
                 span.start is not None and span.end is None,
                 "the code is over before the model writes: end response_prefix inside the code",

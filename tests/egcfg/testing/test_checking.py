@@ -305,7 +305,7 @@ class Terse(PromptBuilder):
             after="",
             signal_header="What happened:\n",
             signal_footer="\n",
-            response_prefix="```python\n",
+            response_prefix=f"```python\n{problem.given_code}",
         )
 
     def tests(self, problem: Any) -> str:
