@@ -72,8 +72,8 @@ class Suite:
     @classmethod
     def setup_class(cls) -> None:
         """Make the component; called by pytest before the checks."""
-        cls._loop = asyncio.Runner()
         cls.component = cls.make()
+        cls._loop = asyncio.Runner()
         cls.opened = OpenComponent(cls.kind, cls.component, title_of(cls.kind, cls.component))
 
     @classmethod

@@ -110,6 +110,11 @@ class Timed(Scripted):
         return evolve(answer, usage=evolve(answer.usage, seconds=1.0))
 
 
+class Dotted(Scripted):
+    async def decode(self, ids: Any) -> Any:
+        return Answer((await super().decode(ids)).value + ".")
+
+
 class Stripping(Scripted):
     async def decode(self, ids: Any) -> Any:
         return Answer((await super().decode(ids)).value.strip())
@@ -125,7 +130,8 @@ WRONG_BACKENDS = [
     (Boundless, "what_does_not_fit_the_context_is_refused", "raise ContextOverflowError"),
     (Free, "each_answer_says_what_it_cost", "return Answer(value, Usage(...))"),
     (Timed, "each_answer_says_what_it_cost", "leave them to egcfg"),
-    (Stripping, "text_only_grows_with_its_tokens", "without stripping spaces"),
+    (Dotted, "text_only_grows_with_its_tokens", "without stripping spaces"),
+    (Stripping, "a_continuation_keeps_its_limits", "but its ids decode to"),
 ]
 
 
