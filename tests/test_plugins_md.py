@@ -133,9 +133,8 @@ def test_the_test_modules_pass(taught: Path) -> None:
     assert len(modules) == 2
     for number, text in enumerate((*modules, (EXAMPLE / "tests/test_component.py").read_text())):
         (taught / f"test_{number}.py").write_text(text)
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(*alone.popitem())
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         ran = shell(taught, "pytest", "-q", "-p", "egcfg.testing.pytest_plugin", str(taught))
     assert ran.returncode == 0, ran.stdout
     assert "19 passed, 1 skipped" in ran.stdout
@@ -219,8 +218,8 @@ def test_a_command_is_taken(command: str, taught: Path) -> None:
         return
     words = shlex.split(command)
     assert words[0] == "egcfg"
-    if "--prompt" not in words:
-        words += ["--prompt", "terse"]
+    for flag, value in (("--prompt", "terse"), ("--dataset", "quickstart")):
+        words += [] if flag in words else [flag, value]
     ran = shell(taught, *words, "--backend", "bigram", "--limit", "1", "--dry-run")
     assert ran.returncode == 0, ran.stderr
 

@@ -36,9 +36,11 @@ def egcfg_create() -> Callable[..., Any]:
 @pytest.fixture
 def egcfg_problem() -> Problem:
     """Return a problem with visible tests: ``f`` doubles a number."""
+    from attrs import evolve
+
     from egcfg.testing.examples import PROBLEMS
 
-    return PROBLEMS["given_signature"]
+    return evolve(PROBLEMS["asserts"], hidden_tests=[])
 
 
 @pytest.fixture
