@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -131,7 +132,7 @@ def check_command(effective: EffectiveConfig, name: str, form: str) -> int:
         kind, known_as = component.kind, component.name
         results = check_component(
             kind,
-            lambda k=kind, n=known_as: open_component(effective.config, k, n),
+            partial(open_component, effective.config, kind, known_as),
             component_class(kind, known_as),
         )
         found[f"{kind}.{known_as}"] = made = []

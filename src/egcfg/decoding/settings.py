@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import cast
 
 from attrs import converters, field, frozen, validators
 
@@ -56,7 +57,9 @@ class DecodingSettings:
     gamma: float = field(default=1.0, converter=_without_minus_zero, validator=_finite)
     temperature: float = field(default=0.7, converter=float, validator=[_finite, validators.ge(0)])
     candidates: int = field(default=3, validator=validators.ge(1))
-    horizon: int | None = field(default=2, validator=validators.optional(validators.ge(1)))
+    horizon: int | None = field(
+        default=cast("int | None", 2), validator=validators.optional(validators.ge(1))
+    )
     signal_interval: int = field(default=1, validator=validators.ge(1))
     unit: GuidanceUnit = field(default=GuidanceUnit.LINE, converter=GuidanceUnit)
     partial: bool = False

@@ -168,9 +168,9 @@ class Trace:
     @classmethod
     def of(cls, request: TraceRequest, result: ExecutionResult) -> Trace:
         """Return what the sandbox alone tells of a run: no events, but its end and its output."""
-        raised = result.raised and RaisedValue(
-            type=result.raised.type, message=result.raised.message
-        )
+        raised = None
+        if result.raised is not None:
+            raised = RaisedValue(type=result.raised.type, message=result.raised.message)
         return cls(
             source=request.source,
             call=request.call,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -293,7 +293,7 @@ class LogprobBackendSuite(Suite):
             raise SkipTest("its context_length is not known, or too long to fill")
         ids = self.ids()
         long = (ids * (context // len(ids) + 1))[: context + 1]
-        questions = {
+        questions: dict[str, Callable[[], object]] = {
             "score": lambda: self.score(ScoreRequest(long)),
             "sample": lambda: self.sample(long),
         }
