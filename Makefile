@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser \
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray \
 	test-harnesses check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
@@ -100,6 +100,11 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
 		tests/egcfg/reports/page/test_browser.py
+
+# Runs on a real Ray cluster of two nodes on this machine, killed in the middle (minutes).
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/egcfg/cluster
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)
