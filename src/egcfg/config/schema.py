@@ -20,6 +20,7 @@ from egcfg.datasets.decoder_tests import DecoderTests
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.plugins.hookspecs import Kind
 from egcfg.runs.config_string import SETTINGS_IN_STRING, SignalConfig
+from egcfg.sandbox.packages import package_names
 from egcfg.usage.prices import PriceTable
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "SandboxMode",
     "Schedule",
     "Setting",
-    "package_names",
     "settings",
 ]
 
@@ -198,20 +198,6 @@ def _at_least(least: int) -> Callable[[int], None]:
 def _above_zero(value: float) -> None:
     if value <= 0:
         raise ValueError(f"must be above 0, not {value:g}")
-
-
-def package_names(text: str) -> tuple[str, ...]:
-    """Return the names in ``numpy,scipy``; none for ``none``.
-
-    Raises:
-        ValueError: one is empty, or ``none`` is among others.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if names == ("none",):
-        return ()
-    if "" in names or "none" in names:
-        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
-    return names
 
 
 BACKEND_SETTINGS = ("model", "base_url", "route", "tokenizer", "device", "dtype")
