@@ -266,9 +266,8 @@ class TaskBench:
         if tests is not None:
             task = evolve(task, visible_tests=tests, entry_point=function or task.entry_point)
         distinct = list(dict.fromkeys(programs))
-        # A program runs once for its verdicts, and once for what its calls lead to: the judge's
-        # process drives the first run by the test's own code, values stay with the program there,
-        # and a scorer, which a plugin may bring, tells verdicts alone.
+        # Once for verdicts, once for what calls lead to: a judge's process drives the first run, in
+        # which values stay with the program, and a scorer, maybe a plugin's, tells verdicts alone.
         scores, outcomes = await asyncio.gather(
             self._scores(task, distinct), self._outcomes(task, distinct)
         )
