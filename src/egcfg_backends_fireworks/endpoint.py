@@ -115,7 +115,7 @@ class EndpointBackend(LogprobBackend):
             server=server, generated=self.options.speculated_tokens if speculates else 1
         )
         self._sampling = Sampling(server=server)
-        logger.info("%s: %s", self._model, self.profile.summary(self.options.drafts, bool(source)))
+        logger.info("%s: %s", self._model, self.profile.summary(local_tokenizer=bool(source)))
         return opened.usage
 
     async def close(self) -> None:
@@ -131,7 +131,7 @@ class EndpointBackend(LogprobBackend):
 
     def findings(self) -> Iterator[tuple[str, str]]:
         """Yield what the server can do, each by its name and in words."""
-        return self.profile.in_words(self.options.drafts, bool(self.options.tokenizer))
+        return self.profile.in_words(local_tokenizer=bool(self.options.tokenizer))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -142,8 +142,8 @@ class EndpointBackend(LogprobBackend):
             text=not server.profile.chats,
             chat=server.prompts.tokenizer is not None or server.profile.template,
             top_k=server.profile.form.top_k,
-            scores_drafts=server.scores_drafts,
-            exact_logprobs=self._scoring.exact_logprobs,
+            scores_drafts=server.profile.scores_drafts,
+            exact_logprobs=server.profile.exact_logprobs,
             context_length=server.context_length,
             reasons=server.prompts.reasons,
         )
@@ -182,19 +182,16 @@ class EndpointBackend(LogprobBackend):
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """Return the distributions of each request, in one request for all where possible."""
-        if any(request.draft for request in requests) and not self._server.scores_drafts:
-            raise CapabilityError(
-                f"the endpoint scores no drafts (echo: {self.profile.echo}, policy: "
-                f"{self.options.drafts}); send prefixes without drafts"
-            )
+        if any(request.draft for request in requests) and not self.profile.scores_drafts:
+            raise CapabilityError("the endpoint echoes no drafts; send prefixes without them")
         return await counted(self._scoring.score(requests))
 
     async def logprobs(self, requests: Sequence[LogprobRequest]) -> Answer[list[list[float]]]:
         """Return the exact log-probabilities of each request's tokens."""
-        if not self._scoring.exact_logprobs:
+        if not self.profile.exact_logprobs:
             raise CapabilityError(
-                f"the endpoint tells no log-probabilities of chosen tokens (echo: "
-                f"{self.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
+                "the endpoint tells no log-probabilities of chosen tokens: neither "
+                "logprob_token_ids, nor an echo, nor logit_bias"
             )
         return await counted(self._scoring.logprobs(requests))
 

@@ -28,7 +28,7 @@ from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.services import FireworksBackend
-from egcfg_backends_fireworks.testing import ServedModel
+from egcfg_backends_fireworks.testing import ServedModel, Shape
 
 PROBLEM = Problem(
     task_id="t/1",
@@ -89,26 +89,24 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     expected = run(decoded(scripted(), gamma))
     assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
     requests = {}
-    for policy, speculated in (("line_echo", 8), ("per_token", 8), ("per_token", 1)):
-        served = ServedModel(scripted())
+    for echoes, speculated in ((True, 8), (False, 8), (False, 1)):
+        served = ServedModel(scripted(), Shape(echoes=echoes))
         server = serve(served)
-        options = FireworksOptions(
-            model="m", base_url=server.address, drafts=policy, speculated_tokens=speculated
-        )
+        options = FireworksOptions(model="m", base_url=server.address, speculated_tokens=speculated)
         with opened(FireworksBackend(options)) as model:
-            assert model.capabilities.scores_drafts is (policy == "line_echo")
+            assert model.capabilities.scores_drafts is echoes
             probed = len(served.requests)
             generation = run(decoded(model.backend, gamma))
         assert generation.response == expected.response
         assert generation.code == expected.code
-        requests[policy, speculated] = generation.total_usage.requests
+        requests[echoes, speculated] = generation.total_usage.requests
         assert generation.total_usage.requests == len(served.requests) - probed
-        if policy == "line_echo" and gamma <= 1.0:
+        if echoes and gamma <= 1.0:
             asked = len(served.requests) - probed
             assert asked <= 3 * (expected.response.count("\n") + 1)
     if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
-        assert requests["line_echo", 8] < requests["per_token", 1]
-    assert requests["per_token", 8] < requests["per_token", 1]
+        assert requests[True, 8] < requests[False, 1]
+    assert requests[False, 8] < requests[False, 1]
 
 
 def test_a_signal_that_does_not_fit_the_servers_context_is_cut(
