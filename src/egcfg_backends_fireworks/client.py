@@ -13,7 +13,7 @@ import tenacity
 from attrs import define, evolve, field
 
 from egcfg.errors import BackendError, UsageError
-from egcfg.interfaces.backend import Answer, Usage
+from egcfg.interfaces.backend import Answer, Usage, check_budget
 from egcfg_backends_fireworks.faults import RejectedRequestError, TransientFault, overflow_of
 from egcfg_backends_fireworks.limit import AdaptiveLimit
 from egcfg_backends_fireworks.options import EndpointOptions, Route
@@ -69,10 +69,14 @@ async def counted(work: Awaitable[T]) -> Answer[T]:
         _TALLY.set(outer)
 
 
-def _spend(usage: Usage) -> None:
+def _tally() -> _Tally:
     tally = _TALLY.get()
     assert tally is not None  # requests are made inside of `counted`
-    tally.usage += usage
+    return tally
+
+
+def _spend(usage: Usage) -> None:
+    _tally().usage += usage
 
 
 @define
@@ -122,6 +126,7 @@ class EndpointClient:
 
         Raises:
             UsageError: the endpoint will not serve this user (401, 402, 403, 404).
+            BudgetError: a budget allows no further request.
             ContextOverflowError: the prompt is too long.
             RejectedRequestError: the request itself is refused.
             BackendError: no usable answer within the attempts and the deadline.
@@ -227,6 +232,7 @@ class EndpointClient:
             limit = min(self.options.attempt_timeout_s, deadline - self.clock())
             if limit <= 0:
                 raise TransientFault("no turn among the requests in flight")
+            check_budget(_tally().usage)
             _spend(Usage(requests=1))
             try:
                 # The SDKs' own timeouts start anew with every byte: a slow drip outlives them.

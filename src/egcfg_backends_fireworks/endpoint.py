@@ -55,6 +55,7 @@ class EndpointBackend(LogprobBackend):
     """
 
     Options: ClassVar[type] = EndpointOptions
+    checks_budget: ClassVar[bool] = True
 
     key_variable: ClassVar[str]
     """Name of the environment variable that holds the API key."""

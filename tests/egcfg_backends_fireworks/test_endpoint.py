@@ -97,14 +97,15 @@ def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, start: Open
     assert (profile.token_ids, profile.prompt_ids, profile.logit_bias_id) == (False, False, None)
 
 
+@pytest.mark.parametrize("status", [500, 404, 403])
 def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
-    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any
+    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any, status: int
 ) -> None:
     endpoint = tiny_endpoint("legacy")
 
     def respond(request: dict[str, Any]) -> Any:
         odd = isinstance(request["prompt"], list) or request.get("n") or request.get("echo")
-        return answer(b"Internal Server Error", 500) if odd else endpoint(request)
+        return answer(b"no", status) if odd else endpoint(request)
 
     with opened(backend_of(endpoint, serve(respond).address)) as backend:
         profile = backend.profile
@@ -779,7 +780,16 @@ def test_a_missing_model_is_one_clear_line(name: str) -> None:
         create(Kind.BACKEND, name, {})
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://host/v1", "http://me:secret@host/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8080",
+        "ftp://host/v1",
+        "http://me:secret@host/v1",
+        "https://host/v1?key=secret",
+        "host/v1?k=secret",
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with pytest.raises(ConfigError) as raised:
