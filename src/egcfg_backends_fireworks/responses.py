@@ -12,8 +12,8 @@ import enum
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -26,12 +26,15 @@ __all__ = [
     "Piece",
     "Row",
     "Spelling",
+    "checked_text",
     "continued_text",
     "parse_completion",
     "parse_json_object",
+    "read_as",
     "respelt",
 ]
 
+T = TypeVar("T")
 TOKEN_ID = re.compile(r"token_id:([0-9]{1,9})")
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 ROUNDING = 1e-3
@@ -164,25 +167,20 @@ def parse_completion(body: bytes) -> Completion:
         MalformedResponseError: anything in it is missing, of a wrong type, not finite, or does
             not fit the rest (rows of different number, ids that are not one per token).
     """
-    value = parse_json_object(body)
+    return read_as(_completion, parse_json_object(body))
+
+
+def read_as(read: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
+    """Return what `read` makes of JSON: what is of another type than it should be fails in there.
+
+    Raises:
+        MalformedResponseError: it fails.
+    """
     try:
-        # What is of another type than it should be fails where it is used.
-        choices = [_choice(choice) for choice in value["choices"]]
-        places = [choice.get("index", i) for i, choice in enumerate(value["choices"])]
+        return read(value)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise MalformedResponseError(f"an answer of another form ({reason[:120]})") from None
-    if not choices:
-        raise MalformedResponseError("a response without choices")
-    ordered = dict(zip(places, choices, strict=True))
-    if ordered.keys() != set(range(len(choices))):
-        raise MalformedResponseError("choices that are not numbered one by one")
-    model = value.get("model")
-    return Completion(
-        choices=tuple(ordered[place] for place in range(len(choices))),
-        usage=_usage(value.get("usage")),
-        model=model if isinstance(model, str) and model else None,
-    )
 
 
 def respelt(choice: Choice, spelling: Spelling, *, named: bool) -> Choice:
@@ -221,6 +219,22 @@ def continued_text(choice: Choice, prefix: str) -> Choice:
     return evolve(choice, text=choice.text.removeprefix(prefix))
 
 
+def _completion(value: dict[str, Any]) -> Completion:
+    choices = [_choice(choice) for choice in value["choices"]]
+    if not choices:
+        raise MalformedResponseError("a response without choices")
+    places = [choice.get("index", place) for place, choice in enumerate(value["choices"])]
+    ordered = dict(zip(places, choices, strict=True))
+    if ordered.keys() != set(range(len(choices))):
+        raise MalformedResponseError("choices that are not numbered one by one")
+    model = value.get("model")
+    return Completion(
+        choices=tuple(ordered[place] for place in range(len(choices))),
+        usage=_usage(value.get("usage")),
+        model=model if isinstance(model, str) and model else None,
+    )
+
+
 def _choice(choice: Mapping[str, Any]) -> Choice:
     text = choice.get("text")
     if text is None:
@@ -229,7 +243,7 @@ def _choice(choice: Mapping[str, Any]) -> Choice:
         raise MalformedResponseError("a choice that ended in an error")
     rows = _rows(choice.get("logprobs") or {})
     return Choice(
-        text=_text(text),
+        text=checked_text(text),
         rows=_with_ids(rows, _ids(choice.get("token_ids"))),
         finish=choice.get("finish_reason"),
         prompt_ids=_ids(choice.get("prompt_token_ids")),
@@ -290,7 +304,7 @@ def _piece(token: str) -> Piece:
     """Return the piece that a server's spelling stands for: vLLM can write ids as text."""
     if named := TOKEN_ID.fullmatch(token):
         return Piece(id=int(named[1]))
-    return Piece(text=_text(token))
+    return Piece(text=checked_text(token))
 
 
 def _likeliest_first(
@@ -350,7 +364,12 @@ def _ids(value: Sequence[object] | None) -> tuple[int, ...] | None:
     return ids
 
 
-def _text(value: object) -> str:
+def checked_text(value: object) -> str:
+    """Return `value` if it is a whole text.
+
+    Raises:
+        MalformedResponseError: it is none, or holds half a character.
+    """
     if not isinstance(value, str):
         raise MalformedResponseError(f"a {type(value).__name__} where a text should be")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
