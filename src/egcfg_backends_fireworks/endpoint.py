@@ -24,14 +24,13 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg_backends_fireworks.address import api_key, checked_address
-from egcfg_backends_fireworks.client import EndpointClient, counted
+from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.profile import ServerProfile
 from egcfg_backends_fireworks.sampling import Sampling
 from egcfg_backends_fireworks.scoring import Scoring
 from egcfg_backends_fireworks.server import Server, open_server
-from egcfg_backends_fireworks.transport import Sdk, Transport
 from egcfg_backends_fireworks.wire import Service
 
 __all__ = ["EndpointBackend"]
@@ -71,7 +70,7 @@ class EndpointBackend(LogprobBackend):
         self.address = self.api_address(checked_address(options.base_url or self.default_address()))
         self.key = api_key(self.key_variable, self.address)
         self._model = options.model
-        self._transport: Transport | None = None
+        self._client: EndpointClient | None = None
         self._server: Server
         self._scoring: Scoring
         self._sampling: Sampling
@@ -102,9 +101,10 @@ class EndpointBackend(LogprobBackend):
         """
         source = self.options.tokenizer
         tokenizer = await asyncio.to_thread(LocalTokenizer, source) if source else None
-        self._transport = Transport(self.load_sdk, self.key, self.key_variable)
+        self._client = client = EndpointClient(
+            self.load_sdk, self.key, self.key_variable, self.address, self.options
+        )
         try:
-            client = EndpointClient(self._transport, self.address, self.options)
             opened = await counted(open_server(client, self.service, self.options, tokenizer))
         except BaseException:
             await self.close()
@@ -121,9 +121,9 @@ class EndpointBackend(LogprobBackend):
 
     async def close(self) -> None:
         """Close the connections."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     @property
     def profile(self) -> ServerProfile:
