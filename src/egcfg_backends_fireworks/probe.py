@@ -323,11 +323,8 @@ class _Probe:
             try:
                 if check(await self.client.complete(request, trial=True)):
                     return True
-            except NotServedError as error:
-                if error.status in KEY_REFUSED:
-                    raise
-                return False
-            except BackendError:
+            except (BackendError, NotServedError) as error:
+                _pass_on_a_refused_key(error)
                 return False  # some servers break over what they do not know
         return False
 
@@ -386,7 +383,8 @@ class _Probe:
         """
         try:
             greedy = await self._continuation(CHAT, max_tokens=6)
-        except (BackendError, NotServedError):
+        except (BackendError, NotServedError) as error:
+            _pass_on_a_refused_key(error)
             return False
         if greedy is None:
             return False
@@ -454,6 +452,11 @@ class _Probe:
             )
 
         return await self._holds(told, known.prompt, token_logprobs=list(wanted))
+
+
+def _pass_on_a_refused_key(error: Exception) -> None:
+    if isinstance(error, NotServedError) and error.status in KEY_REFUSED:
+        raise error
 
 
 def _breadth(choice: Choice) -> int:
