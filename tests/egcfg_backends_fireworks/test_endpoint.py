@@ -113,6 +113,16 @@ def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
         assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
 
 
+def test_a_key_that_is_refused_in_the_middle_of_a_probe_ends_it(
+    endpoint: Any, serve: Any, answer: Any, run: Any
+) -> None:
+    def respond(request: dict[str, Any]) -> Any:
+        return answer(b"no credit", 402) if len(endpoint.requests) == 6 else endpoint(request)
+
+    with pytest.raises(UsageError, match="status 402"):
+        run(backend_of(endpoint, serve(respond).address).open())
+
+
 def test_a_score_is_the_models_own_distribution(endpoint: Any, start: Open) -> None:
     backend = start(endpoint)
     distribution = score(backend, PROMPT)
