@@ -1,8 +1,8 @@
 """What work with a model may cost: limits, and the meter that holds its users to them.
 
-The meter is read before every question to the model, or by an endpoint before every request, retries
-included. So what is spent goes beyond a limit by the requests in flight at most, in each process
-that works at that moment.
+The meter is read before every question to the model, or by an endpoint before every request,
+retries included. So what is spent goes beyond a limit by the requests in flight at most, in each
+process that works at that moment.
 """
 
 from __future__ import annotations
