@@ -56,7 +56,7 @@ from egcfg_backends_hf.loading.source import find_model
 GAMMAS = (0.5, 1.0, 1.5, 3.0)
 PATIENCE = {"timeout_s": 3600.0, "attempt_timeout_s": 3600.0, "fresh": True}
 TASKS = 12
-WORDS = 2048
+WORDS = 1024
 PREFIX = "```python\n"
 PROGRAM = """\
 def f(x):
@@ -74,7 +74,9 @@ class WordModel(LogprobBackend):
     """A model whose tokens are words, and which writes the programs of the tasks."""
 
     def __init__(self) -> None:
-        self._ids = {"": 0}  # the end
+        self._words = [""]  # the first is the end
+        self._ids = {"": 0}
+        self._known: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
     @property
     def model_name(self) -> str:
@@ -94,7 +96,7 @@ class WordModel(LogprobBackend):
     async def encode(self, prompt: TextPrompt | ChatPrompt) -> Answer[tuple[int, ...]]:
         """Return the ids of the words."""
         words = PROMPT_PIECE.findall(prompt.text)
-        return Answer(tuple(self._ids.setdefault(word, len(self._ids)) for word in words))
+        return Answer(tuple(map(self._id, words)))
 
     async def decode(self, ids: Sequence[int]) -> Answer[str]:
         """Join the words."""
@@ -127,23 +129,32 @@ class WordModel(LogprobBackend):
             ids += (token,)
         return Continuation(ids=ids, text=self._text(ids))
 
+    def _id(self, word: str) -> int:
+        if word not in self._ids:
+            self._ids[word] = len(self._words)
+            self._words.append(word)
+        return self._ids[word]
+
     def _text(self, ids: Sequence[int]) -> str:
-        words = list(self._ids)
+        words = self._words
         return "".join(words[token] if token < len(words) else f"<{token}>" for token in ids)
 
-    def _shares(self, ids: Sequence[int]) -> NDArray[np.float64]:
+    def _shares(self, ids: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the probability of each word after `ids`."""
-        text = self._text(ids)
+        if ids not in self._known:
+            self._known[ids] = self._computed(self._text(ids))
+        return self._known[ids]
+
+    def _computed(self, text: str) -> NDArray[np.float64]:
         guided, number = "Signal:" in text, text.rpartition("Task ")[2].partition(".")[0]
         seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
         shares = 0.02 * np.random.default_rng(seed).dirichlet(np.full(WORDS, 0.05)) + 1e-9
         program = PROGRAM.format(sign="+" if guided else "-", number=number)
         left = program[len(text.rpartition(PREFIX)[2]) :] if number.isdigit() else "x"
         [*words] = PROMPT_PIECE.findall(left)[:1]
-        word = self._ids.setdefault(words[0] if words else "", len(self._ids))
+        word = self._id(words[0] if words else "")
         if words and words[0] in "+-":
-            other = self._ids.setdefault("-" if guided else "+", len(self._ids))
-            shares[other] += 0.08 if guided else 0.3
+            shares[self._id("-" if guided else "+")] += 0.08 if guided else 0.3
         shares[word] += 1.0 - shares.sum()
         return shares / shares.sum()
 
@@ -201,10 +212,10 @@ KINDS = (
 
 
 @contextmanager
-def _played(kind: Kindred) -> Iterator[EndpointBackend]:
+def _played(kind: Kindred, model: WordModel) -> Iterator[EndpointBackend]:
     """Give a backend in front of one kind of server."""
     options: dict[str, Any] = {"model": "m", **PATIENCE, **kind.options}
-    served = ServedModel(WordModel(), kind.shape)
+    served = ServedModel(model, kind.shape)
     with LoopbackServer(served, others=served.others) as server:
         if kind.name.startswith("Fireworks"):
             yield FireworksBackend(FireworksOptions(base_url=server.address, **options))
@@ -276,8 +287,9 @@ def main() -> None:
     print(f"{'requests':>10}{'tokens':>9}")
     kinds = [kind for kind in KINDS if any(part in kind.name for part in arguments.kind)]
     if not arguments.real:
-        for kind, gamma in product(kinds, arguments.gamma):
-            with _played(kind) as backend:
+        model = WordModel()
+        for gamma, kind in product(arguments.gamma, kinds):
+            with _played(kind, model) as backend:
                 row = asyncio.run(_row(backend, _scripted_tasks(chat=kind.chats), gamma))
             print(f"{kind.name:30}{gamma:5}{row}", flush=True)
         return
