@@ -185,6 +185,7 @@ def _chat(**more: Any) -> Shape:
 
 
 LLAMA = Shape(
+    completions="boolean",  # its rows have ids, which those asked for by number would lack here
     chat="boolean",
     most_alternatives=1000,
     prefill=Prefill.CONTINUE,
@@ -199,7 +200,7 @@ KINDS = (
     Kindred("Fireworks: ids, echo, batches", Shape()),
     Kindred(
         "vLLM: ids, batches",
-        Shape(completions="coerced", most_alternatives=20, routes=True, echoes=False),
+        Shape(completions="boolean", most_alternatives=20, routes=True, echoes=False),
     ),
     Kindred("vLLM, gateways: chat, n", _chat()),
     Kindred("Ollama, DeepSeek: chat", _chat(several=False)),
