@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from egcfg.plugins.hookspecs import Component as Component
     from egcfg.plugins.hookspecs import Kind as Kind
     from egcfg.plugins.hookspecs import hookimpl as hookimpl
-    from egcfg.reports.folder import load_results as load_results
     from egcfg.reports.rows import ResultRow as ResultRow
+    from egcfg.reports.rows import load_results as load_results
     from egcfg.sandbox import Sandbox as Sandbox
     from egcfg.usage.budget import Budget as Budget
     from egcfg.usage.prices import Prices as Prices
@@ -169,8 +169,7 @@ _HOMES = {
     "interfaces.solution": "Generation LineStep Solution",
     "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",
     "plugins.hookspecs": "Component Kind hookimpl",
-    "reports.folder": "load_results",
-    "reports.rows": "ResultRow",
+    "reports.rows": "ResultRow load_results",
     "sandbox": "Sandbox",
     "usage.budget": "Budget",
     "usage.prices": "Prices",

@@ -172,7 +172,9 @@ class TaskBench:
             ]
             replies = [Reply(text=one.text, finished=one.finished) for one in answers]
         if self.recorder is not None:
-            self.recorder.call(stage, prompt, temperature, params.max_tokens, replies)
+            self.recorder.call(
+                stage, prompt, temperature, params.max_tokens, replies, self.task.task_id
+            )
         return replies * (n // count)
 
     async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
@@ -212,7 +214,7 @@ class TaskBench:
         if self.recorder is not None and growing:
             replies = [Reply(text=extended[n].text, finished=extended[n].finished) for n in growing]
             prompt, most = self.prompt.unconditional(), settings.max_tokens
-            self.recorder.call(stage, prompt, temperature, most, replies)
+            self.recorder.call(stage, prompt, temperature, most, replies, self.task.task_id)
         return extended
 
     def _extended(self, answer: PartialAnswer, addition: Continuation) -> PartialAnswer:
@@ -277,7 +279,7 @@ class TaskBench:
         if tests is None:
             self._judged |= zip(distinct, scores, strict=True)
         if self.recorder is not None:
-            self.recorder.runs(list(runs.values()), own_tests=tests is not None)
+            self.recorder.runs([*runs.values()], self.task.task_id, own_tests=tests is not None)
         return [runs[program] for program in programs]
 
     async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
@@ -299,7 +301,7 @@ class TaskBench:
             if each.description != self.task.description
         )
         prompt = self.wording(other, self.configurations[0].prompt)
-        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt, recorder=None)
+        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt)
 
     async def decode(
         self,
@@ -319,7 +321,8 @@ class TaskBench:
             feedback = await self._placebo(chosen)
         recorder, number = self.recorder, 0
         if recorder is not None:
-            number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
+            configured = evolve(chosen, settings=settings)
+            number = recorder.decoding(configured, prompt, policies, self.task.task_id)
         steps = decode(
             *(self.model, feedback, self.rule, self.task, prompt, settings, policies, signal),
             alternatives=0 if recorder is None else ALTERNATIVES,

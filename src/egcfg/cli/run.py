@@ -74,8 +74,8 @@ def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -
             f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    if summary.files:
-        rows = harmless(Results([ResultRow.of(file) for file in summary.files]))
+    if summary.paths:
+        rows = harmless(Results([*map(ResultRow.of, summary.files)]))
         view = run_view(rows, prices_of(config.prices))
         console(sys.stdout).print(view, soft_wrap=False, crop=False)
     return _closing_words(summary, plan)

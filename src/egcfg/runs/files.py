@@ -1,15 +1,41 @@
-"""Writing files that other processes read at any moment, on whatever disk a cluster shares."""
+"""Writing files that other processes read at any moment, on whatever disk a cluster shares; and
+reading lines under gzip."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import uuid
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from egcfg.errors import RunError
 
-__all__ = ["create_exclusively", "write_atomically"]
+__all__ = ["create_exclusively", "gzip_lines", "write_atomically"]
+
+LARGEST_LINES = 256 << 20
+"""Bytes of lines under gzip: a few kilobytes may say that they are more than fit in memory."""
+
+
+def gzip_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines under gzip, no more of them than fit in memory.
+
+    Raises:
+        OSError: it is no whole gzip data, or holds more than `LARGEST_LINES` bytes.
+    """
+    left = LARGEST_LINES
+    try:
+        with gzip.GzipFile(fileobj=file) as lines:
+            while line := lines.readline(left + 1):
+                left -= len(line)
+                if left < 0:
+                    raise OSError(f"it has more than {LARGEST_LINES >> 20} MiB")
+                yield line
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise OSError(f"not whole gzip data: {error}") from error
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:

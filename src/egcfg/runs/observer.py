@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from attrs import field, frozen
 
 from egcfg.errors import BackendError, BudgetError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
-from egcfg.runs.store import ResultFile
+from egcfg.runs.store import ResultFile, read_result_file
 from egcfg.usage.budget import Spending
 
 __all__ = ["RunObserver", "RunSummary"]
@@ -62,8 +65,7 @@ class RunSummary:
         spending: what the meter says.
         concurrency: units that it had in flight at most.
         seconds: wall time of the run.
-        files: the results of the grid's units as they are now, in the grid's order; those of
-            units without a result file are left out.
+        paths: the result files that the grid's units have at its end, in the grid's order.
     """
 
     total: int
@@ -79,7 +81,16 @@ class RunSummary:
     spending: Spending = field(factory=Spending)
     concurrency: int = 1
     seconds: float = 0.0
-    files: tuple[ResultFile, ...] = field(default=(), repr=False)
+    paths: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def files(self) -> Iterator[ResultFile]:
+        """The results in these files, which are read one after the other.
+
+        Raises:
+            RunError: one cannot be opened any more.
+        """
+        return map(read_result_file, self.paths)
 
     @property
     def done(self) -> int:

@@ -56,7 +56,7 @@ class Places:
         by_task: the same, by task.
         provenances: what determines the text, by a configuration's folder.
         stop_when_solved: whether a solved task's other units are skipped.
-        files: the results that were found or written, as they were last seen.
+        paths: the result files that were found or written.
     """
 
     folder: ResultsFolder
@@ -64,7 +64,8 @@ class Places:
     by_task: Mapping[str, Sequence[Place]]
     provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
-    files: dict[Place, ResultFile] = field(factory=dict, init=False)
+    paths: dict[Place, Path] = field(factory=dict, init=False)
+    _unsolved: set[str] = field(factory=set, init=False)  # tasks none of whose units had passed
 
     @classmethod
     def of(
@@ -115,10 +116,19 @@ class Places:
         """Return the result for which the units left of a task are skipped."""
         if not self.stop_when_solved:
             return None
+        task = place.task_id
+        if (solved := self.folder.solved(task)) is not None or task in self._unsolved:
+            return solved
         # A process that was killed may have written a result, but not that it solves its task.
-        read = map(self._read, self.by_task[place.task_id])
+        read = map(self._read, self.by_task[task])
         passed = (each.result for each in read if each and each.result and each.result.passed)
-        return self.folder.solved(place.task_id) or next(passed, None)
+        if (found := next(passed, None)) is None:
+            self._unsolved.add(task)
+        return found
+
+    def task_claimed(self, task_id: str) -> None:
+        """From now on nobody else writes results of a task: look at them once more."""
+        self._unsolved.discard(task_id)
 
     def write(self, place: Place, result: Result) -> None:
         """Write a unit's result.
@@ -129,9 +139,9 @@ class Places:
         """
         name = place.config, place.task_id, place.unit.gamma
         try:
-            self.files[place] = self.folder.write_with_provenance(
+            self.paths[place] = self.folder.write_with_provenance(
                 *name, result, self.provenances[place.config]
-            )
+            ).path
         except RunError:
             if result.record is not None:  # which tells of a result that there is not
                 self.folder.record_path(*name).unlink(missing_ok=True)
@@ -157,16 +167,16 @@ class Places:
         tasks = dict.fromkeys(place.task_id for place in self.all)
         self.folder.note_plan({"rows": list(rows), "tasks": list(tasks)})
 
-    def found(self) -> tuple[ResultFile, ...]:
-        """Return the results that there are now, in the grid's order."""
+    def found(self) -> tuple[Path, ...]:
+        """Return the result files that there are now, in the grid's order."""
         for place in self.all:
-            if place not in self.files:
+            if place not in self.paths:
                 self._read(place)  # others may have done it since this process looked
-        return tuple(self.files[place] for place in self.all if place in self.files)
+        return tuple(self.paths[place] for place in self.all if place in self.paths)
 
     def _read(self, place: Place) -> ResultFile | None:
         """Look for a unit's result file."""
         record = self.folder.read(place.config, place.task_id, place.unit.gamma)
         if record is not None:
-            self.files[place] = record
+            self.paths[place] = record.path
         return record

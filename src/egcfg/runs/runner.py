@@ -27,10 +27,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import chain, count
-from typing import Any
+from itertools import count
+from typing import Any, TypeAlias
 
 import attrs
 from attrs import define, field
@@ -51,6 +51,8 @@ __all__ = ["run"]
 
 # What a config string or a file name says already, and what never changes the text.
 NOT_IN_PROVENANCE = frozenset({*SETTINGS_IN_STRING, "gamma", "drafts"})
+Waiting: TypeAlias = OrderedDict[Place, None]
+"""Units that wait for their turn, in its order; any of them is taken out at once."""
 
 
 async def _nothing_to_open() -> int:
@@ -151,7 +153,7 @@ class _Run:
     work: UnitWork
     open_model: Callable[[], Awaitable[int]]
     in_rounds: bool
-    rounds: deque[list[Place]] = field(factory=deque, init=False)
+    rounds: deque[Waiting] = field(factory=deque, init=False)
     suspended: list[Place] = field(factory=list, init=False)
     startable: int = field(default=0, init=False)
     model_is_open: bool = field(default=False, init=False)
@@ -178,12 +180,12 @@ class _Run:
             work.meter.settle()
             work.summary = attrs.evolve(work.summary, spending=work.meter.spending)
             work.observer.run_finished(work.summary)
-        return attrs.evolve(work.summary, files=self.places.found())
+        return attrs.evolve(work.summary, paths=self.places.found())
 
     async def _do(self, todo: Sequence[Place]) -> list[Place]:
         """Do units; return those that other processes are at."""
         left: list[Place] = []
-        self.rounds = deque(_rounds(todo) if self.in_rounds else [list(todo)])
+        self.rounds = deque(_rounds(todo) if self.in_rounds else [Waiting.fromkeys(todo)])
         for number in count(1):
             if not self.rounds:
                 break
@@ -192,9 +194,9 @@ class _Run:
                 self.work.observer.round_started(number, len(waiting))
             left += await self._have_turns(waiting)
             if self.suspended:
-                later = self.rounds.popleft() if self.rounds else []
+                later = self.rounds.popleft() if self.rounds else ()
                 both = sorted([*self.suspended, *later], key=lambda place: place.position)
-                self.rounds.appendleft(both)
+                self.rounds.appendleft(Waiting.fromkeys(both))
                 self.suspended = []
         if self.ended_by is not None:
             raise self.ended_by
@@ -202,7 +204,7 @@ class _Run:
             self.work.meter.check()  # the last of them met the end of the budget by themselves
         return left
 
-    async def _have_turns(self, waiting: list[Place]) -> list[Place]:
+    async def _have_turns(self, waiting: Waiting) -> list[Place]:
         """Give each unit a turn, several at once; return those that other processes are at."""
         left: list[Place] = []
         in_flight: dict[asyncio.Task[Turn], Place] = {}
@@ -230,18 +232,19 @@ class _Run:
             if in_flight:
                 await asyncio.wait(in_flight)
 
-    def _next(self, waiting: list[Place], in_flight: Iterable[Place]) -> Place | None:
+    def _next(self, waiting: Waiting, in_flight: Iterable[Place]) -> Place | None:
         """Take the unit to start next out of `waiting`; None: nothing can be started now.
 
         After the end of a budget those that have begun go on: their last attempts stand.
         """
         busy = {place.task_id for place in in_flight} if self.places.stop_when_solved else ()
-        for number, place in enumerate(waiting):
+        for place in waiting:
             if place.task_id not in busy and (self.ended_by is None or place in self.work.begun):
-                return waiting.pop(number)
+                del waiting[place]
+                return place
         return None
 
-    def _end_of_turn(self, place: Place, waiting: list[Place], turn: Turn) -> list[Place]:
+    def _end_of_turn(self, place: Place, waiting: Waiting, turn: Turn) -> list[Place]:
         """Return what is left to another process, if one is at the unit; give the task back.
 
         Where tasks are claimed, the units after a refused one are left as well: in their turn.
@@ -251,12 +254,16 @@ class _Run:
             return []
         left = [place] if turn is Turn.REFUSED else []
         if self.places.stop_when_solved:
-            to_come = [waiting, *self.rounds]
-            others = [p for p in chain(*to_come) if p.task_id == place.task_id]
+            others = [
+                (units, each)
+                for units in (waiting, *self.rounds)
+                for each in self.places.by_task[place.task_id]
+                if each in units
+            ]
             if turn is Turn.REFUSED:
-                left += others
-                for units in to_come:
-                    units[:] = [each for each in units if each.task_id != place.task_id]
+                for units, each in others:
+                    del units[each]
+                    left.append(each)
             if (turn is Turn.REFUSED or not others) and (
                 claim := self.work.tasks.pop(place.task_id, None)
             ):
@@ -293,7 +300,9 @@ class _Run:
             self.ended_by = error
 
 
-def _rounds(todo: Sequence[Place]) -> list[list[Place]]:
+def _rounds(todo: Sequence[Place]) -> list[Waiting]:
     """Return the first units of all tasks, then the second ones, and so on."""
-    numbers = sorted({place.number for place in todo})
-    return [[place for place in todo if place.number == number] for number in numbers]
+    rounds: dict[int, Waiting] = {}
+    for place in todo:
+        rounds.setdefault(place.number, Waiting())[place] = None
+    return [rounds[number] for number in sorted(rounds)]

@@ -53,8 +53,6 @@ __all__ = [
     "is_result_name",
     "parse_unit_name",
     "read_result_file",
-    "result_files",
-    "scan",
     "usefulness",
 ]
 
@@ -312,37 +310,6 @@ class ResultsFolder:
 
     def _solved_path(self, task_id: str) -> Path:
         return self.path / SOLVED_NAME / f"{file_name(task_id)}.json"
-
-
-def scan(folder: Path) -> list[ResultFile]:
-    """Return every result file below `folder`: a whole results folder or any part of one.
-
-    Where a unit has files under two spellings of its gamma, the better one is returned.
-
-    Raises:
-        RunError: `folder` does not exist or holds no result file.
-    """
-    best: dict[tuple[Path, str, float | None], ResultFile] = {}
-    for path in result_files(folder):
-        record = read_result_file(path)
-        key = (path.parent, record.task_id, record.gamma)
-        best[key] = min(best.get(key, record), record, key=usefulness)
-    if not best:
-        raise RunError(f"{folder} holds no result files (task_id=....json)")
-    return list(best.values())
-
-
-def result_files(folder: Path) -> list[Path]:
-    """Return the path of every result file below `folder`, sorted.
-
-    Raises:
-        RunError: `folder` does not exist.
-    """
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
-    # Absolute, so that the folders' names are known even for the path ".".
-    found = Path(os.path.abspath(folder)).rglob("task_id=*.json")
-    return sorted(path for path in found if is_result_name(path.name))
 
 
 def read_result_file(path: Path) -> ResultFile:

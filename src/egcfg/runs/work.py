@@ -178,6 +178,7 @@ class UnitWork:
             if of_task is None:
                 return None
             self.tasks[place.task_id] = of_task
+            self.places.task_claimed(place.task_id)
         claim = self.claims.acquire(self.places.claim_path(place))
         return None if claim is None else _Begun(claim)
 

@@ -19,10 +19,11 @@ from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution, Spent
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.folder import scan
 from egcfg.runs.grid import Grid
 from egcfg.runs.observer import RunObserver, RunSummary
 from egcfg.runs.runner import run as run_units
-from egcfg.runs.store import ResultsFolder, scan
+from egcfg.runs.store import ResultsFolder
 from egcfg.usage.budget import Budget, Meter
 
 CONFIG = SignalConfig.parse("ns2t0.75d2_ln")

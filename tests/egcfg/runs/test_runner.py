@@ -21,10 +21,11 @@ from egcfg.records.reading import read_record_of
 from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.folder import scan
 from egcfg.runs.grid import Grid
 from egcfg.runs.observer import RunObserver
 from egcfg.runs.runner import run as run_units
-from egcfg.runs.store import FileState, ResultsFolder, scan
+from egcfg.runs.store import FileState, ResultsFolder
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.ledger import FolderLedger
 

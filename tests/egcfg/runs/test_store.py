@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import RunError
+from egcfg.runs.folder import scan
 from egcfg.runs.results import Result
 from egcfg.runs.store import (
     FileState,
     ResultsFolder,
     file_name,
     parse_unit_name,
-    scan,
     unit_name,
 )
 
