@@ -14,6 +14,7 @@ EgcfgError
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 │   └── TaskBudgetError       one task did: its last attempt stands
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
+├── ClusterError              a Ray cluster that is not there, or that no node of can take part
 └── RunError                  a results folder that cannot be used as asked
 ```
 
@@ -25,7 +26,7 @@ they are outcomes (`egcfg.sandbox.Outcome`) and test statuses
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from egcfg.interfaces.backend import Usage
@@ -34,6 +35,7 @@ __all__ = [
     "BackendError",
     "BudgetError",
     "CapabilityError",
+    "ClusterError",
     "ConfigError",
     "ContextOverflowError",
     "DataError",
@@ -55,7 +57,11 @@ LONGEST_SUMMARY = 240
 
 
 class EgcfgError(Exception):
-    """Base of every error that egcfg raises on purpose."""
+    """Base of every error that egcfg raises on purpose; each passes between processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not as usual, by the constructor: some of them make their message there.
+        return BaseException.__new__, (type(self), *self.args), self.__dict__
 
 
 class UsageError(EgcfgError):
@@ -146,6 +152,10 @@ class TaskBudgetError(BudgetError):
 
 class SandboxError(EgcfgError):
     """The sandbox itself failed: no statement about the program that it was to run."""
+
+
+class ClusterError(EgcfgError):
+    """A cluster that is not there, or none of whose nodes can take part."""
 
 
 class RunError(EgcfgError):

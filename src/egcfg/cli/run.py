@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
 from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
-from egcfg.config import EffectiveConfig, RunConfig, Schedule
+from egcfg.config import EffectiveConfig, Executor, RunConfig, Schedule
 
 if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from egcfg.runs.grid import Unit
     from egcfg.runs.observer import RunSummary
     from egcfg.runs.plan import RunPlan
+    from egcfg.runs.work import Solve
     from egcfg.usage.budget import Spending
 
 __all__ = ["run_command"]
@@ -92,23 +94,34 @@ async def _work(
     from egcfg.usage.ledger import FolderLedger
 
     with run_progress() as progress:
-        async with Engine(config) as engine:
+        async with AsyncExitStack() as exits:
+            engine = await exits.enter_async_context(Engine(config))
             plan = plan_run(config, problems, await model_name(engine))
             meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
             progress.meter = meter
             if plan.folder.path.is_dir():  # else a failed opening would make it
                 use_meter(engine, meter)
 
-            async def open_model() -> int:
+            async def open_here() -> int:
                 backend = await engine.open()
                 if engine.meter is not meter:
                     use_meter(engine, meter)
                 return config.concurrency or backend.tasks_in_flight
 
+            solve: Solve = engine.solve_steps
+            open_model: Callable[[], Awaitable[int]] = open_here
+            if config.executor is Executor.RAY:
+                from egcfg.cluster.executor import RayExecutor
+
+                prompts = {row.prompt for row in plan.grid.rows}
+                provenances = {prompt: plan.provenance_of(prompt) for prompt in prompts}
+                cluster = RayExecutor(config, meter, provenances)
+                await exits.enter_async_context(cluster)
+                solve, open_model = cluster.solve, cluster.open
             summary = await run(
                 plan.grid,
                 plan.folder,
-                engine.solve_steps,
+                solve,
                 open_model=open_model,
                 settings=plan.settings,
                 provenance_of=plan.provenance_of,

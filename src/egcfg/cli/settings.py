@@ -26,7 +26,10 @@ __all__ = [
 
 R = TypeVar("R")
 
-SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "order", "stop_when_solved")
+SETTINGS_OF_RUNS = (
+    *("results_dir", "concurrency", "schedule", "order", "stop_when_solved"),
+    *("executor", "ray_address", "ray_actors", "ray_cpus"),
+)
 """What only work on many tasks with results files needs."""
 
 

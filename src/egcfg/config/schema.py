@@ -25,6 +25,7 @@ __all__ = [
     "BACKEND_SETTINGS",
     "ENVIRONMENT_PREFIX",
     "SIGNAL_AXES",
+    "Executor",
     "Group",
     "Horizon",
     "OptionValue",
@@ -64,6 +65,13 @@ class Order(enum.StrEnum):
 
     PAPER = "paper"
     CHEAP_FIRST = "cheap_first"
+
+
+class Executor(enum.StrEnum):
+    """Where a run's units are solved."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class Group(enum.StrEnum):
@@ -390,6 +398,33 @@ class RunConfig:
     )
     stop_when_solved: bool = _setting(
         Group.EXECUTION, "leave a task after its first solution that passes", False
+    )
+    executor: Executor = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION,
+        "local: in this process; ray: on the actors of a Ray cluster",
+        Executor.LOCAL,
+        metavar="local|ray",
+    )
+    ray_address: str = _setting(
+        Group.EXECUTION,
+        "the Ray cluster: auto finds the one that this node belongs to",
+        "auto",
+        metavar="auto|HOST:PORT",
+    )
+    ray_actors: int | None = _setting(
+        Group.EXECUTION,
+        "actors, each with the model and --concurrency tasks; Ray places them, and may add nodes "
+        "for them  [as many as the cluster has place for at the start]",
+        None,
+        metavar="N",
+        check=_at_least(1),
+    )
+    ray_cpus: int | None = _setting(
+        Group.EXECUTION,
+        "CPUs that each actor takes  [1 beside its GPU; else those of the smallest node]",
+        None,
+        metavar="N",
+        check=_at_least(1),
     )
     sandbox: SandboxMode = _setting(  # noqa: RUF009 - makes an attrs field
         Group.EXECUTION,

@@ -58,6 +58,8 @@ class Recorder:
     """
 
     def __init__(self, unit: UnitEntry, *, largest: int = LARGEST) -> None:
+        self.unit = unit
+        self._adopted: bytes | None = None
         self._buffer = io.BytesIO()
         # No time of writing in it: equal work gives equal bytes.
         self._file = gzip.GzipFile(fileobj=self._buffer, mode="wb", mtime=0)
@@ -72,8 +74,14 @@ class Recorder:
         self._generations: list[tuple[int, Generation]] = []
         self._write(unit)
 
+    def adopt(self, content: bytes) -> None:
+        """Stand for the record that another process wrote of the same unit."""
+        self._adopted = content
+
     def content(self) -> bytes:
         """End the record and return the content of its file."""
+        if self._adopted is not None:
+            return self._adopted
         line = self._line(EndEntry(dropped=self._dropped))
         self._file.write(line)
         self._file.close()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.cli.terminal import printable_json
-from egcfg.config import Order, RunConfig, SandboxMode, Schedule, load_config
+from egcfg.config import Executor, Order, RunConfig, SandboxMode, Schedule, load_config
 from egcfg.config.load import (
     ConfigSource,
     EffectiveConfig,
@@ -137,6 +137,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         ("results_dir", "out", Path("out")),
         ("sandbox", "strict", SandboxMode.STRICT),
         ("schedule", "rounds", Schedule.ROUNDS),
+        ("executor", "ray", Executor.RAY),
         ("order", "cheap_first", Order.CHEAP_FIRST),
         ("signal", "ns2t0.75d2_ln", ("ns2t0.75d2_ln",)),
     ],

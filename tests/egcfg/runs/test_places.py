@@ -19,6 +19,7 @@ def test_where_a_result_is_refused_its_record_goes_too(folder, make_problem, mak
     )
     places = Places.of(grid, folder, {CONFIG: {"seed": 1}}, stop_when_solved=False)
     first, second = places.all
+    (folder.path / CONFIG).mkdir(parents=True)  # as a claim does
     for place in (first, second):
         name = places.record(place, Recorder(UnitEntry(task_id="1")))
         assert (folder.path / CONFIG / name).is_file()
