@@ -76,9 +76,13 @@ class Server:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
         if len(prefixes) > 1 and not together:
+
+            def check_single(number: int) -> Callable[[int, Choice], None]:
+                return lambda _, choice: check(number, choice)
+
             singles = await gather(
-                self.ask([prefix], lambda _, c, i=i: check(i, c), together=True, n=n, **fields)
-                for i, prefix in enumerate(prefixes)
+                self.ask([prefix], check_single(number), together=True, n=n, **fields)
+                for number, prefix in enumerate(prefixes)
             )
             return [choice for choices in singles for choice in choices]
         prompts = [await self.prompts.wire(prefix) for prefix in prefixes]
