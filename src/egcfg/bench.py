@@ -49,7 +49,7 @@ from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
 from egcfg.records.recorder import ALTERNATIVES, Recorder
-from egcfg.sandbox import Call, Execution, ExecutionResult
+from egcfg.sandbox import ExecutionResult
 from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
@@ -454,18 +454,7 @@ class TaskBench:
 
     async def _outcomes(self, task: Problem, programs: Sequence[str]) -> list[tuple[str, ...]]:
         requests = [task.executions(program) for program in programs]
-        executions = [
-            Execution(
-                source=request.source,
-                setup=request.setup,
-                call=None if request.call is None else Call(request.call),
-                stdin=request.stdin,
-                run_as_main=request.call is None,
-                limits=request.limits,
-            )
-            for group in requests
-            for request in group
-        ]
+        executions = [request.execution() for group in requests for request in group]
         found = iter(await self.sandbox.run(executions) if executions else [])
         return [tuple(_outcome(next(found)) for _ in group) for group in requests]
 

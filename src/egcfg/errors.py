@@ -13,6 +13,7 @@ EgcfgError
 │   └── ContextOverflowError  the prompt does not fit the model's context
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 │   └── TaskBudgetError       one task did: its last attempt stands
+├── RunStoppedError           an observer asked a run to stop (CLI exit status 3)
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
 ├── ClusterError              a Ray cluster that is not there, or that no node of can take part
 └── RunError                  a results folder that cannot be used as asked
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtraError",
     "PluginError",
     "RunError",
+    "RunStoppedError",
     "SandboxError",
     "TaskBudgetError",
     "UnknownNameError",
@@ -148,6 +150,10 @@ class BudgetError(EgcfgError):
 
 class TaskBudgetError(BudgetError):
     """A task's own budget is used up: the method's last attempt stands."""
+
+
+class RunStoppedError(EgcfgError):
+    """An observer asked a run to stop; nothing is wrong with it."""
 
 
 class SandboxError(EgcfgError):

@@ -16,7 +16,7 @@ from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.monitor import harmless, prices_of
 from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
+from egcfg.cli.status import ENDED_EARLY, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
 from egcfg.config import EffectiveConfig, Executor, RunConfig, Schedule
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
     from egcfg.records.recorder import Recorder
     from egcfg.runs.grid import Unit
-    from egcfg.runs.observer import RunSummary
+    from egcfg.runs.observer import RunObserver, RunSummary
     from egcfg.runs.plan import RunPlan
     from egcfg.runs.work import Solve
     from egcfg.usage.budget import Spending
@@ -127,11 +127,20 @@ async def _work(
                 provenance_of=plan.provenance_of,
                 stop_when_solved=config.stop_when_solved,
                 rounds=config.schedule is Schedule.ROUNDS,
-                observer=progress,
+                observer=_observer(config, plan, progress),
                 meter=meter,
                 recorder_of=partial(_recorder, config) if record else None,
             )
     return summary, plan
+
+
+def _observer(config: RunConfig, plan: RunPlan, progress: RunObserver) -> RunObserver:
+    """Return what tells `progress` what the run does, and the plugins that watch runs."""
+    from egcfg.plugins.registry import registry
+    from egcfg.runs.hooks import HookObserver
+
+    watching = [report for report in registry().reports if report.observes]
+    return HookObserver(progress, watching, plan, config.method) if watching else progress
 
 
 def _recorder(config: RunConfig, unit: Unit) -> Recorder:
@@ -170,12 +179,12 @@ def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
             "command with a larger budget does them anew",
             err=True,
         )
-    if summary.budget is not None:
+    if summary.ended_early is not None:
         # Others may have done some since this process looked.
         results = (file.result for file in summary.files)
         done = sum(result is not None and not result.unfinished for result in results)
-        click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
-        return BUDGET_USED_UP
+        click.echo(f"{done} of {summary.total} units are done; {summary.ended_early}", err=True)
+        return ENDED_EARLY
     return FAILED if summary.failures else 0
 
 

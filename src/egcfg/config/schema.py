@@ -182,7 +182,8 @@ def _check_decoding(name: str, value: Any) -> None:
     try:
         DecodingSettings(**{name: value})
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{name!r} ")) from error
+        step = f"; {_NEXT_STEPS[name]}" if name in _NEXT_STEPS else ""
+        raise ValueError(str(error).removeprefix(f"{name!r} ") + step) from error
 
 
 def _at_least(least: int) -> Callable[[int], None]:
@@ -216,6 +217,14 @@ BACKEND_SETTINGS = ("model", "base_url", "route", "tokenizer", "device", "dtype"
 """Settings that are options of whichever backend is selected; None: as that backend has it."""
 
 _DECODING = {f.name: f.default for f in attrs.fields(DecodingSettings)}
+_NEXT_STEPS = {
+    "candidates": "for decoding without any, set --gamma 0",
+    "horizon": "for no limit, write inf",
+    "signal_interval": "for one signal only, set --unit prefix",
+    "temperature": "for the likeliest tokens, write 0",
+    "guided_temperature": "for the likeliest tokens, write 0",
+}
+"""What a user wants who sets one out of its range."""
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from egcfg.errors import BackendError, BudgetError
+from egcfg.errors import BackendError, BudgetError, RunStoppedError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
@@ -18,7 +18,13 @@ __all__ = ["RunObserver", "RunSummary"]
 
 
 class RunObserver:
-    """Is told what a run does; a subclass overrides what it wants to hear."""
+    """Is told what a run does; a subclass overrides what it wants to hear.
+
+    Attributes:
+        stop: why the run is to stop, looked at before each unit; None: it goes on.
+    """
+
+    stop: str | None = None
 
     def run_started(self, total: int, done: int) -> None:
         """The grid has `total` units; `done` of them were done before."""
@@ -61,7 +67,7 @@ class RunSummary:
         unfinished: units that the end of a budget cut short: their last attempts stand for now,
             and a run with more to spend does them anew.
         failures: units left undone because the model could not answer, with the reason.
-        budget: why it ended early, where it came to the end of a budget.
+        ended_early: why it did, where it came to the end of a budget or an observer stopped it.
         spending: what the meter says.
         concurrency: units that it had in flight at most.
         seconds: wall time of the run.
@@ -77,7 +83,7 @@ class RunSummary:
     in_flight_elsewhere: int = 0
     unfinished: int = 0
     failures: tuple[tuple[Unit, str], ...] = ()
-    budget: BudgetError | None = None
+    ended_early: BudgetError | RunStoppedError | None = None
     spending: Spending = field(factory=Spending)
     concurrency: int = 1
     seconds: float = 0.0

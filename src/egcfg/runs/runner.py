@@ -20,7 +20,9 @@ What a unit's failure means is decided here, and in `egcfg.runs.work`:
 * a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that
   is an end as good as any, so it is told in the summary. The other units in flight go on to their
   own end: what is paid for counts, and each meets the budget before it asks for more. In rounds
-  the last attempt of every task stands for now (`egcfg.runs.results.Result.unfinished`).
+  the last attempt of every task stands for now (`egcfg.runs.results.Result.unfinished`);
+* where an observer asks the run to stop, nothing more is started, which is told in the summary,
+  too. The units in flight go on to their own end; those that wait for a turn stay undone.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import attrs
 from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BudgetError
+from egcfg.errors import BudgetError, RunStoppedError
 from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
@@ -48,6 +50,9 @@ from egcfg.runs.work import Solve, Turn, UnitWork
 from egcfg.usage.budget import Meter
 
 __all__ = ["run"]
+
+GENTLE = (BudgetError, RunStoppedError, type(None))
+"""Ends of a run that let the units in flight go on."""
 
 # What a config string or a file name says already, and what never changes the text.
 NOT_IN_PROVENANCE = frozenset({*SETTINGS_IN_STRING, "gamma", "drafts"})
@@ -172,8 +177,8 @@ class _Run:
             for _ in range(2):
                 todo = await self._do(todo)
             work.count(in_flight_elsewhere=len(todo))
-        except BudgetError as error:
-            work.summary = attrs.evolve(work.summary, budget=error)
+        except (BudgetError, RunStoppedError) as error:
+            work.summary = attrs.evolve(work.summary, ended_early=error)
         finally:
             await work.close()
             work.count(seconds=time.monotonic() - started)
@@ -190,7 +195,7 @@ class _Run:
             if not self.rounds:
                 break
             waiting = self.rounds.popleft()
-            if self.in_rounds and (self.ended_by is None or self.work.begun):
+            if self.in_rounds and any(map(self._may_go_on, waiting)):
                 self.work.observer.round_started(number, len(waiting))
             left += await self._have_turns(waiting)
             if self.suspended:
@@ -215,7 +220,7 @@ class _Run:
                     if place is None:
                         break
                     await self._prepare(place)
-                    if self.ended_by is None or place in self.work.begun:
+                    if self._may_go_on(place):
                         # A task of its own for each turn: what a backend holds for it is free then.
                         in_flight[asyncio.create_task(self._turn(place))] = place
                 if not in_flight:
@@ -223,7 +228,7 @@ class _Run:
                 done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in in_flight if task in done]:
                     left += self._end_of_turn(in_flight.pop(task), waiting, task.result())
-                if not isinstance(self.ended_by, BudgetError | None):
+                if not isinstance(self.ended_by, GENTLE):
                     raise self.ended_by
         finally:
             # Whatever ended this: an error, or being cancelled.
@@ -233,16 +238,21 @@ class _Run:
                 await asyncio.wait(in_flight)
 
     def _next(self, waiting: Waiting, in_flight: Iterable[Place]) -> Place | None:
-        """Take the unit to start next out of `waiting`; None: nothing can be started now.
-
-        After the end of a budget those that have begun go on: their last attempts stand.
-        """
+        """Take the unit to start next out of `waiting`; None: nothing can be started now."""
         busy = {place.task_id for place in in_flight} if self.places.stop_when_solved else ()
         for place in waiting:
-            if place.task_id not in busy and (self.ended_by is None or place in self.work.begun):
+            if place.task_id not in busy and self._may_go_on(place):
                 del waiting[place]
                 return place
         return None
+
+    def _may_go_on(self, place: Place) -> bool:
+        """Whether a unit may have a turn.
+
+        After the end of a budget those that have begun go on: their last attempts stand.
+        """
+        out_of_budget = isinstance(self.ended_by, BudgetError)
+        return self.ended_by is None or (out_of_budget and place in self.work.begun)
 
     def _end_of_turn(self, place: Place, waiting: Waiting, turn: Turn) -> list[Place]:
         """Return what is left to another process, if one is at the unit; give the task back.
@@ -272,7 +282,11 @@ class _Run:
         return left
 
     async def _prepare(self, place: Place) -> None:
-        """See, before a unit has a turn, that the model is open, and paid for."""
+        """See, before a unit has a turn, that nobody stopped the run, and that the model is open
+        and paid for."""
+        if (reason := self.work.observer.stop) is not None:
+            self._end(RunStoppedError(f"{reason}; run the same command again to go on"))
+            return
         if place not in self.work.begun and not self.work.startable(place):
             return
         try:
@@ -296,7 +310,7 @@ class _Run:
     def _end(self, error: Exception) -> None:
         """Start nothing more, and suspend nothing."""
         self.work.suspends = False
-        if isinstance(self.ended_by, BudgetError | None):
+        if isinstance(self.ended_by, GENTLE):
             self.ended_by = error
 
 

@@ -33,6 +33,8 @@ NOTHING: dict[str, Any] = {
     **dict.fromkeys(("source", "setup", "given", "test"), ""),
     "call": None,
     "modules": [],
+    "assigned": (),
+    "builtins": (),
     "call_check": False,
 }
 
