@@ -21,9 +21,9 @@ from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BackendError, UsageError
+from egcfg.errors import EgcfgError, UsageError
 from egcfg.evaluation.solution import judged_solution
-from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
+from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage, budgeted
 from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Configuration, Method
 from egcfg.interfaces.problem import Problem
@@ -437,9 +437,10 @@ class Engine:
         check_before_opening(backend, method, guided=False)
         self._exits.push_async_callback(backend.call, "close")
         try:
-            usage = await backend.call("open")
-        except BackendError as error:
-            self.meter.add(error.usage or FREE)
+            with budgeted(self.meter.check):
+                usage = await backend.call("open")
+        except EgcfgError as error:  # a backend may say on any of them what was spent
+            self.meter.add(getattr(error, "usage", None) or FREE)
             raise
         if not isinstance(usage, Usage):
             raise backend.broken(f"open gave {type(usage).__name__}, not its Usage")
