@@ -249,10 +249,16 @@ def test_a_backend_without_drafts_is_sent_none(decode: Decode) -> None:
 
 
 def test_top_k_lists_decide_as_dense_ones_where_they_are_certain(decode: Decode) -> None:
-    _, dense = decode(backend(noise=0.05), gamma=0.5)
-    _, cut = decode(backend(noise=0.05, top_k=5), gamma=0.5)
-    assert cut.uncertain_choices > 0 or cut.ids == dense.ids
-    assert cut.finish is FinishReason.CODE_END
+    certain = 0
+    for top_k in (5, 20, 60):
+        for max_tokens in (6, 12, 18, 24, 200):
+            values: dict[str, Any] = {"gamma": 0.5, "max_tokens": max_tokens}
+            _, dense = decode(backend(noise=0.05), **values)
+            _, cut = decode(backend(noise=0.05, top_k=top_k), **values)
+            if cut.uncertain_choices == 0:
+                assert cut.ids == dense.ids
+                certain += len(cut.ids)
+    assert certain > 100
 
 
 @pytest.mark.parametrize("gamma", [0.3, 0.8])
