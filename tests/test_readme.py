@@ -76,6 +76,9 @@ def test_every_make_target_and_folder_is_there() -> None:
         assert named
         assert {t for t in named if not re.search(rf"^{t}:", makefile, re.MULTILINE)} == set()
     [tree] = [block for _, block in BLOCKS if block.startswith("src/egcfg/ ")]
-    rooms = set(re.findall(r"([a-z_]+)/", tree.split("src/egcfg_backends_hf")[0])) - {"src", "egcfg"}
+    rooms = set(re.findall(r"([a-z_]+)/", tree.split("src/egcfg_backends_hf")[0])) - {
+        "src",
+        "egcfg",
+    }
     there = {path.name for path in (ROOT / "src" / "egcfg").iterdir() if path.is_dir()}
     assert rooms == there - {"__pycache__"}

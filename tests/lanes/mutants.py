@@ -1,12 +1,16 @@
 """Faults put into a copy of ``src``, one at a time: the room's tests must notice each of them.
 
-``python tests/mutation/run.py named`` applies the faults of ``named.toml``, which once went unnoticed;
-``python tests/mutation/run.py sandbox --sample 40`` applies a sample of all that the kinds of change below
-make of a room's code. What survives is printed as a difference, and the exit status is 1.
+``python tests/lanes/mutants.py named`` applies the faults of ``mutants.toml``, which once went
+unnoticed; ``python tests/lanes/mutants.py sandbox --sample 40`` applies a sample of all that the
+kinds of change below make of a room's code. What survives is printed as a difference, and the exit
+status is 1.
 
-Known tools (mutmut, cosmic-ray) change the working tree or need their package where the changed code runs,
-which in the sandbox's processes is nowhere; and the change that shows most here, a statement left out, is
-not among theirs.
+A sandbox with a fault may let hostile programs out. So of its tests those run that do no harm then,
+and they run where they see no processes but their own, with bounded memory (`unshare`, `prlimit`).
+
+Known tools (mutmut, cosmic-ray) change the working tree or need their package where the changed
+code runs, which in the sandbox's processes is nowhere; and the change that shows most here, a
+statement left out, is not among theirs.
 """
 
 from __future__ import annotations
@@ -30,7 +34,10 @@ from queue import SimpleQueue
 from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
-NAMED = Path(__file__).with_name("named.toml")
+NAMED = Path(__file__).with_name("mutants.toml")
+APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "prlimit", "--as=17179869184")
+if os.geteuid() != 0:
+    APART = (APART[0], "--map-root-user", *APART[1:])
 PATIENCE = 3  # times the unchanged code's time, and a minute: then it hangs, which is noticed, too
 
 SWAPPED: dict[type[ast.AST], str] = {
@@ -62,9 +69,11 @@ class Room:
     tests: tuple[str, ...]
 
 
+HARMLESS = "codec arrays messages layers service handles files report benign".split()  # noqa: SIM905
 ROOMS = {
     "sandbox": Room(
-        ("egcfg/sandbox/*.py", "egcfg/sandbox/confined/*.py"), ("tests/egcfg/sandbox",)
+        ("egcfg/sandbox/*.py", "egcfg/sandbox/confined/*.py"),
+        tuple(f"tests/egcfg/sandbox/test_{name}.py" for name in HARMLESS),
     ),
     "scorers": Room(
         ("egcfg/scorers/*.py",), ("tests/egcfg/scorers", "tests/egcfg/evaluation/test_cases.py")
@@ -84,7 +93,7 @@ class Mutant:
         module: its path below ``src``.
         source: all of its text, changed.
         tests: what should notice.
-        name: of one in ``named.toml``.
+        name: of one in ``mutants.toml``.
     """
 
     module: str
@@ -103,7 +112,7 @@ class Mutant:
 
 
 def named() -> list[Mutant]:
-    """Return the mutants of ``named.toml``.
+    """Return the mutants of ``mutants.toml``.
 
     Raises:
         ValueError: what one of them changes is not to be found once.
@@ -195,7 +204,7 @@ def noticed(copy: Path, tests: Sequence[str], seconds: float) -> str | None:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
     command += ["--hypothesis-seed=0", "--hypothesis-profile=brief", "-W", "ignore", *tests]
     with subprocess.Popen(
-        command,
+        [*APART, *command],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
@@ -216,7 +225,9 @@ def noticed(copy: Path, tests: Sequence[str], seconds: float) -> str | None:
 
 def main() -> int:
     """Print what happened to each mutant; return 1 where one survived."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("what", choices=["named", *ROOMS])
     parser.add_argument("--sample", type=int, help="mutants at most, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
