@@ -35,7 +35,15 @@ from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
 NAMED = Path(__file__).with_name("mutants.toml")
-APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "prlimit", "--as=17179869184")
+APART = (
+    "unshare",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "prlimit",
+    "--as=17179869184",
+)
 if os.geteuid() != 0:
     APART = (APART[0], "--map-root-user", *APART[1:])
 PATIENCE = 3  # times the unchanged code's time, and a minute: then it hangs, which is noticed, too
@@ -244,19 +252,17 @@ def main() -> int:
         for number in range(options.jobs):
             copy = shutil.copytree(ROOT / "src", Path(folder, str(number)))
             copies.put(copy)
-        limits = {}
-        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
-            started = time.monotonic()
-            if failing := noticed(copy, tests, 3600):
-                print(f"the unchanged code fails: {failing}")
-                return 2
-            limits[tests] = 60 + PATIENCE * (time.monotonic() - started)
+        started = time.monotonic()
+        if failing := noticed(copy, sorted({test for m in chosen for test in m.tests}), 3600):
+            print(f"the unchanged code fails: {failing}")
+            return 2
+        limit = 60 + PATIENCE * (time.monotonic() - started)
 
         def judge(mutant: Mutant) -> bool:
             copy = copies.get()
             module = copy / mutant.module
             module.write_text(mutant.source, "utf-8")
-            by = noticed(copy, mutant.tests, limits[mutant.tests])
+            by = noticed(copy, mutant.tests, limit)
             shutil.copyfile(ROOT / "src" / mutant.module, module)
             copies.put(copy)
             print(f"{'SURVIVES' if by is None else 'killed'} {mutant.difference}", flush=True)

@@ -1,4 +1,4 @@
-"""Problems in MBPP's form, of our own: what the published ones use, from the file to the verdict."""
+"""Problems in the form of MBPP, of our own: what the published ones use, from file to verdict."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_right_solution_passes_and_a_spoilt_one_fails(
     assert judge(scorer, problem, code).passed
     spoilt = f"{code}\n\ndef {problem.entry_point}(*_, **__):\n    return object\n"
     score = judge(scorer, problem, spoilt)
-    assert [result.status.value for result in score.results] == ["failed"] * len(score.results)
+    assert {result.status.value for result in score.results} <= {"failed", "error"}
 
 
 @pytest.mark.parametrize("name", ROWS)
