@@ -1,4 +1,4 @@
-"""What the README shows is what comes out, and what it and CONTRIBUTING tell to make can be made."""
+"""What the README shows is what comes out, and what pages tell to make can be made."""
 
 from __future__ import annotations
 
