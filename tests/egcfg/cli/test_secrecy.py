@@ -66,7 +66,6 @@ def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
     # environment that a program could show.
     said = ran.out + ran.err + solved.out + solved.err
     requests = json.dumps(model.requests)
-    assert "PATH" in requests
     assert "seen=" in requests
     assert set(server.keys) == {f"Bearer {KEY}"}
     assert KEY not in requests + said
@@ -83,9 +82,8 @@ def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
 
     # What a visible test expects is shown with the test, and told by no trace.
     for request in model.requests:
-        prompt = request["prompt"]
-        for text in prompt if isinstance(prompt, list) else [prompt]:
-            assert text.count(EXPECTED) == text.count(shown) <= 1
+        # Once, with the test; what is no text is a trial of what the server takes.
+        assert str(request["prompt"]).count(EXPECTED) <= 1
     [record] = [file for file in files if file.name.endswith(".record.jsonl.gz")]
     lines = gzip.decompress(record.read_bytes()).decode()
     assert KEY not in lines

@@ -50,9 +50,6 @@ ATTEMPTS = {
         ("mount namespace", "seccomp"),
         9,
     ),
-    "opens a process's memory": Attempt(
-        "open(f'/proc/{PID}/mem', 'rb')", ("user namespace", *FILES), root=True
-    ),
     "signals a process": Attempt("os.kill(PID, 0) is None", SIGNALS, 6),
     "queues a signal": Attempt("call('sigqueue', PID, 0, None) == 0", SIGNALS, 6),
     "signals a thread": Attempt("call('tgkill', PID, PID, 0) == 0", SIGNALS, 6),
