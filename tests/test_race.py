@@ -21,7 +21,7 @@ def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "out", ("--model", str(tiny_llama))
     few = ("--limit", "2", "--arms", "greedy", "best_of_n", "egcfg")
-    runs = ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion")
+    runs = ("--", "--quiet", "--record", "--max-tokens", "8", "--prompt", "completion")
 
     left = race(out, *model, *few, "--left")
     assert left.returncode == 0
@@ -49,6 +49,12 @@ def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path:
     files = {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
     assert race(out, *model, *few, *runs).returncode == 0
     assert files == {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
+
+
+    causes = [sys.executable, str(RACE / "causes.py"), str(out / "greedy"), str(out / "egcfg")]
+    told = subprocess.run(causes, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told[0].split() == ["tasks", "same", "sampled", "changed", "comment"]
+    assert sum(int(line[12:].split()[0]) for line in told[1:5]) == 2
 
 
 def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     "greedy": ("--method=greedy",),
     "best_of_n": ("--method=best_of_n", "-omethod.n=10"),
     "egcfg": ("--gamma=1",),
+    "egcfg_placebo": ("--gamma=1", "-omethod.placebo=true"),
     "retry": ("--method=retry", "-omethod.gamma=-0.3"),
     "retry_placebo": ("--method=retry", "-omethod.gamma=-0.3", "-omethod.placebo=true"),
     "egcfg_signed": ("--gamma=-0.3", "-omethod.signed=true"),
