@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser coverage mutants check smoke bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -93,23 +93,6 @@ test-browser: $(INSTALLED)
 	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
 		tests/egcfg/reports/page/test_browser.py
 
-# Branch coverage of each room by its own tests, held against tests/lanes/floors.toml where that has a
-# floor for it; ROOMS_MEASURED chooses some: `make coverage ROOMS_MEASURED=egcfg/guidance`.
-ROOMS_MEASURED ?= $(filter egcfg/%,$(ROOMS:tests/%=%)) egcfg_tracers
-coverage: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt coverage
-	$(BIN)/python tests/lanes/branches.py $(ROOMS_MEASURED)
-
-# Faults put into a copy of the code, which the tests must notice: those that once went unnoticed, and
-# MUTANTS drawn of each room (all of them take days). SEED draws others.
-MUTANTS ?= 25
-SEED ?= 0
-mutants: $(INSTALLED)
-	$(BIN)/python tests/lanes/mutants.py named
-	@for room in guidance scorers decoder sandbox; do \
-		$(BIN)/python tests/lanes/mutants.py $$room --sample $(MUTANTS) --seed $(SEED) || true; \
-	done
-
 # What a change must pass besides the tests.
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -120,23 +103,16 @@ check: $(INSTALLED)
 smoke: $(INSTALLED)
 	PYTHON=$(PYTHON) .ci/smoke
 
-# Every claim about speed, measured side by side on this machine: a table for each, of samples that are
-# smaller than those behind the README's figures, and still half an hour. BENCH_MODEL is another model
-# (a GGUF file), BENCH_DATA an MBPP file; without them the embedded one and the built-in problems serve.
-MODEL_AND_DATA = $(if $(BENCH_MODEL),--model $(BENCH_MODEL)) $(if $(BENCH_DATA),--data $(BENCH_DATA))
+# Every claim about speed, measured side by side on this machine.
 bench: $(INSTALLED)
-	$(BIN)/python bench/sandbox.py --load
-	$(BIN)/python bench/reward.py
+	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/tracers.py
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
 	$(BIN)/python bench/monitor.py
-	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80 $(MODEL_AND_DATA)
-	$(BIN)/python bench/decoding same --tasks 4 --max-tokens 60 $(MODEL_AND_DATA)
-	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80 $(MODEL_AND_DATA)
+	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
+	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
-	$(BIN)/python bench/decoding growth --tasks 1 --max-tokens 40 --lengths 512 1024 \
-		--candidate-counts 1 4 --horizons 1 4 --csv $(DEMO)-growth.csv --plot $(DEMO)-growth.svg
 	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
 		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 
@@ -148,7 +124,7 @@ docs: $(INSTALLED)
 		--doctree-dir build/doctrees . build/site
 
 clean:
-	rm -rf build .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race $(DEMO)-growth.*
+	rm -rf build .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:
