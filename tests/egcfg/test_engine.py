@@ -209,6 +209,41 @@ def test_solving_at_the_same_time_gives_the_texts_of_solving_in_turn(
     assert [s.generation.ids for s in run(at_once())] == [g.ids for g in alone]
 
 
+def test_solving_line_by_line_in_turns_gives_the_texts_of_each_alone(
+    engine: Engine, run: Run
+) -> None:
+    settings = DecodingSettings(gamma=1.0, temperature=0.3, max_tokens=40)
+
+    async def in_turns() -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        solving = [engine.solve_steps(problem(n), settings) for n in range(4)]
+        while solving:
+            steps = solving.pop(0)
+            if isinstance(step := await anext(steps), Solution):
+                found[step.task_id] = step.generation.ids
+                await steps.aclose()
+            else:
+                solving.append(steps)
+        return found
+
+    alone = [run(engine.solve(problem(n), settings)) for n in range(4)]
+    assert run(in_turns()) == {s.task_id: s.generation.ids for s in alone}
+
+
+def test_work_for_a_fixed_task_is_known_to_the_pass_and_token(tiny_llama: Path, run: Run) -> None:
+    """A draft, a prefix or a shared pass that is lost costs more, and changes no text."""
+
+    async def work() -> Usage:
+        backend = create(Kind.BACKEND, "hf", {"model": str(tiny_llama), "dtype": "float64"})
+        async with Engine(backend=backend, prompt=ForcedStart()) as fresh:
+            settings = DecodingSettings(gamma=0.5, temperature=0.3, max_tokens=40)
+            return (await fresh.solve(problem(0), settings)).generation.total_usage
+
+    usage = run(work())
+    spent = (usage.forward_passes, usage.forward_tokens, usage.output_tokens)
+    assert spent == (81, 498, 263)
+
+
 def test_solve_by_names_opens_and_closes_what_it_needs(tiny_llama: Path) -> None:
     solution = egcfg.solve(
         problem(1),
