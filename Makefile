@@ -129,10 +129,11 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
 		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 
-# The command line reference, written by the program and checked by a test; then the docs as a site, in
+# The references of the command line and of plugins, written by programs and checked by tests; then the docs as a site, in
 # build/site. A link that leads nowhere fails.
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
+	$(BIN)/python docs/write_plugin_reference.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs \
 		--doctree-dir build/doctrees . build/site
 

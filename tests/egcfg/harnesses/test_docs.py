@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -19,12 +20,18 @@ def test_the_code_on_the_page_runs_but_for_what_is_not_installed(
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
     assert len(blocks) == 5
-    shown = re.findall(r"^(?:prompt|record) = .*$", PAGE, re.M)  # later blocks use them
-    code = list(shown)
+    code = []
     for block in blocks:
         package = next((name for name in PACKAGES if name in block), None)
         if package is None or importlib.util.find_spec(package):
             code.append(block)
+        else:  # later blocks use the values that it names
+            code += [
+                ast.unparse(statement)
+                for statement in ast.parse(block).body
+                if isinstance(statement, ast.Assign)
+                and ast.unparse(statement.targets[0]) in ("prompt", "record")
+            ]
     script = tmp_path / "page.py"
     script.write_text(re.sub(r'model="Qwen[^"]+"', f"model={str(tiny_llama)!r}", "\n".join(code)))
     environment = {
