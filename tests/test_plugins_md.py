@@ -180,7 +180,7 @@ def test_the_settings_are_taken(taught: Path) -> None:
     ran = shell(taught, "egcfg", "config")
     (taught / "egcfg.toml").unlink()
     assert ran.returncode == 0, ran.stderr
-    assert 'opening = "Solve this."' in ran.stdout
+    assert re.search(r'^prompt\.opening += "Solve this\."', ran.stdout, re.M)
 
 
 @pytest.mark.parametrize("transcript", blocks("console"))
