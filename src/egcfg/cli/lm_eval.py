@@ -47,6 +47,7 @@ def lm_eval_command(arguments: tuple[str, ...]) -> None:
     command, *rest = (
         arguments if arguments[:1] and arguments[0] in COMMANDS else ("run", *arguments)
     )
-    model = ["--model", "egcfg"] if command == "run" else []
+    # The harness would name a GPU where nobody names a device.
+    model = ["--model", "egcfg", "--device", "auto"] if command == "run" else []
     sys.argv = ["lm-eval", command, *model, *rest]
     cli_evaluate()
