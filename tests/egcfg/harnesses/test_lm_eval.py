@@ -131,9 +131,8 @@ def test_the_harness_and_egcfg_agree_on_the_answers(tmp_path: Path, prompt: str)
     assert found["results"]["passed,none"] == sum(verdicts.values()) / len(verdicts)
 
 
-def test_repeats_of_a_document_are_answered_with_other_seeds(
-    tmp_path: Path, values: dict[str, Any]
-) -> None:
+@pytest.mark.model
+def test_repeats_of_a_document_are_answered_with_other_seeds(tmp_path: Path) -> None:
     write_task(tmp_path)
     task = tmp_path / "local.yaml"
     sampled = "do_sample: true\n  temperature: 1.5\nrepeats: 3\nfilter_list:\n" + (
@@ -144,7 +143,7 @@ def test_repeats_of_a_document_are_answered_with_other_seeds(
     (tmp_path / "verdict.py").write_text('def passed(doc, results):\n    return {"passed": 0.0}\n')
     (tmp_path / "script.py").write_text(script)
     out = tmp_path / "out.json"
-    arguments = (str(tmp_path), json.dumps(values | {"gamma": 0.0}), str(out))
+    arguments = (str(tmp_path), json.dumps(VALUES | {"gamma": 0.0}), str(out))
     done = ran(tmp_path, sys.executable, str(tmp_path / "script.py"), *arguments)
     assert done.returncode == 0, done.stderr
     for sample in json.loads(out.read_text())["samples"]:
