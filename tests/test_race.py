@@ -50,7 +50,6 @@ def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path:
     assert race(out, *model, *few, *runs).returncode == 0
     assert files == {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
 
-
     causes = [sys.executable, str(RACE / "causes.py"), str(out / "greedy"), str(out / "egcfg")]
     told = subprocess.run(causes, capture_output=True, text=True, check=True).stdout.splitlines()
     assert told[0].split() == ["tasks", "same", "sampled", "changed", "comment"]
