@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser coverage mutants check smoke bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray coverage mutants check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -109,6 +109,11 @@ mutants: $(INSTALLED)
 	@for room in guidance scorers decoder sandbox; do \
 		$(BIN)/python tests/lanes/mutants.py $$room --sample $(MUTANTS) --seed $(SEED) || true; \
 	done
+
+# Runs on a real Ray cluster of two nodes on this machine, killed in the middle (minutes).
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/egcfg/cluster
 
 # What a change must pass besides the tests.
 check: $(INSTALLED)

@@ -25,7 +25,8 @@ from tables import Report
 
 from egcfg.interfaces.backend import Usage
 from egcfg.reports.aggregate import aggregate
-from egcfg.reports.folder import SETTLED_NS, FolderReader
+from egcfg.reports.rows import ResultRow
+from egcfg.runs.folder import SETTLED_NS, FolderReader
 from egcfg.runs.results import Result, ResultStats, TestVerdict, dump_result
 from egcfg.runs.store import ResultsFolder, unit_name
 
@@ -136,7 +137,7 @@ def main() -> None:
             [("egcfg monitor", seconds, 1e6 * seconds / len(paths), memory)],
         )
         time.sleep(SETTLED_NS / 1e9)  # until folders' times tell of every change
-        reader = FolderReader(folder)
+        reader = FolderReader(folder, ResultRow.of)
         changed = paths[:: max(1, len(paths) // REPLACED)][:REPLACED]
         looks = []
         for what in ("first look", "nothing changed", f"{len(changed)} replaced"):
@@ -147,7 +148,7 @@ def main() -> None:
             seconds = timed(lambda: reader.look())
             looks.append((what, seconds, reader.files_read - read))
         report.table("looks of --watch", ("what", "processor s", "files read"), looks)
-        rows = reader.look()
+        rows = reader.look().kept
         report.table(
             "the numbers", ("rows", "processor s"), [(len(rows), timed(lambda: aggregate(rows)))]
         )

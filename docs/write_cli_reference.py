@@ -35,6 +35,10 @@ def reference() -> str:
             command = program.get_command(context, name)
             assert command is not None, name
             parts += [f"## egcfg {name}", _help(command, name, context)]
+            if isinstance(command, click.Group):
+                within = click.Context(command, info_name=name, parent=context)
+                for part, each in command.commands.items():
+                    parts += [f"## egcfg {name} {part}", _help(each, part, within)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -50,7 +50,7 @@ def test_without_a_room_everything_is_run() -> None:
 def test_a_room_that_there_is_not_is_refused_with_the_names_of_all() -> None:
     made = make("test", "ROOM=sandbx")
     assert made.returncode != 0
-    assert 'no room is called "sandbx"; there are: cli comparison config' in made.stderr
+    assert 'no room is called "sandbx"; there are: cli cluster comparison config' in made.stderr
     assert " sandbox " in made.stderr
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from arms import ARMS
 
 from egcfg.errors import RunError
-from egcfg.runs.store import FileState, scan
+from egcfg.runs.folder import scan
+from egcfg.runs.store import FileState
 
 EGCFG = (sys.executable, "-m", "egcfg")
 INTERRUPTED = (130, 143, -2, -15)

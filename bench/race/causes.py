@@ -19,7 +19,8 @@ from attrs import frozen
 
 from egcfg.records.entries import ProgramEntry, StepEntry
 from egcfg.records.reading import UnitRecord, read_record_of
-from egcfg.runs.store import FileState, ResultFile, scan
+from egcfg.runs.folder import scan
+from egcfg.runs.store import FileState, ResultFile
 
 COMMENTS = ("#", '"""', "'''")
 KINDS = {

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from egcfg.evaluation.reward_functions import GrpoReward as GrpoReward
     from egcfg.evaluation.reward_functions import verifiers_reward as verifiers_reward
     from egcfg.interfaces.backend import Answer as Answer
+    from egcfg.interfaces.backend import Backend as Backend
     from egcfg.interfaces.backend import Capabilities as Capabilities
+    from egcfg.interfaces.backend import Completion as Completion
     from egcfg.interfaces.backend import Continuation as Continuation
     from egcfg.interfaces.backend import LogprobBackend as LogprobBackend
     from egcfg.interfaces.backend import LogprobRequest as LogprobRequest
@@ -34,13 +36,17 @@ if TYPE_CHECKING:
     from egcfg.interfaces.backend import SampleRequest as SampleRequest
     from egcfg.interfaces.backend import SamplingParams as SamplingParams
     from egcfg.interfaces.backend import ScoreRequest as ScoreRequest
+    from egcfg.interfaces.backend import TextBackend as TextBackend
     from egcfg.interfaces.backend import Usage as Usage
     from egcfg.interfaces.dataset import Dataset as Dataset
     from egcfg.interfaces.guidance import GuidanceRule as GuidanceRule
     from egcfg.interfaces.guidance import Guided as Guided
     from egcfg.interfaces.method import Attempt as Attempt
     from egcfg.interfaces.method import Bench as Bench
+    from egcfg.interfaces.method import Configuration as Configuration
     from egcfg.interfaces.method import Method as Method
+    from egcfg.interfaces.method import Need as Need
+    from egcfg.interfaces.method import PartialAnswer as PartialAnswer
     from egcfg.interfaces.method import ProgramRun as ProgramRun
     from egcfg.interfaces.method import Reply as Reply
     from egcfg.interfaces.problem import AssertTest as AssertTest
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     from egcfg.interfaces.problem import TestCase as TestCase
     from egcfg.interfaces.prompt import ChatMessage as ChatMessage
     from egcfg.interfaces.prompt import ChatPrompt as ChatPrompt
+    from egcfg.interfaces.prompt import CodeLayout as CodeLayout
     from egcfg.interfaces.prompt import Prompt as Prompt
     from egcfg.interfaces.prompt import PromptBuilder as PromptBuilder
     from egcfg.interfaces.prompt import Template as Template
@@ -63,16 +70,28 @@ if TYPE_CHECKING:
     from egcfg.interfaces.scorer import TestStatus as TestStatus
     from egcfg.interfaces.solution import Generation as Generation
     from egcfg.interfaces.solution import LineStep as LineStep
+    from egcfg.interfaces.solution import Signal as Signal
     from egcfg.interfaces.solution import Solution as Solution
+    from egcfg.interfaces.tracer import EventKind as EventKind
+    from egcfg.interfaces.tracer import RaisedValue as RaisedValue
     from egcfg.interfaces.tracer import Trace as Trace
     from egcfg.interfaces.tracer import TraceEvent as TraceEvent
     from egcfg.interfaces.tracer import Tracer as Tracer
     from egcfg.interfaces.tracer import TraceRequest as TraceRequest
+    from egcfg.interfaces.tracer import Value as Value
     from egcfg.plugins.hookspecs import Component as Component
     from egcfg.plugins.hookspecs import Kind as Kind
+    from egcfg.plugins.hookspecs import RunInfo as RunInfo
     from egcfg.plugins.hookspecs import hookimpl as hookimpl
-    from egcfg.reports.folder import load_results as load_results
     from egcfg.reports.rows import ResultRow as ResultRow
+    from egcfg.reports.rows import load_results as load_results
+    from egcfg.sandbox import Call as Call
+    from egcfg.sandbox import Execution as Execution
+    from egcfg.sandbox import ExecutionResult as ExecutionResult
+    from egcfg.sandbox import Instrument as Instrument
+    from egcfg.sandbox import Limits as Limits
+    from egcfg.sandbox import Outcome as Outcome
+    from egcfg.sandbox import Raised as Raised
     from egcfg.sandbox import Sandbox as Sandbox
     from egcfg.usage.budget import Budget as Budget
     from egcfg.usage.prices import Prices as Prices
@@ -81,47 +100,64 @@ __all__ = [
     "Answer",
     "AssertTest",
     "Attempt",
+    "Backend",
     "Bench",
     "Budget",
+    "Call",
     "Capabilities",
     "ChatMessage",
     "ChatPrompt",
     "CheckTest",
     "CodeEval",
+    "CodeLayout",
     "Comparison",
+    "Completion",
     "Component",
+    "Configuration",
     "Continuation",
     "Dataset",
     "DecodingSettings",
     "EgcfgError",
     "Engine",
+    "EventKind",
+    "Execution",
+    "ExecutionResult",
     "Generation",
     "GrpoReward",
     "GuidanceRule",
     "GuidanceUnit",
     "Guided",
+    "Instrument",
     "Kind",
+    "Limits",
     "LineStep",
     "LogprobBackend",
     "LogprobRequest",
     "Logprobs",
     "Method",
+    "Need",
+    "Outcome",
+    "PartialAnswer",
     "Prices",
     "Problem",
     "Program",
     "ProgramRun",
     "Prompt",
     "PromptBuilder",
+    "Raised",
+    "RaisedValue",
     "Reply",
     "ResultRow",
     "Reward",
     "RunConfig",
+    "RunInfo",
     "SampleRequest",
     "SamplingParams",
     "Sandbox",
     "Score",
     "ScoreRequest",
     "Scorer",
+    "Signal",
     "Solution",
     "StdioTest",
     "Task",
@@ -129,12 +165,14 @@ __all__ = [
     "TestCase",
     "TestResult",
     "TestStatus",
+    "TextBackend",
     "TextPrompt",
     "Trace",
     "TraceEvent",
     "TraceRequest",
     "Tracer",
     "Usage",
+    "Value",
     "hookimpl",
     "load_config",
     "load_results",
@@ -157,21 +195,23 @@ _HOMES = {
     "evaluation.reward": "Reward reward reward_blocking",
     "evaluation.reward_functions": "GrpoReward verifiers_reward",
     "interfaces.backend": (
-        "Answer Capabilities Continuation LogprobBackend LogprobRequest Logprobs "
-        "SampleRequest SamplingParams ScoreRequest Usage"
+        "Answer Backend Capabilities Completion Continuation LogprobBackend "
+        "LogprobRequest Logprobs SampleRequest SamplingParams ScoreRequest TextBackend "
+        "Usage"
     ),
     "interfaces.dataset": "Dataset",
     "interfaces.guidance": "GuidanceRule Guided",
-    "interfaces.method": "Attempt Bench Method ProgramRun Reply",
+    "interfaces.method": "Attempt Bench Configuration Method Need PartialAnswer ProgramRun Reply",
     "interfaces.problem": "AssertTest CheckTest Comparison Problem Program StdioTest Task TestCase",
-    "interfaces.prompt": "ChatMessage ChatPrompt Prompt PromptBuilder Template TextPrompt",
+    "interfaces.prompt": (
+        "ChatMessage ChatPrompt CodeLayout Prompt PromptBuilder Template TextPrompt"
+    ),
     "interfaces.scorer": "Score Scorer TestResult TestStatus",
-    "interfaces.solution": "Generation LineStep Solution",
-    "interfaces.tracer": "Trace TraceEvent TraceRequest Tracer",
-    "plugins.hookspecs": "Component Kind hookimpl",
-    "reports.folder": "load_results",
-    "reports.rows": "ResultRow",
-    "sandbox": "Sandbox",
+    "interfaces.solution": "Generation LineStep Signal Solution",
+    "interfaces.tracer": "EventKind RaisedValue Trace TraceEvent TraceRequest Tracer Value",
+    "plugins.hookspecs": "Component Kind RunInfo hookimpl",
+    "reports.rows": "ResultRow load_results",
+    "sandbox": "Call Execution ExecutionResult Instrument Limits Outcome Raised Sandbox",
     "usage.budget": "Budget",
     "usage.prices": "Prices",
 }

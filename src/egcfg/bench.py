@@ -49,7 +49,7 @@ from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
 from egcfg.plugins.component import OpenComponent
 from egcfg.records.recorder import ALTERNATIVES, Recorder
-from egcfg.sandbox import Call, Execution, ExecutionResult
+from egcfg.sandbox import ExecutionResult
 from egcfg.sandbox.counting import CountingSandbox
 from egcfg.usage.model import AskedTooOften, Model
 
@@ -172,7 +172,9 @@ class TaskBench:
             ]
             replies = [Reply(text=one.text, finished=one.finished) for one in answers]
         if self.recorder is not None:
-            self.recorder.call(stage, prompt, temperature, params.max_tokens, replies)
+            self.recorder.call(
+                stage, prompt, temperature, params.max_tokens, replies, self.task.task_id
+            )
         return replies * (n // count)
 
     async def draw(self, n: int = 1, *, stage: str, temperature: float = 0.0) -> list[str]:
@@ -212,7 +214,7 @@ class TaskBench:
         if self.recorder is not None and growing:
             replies = [Reply(text=extended[n].text, finished=extended[n].finished) for n in growing]
             prompt, most = self.prompt.unconditional(), settings.max_tokens
-            self.recorder.call(stage, prompt, temperature, most, replies)
+            self.recorder.call(stage, prompt, temperature, most, replies, self.task.task_id)
         return extended
 
     def _extended(self, answer: PartialAnswer, addition: Continuation) -> PartialAnswer:
@@ -277,7 +279,7 @@ class TaskBench:
         if tests is None:
             self._judged |= zip(distinct, scores, strict=True)
         if self.recorder is not None:
-            self.recorder.runs(list(runs.values()), own_tests=tests is not None)
+            self.recorder.runs([*runs.values()], self.task.task_id, own_tests=tests is not None)
         return [runs[program] for program in programs]
 
     async def signal(self, programs: Sequence[str], *, away: bool = False) -> Signal:
@@ -299,7 +301,7 @@ class TaskBench:
             if each.description != self.task.description
         )
         prompt = self.wording(other, self.configurations[0].prompt)
-        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt, recorder=None)
+        return evolve(self, task=evolve(other, hidden_tests=()), prompt=prompt)
 
     async def decode(
         self,
@@ -319,7 +321,8 @@ class TaskBench:
             feedback = await self._placebo(chosen)
         recorder, number = self.recorder, 0
         if recorder is not None:
-            number = recorder.decoding(evolve(chosen, settings=settings), prompt, policies)
+            configured = evolve(chosen, settings=settings)
+            number = recorder.decoding(configured, prompt, policies, self.task.task_id)
         steps = decode(
             *(self.model, feedback, self.rule, self.task, prompt, settings, policies, signal),
             alternatives=0 if recorder is None else ALTERNATIVES,
@@ -451,18 +454,7 @@ class TaskBench:
 
     async def _outcomes(self, task: Problem, programs: Sequence[str]) -> list[tuple[str, ...]]:
         requests = [task.executions(program) for program in programs]
-        executions = [
-            Execution(
-                source=request.source,
-                setup=request.setup,
-                call=None if request.call is None else Call(request.call),
-                stdin=request.stdin,
-                run_as_main=request.call is None,
-                limits=request.limits,
-            )
-            for group in requests
-            for request in group
-        ]
+        executions = [request.execution() for group in requests for request in group]
         found = iter(await self.sandbox.run(executions) if executions else [])
         return [tuple(_outcome(next(found)) for _ in group) for group in requests]
 

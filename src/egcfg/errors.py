@@ -13,7 +13,9 @@ EgcfgError
 │   └── ContextOverflowError  the prompt does not fit the model's context
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 │   └── TaskBudgetError       one task did: its last attempt stands
+├── RunStoppedError           an observer asked a run to stop (CLI exit status 3)
 ├── SandboxError              the sandbox itself failed; never the judged program's fault
+├── ClusterError              a Ray cluster that is not there, or that no node of can take part
 └── RunError                  a results folder that cannot be used as asked
 ```
 
@@ -25,7 +27,7 @@ they are outcomes (`egcfg.sandbox.Outcome`) and test statuses
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from egcfg.interfaces.backend import Usage
@@ -34,6 +36,7 @@ __all__ = [
     "BackendError",
     "BudgetError",
     "CapabilityError",
+    "ClusterError",
     "ConfigError",
     "ContextOverflowError",
     "DataError",
@@ -41,6 +44,7 @@ __all__ = [
     "MissingExtraError",
     "PluginError",
     "RunError",
+    "RunStoppedError",
     "SandboxError",
     "TaskBudgetError",
     "UnknownNameError",
@@ -55,7 +59,11 @@ LONGEST_SUMMARY = 240
 
 
 class EgcfgError(Exception):
-    """Base of every error that egcfg raises on purpose."""
+    """Base of every error that egcfg raises on purpose; each passes between processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not as usual, by the constructor: some of them make their message there.
+        return BaseException.__new__, (type(self), *self.args), self.__dict__
 
 
 class UsageError(EgcfgError):
@@ -144,8 +152,16 @@ class TaskBudgetError(BudgetError):
     """A task's own budget is used up: the method's last attempt stands."""
 
 
+class RunStoppedError(EgcfgError):
+    """An observer asked a run to stop; nothing is wrong with it."""
+
+
 class SandboxError(EgcfgError):
     """The sandbox itself failed: no statement about the program that it was to run."""
+
+
+class ClusterError(EgcfgError):
+    """A cluster that is not there, or none of whose nodes can take part."""
 
 
 class RunError(EgcfgError):

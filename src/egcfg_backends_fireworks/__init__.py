@@ -16,6 +16,7 @@ def egcfg_components() -> list[Component]:
             summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
             options="egcfg_backends_fireworks.options:FireworksOptions",
             extra="egcfg[fireworks]",
+            variables=("FIREWORKS_API_KEY",),
         ),
         Component(
             kind=Kind.BACKEND,

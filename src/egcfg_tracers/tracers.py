@@ -9,7 +9,7 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from egcfg.interfaces.tracer import RaisedValue, Trace, Tracer, TraceRequest
-from egcfg.sandbox import Call, Execution, ExecutionResult, Instrument, Outcome, Sandbox
+from egcfg.sandbox import ExecutionResult, Instrument, Outcome, Sandbox
 from egcfg_tracers.bundle import engine_file
 from egcfg_tracers.compact import render_compact
 from egcfg_tracers.decoding import Recording, decode
@@ -97,7 +97,7 @@ class _EngineTracer(Tracer):
             options=self._instrument_options,
             memory_bytes=self._memory_bytes,
         )
-        results = await sandbox.run([_execution(request, instrument) for request in requests])
+        results = await sandbox.run([request.execution(instrument) for request in requests])
         return [
             _assemble(request, result, decode(result.memory, self._memory_bytes, self._tail_events))
             for request, result in zip(requests, results, strict=True)
@@ -164,18 +164,6 @@ def _budgets(options: FullOptions, level: str, op_events: int) -> dict[str, Any]
         "watched_events": max(options.watched_events, options.head_events),
         "op_events": op_events,
     }
-
-
-def _execution(request: TraceRequest, instrument: Instrument) -> Execution:
-    return Execution(
-        source=request.source,
-        setup=request.setup,
-        call=None if request.call is None else Call(request.call),
-        stdin=request.stdin,
-        run_as_main=request.call is None,
-        limits=request.limits,
-        instrument=instrument,
-    )
 
 
 def _assemble(request: TraceRequest, result: ExecutionResult, recording: Recording) -> Trace:

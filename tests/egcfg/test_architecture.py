@@ -165,6 +165,7 @@ PUBLIC = (
     "egcfg.plugins.cache",
     "egcfg.plugins.hookspecs",
     "egcfg.decoding.sampling",
+    "egcfg.guidance.mixture",
     "egcfg.sandbox",
     "egcfg.testing",
     "egcfg.threads",

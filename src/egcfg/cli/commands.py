@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from egcfg.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "DEFAULT_COMMAND", "RUN_OPTIONS", "CommandGroup", "write_groups"]
 
@@ -31,7 +35,7 @@ COMMANDS = {
     "published": "Print published figures to compare with, and who saw which tests.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
     "datasets": "List data sets and protocols; with NAME (or a file), show its first problems.",
-    "plugins": "List backends, tracers, prompts, scorers and data sets, and broken plugins.",
+    "plugins": "List components of each kind, what cannot be opened here, and broken plugins.",
     "doctor": "Say what is installed, how well programs are isolated, and what is broken.",
     "cache": "List models that were converted and kept, newest first; with --clear, delete them.",
     "config": "Show the effective configuration and the source of each value.",
@@ -100,6 +104,14 @@ class CommandGroup(click.Group):
             args = rest
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return commands and flags that begin so; those of ``run``, too, which none need name."""
+        items = super().shell_complete(ctx, incomplete)
+        command = self.get_command(ctx, DEFAULT_COMMAND)
+        if command is not None and incomplete.startswith("-"):
+            items += command.shell_complete(click.Context(command, ctx), incomplete)
+        return items
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a help that teaches: the main job first, with examples."""
         formatter.write_usage("egcfg", "[run] [OPTIONS]  |  COMMAND [OPTIONS]")
@@ -115,6 +127,8 @@ class CommandGroup(click.Group):
             "Every setting is also a key of egcfg.toml and a variable: --top-p is top_p and "
             "EGCFG_TOP_P. `egcfg config` shows what holds, and why. "
             "API keys are read from the environment only. "
+            'Commands, flags and names are completed after eval "$(_EGCFG_COMPLETE=bash_source '
+            'egcfg)" (or zsh_source, fish_source). '
             "`egcfg --version` says which egcfg this is."
         )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from attrs import define, evolve, field
+from attrs import define, field
 from rich.console import Console
 from rich.text import Text
 
 from egcfg.cli.terminal import console, printable, printable_line
-from egcfg.interfaces.solution import Alternative, LineStep, Signal, SignalEntry, TokenChoice
+from egcfg.interfaces.solution import Alternative, LineStep, TokenChoice
 from egcfg.interfaces.tracer import Trace, Tracer
+from egcfg.records.telling import Teller, ToldProgram
 from egcfg.sandbox.types import Outcome
 
 __all__ = ["Explainer", "code_lines", "styled"]
@@ -39,7 +40,7 @@ class Explainer:
     tracer: Tracer
     response_prefix: str = ""
     screen: Console = field(factory=console)
-    _told: dict[tuple[object, ...], str] = field(factory=dict, init=False)
+    _teller: Teller = field(factory=Teller, init=False)
     _above: list[str] = field(factory=list, init=False)  # lines of the program shown last
     _runs: dict[str, str] = field(factory=dict, init=False)  # what each call was shown to do
 
@@ -54,11 +55,11 @@ class Explainer:
             yield from code_lines(self.response_prefix, "  forced  | ", "dim")
         where = "code" if step.in_code else "before the code"
         yield styled(f"--- step {step.index} ({where})", "bold")
-        if step.signal is not None:
-            if step.fresh:
-                yield from self._signal(step.signal, step.index)
-            else:
-                yield styled("  signal: as before", "dim")
+        told = self._teller.step(step)
+        if told.signal:
+            yield styled(f"  signal: {told.signal}", "" if told.programs else "dim")
+        for program in told.programs:
+            yield from self._program(program)
         if step.taken_back:
             yield from code_lines(step.taken_back, "  taken back | ", "red")
         for decision in step.decisions:
@@ -69,28 +70,12 @@ class Explainer:
         if not step.taken_back:
             yield from code_lines(step.text, "  decided | ", "bold cyan")
 
-    def _signal(self, signal: Signal, step: int) -> Iterator[Text]:
-        if not signal.entries:
-            yield styled("  signal: no candidate could be executed", "dim")
+    def _program(self, program: ToldProgram) -> Iterator[Text]:
+        if program.before:
+            yield styled(f"  {program.name}: {program.before}", "dim")
             return
-        programs = _counted(len(signal.entries), "program")
-        yield styled(f"  signal: {programs}, {signal.tokens} tokens{_kind_of(signal)}", "")
-        for number, entry in enumerate(signal.entries, start=1):
-            yield from self._program(number, entry, step)
-        if signal.against is not None:
-            yield from self._signal(evolve(signal.against, away=True), step)
-
-    def _program(self, number: int, entry: SignalEntry, step: int) -> Iterator[Text]:
-        origin = _counted(entry.samples, "candidate") if entry.samples else "the solution so far"
-        shown = "" if entry.shown else ", not shown to the model"
-        share = "" if entry.share is None else f", {entry.share:.0%} of the visible tests passed"
-        name = f"program {number} ({origin}{shown}{share})"
-        if entry.ran in self._told:
-            yield styled(f"  {name}: {self._told[entry.ran]}", "dim")
-            return
-        self._told[entry.ran] = f"program {number} of step {step}"
-        yield styled(f"  {name}", "")
-        lines = entry.program.rstrip("\n").split("\n")
+        yield styled(f"  {program.name}", "red" if program.failed else "green")
+        lines = program.entry.program.rstrip("\n").split("\n")
         pairs = zip(lines, self._above, strict=False)
         alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if alike >= LEAST_ALIKE:
@@ -99,7 +84,7 @@ class Explainer:
             alike = 0
         self._above = lines
         yield from code_lines("\n".join(lines[alike:]), "    | ", "") if lines[alike:] else ()
-        for trace in entry.traces:
+        for trace in program.entry.traces:
             yield from self._trace(trace)
 
     def _trace(self, trace: Trace) -> Iterator[Text]:
@@ -124,14 +109,6 @@ def code_lines(text: str, margin: str, style: str) -> Iterable[Text]:
     return [
         Text.assemble(margin, (printable(line), style)) for line in text.rstrip("\n").split("\n")
     ]
-
-
-def _kind_of(signal: Signal) -> str:
-    return f"{', shortened to fit' if signal.cut else ''}{', to lead away from' * signal.away}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _changed(choice: TokenChoice) -> Iterator[Text]:

@@ -47,7 +47,7 @@ def export_command(
     numbers, use `egcfg monitor --tasks`, or `egcfg.load_results` from Python.
     """
     from egcfg.reports.samples import SampleShape, one_row, sample_file
-    from egcfg.runs.store import scan
+    from egcfg.runs.folder import scan
 
     records = one_row(scan(folder), model, row, gamma)
     data = sample_file(records, SampleShape(shape))

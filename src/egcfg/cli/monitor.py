@@ -19,8 +19,8 @@ from egcfg.errors import UsageError
 
 if TYPE_CHECKING:
     from egcfg.reports.aggregate import PricesOf, Report
-    from egcfg.reports.folder import FolderReader
     from egcfg.reports.rows import ResultRow, Results
+    from egcfg.runs.folder import FolderReader
     from egcfg.usage.prices import Prices, PriceTable
 
 __all__ = ["harmless", "monitor_command", "prices_of", "prices_option"]
@@ -107,7 +107,8 @@ def monitor_command(
     them where prices are known. While runs are at work, a line says what is running, stale (its
     process is gone) and left, and how long that may take.
     """
-    from egcfg.reports.folder import FolderReader
+    from egcfg.reports.rows import ResultRow
+    from egcfg.runs.folder import FolderReader
 
     if form == "parquet" and not (shown["tasks"] and out):
         raise UsageError("--format parquet writes one line per unit: add --tasks and -o FILE")
@@ -115,7 +116,7 @@ def monitor_command(
         raise UsageError("--watch shows text: leave out --format and -o")
     given = {} if prices is None else {"prices": prices}
     table = load_config(given, file=config_file).config.prices
-    view = _View(FolderReader(folder), prices_of(table), **shown)
+    view = _View(FolderReader(folder, ResultRow.of), prices_of(table), **shown)
     while True:
         started = time.monotonic()
         if form == "parquet":
@@ -146,7 +147,7 @@ class _View:
         by, model, gammas, sort, top, tasks: the options.
     """
 
-    reader: FolderReader
+    reader: FolderReader[ResultRow]
     prices: PricesOf
     by: str | None = field(kw_only=True)
     model: str | None = field(kw_only=True)
@@ -167,7 +168,7 @@ class _View:
             task_table,
         )
 
-        found = harmless(self.reader.look())
+        found = harmless(self._look())
         reports = [
             evolve(each, broken={printable_line(p): why for p, why in each.broken.items()})
             for each in self._reports(found)
@@ -207,7 +208,7 @@ class _View:
         from egcfg.reports import export
         from egcfg.reports.selection import By, grouped
 
-        found = self.reader.look()
+        found = self._look()
         reports = self._reports(found)
         if self.tasks:
             lines = export.rows_as_dicts(self._units(found))
@@ -237,7 +238,13 @@ class _View:
         """Write one line per unit."""
         from egcfg.reports.export import write_parquet
 
-        write_parquet(self._units(self.reader.look()), path)
+        write_parquet(self._units(self._look()), path)
+
+    def _look(self) -> Results:
+        from egcfg.reports.rows import Results
+
+        found = self.reader.look()
+        return Results(found.kept, found.left_out)
 
     def _reports(self, found: Results) -> list[Report]:
         from egcfg.reports.aggregate import aggregate

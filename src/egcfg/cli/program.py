@@ -12,7 +12,7 @@ import click
 
 from egcfg.cli.commands import CommandGroup
 from egcfg.cli.status import (
-    BUDGET_USED_UP,
+    ENDED_EARLY,
     FAILED,
     INTERRUPTED,
     TERMINATED,
@@ -54,7 +54,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except UsageError as error:
         return _fail(error, str(error), WRONG_USAGE)
     except BudgetError as error:
-        return _fail(error, str(error), BUDGET_USED_UP)
+        return _fail(error, str(error), ENDED_EARLY)
     except EgcfgError as error:
         return _fail(error, str(error), FAILED)
     except Interrupted as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_overview", "report_command"]
 
-STEP = 500
-"""Files between two words of progress."""
+STEP = 1000
+"""Results between two words of progress."""
 
 
 @click.command("report")
@@ -46,11 +47,11 @@ def report_command(folder: Path, out: Path, prices: str | None) -> None:
     overview = read_overview(folder, prices)
     from egcfg.reports.page.render import page
 
-    text = page(overview, progress=_Progress("packed"))
+    text = page(overview, on_packed=_progress("packed"))
     write_atomically(out, text.encode("utf-8", "replace"))
     size = out.stat().st_size / 1e6
     if not is_quiet():
-        click.echo(printable_line(f"{out}: {overview.files} results, {size:.1f} MB"), err=True)
+        click.echo(printable_line(f"{out}: {overview.results} results, {size:.1f} MB"), err=True)
 
 
 def read_overview(folder: Path, prices: str | None) -> Overview:
@@ -72,15 +73,14 @@ def read_overview(folder: Path, prices: str | None) -> Overview:
             f"{error.name} is missing, which makes the page; install it with: "
             "pip install 'egcfg[report]'"
         ) from error
-    return overview(folder, prices_of(table), _Progress("read"))
+    return overview(folder, prices_of(table), _progress("read"))
 
 
-class _Progress:
-    """Says now and then how far long work is."""
+def _progress(what: str) -> Callable[[int], None]:
+    """Return what says now and then how far long work is."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def say(done: int) -> None:
+        if done % STEP == 0 and not is_quiet():
+            click.echo(f"{what} {done} results", err=True)
 
-    def __call__(self, done: int, total: int) -> None:
-        if done and done % STEP == 0 and not is_quiet():
-            click.echo(f"{self._what} {done} of {total} results", err=True)
+    return say

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,17 @@ from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.monitor import harmless, prices_of
 from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SettingCommand, setting_options
-from egcfg.cli.status import BUDGET_USED_UP, FAILED, Interrupted
+from egcfg.cli.status import ENDED_EARLY, FAILED, Interrupted
 from egcfg.cli.terminal import console, printable_line
-from egcfg.config import EffectiveConfig, RunConfig, Schedule
+from egcfg.config import EffectiveConfig, Executor, RunConfig, Schedule
 
 if TYPE_CHECKING:
     from egcfg.interfaces.problem import Problem
     from egcfg.records.recorder import Recorder
     from egcfg.runs.grid import Unit
-    from egcfg.runs.observer import RunSummary
+    from egcfg.runs.observer import RunObserver, RunSummary
     from egcfg.runs.plan import RunPlan
+    from egcfg.runs.work import Solve
     from egcfg.usage.budget import Spending
 
 __all__ = ["run_command"]
@@ -74,8 +76,8 @@ def run_command(effective: EffectiveConfig, only_estimate: bool, record: bool) -
             f"interrupted; finished units are kept in {config.results_dir}: "
             "run the same command again to go on"
         ) from error
-    if summary.files:
-        rows = harmless(Results([ResultRow.of(file) for file in summary.files]))
+    if summary.paths:
+        rows = harmless(Results([*map(ResultRow.of, summary.files)]))
         view = run_view(rows, prices_of(config.prices))
         console(sys.stdout).print(view, soft_wrap=False, crop=False)
     return _closing_words(summary, plan)
@@ -92,33 +94,53 @@ async def _work(
     from egcfg.usage.ledger import FolderLedger
 
     with run_progress() as progress:
-        async with Engine(config) as engine:
+        async with AsyncExitStack() as exits:
+            engine = await exits.enter_async_context(Engine(config))
             plan = plan_run(config, problems, await model_name(engine))
             meter = Meter(plan.budget, FolderLedger(plan.folder.spent_path))
             progress.meter = meter
             if plan.folder.path.is_dir():  # else a failed opening would make it
                 use_meter(engine, meter)
 
-            async def open_model() -> int:
+            async def open_here() -> int:
                 backend = await engine.open()
                 if engine.meter is not meter:
                     use_meter(engine, meter)
                 return config.concurrency or backend.tasks_in_flight
 
+            solve: Solve = engine.solve_steps
+            open_model: Callable[[], Awaitable[int]] = open_here
+            if config.executor is Executor.RAY:
+                from egcfg.cluster.executor import RayExecutor
+
+                prompts = {row.prompt for row in plan.grid.rows}
+                provenances = {prompt: plan.provenance_of(prompt) for prompt in prompts}
+                cluster = RayExecutor(config, meter, provenances)
+                await exits.enter_async_context(cluster)
+                solve, open_model = cluster.solve, cluster.open
             summary = await run(
                 plan.grid,
                 plan.folder,
-                engine.solve_steps,
+                solve,
                 open_model=open_model,
                 settings=plan.settings,
                 provenance_of=plan.provenance_of,
                 stop_when_solved=config.stop_when_solved,
                 rounds=config.schedule is Schedule.ROUNDS,
-                observer=progress,
+                observer=_observer(config, plan, progress),
                 meter=meter,
                 recorder_of=partial(_recorder, config) if record else None,
             )
     return summary, plan
+
+
+def _observer(config: RunConfig, plan: RunPlan, progress: RunObserver) -> RunObserver:
+    """Return what tells `progress` what the run does, and the plugins that watch runs."""
+    from egcfg.plugins.registry import registry
+    from egcfg.runs.hooks import HookObserver
+
+    watching = [report for report in registry().reports if report.observes]
+    return HookObserver(progress, watching, plan, config.method) if watching else progress
 
 
 def _recorder(config: RunConfig, unit: Unit) -> Recorder:
@@ -157,12 +179,12 @@ def _closing_words(summary: RunSummary, plan: RunPlan) -> int:
             "command with a larger budget does them anew",
             err=True,
         )
-    if summary.budget is not None:
+    if summary.ended_early is not None:
         # Others may have done some since this process looked.
         results = (file.result for file in summary.files)
         done = sum(result is not None and not result.unfinished for result in results)
-        click.echo(f"{done} of {summary.total} units are done; {summary.budget}", err=True)
-        return BUDGET_USED_UP
+        click.echo(f"{done} of {summary.total} units are done; {summary.ended_early}", err=True)
+        return ENDED_EARLY
     return FAILED if summary.failures else 0
 
 

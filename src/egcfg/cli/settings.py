@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from attrs import evolve
@@ -15,6 +15,10 @@ from egcfg.cli.commands import write_groups
 from egcfg.config import load_config
 from egcfg.config.load import ConfigSource
 from egcfg.config.schema import Group, Setting, settings
+from egcfg.plugins.hookspecs import Kind
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = [
     "SETTINGS_OF_RUNS",
@@ -26,7 +30,10 @@ __all__ = [
 
 R = TypeVar("R")
 
-SETTINGS_OF_RUNS = ("results_dir", "concurrency", "schedule", "order", "stop_when_solved")
+SETTINGS_OF_RUNS = (
+    *("results_dir", "concurrency", "schedule", "order", "stop_when_solved"),
+    *("executor", "ray_address", "ray_actors", "ray_cpus"),
+)
 """What only work on many tasks with results files needs."""
 
 
@@ -113,7 +120,27 @@ def _option_of(setting: Setting) -> Callable[[Callable[..., R]], Callable[..., R
         multiple=setting.repeatable,
         metavar=None if setting.switch else setting.metavar,
         help=setting.help + _default_text(setting),
+        shell_complete=partial(_possible_values, setting),
     )
+
+
+def _possible_values(
+    setting: Setting, _context: click.Context, _option: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Return the values of a setting that begin so, for a shell to complete."""
+    from click.shell_completion import CompletionItem
+
+    if setting.name in list(Kind):
+        from egcfg.plugins.registry import registry
+
+        components = registry().components(Kind(setting.name)).values()
+        items = [CompletionItem(c.name, help=c.summary) for c in components]
+    elif setting.metavar in ("FILE", "DIR"):
+        return [CompletionItem(begun, type=setting.metavar.lower())]
+    else:
+        words = [word for word in setting.metavar.split("|") if word.islower()]
+        items = [CompletionItem(word) for word in words]
+    return [item for item in items if item.value.startswith(begun)]
 
 
 def _default_text(setting: Setting) -> str:

@@ -16,11 +16,11 @@ from egcfg.errors import EgcfgError, UsageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from egcfg.interfaces.scorer import TestResult
     from egcfg.interfaces.solution import LineStep
     from egcfg.interfaces.tracer import Tracer
-    from egcfg.records.entries import Entry, StepEntry
+    from egcfg.records.entries import StepEntry
     from egcfg.records.reading import UnitRecord
+    from egcfg.records.telling import ToldEvent
 
 __all__ = ["show_command"]
 
@@ -84,6 +84,7 @@ def _account(record: UnitRecord, tracer: Tracer, only: list[StepEntry] | None) -
 
     from egcfg.cli.explain import Explainer, styled
     from egcfg.records.entries import DecodingEntry, StepEntry
+    from egcfg.records.telling import told_event
 
     unit = record.unit
     gamma = "" if unit.gamma is None else f", gamma {unit.gamma:g}"
@@ -98,56 +99,27 @@ def _account(record: UnitRecord, tracer: Tracer, only: list[StepEntry] | None) -
             elif any(entry is each for each in only):
                 # The step that its signal was made for may not be shown.
                 yield from explainer.lines(evolve(step, fresh=step.signal is not None))
-        elif only is not None:
-            continue
-        elif isinstance(entry, DecodingEntry):
-            explainer = Explainer(tracer, entry.response_prefix)
-            strength = entry.settings.get("gamma", 0.0)
-            policies = "".join(f", {name} {value}" for name, value in entry.policies.items())
-            yield styled(f"=== decoding at gamma {strength:g}{policies}", "bold")
-        else:
-            yield from _other(record, entry)
+        elif only is None and (event := told_event(record, entry)):
+            yield styled(f"--- {event.title}", "bold")
+            if isinstance(entry, DecodingEntry):
+                explainer = Explainer(tracer, entry.response_prefix)
+            yield from _details(event)
     if only is None and record.dropped:
         yield styled(f"{record.dropped} further lines had no room in the record", "red")
 
 
-def _other(record: UnitRecord, entry: Entry) -> Iterator[Text]:
-    """Yield what a line tells that is no step's."""
+def _details(event: ToldEvent) -> Iterator[Text]:
     from egcfg.cli.explain import code_lines, styled
-    from egcfg.records.entries import AttemptEntry, CallEntry, NoteEntry, RunEntry, VerdictEntry
-
-    match entry:
-        case CallEntry(stage=stage, temperature=temperature, replies=replies):
-            yield styled(f"--- asked the model ({stage}, temperature {temperature:g})", "bold")
-            for reply in replies:
-                yield from code_lines(reply.text, "  answer  | ", "cyan")
-        case RunEntry(program=number, results=results, own_tests=own_tests):
-            which = "tests of the method" if own_tests else "the visible tests"
-            yield styled(f"--- ran a program on {which}", "bold")
-            yield from code_lines(record.programs[number].source, "    | ", "")
-            yield from _verdicts(results)
-        case NoteEntry(event=event, facts=facts):
-            told = "".join(f", {name}: {value}" for name, value in facts.items())
-            yield styled(f"--- noted {event}{told}", "magenta")
-        case AttemptEntry(stage=stage, tokens=tokens, decoding=decoding):
-            yield styled(f"--- answer ({stage}), after {tokens} tokens", "bold")
-            if decoding is None:
-                yield from code_lines(entry.program, "    | ", "cyan")
-        case VerdictEntry(scored=scored, general_error=error):
-            yield styled("--- verdicts", "bold")
-            yield from _verdicts(scored)
-            if error is not None:
-                yield styled(f"  {error}", "red")
-
-
-def _verdicts(results: tuple[TestResult, ...]) -> Iterator[Text]:
-    from egcfg.cli.explain import styled
     from egcfg.interfaces.scorer import TestStatus
 
-    for result in results:
-        style = "green" if result.status is TestStatus.PASSED else "red"
-        error = "" if result.error is None else f": {result.error}"
-        yield styled(f"  {result.status.value}: {result.name}{error}", style)
+    for text in event.texts:
+        yield from code_lines(text, "    | ", "cyan")
+    for test in event.tests:
+        style = "green" if test.status is TestStatus.PASSED else "red"
+        error = "" if test.error is None else f": {test.error}"
+        yield styled(f"  {test.status.value}: {test.name}{error}", style)
+    if event.error is not None:
+        yield styled(f"  {event.error}", "red")
 
 
 def _tracer(name: str) -> Tracer:

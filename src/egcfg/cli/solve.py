@@ -16,7 +16,7 @@ from egcfg.cli.logs import log_options
 from egcfg.cli.problem import problem_asked
 from egcfg.cli.running import model_name, run_async, use_meter
 from egcfg.cli.settings import SETTINGS_OF_RUNS, SettingCommand, setting_options
-from egcfg.cli.status import BUDGET_USED_UP, NOT_SOLVED
+from egcfg.cli.status import ENDED_EARLY, NOT_SOLVED
 from egcfg.cli.terminal import printable, printable_line
 from egcfg.config import EffectiveConfig, RunConfig
 from egcfg.config.schema import Group
@@ -121,7 +121,7 @@ def solve_command(
         return 0
     if ended_by is not None:
         click.echo(str(ended_by), err=True)
-        return BUDGET_USED_UP
+        return ENDED_EARLY
     return NOT_SOLVED
 
 

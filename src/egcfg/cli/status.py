@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "BUDGET_USED_UP",
+    "ENDED_EARLY",
     "FAILED",
     "INTERRUPTED",
     "NOT_SOLVED",
@@ -14,7 +14,7 @@ __all__ = [
 
 FAILED = NOT_SOLVED = 1
 WRONG_USAGE = 2
-BUDGET_USED_UP = 3
+ENDED_EARLY = 3
 INTERRUPTED = 128 + 2
 TERMINATED = 128 + 15
 

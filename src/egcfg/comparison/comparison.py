@@ -11,6 +11,7 @@ from egcfg.comparison.arms import Arm, Axis, Outcome
 from egcfg.comparison.sameness import differing_settings
 from egcfg.comparison.statistics import mcnemar, mean_interval, paired_interval
 from egcfg.errors import UnknownNameError, UsageError
+from egcfg.reports.statistics import changes
 
 __all__ = [
     "Comparison",
@@ -268,32 +269,31 @@ def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
     """Return how an arm stands against another; None: they have no task in common, costs are not
     known, or one has several samples of a task, so that none of them is its answer."""
     common = [task for task in base.outcomes if task in arm.outcomes]
-    pairs = [
-        (_solved(arm.outcomes[task], budget, axis), _solved(base.outcomes[task], budget, axis))
-        for task in common
-    ]
-    known = [
-        (one, other)
-        for one, other in pairs
-        if one is not None and other is not None and {one, other} <= {0.0, 1.0}
-    ]
-    if not common or len(known) < len(pairs):
+    own = _verdicts(arm, common, budget, axis)
+    others = _verdicts(base, common, budget, axis)
+    if not own or not others:
         return None
-    own, others = [one for one, _ in known], [other for _, other in known]
-    named = list(zip(common, known, strict=True))
-    gained = tuple(task for task, (one, other) in named if one > other)
-    lost = tuple(task for task, (one, other) in named if one < other)
+    found = changes(own, others)
     return Duel(
         label=arm.label,
         baseline=base.label,
         budget=budget,
-        tasks=len(common),
-        gained=gained,
-        lost=lost,
-        p=mcnemar(len(gained), len(lost)),
-        difference=(len(gained) - len(lost)) / len(common),
-        interval=paired_interval(own, others),
+        tasks=found.common,
+        gained=found.gained,
+        lost=found.lost,
+        p=mcnemar(len(found.gained), len(found.lost)),
+        difference=(len(found.gained) - len(found.lost)) / found.common,
+        interval=paired_interval([*own.values()], [*others.values()]),
     )
+
+
+def _verdicts(
+    arm: Arm, tasks: Sequence[str], budget: int | None, axis: Axis
+) -> dict[str, float] | None:
+    """Return 1 or 0 for each task; None: not all are known, or one has several samples."""
+    found = {task: _solved(arm.outcomes[task], budget, axis) for task in tasks}
+    known = {task: value for task, value in found.items() if value is not None}
+    return known if len(known) == len(found) and {*known.values()} <= {0.0, 1.0} else None
 
 
 def _solved(outcome: Outcome, budget: int | None, axis: Axis) -> float | None:

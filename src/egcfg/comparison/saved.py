@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import cattrs
@@ -18,7 +17,7 @@ import cattrs
 from egcfg.comparison.arms import Arm, Outcome
 from egcfg.errors import RunError
 from egcfg.plugins.options import strict_converter
-from egcfg.runs.files import write_atomically
+from egcfg.runs.files import gzip_lines, write_atomically
 from egcfg.runs.store import file_name
 
 __all__ = ["ARM_SUFFIX", "is_saved", "load_arm", "save_arm"]
@@ -56,11 +55,10 @@ def is_saved(path: Path) -> bool:
         RunError: it cannot be read.
     """
     try:
-        with _opened(path) as file:
-            head = json.loads(file.readline())
+        head = json.loads(next(_lines(path), b""))
     except ValueError:
         return False
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise _unreadable(path, error) from error
     return isinstance(head, dict) and FORMAT in head
 
@@ -72,13 +70,12 @@ def load_arm(path: Path) -> Arm:
         RunError: it cannot be read, or is not whole.
     """
     try:
-        with _opened(path) as file:
-            head, *rows = [json.loads(line) for line in file]
+        head, *rows = map(json.loads, _lines(path))
         if head.pop(FORMAT) != VERSION:
             raise RunError(f"{path} is of another version of egcfg; save the arm again")
         outcomes = [_CONVERTER.structure(row, Outcome) for row in rows]
         arm = _CONVERTER.structure({**head, "outcomes": {}}, Arm)
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise _unreadable(path, error) from error
     except (*MALFORMED, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
@@ -90,8 +87,9 @@ def load_arm(path: Path) -> Arm:
 _CONVERTER = strict_converter(detailed_validation=False, forbid_extra_keys=True)
 
 
-def _opened(path: Path) -> Any:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from gzip_lines(file) if path.suffix == ".gz" else file
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from attrs import evolve
+from attrs import evolve, frozen
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome, counts_of
 from egcfg.comparison.saved import ARM_SUFFIX, is_saved, load_arm
 from egcfg.errors import RunError, UsageError
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
+from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import METHOD_MARK
+from egcfg.runs.folder import read_folder
 from egcfg.runs.results import MalformedResultError, Result, load_usage
-from egcfg.runs.store import PROVENANCE_NAME, FileState, ResultFile, flat, scan
+from egcfg.runs.store import PROVENANCE_NAME, ResultFile, flat
 
-__all__ = ["outcome_of", "read_arms"]
+__all__ = ["Tried", "outcome_of", "read_arms"]
 
 
 def read_arms(sources: Sequence[str]) -> list[Arm]:
@@ -61,7 +63,7 @@ def _read(path: Path) -> list[Arm]:
     saved = sorted(path.glob(f"*{ARM_SUFFIX}")) if path.is_dir() else []
     arms = [load_arm(file) for file in saved if is_saved(file)]
     try:
-        return [*arms, *_result_arms(scan(path))]
+        return [*arms, *_result_arms(read_folder(path, Tried.of))]
     except RunError:
         if not arms:
             raise
@@ -94,37 +96,62 @@ def _distinct(arms: Sequence[Arm]) -> list[Arm]:
 # --- results ------------------------------------------------------------------------------------
 
 
-def _result_arms(records: Iterable[ResultFile]) -> list[Arm]:
-    rows: dict[tuple[Path, float | None], list[ResultFile]] = defaultdict(list)
-    for record in records:
-        rows[record.path.parent, record.gamma].append(record)
+@frozen
+class Tried:
+    """A unit that was tried: what a comparison keeps of its result file, which has no texts.
+
+    Attributes:
+        row: its numbers.
+        outcome: the course of its answers; None: it has none of its own that can be read.
+        problem: why not.
+        recorded: whether there is a record of how they came about.
+    """
+
+    row: ResultRow
+    outcome: Outcome | None
+    problem: str
+    recorded: bool
+
+    @classmethod
+    def of(cls, file: ResultFile) -> Tried:
+        """Return what to keep of a result file."""
+        row, result = ResultRow.of(file), file.result
+        if result is None or result.global_cached:
+            return cls(row, None, row.error or row.state.value, recorded=False)
+        outcome, problem = None, ""
+        try:
+            outcome = outcome_of(file.task_id, result)
+        except MalformedResultError as error:
+            problem = str(error)
+        return cls(row, outcome, problem, recorded=result.record is not None)
+
+
+def _result_arms(units: Iterable[Tried]) -> list[Arm]:
+    rows: dict[tuple[Path, float | None], list[Tried]] = defaultdict(list)
+    for each in units:
+        rows[Path(each.row.path).parent, each.row.gamma].append(each)
     arms = [_result_arm(folder, gamma, rows[folder, gamma]) for folder, gamma in rows]
     return sorted(arms, key=lambda arm: (natural_order(arm.config or ""), arm.gamma or 0.0))
 
 
-def _result_arm(folder: Path, gamma: float | None, records: Sequence[ResultFile]) -> Arm:
-    outcomes, unreadable, skipped = {}, {}, 0
-    for record in sorted(records, key=lambda record: natural_order(record.task_id)):
-        if record.state is not FileState.DONE or record.result is None:
-            unreadable[str(record.path)] = record.problem or record.state.value
-        elif record.result.global_cached:
-            skipped += 1
-        else:
-            try:
-                outcomes[record.task_id] = outcome_of(record.task_id, record.result)
-            except MalformedResultError as error:
-                unreadable[str(record.path)] = str(error)
-    first = records[0]
+def _result_arm(folder: Path, gamma: float | None, units: Sequence[Tried]) -> Arm:
+    first = units[0].row
     name = first.config.removeprefix(METHOD_MARK)
+    ordered = sorted(units, key=lambda each: natural_order(each.row.task_id))
+    skipped = sum(each.row.state is RowState.SKIPPED for each in units)
     return Arm(
         label=name if gamma is None else f"{name} gamma {gamma:g}",
         dataset=first.dataset,
         model=first.model,
         config=first.config,
         gamma=gamma,
-        outcomes=outcomes,
+        outcomes={each.row.task_id: each.outcome for each in ordered if each.outcome is not None},
         skipped=skipped,
-        unreadable=unreadable,
+        unreadable={
+            each.row.path: each.problem
+            for each in ordered
+            if each.outcome is None and each.row.state is not RowState.SKIPPED
+        },
         provenance=_provenance(folder),
     )
 

@@ -8,6 +8,14 @@ that table.
 from __future__ import annotations
 
 from egcfg.config.load import EffectiveConfig, load_config
-from egcfg.config.schema import Order, RunConfig, SandboxMode, Schedule
+from egcfg.config.schema import Executor, Order, RunConfig, SandboxMode, Schedule
 
-__all__ = ["EffectiveConfig", "Order", "RunConfig", "SandboxMode", "Schedule", "load_config"]
+__all__ = [
+    "EffectiveConfig",
+    "Executor",
+    "Order",
+    "RunConfig",
+    "SandboxMode",
+    "Schedule",
+    "load_config",
+]

@@ -21,7 +21,7 @@ from egcfg.interfaces.scorer import Scorer
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.options import make_options
-from egcfg.plugins.registry import create, options_class, registry, title_of
+from egcfg.plugins.registry import component_class, create, options_class, registry, title_of
 from egcfg.prompts.worked_examples import holds_mbpp_examples
 from egcfg.runs.config_string import signal_configs
 from egcfg.sandbox import Sandbox
@@ -140,7 +140,10 @@ def model_label(config: RunConfig) -> str | None:
     """
     options = make_component_options(config, Kind.BACKEND, config.backend)
     found = getattr(options, "model_name", None) or getattr(options, "model", None)
-    return None if found is None else str(found)
+    if found is None:  # of a backend that is one model, its class may say which
+        found = getattr(component_class(Kind.BACKEND, config.backend), "model_name", None)
+        return found if isinstance(found, str) else None
+    return str(found)
 
 
 def make_component_options(config: RunConfig, kind: Kind, name: str) -> Any:

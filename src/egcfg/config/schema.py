@@ -25,6 +25,7 @@ __all__ = [
     "BACKEND_SETTINGS",
     "ENVIRONMENT_PREFIX",
     "SIGNAL_AXES",
+    "Executor",
     "Group",
     "Horizon",
     "OptionValue",
@@ -64,6 +65,13 @@ class Order(enum.StrEnum):
 
     PAPER = "paper"
     CHEAP_FIRST = "cheap_first"
+
+
+class Executor(enum.StrEnum):
+    """Where a run's units are solved."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class Group(enum.StrEnum):
@@ -174,7 +182,8 @@ def _check_decoding(name: str, value: Any) -> None:
     try:
         DecodingSettings(**{name: value})
     except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{name!r} ")) from error
+        step = f"; {_NEXT_STEPS[name]}" if name in _NEXT_STEPS else ""
+        raise ValueError(str(error).removeprefix(f"{name!r} ") + step) from error
 
 
 def _at_least(least: int) -> Callable[[int], None]:
@@ -208,6 +217,14 @@ BACKEND_SETTINGS = ("model", "base_url", "route", "tokenizer", "device", "dtype"
 """Settings that are options of whichever backend is selected; None: as that backend has it."""
 
 _DECODING = {f.name: f.default for f in attrs.fields(DecodingSettings)}
+_NEXT_STEPS = {
+    "candidates": "for decoding without any, set --gamma 0",
+    "horizon": "for no limit, write inf",
+    "signal_interval": "for one signal only, set --unit prefix",
+    "temperature": "for the likeliest tokens, write 0",
+    "guided_temperature": "for the likeliest tokens, write 0",
+}
+"""What a user wants who sets one out of its range."""
 
 
 @frozen(kw_only=True)
@@ -390,6 +407,33 @@ class RunConfig:
     )
     stop_when_solved: bool = _setting(
         Group.EXECUTION, "leave a task after its first solution that passes", False
+    )
+    executor: Executor = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.EXECUTION,
+        "local: in this process; ray: on the actors of a Ray cluster",
+        Executor.LOCAL,
+        metavar="local|ray",
+    )
+    ray_address: str = _setting(
+        Group.EXECUTION,
+        "the Ray cluster: auto finds the one that this node belongs to",
+        "auto",
+        metavar="auto|HOST:PORT",
+    )
+    ray_actors: int | None = _setting(
+        Group.EXECUTION,
+        "actors, each with the model and --concurrency tasks; Ray places them, and may add nodes "
+        "for them  [as many as the cluster has place for at the start]",
+        None,
+        metavar="N",
+        check=_at_least(1),
+    )
+    ray_cpus: int | None = _setting(
+        Group.EXECUTION,
+        "CPUs that each actor takes  [1 beside its GPU; else those of the smallest node]",
+        None,
+        metavar="N",
+        check=_at_least(1),
     )
     sandbox: SandboxMode = _setting(  # noqa: RUF009 - makes an attrs field
         Group.EXECUTION,

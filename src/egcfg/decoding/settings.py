@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import cast
 
 from attrs import converters, field, frozen, validators
 
@@ -56,7 +57,9 @@ class DecodingSettings:
     gamma: float = field(default=1.0, converter=_without_minus_zero, validator=_finite)
     temperature: float = field(default=0.7, converter=float, validator=[_finite, validators.ge(0)])
     candidates: int = field(default=3, validator=validators.ge(1))
-    horizon: int | None = field(default=2)
+    horizon: int | None = field(
+        default=cast("int | None", 2), validator=validators.optional(validators.ge(1))
+    )
     signal_interval: int = field(default=1, validator=validators.ge(1))
     unit: GuidanceUnit = field(default=GuidanceUnit.LINE, converter=GuidanceUnit)
     partial: bool = False
@@ -69,11 +72,6 @@ class DecodingSettings:
     )
     reuse_candidates: bool = True
     drafts: bool = True
-
-    @horizon.validator
-    def _at_least_one_line(self, _: object, horizon: int | None) -> None:
-        if horizon is not None and horizon < 1:
-            raise ValueError("horizon must be at least one line, or None for no limit")
 
 
 class Comments(enum.StrEnum):

@@ -13,6 +13,7 @@ from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.plugins.component import OpenComponent
 from egcfg.sandbox import Level, Sandbox
 from egcfg.sandbox.failures import Failures
+from egcfg.sandbox.slots import one_caller
 
 __all__ = ["Isolation", "JudgedSample", "judge_each", "judge_samples"]
 
@@ -138,7 +139,8 @@ async def judge_each(
             judged(number, JudgedSample(sample=sample, score=score, isolation=isolation))
             failures.note(f"a sample of task {sample.problem.task_id}", score.sandbox_error)
 
-    workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
+    with one_caller():
+        workers = [asyncio.ensure_future(work()) for _ in range(sandbox.workers)]
     try:
         await asyncio.gather(*workers)
     finally:

@@ -366,7 +366,7 @@ def uses_when_run(source: str, function: str) -> bool:
         node = todo.pop()
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                todo += node.decorator_list
+                todo += [*node.decorator_list, *node.args.defaults]
                 unreached.setdefault(name, []).extend(node.body)
                 # Python itself calls special methods, such as __init__.
                 names = [name] if name in reached or name.startswith("__") else []
@@ -377,6 +377,8 @@ def uses_when_run(source: str, function: str) -> bool:
             case ast.Attribute(attr=name):
                 todo.append(node.value)
                 names = [name]
+            case ast.Constant(value=str(text)) if text == function or text == f"{function}()":
+                return True
             case _:
                 todo += ast.iter_child_nodes(node)
                 names = []

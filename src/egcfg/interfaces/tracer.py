@@ -7,13 +7,15 @@ traced program's own process: it is data for a prompt or a person, never part of
 from __future__ import annotations
 
 import enum
+import pprint
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
-from egcfg.sandbox.types import Limits, Outcome
+from egcfg.sandbox.types import Call, Execution, ExecutionResult, Instrument, Limits, Outcome
 
 if TYPE_CHECKING:
     from egcfg.sandbox.service import Sandbox
@@ -163,6 +165,30 @@ class Trace:
     lost: bool = False
     detail: str = ""
 
+    @classmethod
+    def of(cls, request: TraceRequest, result: ExecutionResult) -> Trace:
+        """Return what the sandbox alone tells of a run: no events, but its end and its output."""
+        raised = None
+        if result.raised is not None:
+            raised = RaisedValue(type=result.raised.type, message=result.raised.message)
+        return cls(
+            source=request.source,
+            call=request.call,
+            stdin=request.stdin,
+            outcome=result.outcome,
+            raised=raised,
+            result=_as_value(result.value) if result.has_value else None,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            detail=result.detail,
+        )
+
+
+def _as_value(value: object) -> Value:
+    # Unlike repr, it shows sets in the same order in every process.
+    text = pprint.pformat(value, width=sys.maxsize, sort_dicts=False)
+    return Value(type(value).__name__, text if len(text) <= 400 else f"{text[:400]}...")
+
 
 @frozen(kw_only=True)
 class TraceRequest:
@@ -182,6 +208,18 @@ class TraceRequest:
     call: str | None = None
     stdin: str = ""
     limits: Limits = field(factory=lambda: Limits(cpu_seconds=2.0, wall_seconds=6.0))
+
+    def execution(self, instrument: Instrument | None = None) -> Execution:
+        """Return what to hand to `egcfg.Sandbox.run`, watched by `instrument`."""
+        return Execution(
+            source=self.source,
+            setup=self.setup,
+            call=None if self.call is None else Call(self.call),
+            stdin=self.stdin,
+            run_as_main=self.call is None,
+            limits=self.limits,
+            instrument=instrument,
+        )
 
 
 class Tracer(ABC):

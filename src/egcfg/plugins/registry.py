@@ -26,6 +26,8 @@ from egcfg.errors import (
     MissingExtraError,
     PluginError,
     UnknownNameError,
+    closest,
+    did_you_mean,
     summarize,
 )
 from egcfg.plugins import hookspecs
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 
 GROUP = "egcfg"
 OWN_DISTRIBUTION = "egcfg"
+HOOKS = tuple(name for name, each in vars(hookspecs).items() if hasattr(each, "egcfg_spec"))
 INTERFACES = {
     Kind.BACKEND: "egcfg.interfaces.backend:Backend",
     Kind.TRACER: "egcfg.interfaces.tracer:Tracer",
@@ -68,6 +71,8 @@ class PluginReport:
         version: that package's version.
         components: what it registered, empty if it is broken.
         error: why it is broken; None if it works.
+        hooks: calls what it implements; None if it is broken.
+        observes: whether it implements a hook of observers.
     """
 
     name: str
@@ -75,6 +80,13 @@ class PluginReport:
     version: str
     components: tuple[Component, ...] = ()
     error: BaseException | None = field(default=None, eq=False)
+    hooks: pluggy.HookRelay | None = field(default=None, eq=False, repr=False)
+    observes: bool = False
+
+    @property
+    def title(self) -> str:
+        """How it is named in messages, with its distribution."""
+        return f"the plugin {self.name!r} of {self.distribution} {self.version}"
 
     @property
     def builtin(self) -> bool:
@@ -101,23 +113,38 @@ class Registry:
         """Return one component.
 
         Raises:
-            UnknownNameError: no component of this kind has that name.
-            PluginError: a broken plugin carries that name, so it probably would have brought it.
+            UnknownNameError: no component of this kind has that name, or one like it.
+            PluginError: nor has any, but a plugin is broken, which cannot say what it would have
+                brought; or a broken one carries that very name.
         """
         components = self.components(kind)
         if name in components:
             return components[name]
-        for report in self.reports:
-            if report.error is not None and name in (report.name, report.distribution):
-                raise PluginError(
-                    f"{_broken_plugin(report)}; fix or uninstall it "
-                    "(`egcfg plugins` lists every plugin)"
-                ) from report.error
-        for report in self.reports:
-            if report.error is not None:
-                # It cannot say what it would have brought; perhaps this.
-                log.warning("%s", _broken_plugin(report))
+        self.refuse_broken(name, components, f"no {kind} named {name!r} is here")
         raise UnknownNameError(kind.value, name, components)
+
+    def refuse_broken(self, name: str, known: Collection[str], unknown: str) -> None:
+        """See that no broken plugin might have brought what is not there.
+
+        Args:
+            name: what is not there.
+            known: the names that are.
+            unknown: says that it is not there.
+
+        Raises:
+            PluginError: one might: it carries that very name, or `name` is like no known one.
+        """
+        broken = [report for report in self.reports if report.error is not None]
+        named = [r for r in broken if name in (r.name, r.distribution)]
+        causes = "; ".join(map(_broken_plugin, named or broken))
+        if not named and broken and closest(name, known) is not None:
+            log.warning("%s", causes)
+        elif broken:
+            each = "it" if len(named or broken) == 1 else "them"
+            raise PluginError(
+                f"{'' if named else f'{unknown}, and '}{causes}; fix or uninstall {each} "
+                "(`egcfg plugins` lists every plugin)"
+            ) from (named or broken)[0].error
 
 
 def load_registry(points: Iterable[EntryPoint]) -> Registry:
@@ -221,29 +248,54 @@ def _load_one(point: EntryPoint, taken: Mapping[tuple[Kind, str], PluginReport])
     distribution, version = _distribution(point)
     components: tuple[Component, ...] = ()
     broken: BaseException | None = None
+    observes = False
     # A manager of its own per plugin: nothing that one registers can break another.
     manager = pluggy.PluginManager("egcfg")
     manager.add_hookspecs(hookspecs)
     try:
-        manager.register(point.load(), name=point.name)
-        manager.check_pending()
+        plugin = point.load()
+        manager.register(plugin, name=point.name)
+        observes = bool(_implemented_hooks(manager, plugin) - {"egcfg_components"})
         found = manager.hook.egcfg_components()
         components = tuple(component for part in found for component in part)
-        if not components:
-            raise LookupError("it registers nothing: implement the hook egcfg_components")
+        if not components and not observes:
+            raise LookupError(f"it registers nothing: {_what_to_implement(plugin)}")
         own: set[tuple[Kind, str]] = set()
         for component in components:
             _check(component, taken, own)
             own.add((component.kind, component.name))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - isolation is the purpose
-        components, broken = (), error
+        components, broken, observes = (), error, False
     return PluginReport(
         name=point.name,
         distribution=distribution,
         version=version,
         components=components,
         error=broken,
+        hooks=manager.hook if broken is None else None,
+        observes=observes,
     )
+
+
+def _implemented_hooks(manager: pluggy.PluginManager, plugin: object) -> set[str]:
+    """Return the names of the hooks that a plugin implements.
+
+    Raises:
+        LookupError: egcfg knows no hook of one of these names.
+    """
+    callers = manager.get_hookcallers(plugin) or []
+    for caller in callers:
+        if not caller.has_spec():
+            hint = did_you_mean(caller.name, HOOKS)
+            raise LookupError(f"unknown hook {caller.name!r}{hint}")
+    return {caller.name for caller in callers}
+
+
+def _what_to_implement(plugin: object) -> str:
+    unmarked = sorted(name for name in HOOKS if callable(getattr(plugin, name, None)))
+    if unmarked:
+        return f"mark {', '.join(unmarked)} with @egcfg.hookimpl, or return a component"
+    return "implement the hook egcfg_components"
 
 
 def _check(
@@ -274,9 +326,7 @@ def _check(
 
 def _broken_plugin(report: PluginReport) -> str:
     cause = summarize(report.error) if report.error is not None else "no cause"
-    return (
-        f"the plugin {report.name!r} of {report.distribution} {report.version} is broken: {cause}"
-    )
+    return f"{report.title} is broken: {cause}"
 
 
 def _imported(component: Component, target: str) -> Any:

@@ -120,9 +120,11 @@ class DecodingEntry:
         response_prefix: the start of the response that the prompt forces, which no step decides.
         settings: fields of `DecodingSettings`.
         policies: fields of `Policies` that are not at their defaults.
+        task_id: another task, whose signals are shown as a control; None: the unit's own.
     """
 
     prompt: int
+    task_id: str | None = None
     builder: str | None = None
     response_prefix: str = ""
     settings: dict[str, Any]
@@ -239,10 +241,12 @@ class CallEntry:
         temperature: of the sampling.
         max_tokens: tokens per answer at most.
         replies: the answers; continued ones as far as they have come.
+        task_id: as in `DecodingEntry`.
     """
 
     stage: str
     prompt: int
+    task_id: str | None = None
     temperature: float = 0.0
     max_tokens: int = 0
     replies: tuple[Reply, ...] = ()
@@ -257,9 +261,11 @@ class RunEntry:
         results: one verdict per test.
         outcomes: what each call or input led to.
         own_tests: whether the method brought the tests, rather than the task.
+        task_id: as in `DecodingEntry`.
     """
 
     program: int
+    task_id: str | None = None
     results: tuple[TestResult, ...] = ()
     outcomes: tuple[str, ...] = ()
     own_tests: bool = False

@@ -38,8 +38,10 @@ def code_lines(record: UnitRecord, decoding: GenerationEntry) -> dict[int, list[
         if not step.text:
             lines[step.index] = []  # the response ended
             continue
+        # Blanks at its end are the next line's indent.
+        written = step.text.rstrip(" \t")
         first = response.count("\n", 0, place)
+        last = response.count("\n", 0, place + len(written)) - written.endswith("\n")
         place += len(step.text)
-        last = response.count("\n", 0, place) - step.text.endswith("\n")
         lines[step.index] = [line_of[n] for n in range(first, last + 1) if n in line_of]
     return lines

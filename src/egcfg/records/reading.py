@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -35,6 +33,7 @@ from egcfg.records.entries import (
     VerdictEntry,
     from_json,
 )
+from egcfg.runs.files import gzip_lines
 from egcfg.runs.results import MalformedResultError, Result, load_result
 from egcfg.runs.store import SUFFIX_OF_RECORDS
 
@@ -45,9 +44,6 @@ __all__ = [
     "read_record_of",
     "record_beside",
 ]
-
-LARGEST_LINES = 256 << 20
-"""Bytes of a record's lines: a few kilobytes may say that they are more than fit in memory."""
 
 T = TypeVar("T")
 
@@ -169,15 +165,18 @@ def load_record(data: bytes) -> UnitRecord:
         MalformedRecordError: it is no record, not whole, or names what it does not hold.
     """
     entries: list[Entry] = []
-    for number, line in enumerate(_lines(data), start=1):
-        try:
-            entry = from_json(_parse(line))
-        except ValueError as error:
-            raise MalformedRecordError(f"line {number}: {error}") from error
-        if number == 1:
-            _check_beginning(entry)
-        if entry is not None:
-            entries.append(entry)
+    try:
+        for number, line in enumerate(gzip_lines(io.BytesIO(data)), start=1):
+            try:
+                entry = from_json(_parse(line))
+            except ValueError as error:
+                raise MalformedRecordError(f"line {number}: {error}") from error
+            if number == 1:
+                _check_beginning(entry)
+            if entry is not None:
+                entries.append(entry)
+    except OSError as error:
+        raise MalformedRecordError(str(error)) from error
     if not entries:
         raise MalformedRecordError("it is empty")
     unit, *others = entries
@@ -208,6 +207,11 @@ def read_record_of(path: Path) -> UnitRecord:
             f"the file ....{SUFFIX_OF_RECORDS} beside it"
         ) from error
     found = record_beside(path, result)
+    if found is None and result.record is not None:
+        raise RunError(
+            f"the record of {path} is missing: it was {result.record}, in the same folder; delete "
+            "the result to make both anew"
+        )
     if found is None:
         raise RunError(
             f"{path} has no record of how it came about: egcfg run --record writes one for each "
@@ -235,20 +239,6 @@ def _read(path: Path) -> UnitRecord:
         raise MalformedRecordError(
             f"{path} is no whole record: {error}; delete it and its result to make both anew"
         ) from error
-
-
-def _lines(data: bytes) -> Iterator[bytes]:
-    """Yield the lines under gzip, no more of them than fit in memory."""
-    left = LARGEST_LINES
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            while line := file.readline(left + 1):
-                left -= len(line)
-                if left < 0:
-                    raise MalformedRecordError(f"it has more than {LARGEST_LINES >> 20} MiB")
-                yield line
-    except (OSError, EOFError, zlib.error) as error:
-        raise MalformedRecordError(f"not whole gzip data: {error}") from error
 
 
 def _parse(line: bytes) -> Any:

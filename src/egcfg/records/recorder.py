@@ -58,10 +58,13 @@ class Recorder:
     """
 
     def __init__(self, unit: UnitEntry, *, largest: int = LARGEST) -> None:
+        self.unit = unit
+        self._adopted: bytes | None = None
         self._buffer = io.BytesIO()
         # No time of writing in it: equal work gives equal bytes.
         self._file = gzip.GzipFile(fileobj=self._buffer, mode="wb", mtime=0)
         self._largest = largest
+        self._task_id = unit.task_id
         self._dropped = 0
         self._prompts: dict[PromptEntry, int] = {}
         self._programs: dict[tuple[str, tuple[tuple[str | None, str], ...]], int] = {}
@@ -71,8 +74,14 @@ class Recorder:
         self._generations: list[tuple[int, Generation]] = []
         self._write(unit)
 
+    def adopt(self, content: bytes) -> None:
+        """Stand for the record that another process wrote of the same unit."""
+        self._adopted = content
+
     def content(self) -> bytes:
         """End the record and return the content of its file."""
+        if self._adopted is not None:
+            return self._adopted
         line = self._line(EndEntry(dropped=self._dropped))
         self._file.write(line)
         self._file.close()
@@ -85,23 +94,26 @@ class Recorder:
         temperature: float,
         max_tokens: int,
         replies: Sequence[Reply],
+        task_id: str,
     ) -> None:
-        """A method asked the model."""
+        """A method asked the model about a task, which may be another one than the unit's."""
         self._write(
             CallEntry(
                 stage=stage,
                 prompt=self._prompt(prompt),
+                task_id=self._other(task_id),
                 temperature=temperature,
                 max_tokens=max_tokens,
                 replies=tuple(replies),
             )
         )
 
-    def runs(self, runs: Sequence[ProgramRun], *, own_tests: bool) -> None:
+    def runs(self, runs: Sequence[ProgramRun], task_id: str, *, own_tests: bool) -> None:
         """A method ran programs."""
         for run in runs:
             entry = RunEntry(
                 program=self._program(run.program, run.traces),
+                task_id=self._other(task_id),
                 results=run.results,
                 outcomes=run.outcomes,
                 own_tests=own_tests,
@@ -113,11 +125,14 @@ class Recorder:
         told = {name: _json_value(value) for name, value in facts.items()}
         self._write(NoteEntry(event=event, facts=told))
 
-    def decoding(self, configuration: Configuration, prompt: Prompt, policies: Policies) -> int:
+    def decoding(
+        self, configuration: Configuration, prompt: Prompt, policies: Policies, task_id: str
+    ) -> int:
         """A decoding begins; return its number."""
         self._write(
             DecodingEntry(
                 prompt=self._prompt(prompt.unconditional()),
+                task_id=self._other(task_id),
                 builder=configuration.prompt,
                 response_prefix=prompt.response_prefix,
                 settings=plain(configuration.settings),
@@ -172,6 +187,9 @@ class Recorder:
                 general_error=scored.general_error,
             )
         )
+
+    def _other(self, task_id: str) -> str | None:
+        return None if task_id == self._task_id else task_id
 
     def _prompt(self, prompt: TextPrompt | ChatPrompt) -> int:
         entry = PromptEntry.of(prompt)

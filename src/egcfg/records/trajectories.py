@@ -15,6 +15,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
+
 from egcfg.errors import RunError
 from egcfg.interfaces.scorer import TestResult, TestStatus
 from egcfg.interfaces.solution import Alternative, TokenChoice
@@ -28,8 +30,9 @@ from egcfg.records.entries import (
     StepEntry,
 )
 from egcfg.records.lines import answer_decoding
-from egcfg.records.reading import UnitRecord, read_record_of, record_beside
-from egcfg.runs.store import read_result_file, result_files
+from egcfg.records.reading import UnitRecord, read_record_of
+from egcfg.runs.folder import FolderReader
+from egcfg.runs.store import ResultFile
 
 __all__ = ["trajectories", "trajectory"]
 
@@ -38,22 +41,40 @@ def trajectories(folder: Path) -> Iterator[dict[str, Any] | RunError]:
     """Yield the trajectory of every recorded result below `folder`; for what cannot be read, why.
 
     Raises:
-        RunError: `folder` does not exist.
+        RunError: `folder` does not exist or holds no result file.
     """
+    found = FolderReader(folder, _Recorded.of).look()
+    for each in found.left_out:
+        yield RunError(f"{each.path} {each.why}")
     number = 0
-    for path in result_files(folder):
+    for unit in filter(None, found.kept):
         try:
-            found = read_result_file(path)
-            beside = None if found.result is None else record_beside(path, found.result)
-            record = None if beside is None else read_record_of(beside)
+            record = read_record_of(unit.path)
         except RunError as error:
             yield error
             continue
-        if record is not None and record.dropped:
-            yield RunError(f"{beside} had no room for all lines, so that its answer is not known")
-        elif record is not None:
-            yield trajectory(record, number, dataset=found.dataset, model=found.model)
-            number += 1
+        if record.dropped:
+            yield RunError(
+                f"the record of {unit.path} had no room for all lines: its answer is not known"
+            )
+            continue
+        yield trajectory(record, number, dataset=unit.dataset, model=unit.model)
+        number += 1
+
+
+@frozen
+class _Recorded:
+    """A result that names a record, and whose it is."""
+
+    path: Path
+    dataset: str
+    model: str
+
+    @classmethod
+    def of(cls, file: ResultFile) -> _Recorded | None:
+        if file.result is None or file.result.record is None:
+            return None
+        return cls(file.path, file.dataset, file.model)
 
 
 def trajectory(
@@ -108,6 +129,7 @@ def _exchange(record: UnitRecord) -> tuple[PromptEntry, str, str]:
     told = [
         (record.prompts[call.prompt], reply.text)
         for call in record.of_kind(CallEntry)
+        if call.task_id is None
         for reply in call.replies
     ]
     if not told:
@@ -143,6 +165,7 @@ def _lines(record: UnitRecord) -> list[dict[str, Any]]:
             "taken_back": step.taken_back,
         }
         for step in record.of_kind(StepEntry)
+        if record.decodings[step.decoding].task_id is None  # else its signals are a control
     ]
 
 

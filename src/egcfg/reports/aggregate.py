@@ -1,4 +1,4 @@
-"""Numbers from results: pure functions of the rows that `egcfg.reports.folder` reads.
+"""Numbers from results: pure functions of the rows that `egcfg.reports.rows` holds.
 
 Three numbers are kept apart. *Single-run accuracy* belongs to one configuration at one gamma, tried
 once per task. The *union* counts a task as solved if any of the units tried solved it: an oracle

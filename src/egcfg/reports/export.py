@@ -14,8 +14,9 @@ import attrs
 from egcfg.errors import MissingExtraError, RunError
 from egcfg.reports.aggregate import Report, Row, Union
 from egcfg.reports.progress import Progress
-from egcfg.reports.rows import LeftOut, ResultRow, columns_of
+from egcfg.reports.rows import ResultRow, columns_of
 from egcfg.reports.selection import Grouping
+from egcfg.runs.folder import LeftOut
 
 __all__ = ["as_csv", "as_dict", "as_json", "groups_as_dicts", "rows_as_dicts", "write_parquet"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import attrs
@@ -12,13 +14,14 @@ from attrs import frozen
 
 from egcfg.errors import MissingExtraError
 from egcfg.runs.config_string import method_of
+from egcfg.runs.folder import FolderReader, LeftOut
 from egcfg.runs.results import Result, ResultStats
 from egcfg.runs.store import FileState, ResultFile
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["LeftOut", "ResultRow", "Results", "RowState", "columns_of"]
+__all__ = ["ResultRow", "Results", "RowState", "columns_of", "load_results"]
 
 
 class RowState(enum.StrEnum):
@@ -186,19 +189,6 @@ def _timestamp(text: str | None) -> float | None:
         return None
 
 
-@frozen(kw_only=True)
-class LeftOut:
-    """A file that is no row.
-
-    Attributes:
-        path: the file.
-        why: the reason.
-    """
-
-    path: str
-    why: str
-
-
 @frozen
 class Results(Sequence[ResultRow]):
     """The rows of a results folder, in the order of their files.
@@ -241,6 +231,19 @@ class Results(Sequence[ResultRow]):
                 "a data frame needs pandas, which is not installed: pip install 'egcfg[tables]'"
             ) from error
         return pandas.DataFrame(columns_of(self.rows)).convert_dtypes()
+
+
+def load_results(folder: str | os.PathLike[str]) -> Results:
+    """Return every result below a folder: a whole results folder or any part of one.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        RunError: it does not exist, or holds no result file.
+    """
+    found = FolderReader(Path(folder), ResultRow.of).look()
+    return Results(found.kept, found.left_out)
 
 
 def columns_of(rows: Iterable[ResultRow]) -> Mapping[str, list[Any]]:

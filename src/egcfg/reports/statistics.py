@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
 from egcfg.reports.aggregate import Row
 from egcfg.reports.pass_at_k import mean_pass_at_k
 
-__all__ = ["Comparison", "compare", "expected_unions"]
+__all__ = ["Changes", "changes", "expected_unions"]
 
 
 @frozen
-class Comparison:
-    """Two rows, task by task.
+class Changes:
+    """What differs between two sets of verdicts.
 
     Attributes:
-        gained: tasks that the row solved and the other did not.
-        lost: tasks that the other solved and the row did not.
+        gained: tasks that only the first one solves.
+        lost: tasks that only the other one solves.
         common: how many tasks both have.
     """
 
@@ -27,12 +27,12 @@ class Comparison:
     common: int
 
 
-def compare(row: Row, base: Row) -> Comparison:
-    """Return what a row gained and lost against another, on the tasks that both have."""
-    common = [task for task in row.verdicts if task in base.verdicts]
-    return Comparison(
-        gained=tuple(t for t in common if row.verdicts[t] and not base.verdicts[t]),
-        lost=tuple(t for t in common if base.verdicts[t] and not row.verdicts[t]),
+def changes(verdicts: Mapping[str, float], base: Mapping[str, float]) -> Changes:
+    """Return what was gained and lost against `base`, on the tasks that both have."""
+    common = [task for task in verdicts if task in base]
+    return Changes(
+        gained=tuple(task for task in common if verdicts[task] > base[task]),
+        lost=tuple(task for task in common if verdicts[task] < base[task]),
         common=len(common),
     )
 

@@ -23,8 +23,9 @@ from egcfg.reports.aggregate import (
     unit_price,
 )
 from egcfg.reports.progress import Progress
-from egcfg.reports.rows import LeftOut, ResultRow, RowState
+from egcfg.reports.rows import ResultRow, RowState
 from egcfg.reports.selection import Group, Grouping
+from egcfg.runs.folder import LeftOut
 from egcfg.usage.budget import count_text
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "progress_view",
     "report_view",
     "run_view",
+    "short_count",
     "task_table",
 ]
 
@@ -223,11 +225,11 @@ def _cells(row: Row | Group) -> dict[str, str]:
     cost = _cost_of(row)
     more = "+" if cost.unknown else ""
     amounts = {
-        "tok in": _count(cost.input_tokens),
-        "cached": _count(cost.cached_tokens),
-        "tok out": _count(cost.output_tokens),
-        "requests": _count(cost.requests),
-        "passes": _count(cost.forward_passes),
+        "tok in": short_count(cost.input_tokens),
+        "cached": short_count(cost.cached_tokens),
+        "tok out": short_count(cost.output_tokens),
+        "requests": short_count(cost.requests),
+        "passes": short_count(cost.forward_passes),
         "seconds": UNKNOWN if cost.seconds is None else _seconds(cost.seconds),
         "cost": UNKNOWN if cost.price is None else count_text(cost.price),
     }
@@ -245,7 +247,7 @@ def _union_text(report: Report) -> str:
     if cost.output_tokens is not None:
         price = "" if cost.price is None else f" at a cost of {count_text(cost.price)}"
         least = "at least " if cost.unknown else ""
-        spent = f"{least}{_count(cost.output_tokens)} tokens out{_time_taken(report)}{price}"
+        spent = f"{least}{short_count(cost.output_tokens)} tokens out{_time_taken(report)}{price}"
     return (
         f"{said}, RSR {_number(report.union_rsr, 2)}, for {spent}: an oracle over the tests picks, "
         "so this is not the accuracy of any single run"
@@ -356,7 +358,7 @@ def _seconds(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
-def _count(value: int | None) -> str:
+def short_count(value: int | None) -> str:
     """Return a count in at most five characters: exact below ten thousand."""
     if value is None:
         return UNKNOWN

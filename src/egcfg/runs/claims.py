@@ -30,7 +30,7 @@ import orjson
 from attrs import define, field, frozen
 
 from egcfg.errors import RunError
-from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.files import create_exclusively, read_whole, write_atomically
 
 __all__ = ["LEASE", "Claim", "ClaimState", "Claims", "claims_in"]
 
@@ -129,7 +129,9 @@ class Claims:
         claim = Claim(stem, 0 if latest is None else latest + 1)
         owner = Owner.current()
         content = {"machine": owner.machine, "host": owner.host, "pid": owner.pid}
-        if not create_exclusively(claim.path, orjson.dumps({**content, "born": owner.born})):
+        data = orjson.dumps({**content, "born": owner.born})
+        # The folder of claims, and that of the configuration.
+        if not create_exclusively(claim.path, data, folders=2):
             return None
         if latest is not None:
             logger.info("took over %s: its owner is gone", stem.name)
@@ -156,7 +158,7 @@ class Claims:
                     _numbered(claim.stem, number).unlink()
             return
         try:
-            write_atomically(claim.path, RELEASED)
+            write_atomically(claim.path, RELEASED, folders=0)
         except RunError as error:
             # Whatever made us give up matters more than this does.
             logger.warning("could not give back %s: %s", claim.stem.name, error)
@@ -182,7 +184,8 @@ class Claims:
 
     def _dead(self, claim: Claim) -> bool:
         try:
-            content = claim.path.read_bytes()
+            content = read_whole(claim.path)
+            # Opened a moment ago, so that these times are the server's.
             touched = claim.path.stat().st_mtime
         except FileNotFoundError:
             # Its owner has just finished: the unit's result is there, or the next to look claims.

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from attrs import field, frozen
 
-from egcfg.errors import BackendError, BudgetError
+from egcfg.errors import BackendError, BudgetError, RunStoppedError
 from egcfg.interfaces.solution import LineStep
 from egcfg.runs.grid import Unit
 from egcfg.runs.results import Result
-from egcfg.runs.store import ResultFile
+from egcfg.runs.store import ResultFile, read_result_file
 from egcfg.usage.budget import Spending
 
 __all__ = ["RunObserver", "RunSummary"]
 
 
 class RunObserver:
-    """Is told what a run does; a subclass overrides what it wants to hear."""
+    """Is told what a run does; a subclass overrides what it wants to hear.
+
+    Attributes:
+        stop: why the run is to stop, looked at before each unit; None: it goes on.
+    """
+
+    stop: str | None = None
 
     def run_started(self, total: int, done: int) -> None:
         """The grid has `total` units; `done` of them were done before."""
@@ -58,12 +67,11 @@ class RunSummary:
         unfinished: units that the end of a budget cut short: their last attempts stand for now,
             and a run with more to spend does them anew.
         failures: units left undone because the model could not answer, with the reason.
-        budget: why it ended early, where it came to the end of a budget.
+        ended_early: why it did, where it came to the end of a budget or an observer stopped it.
         spending: what the meter says.
         concurrency: units that it had in flight at most.
         seconds: wall time of the run.
-        files: the results of the grid's units as they are now, in the grid's order; those of
-            units without a result file are left out.
+        paths: the result files that the grid's units have at its end, in the grid's order.
     """
 
     total: int
@@ -75,11 +83,20 @@ class RunSummary:
     in_flight_elsewhere: int = 0
     unfinished: int = 0
     failures: tuple[tuple[Unit, str], ...] = ()
-    budget: BudgetError | None = None
+    ended_early: BudgetError | RunStoppedError | None = None
     spending: Spending = field(factory=Spending)
     concurrency: int = 1
     seconds: float = 0.0
-    files: tuple[ResultFile, ...] = field(default=(), repr=False)
+    paths: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def files(self) -> Iterator[ResultFile]:
+        """The results in these files, which are read one after the other.
+
+        Raises:
+            RunError: one cannot be opened any more.
+        """
+        return map(read_result_file, self.paths)
 
     @property
     def done(self) -> int:

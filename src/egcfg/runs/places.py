@@ -12,14 +12,16 @@ from attrs import define, field, frozen
 
 from egcfg.errors import RunError
 from egcfg.records.recorder import Recorder
-from egcfg.runs.files import write_atomically
+from egcfg.runs.files import see_anew, write_atomically
 from egcfg.runs.grid import Grid, Unit, problem_sha256
 from egcfg.runs.results import Result
-from egcfg.runs.store import FileState, ResultFile, ResultsFolder
+from egcfg.runs.store import SOLVED_NAME, FileState, ResultFile, ResultsFolder
 
 __all__ = ["Place", "Places"]
 
 logger = logging.getLogger(__name__)
+
+WHEN_IT_IS_BACK = "run again when it is back: finished units are kept"
 
 
 @frozen(eq=False)
@@ -56,7 +58,7 @@ class Places:
         by_task: the same, by task.
         provenances: what determines the text, by a configuration's folder.
         stop_when_solved: whether a solved task's other units are skipped.
-        files: the results that were found or written, as they were last seen.
+        paths: the result files that were found or written.
     """
 
     folder: ResultsFolder
@@ -64,7 +66,9 @@ class Places:
     by_task: Mapping[str, Sequence[Place]]
     provenances: Mapping[str, Mapping[str, Any]]
     stop_when_solved: bool
-    files: dict[Place, ResultFile] = field(factory=dict, init=False)
+    paths: dict[Place, Path] = field(factory=dict, init=False)
+    _unsolved: set[str] = field(factory=set, init=False)  # tasks none of whose units had passed
+    _identity: tuple[int, int] | None = field(default=None, init=False)
 
     @classmethod
     def of(
@@ -115,10 +119,19 @@ class Places:
         """Return the result for which the units left of a task are skipped."""
         if not self.stop_when_solved:
             return None
+        task = place.task_id
+        if (solved := self.folder.solved(task)) is not None or task in self._unsolved:
+            return solved
         # A process that was killed may have written a result, but not that it solves its task.
-        read = map(self._read, self.by_task[place.task_id])
+        read = map(self._read, self.by_task[task])
         passed = (each.result for each in read if each and each.result and each.result.passed)
-        return self.folder.solved(place.task_id) or next(passed, None)
+        if (found := next(passed, None)) is None:
+            self._unsolved.add(task)
+        return found
+
+    def task_claimed(self, task_id: str) -> None:
+        """From now on nobody else writes results of a task: look at them once more."""
+        self._unsolved.discard(task_id)
 
     def write(self, place: Place, result: Result) -> None:
         """Write a unit's result.
@@ -127,11 +140,12 @@ class Places:
             RunError: the folder's results were made with other settings, or the file system
                 refused.
         """
+        self.check_folder()
         name = place.config, place.task_id, place.unit.gamma
         try:
-            self.files[place] = self.folder.write_with_provenance(
-                *name, result, self.provenances[place.config]
-            )
+            self.paths[place] = self.folder.write_with_provenance(
+                *name, result, self.provenances[place.config], folders=1
+            ).path
         except RunError:
             if result.record is not None:  # which tells of a result that there is not
                 self.folder.record_path(*name).unlink(missing_ok=True)
@@ -143,8 +157,9 @@ class Places:
         Raises:
             RunError: the file system refused.
         """
+        self.check_folder()
         path = self.folder.record_path(place.config, place.task_id, place.unit.gamma)
-        write_atomically(path, recorder.content())
+        write_atomically(path, recorder.content(), folders=0)
         return path.name
 
     def claim_path(self, place: Place) -> Path:
@@ -156,17 +171,52 @@ class Places:
         rows = dict.fromkeys((place.config, place.unit.gamma) for place in self.all)
         tasks = dict.fromkeys(place.task_id for place in self.all)
         self.folder.note_plan({"rows": list(rows), "tasks": list(tasks)})
+        self._identity = _identity(self.folder.path)
 
-    def found(self) -> tuple[ResultFile, ...]:
-        """Return the results that there are now, in the grid's order."""
+    def check_folder(self) -> None:
+        """See that what is written now goes where the run began: no folder is made in its place.
+
+        Raises:
+            RunError: it is gone, or cannot be reached.
+        """
+        if self._identity is not None and _identity(self.folder.path) != self._identity:
+            raise RunError(
+                f"{self.folder.path} is another folder than when the run began, as where a disk "
+                f"was unmounted; {WHEN_IT_IS_BACK}"
+            )
+
+    def see_anew(self, place: Place) -> None:
+        """Let this node find every result that decides whether a unit is to be solved.
+
+        Raises:
+            RunError: the file system refused.
+        """
+        folders = [self.folder.path / place.config]
+        if self.stop_when_solved:
+            others = {each.config for each in self.by_task[place.task_id]}
+            folders = [self.folder.path / name for name in ("", SOLVED_NAME, *others)]
+        for folder in folders:
+            if folder.is_dir():
+                see_anew(folder)
+
+    def found(self) -> tuple[Path, ...]:
+        """Return the result files that there are now, in the grid's order."""
         for place in self.all:
-            if place not in self.files:
+            if place not in self.paths:
                 self._read(place)  # others may have done it since this process looked
-        return tuple(self.files[place] for place in self.all if place in self.files)
+        return tuple(self.paths[place] for place in self.all if place in self.paths)
 
     def _read(self, place: Place) -> ResultFile | None:
         """Look for a unit's result file."""
         record = self.folder.read(place.config, place.task_id, place.unit.gamma)
         if record is not None:
-            self.files[place] = record
+            self.paths[place] = record.path
         return record
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        found = folder.stat()
+    except OSError as error:
+        raise RunError(f"{folder} is lost: {error.strerror}; {WHEN_IT_IS_BACK}") from error
+    return found.st_dev, found.st_ino

@@ -20,23 +20,25 @@ What a unit's failure means is decided here, and in `egcfg.runs.work`:
 * a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that
   is an end as good as any, so it is told in the summary. The other units in flight go on to their
   own end: what is paid for counts, and each meets the budget before it asks for more. In rounds
-  the last attempt of every task stands for now (`egcfg.runs.results.Result.unfinished`).
+  the last attempt of every task stands for now (`egcfg.runs.results.Result.unfinished`);
+* where an observer asks the run to stop, nothing more is started, which is told in the summary,
+  too. The units in flight go on to their own end; those that wait for a turn stay undone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import chain, count
-from typing import Any
+from itertools import count
+from typing import Any, TypeAlias
 
 import attrs
 from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BudgetError
+from egcfg.errors import BudgetError, RunStoppedError
 from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
@@ -49,8 +51,13 @@ from egcfg.usage.budget import Meter
 
 __all__ = ["run"]
 
+GENTLE = (BudgetError, RunStoppedError, type(None))
+"""Ends of a run that let the units in flight go on."""
+
 # What a config string or a file name says already, and what never changes the text.
 NOT_IN_PROVENANCE = frozenset({*SETTINGS_IN_STRING, "gamma", "drafts"})
+Waiting: TypeAlias = OrderedDict[Place, None]
+"""Units that wait for their turn, in its order; any of them is taken out at once."""
 
 
 async def _nothing_to_open() -> int:
@@ -151,7 +158,7 @@ class _Run:
     work: UnitWork
     open_model: Callable[[], Awaitable[int]]
     in_rounds: bool
-    rounds: deque[list[Place]] = field(factory=deque, init=False)
+    rounds: deque[Waiting] = field(factory=deque, init=False)
     suspended: list[Place] = field(factory=list, init=False)
     startable: int = field(default=0, init=False)
     model_is_open: bool = field(default=False, init=False)
@@ -170,31 +177,31 @@ class _Run:
             for _ in range(2):
                 todo = await self._do(todo)
             work.count(in_flight_elsewhere=len(todo))
-        except BudgetError as error:
-            work.summary = attrs.evolve(work.summary, budget=error)
+        except (BudgetError, RunStoppedError) as error:
+            work.summary = attrs.evolve(work.summary, ended_early=error)
         finally:
             await work.close()
             work.count(seconds=time.monotonic() - started)
             work.meter.settle()
             work.summary = attrs.evolve(work.summary, spending=work.meter.spending)
             work.observer.run_finished(work.summary)
-        return attrs.evolve(work.summary, files=self.places.found())
+        return attrs.evolve(work.summary, paths=self.places.found())
 
     async def _do(self, todo: Sequence[Place]) -> list[Place]:
         """Do units; return those that other processes are at."""
         left: list[Place] = []
-        self.rounds = deque(_rounds(todo) if self.in_rounds else [list(todo)])
+        self.rounds = deque(_rounds(todo) if self.in_rounds else [Waiting.fromkeys(todo)])
         for number in count(1):
             if not self.rounds:
                 break
             waiting = self.rounds.popleft()
-            if self.in_rounds and (self.ended_by is None or self.work.begun):
+            if self.in_rounds and any(map(self._may_go_on, waiting)):
                 self.work.observer.round_started(number, len(waiting))
             left += await self._have_turns(waiting)
             if self.suspended:
-                later = self.rounds.popleft() if self.rounds else []
+                later = self.rounds.popleft() if self.rounds else ()
                 both = sorted([*self.suspended, *later], key=lambda place: place.position)
-                self.rounds.appendleft(both)
+                self.rounds.appendleft(Waiting.fromkeys(both))
                 self.suspended = []
         if self.ended_by is not None:
             raise self.ended_by
@@ -202,7 +209,7 @@ class _Run:
             self.work.meter.check()  # the last of them met the end of the budget by themselves
         return left
 
-    async def _have_turns(self, waiting: list[Place]) -> list[Place]:
+    async def _have_turns(self, waiting: Waiting) -> list[Place]:
         """Give each unit a turn, several at once; return those that other processes are at."""
         left: list[Place] = []
         in_flight: dict[asyncio.Task[Turn], Place] = {}
@@ -213,7 +220,7 @@ class _Run:
                     if place is None:
                         break
                     await self._prepare(place)
-                    if self.ended_by is None or place in self.work.begun:
+                    if self._may_go_on(place):
                         # A task of its own for each turn: what a backend holds for it is free then.
                         in_flight[asyncio.create_task(self._turn(place))] = place
                 if not in_flight:
@@ -221,7 +228,7 @@ class _Run:
                 done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in in_flight if task in done]:
                     left += self._end_of_turn(in_flight.pop(task), waiting, task.result())
-                if not isinstance(self.ended_by, BudgetError | None):
+                if not isinstance(self.ended_by, GENTLE):
                     raise self.ended_by
         finally:
             # Whatever ended this: an error, or being cancelled.
@@ -230,18 +237,24 @@ class _Run:
             if in_flight:
                 await asyncio.wait(in_flight)
 
-    def _next(self, waiting: list[Place], in_flight: Iterable[Place]) -> Place | None:
-        """Take the unit to start next out of `waiting`; None: nothing can be started now.
+    def _next(self, waiting: Waiting, in_flight: Iterable[Place]) -> Place | None:
+        """Take the unit to start next out of `waiting`; None: nothing can be started now."""
+        busy = {place.task_id for place in in_flight} if self.places.stop_when_solved else ()
+        for place in waiting:
+            if place.task_id not in busy and self._may_go_on(place):
+                del waiting[place]
+                return place
+        return None
+
+    def _may_go_on(self, place: Place) -> bool:
+        """Whether a unit may have a turn.
 
         After the end of a budget those that have begun go on: their last attempts stand.
         """
-        busy = {place.task_id for place in in_flight} if self.places.stop_when_solved else ()
-        for number, place in enumerate(waiting):
-            if place.task_id not in busy and (self.ended_by is None or place in self.work.begun):
-                return waiting.pop(number)
-        return None
+        out_of_budget = isinstance(self.ended_by, BudgetError)
+        return self.ended_by is None or (out_of_budget and place in self.work.begun)
 
-    def _end_of_turn(self, place: Place, waiting: list[Place], turn: Turn) -> list[Place]:
+    def _end_of_turn(self, place: Place, waiting: Waiting, turn: Turn) -> list[Place]:
         """Return what is left to another process, if one is at the unit; give the task back.
 
         Where tasks are claimed, the units after a refused one are left as well: in their turn.
@@ -251,12 +264,16 @@ class _Run:
             return []
         left = [place] if turn is Turn.REFUSED else []
         if self.places.stop_when_solved:
-            to_come = [waiting, *self.rounds]
-            others = [p for p in chain(*to_come) if p.task_id == place.task_id]
+            others = [
+                (units, each)
+                for units in (waiting, *self.rounds)
+                for each in self.places.by_task[place.task_id]
+                if each in units
+            ]
             if turn is Turn.REFUSED:
-                left += others
-                for units in to_come:
-                    units[:] = [each for each in units if each.task_id != place.task_id]
+                for units, each in others:
+                    del units[each]
+                    left.append(each)
             if (turn is Turn.REFUSED or not others) and (
                 claim := self.work.tasks.pop(place.task_id, None)
             ):
@@ -265,7 +282,11 @@ class _Run:
         return left
 
     async def _prepare(self, place: Place) -> None:
-        """See, before a unit has a turn, that the model is open, and paid for."""
+        """See, before a unit has a turn, that nobody stopped the run, and that the model is open
+        and paid for."""
+        if (reason := self.work.observer.stop) is not None:
+            self._end(RunStoppedError(f"{reason}; run the same command again to go on"))
+            return
         if place not in self.work.begun and not self.work.startable(place):
             return
         try:
@@ -289,11 +310,13 @@ class _Run:
     def _end(self, error: Exception) -> None:
         """Start nothing more, and suspend nothing."""
         self.work.suspends = False
-        if isinstance(self.ended_by, BudgetError | None):
+        if isinstance(self.ended_by, GENTLE):
             self.ended_by = error
 
 
-def _rounds(todo: Sequence[Place]) -> list[list[Place]]:
+def _rounds(todo: Sequence[Place]) -> list[Waiting]:
     """Return the first units of all tasks, then the second ones, and so on."""
-    numbers = sorted({place.number for place in todo})
-    return [[place for place in todo if place.number == number] for number in numbers]
+    rounds: dict[int, Waiting] = {}
+    for place in todo:
+        rounds.setdefault(place.number, Waiting())[place] = None
+    return [rounds[number] for number in sorted(rounds)]

@@ -37,7 +37,7 @@ from attrs import frozen
 
 from egcfg.errors import RunError
 from egcfg.runs.config_string import decimal_text
-from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.files import create_exclusively, read_whole, write_atomically
 from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
 
 __all__ = [
@@ -53,8 +53,6 @@ __all__ = [
     "is_result_name",
     "parse_unit_name",
     "read_result_file",
-    "result_files",
-    "scan",
     "usefulness",
 ]
 
@@ -189,23 +187,33 @@ class ResultsFolder:
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.json"
         write_atomically(self.path / PLANS_NAME / name, data, durable=False)
 
-    def write(self, config: str, task_id: str, gamma: float | None, result: Result) -> ResultFile:
+    def write(
+        self,
+        config: str,
+        task_id: str,
+        gamma: float | None,
+        result: Result,
+        *,
+        folders: int | None = None,
+    ) -> ResultFile:
         """Write the result of a unit; the first one to pass is kept as its task's solution.
+
+        Of the folders above, `folders` are made; see `egcfg.runs.files.write_atomically`.
 
         Raises:
             RunError: the file system refused.
         """
         path = self.result_path(config, task_id, gamma)
-        write_atomically(path, dump_result(result))
+        write_atomically(path, dump_result(result), folders=folders)
         if result.passed and self.solved(task_id) is None:
-            write_atomically(self._solved_path(task_id), dump_result(result))
+            write_atomically(self._solved_path(task_id), dump_result(result), folders=folders)
         return _result_file(path, task_id, gamma, FileState.DONE, result=result)
 
     def solved(self, task_id: str) -> Result | None:
         """Return the result that solved a task, in whatever configuration; None: none did."""
         path = self._solved_path(task_id)
         try:
-            result = load_result(path.read_bytes())
+            result = load_result(read_whole(path))
         except FileNotFoundError:
             return None
         except (OSError, MalformedResultError) as error:
@@ -238,27 +246,31 @@ class ResultsFolder:
         gamma: float | None,
         result: Result,
         provenance: Mapping[str, Any],
+        *,
+        folders: int | None = None,
     ) -> ResultFile:
-        """Write the result of a unit into a folder that says what its results were made with.
+        """Do as `write` in a folder that says what its results were made with.
 
         Raises:
             RunError: the folder's results were made with other settings, those of a process that
                 came first among them; or the file system refused. Nothing was added.
         """
-        self.fix_provenance(config, provenance)
-        record = self.write(config, task_id, gamma, result)
+        self.fix_provenance(config, provenance, folders=folders)
+        record = self.write(config, task_id, gamma, result, folders=folders)
         try:
             # A process with other settings may have found no result a moment ago, and written its
             # own provenance. It looks for results after it took the old one away, this one looks
             # for its provenance after it wrote a result: of the two, one sees the other and gives
             # way.
-            self.fix_provenance(config, provenance)
+            self.fix_provenance(config, provenance, folders=folders)
         except RunError:
             record.path.unlink(missing_ok=True)
             raise
         return record
 
-    def fix_provenance(self, config: str, provenance: Mapping[str, Any]) -> None:
+    def fix_provenance(
+        self, config: str, provenance: Mapping[str, Any], *, folders: int | None = None
+    ) -> None:
         """Hold the provenance of a configuration's folder fixed from its first result on.
 
         The provenance that a run without a result left is replaced.
@@ -272,9 +284,10 @@ class ResultsFolder:
         fixed = False
         while not fixed:
             try:
-                kept = orjson.loads(path.read_bytes())
+                kept = orjson.loads(read_whole(path))
             except FileNotFoundError:
-                fixed = create_exclusively(path, orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+                data = orjson.dumps(wanted, option=orjson.OPT_INDENT_2)
+                fixed = create_exclusively(path, data, folders=folders)
                 continue
             except (OSError, orjson.JSONDecodeError) as error:
                 if not self._drop_provenance(config):
@@ -314,37 +327,6 @@ class ResultsFolder:
         return self.path / SOLVED_NAME / f"{file_name(task_id)}.json"
 
 
-def scan(folder: Path) -> list[ResultFile]:
-    """Return every result file below `folder`: a whole results folder or any part of one.
-
-    Where a unit has files under two spellings of its gamma, the better one is returned.
-
-    Raises:
-        RunError: `folder` does not exist or holds no result file.
-    """
-    best: dict[tuple[Path, str, float | None], ResultFile] = {}
-    for path in result_files(folder):
-        record = read_result_file(path)
-        key = (path.parent, record.task_id, record.gamma)
-        best[key] = min(best.get(key, record), record, key=usefulness)
-    if not best:
-        raise RunError(f"{folder} holds no result files (task_id=....json)")
-    return list(best.values())
-
-
-def result_files(folder: Path) -> list[Path]:
-    """Return the path of every result file below `folder`, sorted.
-
-    Raises:
-        RunError: `folder` does not exist.
-    """
-    if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the --results-dir of a run, or a part")
-    # Absolute, so that the folders' names are known even for the path ".".
-    found = Path(os.path.abspath(folder)).rglob("task_id=*.json")
-    return sorted(path for path in found if is_result_name(path.name))
-
-
 def read_result_file(path: Path) -> ResultFile:
     """Read one result file; whatever is in it, it is no error.
 
@@ -356,7 +338,7 @@ def read_result_file(path: Path) -> ResultFile:
 
 def _load_file(path: Path, task_id: str, gamma: float | None) -> ResultFile:
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     state, result, problem = FileState.EMPTY, None, None

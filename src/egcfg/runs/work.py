@@ -173,11 +173,13 @@ class UnitWork:
 
     def _begin(self, place: Place) -> _Begun | None:
         """Claim a unit; None: another process is at it."""
+        self.places.check_folder()
         for path in self._task_to_claim(place):
             of_task = self.claims.acquire(path)
             if of_task is None:
                 return None
             self.tasks[place.task_id] = of_task
+            self.places.task_claimed(place.task_id)
         claim = self.claims.acquire(self.places.claim_path(place))
         return None if claim is None else _Begun(claim)
 
@@ -185,6 +187,7 @@ class UnitWork:
         """Return the unit's result, written; None if it waits or the model could not answer."""
         if begun.steps is None:
             # Before the claim was ours, its last owner may have written the result.
+            self.places.see_anew(place)
             if (result := self.places.result(place)) is not None:
                 self.count(done_elsewhere=1)
                 return result

@@ -1,5 +1,7 @@
 """Gives jobs to staged processes, as many at a time as there are slots, and awaits the answers.
 
+Calls that wait for slots take turns, so that one with thousands of jobs holds up no other.
+
 A job is one execution, or two that talk to each other over a channel: first the program, then its
 judge. A job whose answer never came, or that the sandbox itself failed, is tried once more. If that
 fails, too, an empty program takes the place of its program: where even that cannot be run, nothing
@@ -14,6 +16,7 @@ from typing import Any
 
 from egcfg.errors import SandboxError
 from egcfg.sandbox.pool import Pool
+from egcfg.sandbox.slots import Slots
 from egcfg.sandbox.watch import Answer, Watch
 
 __all__ = ["Dispatcher"]
@@ -30,6 +33,8 @@ NOTHING: dict[str, Any] = {
     **dict.fromkeys(("source", "setup", "given", "test"), ""),
     "call": None,
     "modules": [],
+    "assigned": (),
+    "builtins": (),
     "call_check": False,
 }
 
@@ -59,7 +64,7 @@ class Dispatcher:
         self.loop = loop
         self.trial = asyncio.Lock()
         self.jobs = 0
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = Slots(slots)
         self._turn = asyncio.Lock()  # to start the server or to take processes from it
         self._ready_pool = ready_pool
 
@@ -83,17 +88,17 @@ class Dispatcher:
         self.jobs += len(jobs)
         try:
             if len(jobs) == 1:  # no task of its own, which takes a moment to start and to end
-                return [await self._answer(jobs[0])]
+                return [await self._answer(jobs[0], jobs)]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(job)) for job in jobs]
+                tasks = [group.create_task(self._answer(job, jobs)) for job in jobs]
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             self.jobs -= len(jobs)
         return [task.result() for task in tasks]
 
-    async def _answer(self, job: Job) -> tuple[Answer, ...]:
-        async with self._slots:
+    async def _answer(self, job: Job, jobs: Sequence[Job]) -> tuple[Answer, ...]:
+        async with self._slots.one(id(jobs)):
             for _ in range(ATTEMPTS):
                 answers = await self._attempt(job)
                 cause = _failure(answers)

@@ -48,6 +48,8 @@ class Judgement:
         setup: code that the test relies on; runs on both sides.
         given: code that the program was to continue; the test may use what it defines.
         modules: modules that the test uses without importing them, by the names that it uses.
+        assigned: global names that the test assigns: none that the program goes by.
+        builtins: those that the test uses: none whose names the program gives to something else.
         limits: what the program may use.
         unsupported: why this test cannot be judged at all, known beforehand; None where it can.
     """
@@ -59,6 +61,8 @@ class Judgement:
     setup: str = ""
     given: str = ""
     modules: Mapping[str, str] = field(factory=dict)
+    assigned: tuple[str, ...] = ()
+    builtins: tuple[str, ...] = ()
     limits: Limits = field(factory=Limits)
     unsupported: str | None = None
 
@@ -83,6 +87,8 @@ class Judgement:
             "setup": self.setup,
             "given": self.given,
             "modules": dict(self.modules),
+            "assigned": self.assigned,
+            "builtins": self.builtins,
             "stdin": "",
             "keep_output": False,
             "limits": pack_limits(limits),
@@ -110,6 +116,7 @@ _JUDGE_ENDS = {
     "memory": Finding.MEMORY,
     "output": Finding.ERROR,
     "killed": Finding.ERROR,
+    "left": Finding.ERROR,
     "sandbox_error": Finding.SANDBOX_ERROR,
 }
 _BOUNDS = codec.Bounds(size=1 << 16, nodes=20, depth=2, keys=10)

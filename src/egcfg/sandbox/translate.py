@@ -24,6 +24,7 @@ _OUTCOMES = {
     "memory": Outcome.MEMORY,
     "output": Outcome.OUTPUT,
     "killed": Outcome.KILLED,
+    "left": Outcome.KILLED,
     "sandbox_error": Outcome.SANDBOX_ERROR,
 }
 
@@ -72,6 +73,8 @@ def to_result(
             found["packages"] = _packages(report.get("packages", []), packages)
         except codec.DecodeError as error:
             found = {"outcome": Outcome.KILLED, "detail": f"its report is malformed ({error})"}
+    elif answer.how == "left" and execution.run_as_main and execution.call is None:
+        found = {"outcome": Outcome.OK}  # os._exit(0) is a regular end of a whole program
     else:
         found = {"outcome": _OUTCOMES[answer.how], "detail": answer.detail}
     stdout, undecodable = _decode(answer.stdout)

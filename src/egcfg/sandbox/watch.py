@@ -43,9 +43,9 @@ class Answer:
     """What came of one execution.
 
     Attributes:
-        how: how it ended, in one word: "reported", "timeout", "memory", "output" or "killed"; or,
-            with no statement about the program, "sandbox_error" (the sandbox failed) or "lost" (so
-            did the process that was to tell its end).
+        how: how it ended, in one word: "reported", "timeout", "memory", "output", "killed" or
+            "left" (by ``os._exit(0)``); or, with no statement about the program, "sandbox_error"
+            (the sandbox failed) or "lost" (so did the process that was to tell its end).
         detail: more about it, for people.
         seconds: wall time.
         cpu_seconds: processor time.
@@ -346,7 +346,8 @@ class Watch:
                 return "timeout", "it took too much processor time"
             return "killed", _status_text(self._status)
         if len(self._report) == len(READY):
-            return "killed", f"it left by itself, {_status_text(self._status)}"
+            how = "killed" if self._status else "left"
+            return how, f"it left by itself, {_status_text(self._status)}"
         return "killed", "its report is cut off"
 
 

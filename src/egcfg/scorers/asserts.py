@@ -19,9 +19,11 @@ from egcfg.scorers.judged import ScorerOptions, judge_all, no_code, tell_unsuppo
 from egcfg.scorers.test_source import (
     SAYS_NOTHING,
     asks_something,
+    assigned_names,
     free_modules,
     parse_test,
     reason_against,
+    used_builtins,
 )
 
 __all__ = ["AssertsScorer"]
@@ -78,6 +80,8 @@ class AssertsScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
+                assigned=assigned_names(tree),
+                builtins=used_builtins(tree),
                 limits=problem.limits(self.options.limits),
                 unsupported=reason_against(tree)
                 if asks_something(tree, entry_point, setup)

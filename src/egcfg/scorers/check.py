@@ -23,9 +23,11 @@ from egcfg.scorers.judged import (
 from egcfg.scorers.test_source import (
     SAYS_NOTHING,
     asks_something,
+    assigned_names,
     free_modules,
     parse_test,
     reason_against,
+    used_builtins,
 )
 
 __all__ = ["CheckScorer"]
@@ -72,6 +74,8 @@ class CheckScorer(Scorer):
                 setup=problem.setup_code,
                 given=problem.given_code,
                 modules=free_modules(tree),
+                assigned=assigned_names(tree),
+                builtins=used_builtins(tree),
                 limits=problem.limits(self.options.limits),
                 unsupported=reason_against(tree) if asks else SAYS_NOTHING,
             )

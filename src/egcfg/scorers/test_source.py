@@ -16,9 +16,11 @@ from egcfg.interfaces.problem import Problem
 __all__ = [
     "SAYS_NOTHING",
     "asks_something",
+    "assigned_names",
     "free_modules",
     "parse_test",
     "reason_against",
+    "used_builtins",
 ]
 
 SAYS_NOTHING = "a test calls nothing of the program, so that it says nothing about one"
@@ -56,6 +58,8 @@ _FUNCTIONS = {
     "inspect.getsourcelines": "it reads the program's source",
     "gc.collect": "it collects the garbage of its own process",
 }
+# What may reach any name by its text.
+_BY_TEXT = {"globals", "locals", "vars", "eval", "exec"}
 # The interpreter has integers up to this one once.
 SMALL = 256
 _SHORT = {"np": "numpy", "pd": "pandas"}
@@ -98,6 +102,8 @@ def reason_against(tree: ast.Module) -> str | None:
                 dotted = f"{aliases.get(name, name)}.{attribute}"
             case ast.Name(id=name) if name in aliases:
                 dotted = aliases[name]
+            case ast.Call(func=ast.Name(id="dir"), args=[], keywords=[]):
+                return _unsupported("it lists the names of its own process")
             case ast.Compare() if _compares_identity_of_literal(node):
                 return _unsupported("it asks for the identity of a literal")
             case _:
@@ -147,13 +153,14 @@ def asks_something(
         setup: code that the test relies on: what it defines is not the program's.
         handed: a function that is handed the entry point, and must use it.
     """
-    if entry_point in _used_names(tree):
+    used = _used_names(tree)
+    if entry_point in used or used & _BY_TEXT:
         return True
     if handed is None:
         known = set(dir(builtins)) | bound_names(tree)
         if setup is not None and entry_point not in _used_names(setup):
             known |= bound_names(setup)
-        return bool(_used_names(tree) - known)
+        return bool(used - known)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == handed:
             arguments = [*node.args.posonlyargs, *node.args.args, node.args.vararg]
@@ -169,6 +176,39 @@ def _used_names(tree: ast.AST) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
+
+
+def assigned_names(tree: ast.Module) -> tuple[str, ...]:
+    """Return the global names that a test assigns, or defines functions of.
+
+    A plain run has the program's in the same place. Modules are left out, and so are classes, which
+    tests bring for their own objects.
+    """
+    found = set()
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        match node := waiting.pop():
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+                inner = ast.walk(node)
+                found.update(
+                    n for part in inner if isinstance(part, ast.Global) for n in part.names
+                )
+                continue
+            case ast.ClassDef() | ast.Lambda():
+                continue
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                continue
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+        waiting += ast.iter_child_nodes(node)
+    return tuple(sorted(found))
+
+
+def used_builtins(tree: ast.Module) -> tuple[str, ...]:
+    """Return the builtins that a test uses by their names, which a program may give to others."""
+    known = {name for name in dir(builtins) if not name.startswith("_")}
+    return tuple(sorted((_used_names(tree) - bound_names(tree)) & known))
 
 
 def free_modules(tree: ast.Module) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import frozen
 
 from egcfg.interfaces.backend import (
     Answer,
@@ -37,13 +37,13 @@ class AnsweringBackend(TextBackend):
             answers: the texts, in their order.
         """
 
-        answers: Sequence[str] = field(converter=tuple)
+        answers: Sequence[str]
 
     model_name = "answering"
     capabilities = Capabilities(logprobs=False)
 
     def __init__(self, options: Options) -> None:
-        self._answers = options.answers
+        self._answers = tuple(options.answers)
         self.asked: list[tuple[TextPrompt | ChatPrompt, SamplingParams]] = []
 
     async def complete(

@@ -24,7 +24,7 @@ from attrs import define, field
 
 from egcfg.errors import RunError
 from egcfg.interfaces.backend import Usage
-from egcfg.runs.files import write_atomically
+from egcfg.runs.files import read_whole, write_atomically
 from egcfg.runs.results import MalformedResultError, load_usage
 
 __all__ = ["FolderLedger"]
@@ -80,10 +80,11 @@ class FolderLedger:
         now = time.monotonic()
         if not at_once and now - self._noted_at < SECONDS_BETWEEN_NOTES:
             return
-        self._noted_at = now
+        folders, self._noted_at = 0 if self._noted_at else None, now
         data = orjson.dumps(attrs.asdict(usage), option=orjson.OPT_INDENT_2)
         # The next note replaces it: a disk that loses power may lose the last moment.
-        write_atomically(self.folder / self._name, data, durable=False)
+        path = self.folder / self._name
+        write_atomically(path, data, durable=False, folders=folders)
 
     def _look_at(self, entry: os.DirEntry[str]) -> None:
         """Read a file that is new or was replaced."""
@@ -92,7 +93,7 @@ class FolderLedger:
         if entry.name in self._known and self._known[entry.name][0] == version:
             return
         try:
-            usage = load_usage(orjson.loads(Path(entry.path).read_bytes()), "it")
+            usage = load_usage(orjson.loads(read_whole(Path(entry.path))), "it")
         except (orjson.JSONDecodeError, MalformedResultError) as error:
             logger.warning(
                 "ignoring %s, which is no record of what was spent: %s", entry.path, error

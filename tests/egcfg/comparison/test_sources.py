@@ -221,6 +221,17 @@ class TestFolders:
         with pytest.raises(RunError, match="holds no result files"):
             read_arms([str(tmp_path)])
 
+    def test_a_saved_arm_of_endless_lines_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("egcfg.runs.files.LARGEST_LINES", 1 << 20)
+        path = tmp_path / "arm.jsonl.gz"
+        path.write_bytes(gzip.compress(b" " * (2 << 20)))
+        assert path.stat().st_size < 9000
+        for read in (load_arm, lambda path: read_arms([str(path)])):
+            with pytest.raises(RunError, match="it has more than "):
+                read(path)
+
     def test_garbage_that_is_called_as_saved_arms_are(self, tmp_path: Path) -> None:
         (tmp_path / "data.jsonl.gz").write_bytes(b"no gzip")
         with pytest.raises(RunError, match=r"cannot read .*data.jsonl.gz"):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.cli.terminal import printable_json
-from egcfg.config import Order, RunConfig, SandboxMode, Schedule, load_config
+from egcfg.config import Executor, Order, RunConfig, SandboxMode, Schedule, load_config
 from egcfg.config.load import (
     ConfigSource,
     EffectiveConfig,
@@ -137,6 +137,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         ("results_dir", "out", Path("out")),
         ("sandbox", "strict", SandboxMode.STRICT),
         ("schedule", "rounds", Schedule.ROUNDS),
+        ("executor", "ray", Executor.RAY),
         ("order", "cheap_first", Order.CHEAP_FIRST),
         ("signal", "ns2t0.75d2_ln", ("ns2t0.75d2_ln",)),
     ],
@@ -153,8 +154,8 @@ def test_values_get_their_declared_type(name: str, raw: Any, expected: Any) -> N
         ("gamma", [], "--gamma: needs at least one value"),
         ("temperature", True, "--temperature: True is not a number"),
         ("horizon", "far", "--horizon: 'far' is neither a whole number nor inf"),
-        ("horizon", "0", "--horizon: horizon must be at least one line"),
-        ("candidates", "0", "--candidates: must be >= 1: 0"),
+        ("horizon", "0", "--horizon: must be >= 1: 0; for no limit, write inf"),
+        ("candidates", "0", "--candidates: must be >= 1: 0; .*set --gamma 0"),
         ("seed", "1.5", "--seed: '1.5' is not a whole number"),
         ("seed", 3.0, "--seed: 3.0 is not a whole number"),
         ("limit", "0", "--limit: must be at least 1, not 0"),

@@ -1,4 +1,4 @@
-"""What every built-in rule promises, and what each one does."""
+"""What each built-in rule does; what every rule promises is checked by the suite."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create, registry
+from egcfg.testing import GuidanceSuite
 
 RULES = sorted(registry().components(Kind.GUIDANCE))
 VOCABULARY = 10
 logits = arrays(np.float64, VOCABULARY, elements=st.floats(-12, 12, width=32))
-lengths = st.integers(1, VOCABULARY)
 gammas = st.floats(-1, 3, width=32)
 
 
@@ -48,115 +48,33 @@ def chosen(name: str, one: Logprobs, other: Logprobs, gamma: float, **options: A
 # --- all of them --------------------------------------------------------------------------------
 
 
-def test_the_built_in_rules_are_those_of_the_documentation() -> None:
-    assert RULES == ["agree", "bounded", "cfg", "entropy", "jsd", "reversal"]
+class TestAgree(GuidanceSuite):
+    name = "agree"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits)
-def test_gamma_0_is_the_unconditional_distribution_itself(
-    name: str, a: np.ndarray, b: np.ndarray
-) -> None:
-    unconditional = distribution(a)
-    guided = rule(name).mix(unconditional, distribution(b), 0.0)
-    assert guided.distribution is unconditional
-    assert guided.certain
+class TestBounded(GuidanceSuite):
+    name = "bounded"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=gammas)
-def test_a_guided_distribution_adds_up_to_1(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float
-) -> None:
-    guided = rule(name).mix(distribution(a), distribution(b), gamma)
-    assert guided.certain
-    assert float(np.exp(guided.distribution.values).sum()) == pytest.approx(1.0)
+class TestCfg(GuidanceSuite):
+    name = "cfg"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=st.floats(0, 1, width=32))
-def test_up_to_gamma_1_a_token_that_both_branches_prefer_stays(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float
-) -> None:
-    unconditional, conditional = distribution(a), distribution(b)
-    if unconditional.argmax() != conditional.argmax():
-        return
-    guided = rule(name).mix(unconditional, conditional, gamma).distribution
-    assert guided.values.max() - guided.logprob(unconditional.argmax()) < 1e-9
+class TestEntropy(GuidanceSuite):
+    name = "entropy"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=st.floats(0, 3, width=32), kept=st.data())
-def test_no_token_is_chosen_that_neither_branch_holds_possible(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float, kept: st.DataObject
-) -> None:
-    ruled_out = kept.draw(st.sets(st.integers(0, VOCABULARY - 1), max_size=VOCABULARY - 1))
-    a[list(ruled_out)] = b[list(ruled_out)] = -np.inf
-    guided = rule(name).mix(distribution(a), distribution(b), gamma).distribution
-    assert guided.argmax() not in ruled_out
+class TestJsd(GuidanceSuite):
+    name = "jsd"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=gammas)
-def test_whole_lists_decide_as_dense_distributions_do(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float
-) -> None:
-    one, other = distribution(a), distribution(b)
-    dense = rule(name).mix(one, other, gamma).distribution
-    lists = rule(name).mix(cut(one, VOCABULARY), cut(other, VOCABULARY), gamma)
-    # Rounding may put the probability of a whole list beside 1, and so leave a doubt.
-    if lists.certain:
-        assert dense.values.max() - dense.logprob(lists.distribution.argmax()) < 1e-6
+class TestReversal(GuidanceSuite):
+    name = "reversal"
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=gammas, k=lengths, j=lengths)
-def test_a_choice_called_certain_is_the_dense_choice(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float, k: int, j: int
-) -> None:
-    one, other = distribution(a), distribution(b)
-    dense = rule(name).mix(one, other, gamma).distribution
-    lists = cut(one, k), cut(other, j)
-    guided = rule(name).mix(*lists, gamma)
-    if not 0 <= gamma <= 1 and dense.argmax() not in np.union1d(lists[0].ids, lists[1].ids):
-        return  # outside of [0, 1], tokens in neither list are left out of account
-    if guided.certain:
-        assert dense.values.max() - dense.logprob(guided.distribution.argmax()) < 1e-5
-
-
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=gammas, k=lengths, j=lengths)
-def test_exact_values_of_the_unresolved_tokens_come_to_an_end(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float, k: int, j: int
-) -> None:
-    dense = distribution(a), distribution(b)
-    lists = [cut(dense[0], k), cut(dense[1], j)]
-    for _ in range(2 * VOCABULARY + 1):
-        guided = rule(name).mix(lists[0], lists[1], gamma)
-        if not guided.unresolved:
-            break
-        before = [known.values.size for known in lists]
-        for i, exact in enumerate(dense):
-            missing = [token for token in guided.unresolved if not lists[i].lists(token)]
-            lists[i] = lists[i].with_values(missing, exact.values[missing].tolist())
-        assert [known.values.size for known in lists] != before
-    assert not guided.unresolved
-
-
-@pytest.mark.parametrize("name", RULES)
-@given(a=logits, b=logits, gamma=gammas)
-def test_tensors_are_mixed_as_arrays_are(
-    name: str, a: np.ndarray, b: np.ndarray, gamma: float
-) -> None:
-    torch = pytest.importorskip("torch")
-
-    def tensor(known: Logprobs) -> Logprobs:
-        return Logprobs(torch.from_numpy(known.values))
-
-    one, other = distribution(a), distribution(b)
-    expected = rule(name).mix(one, other, gamma).distribution
-    mixed = rule(name).mix(tensor(one), tensor(other), gamma).distribution
-    np.testing.assert_allclose(mixed.values.numpy(), expected.values, rtol=0, atol=1e-9)
+def test_every_built_in_rule_is_checked_here() -> None:
+    checked = (TestAgree, TestBounded, TestCfg, TestEntropy, TestJsd, TestReversal)
+    assert [suite.name for suite in checked] == RULES
 
 
 @pytest.mark.parametrize("name", ["cfg", "jsd", "bounded", "reversal", "agree"])

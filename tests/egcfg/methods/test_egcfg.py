@@ -15,6 +15,11 @@ from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
+from egcfg.records.entries import UnitEntry
+from egcfg.records.lines import answer_decoding
+from egcfg.records.reading import load_record
+from egcfg.records.recorder import Recorder
+from egcfg.records.trajectories import trajectory
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -30,7 +35,9 @@ def answer(text: str) -> str:
 
 @pytest.fixture
 def solved(run: Run) -> Callable[..., tuple[Solution, list[LineStep], ScriptedBackend]]:
-    def solve(problem: Problem, gamma: float = 1.0, **options: Any) -> Any:
+    def solve(
+        problem: Problem, gamma: float = 1.0, recorder: Recorder | None = None, **options: Any
+    ) -> Any:
         backend = ScriptedBackend(ScriptedOptions(script=answer, noise=0.001))
         steps: list[LineStep] = []
 
@@ -39,7 +46,9 @@ def solved(run: Run) -> Callable[..., tuple[Solution, list[LineStep], ScriptedBa
             method = create(Kind.METHOD, "egcfg", options)
             async with Engine(config, backend=backend, method=method) as engine:
                 settings = DecodingSettings(gamma=gamma)
-                return await engine.solve(problem, settings, on_step=steps.append)
+                return await engine.solve(
+                    problem, settings, on_step=steps.append, recorder=recorder
+                )
 
         return run(work()), steps, backend
 
@@ -77,6 +86,28 @@ def test_a_placebo_shows_the_signals_of_another_task_and_runs_nothing_of_this_on
     assert all(text.endswith("of the task add") for text in told)
     asked = {bytes(request.ids).decode() for request in backend.scored}
     assert any("Double a number" in text and "def add(a, b)" in text for text in asked)
+
+
+def test_a_record_has_the_other_task_of_a_placebo_and_says_so(
+    solved: Callable[..., Any], double: Problem
+) -> None:
+    recorder = Recorder(UnitEntry(task_id=double.task_id))
+    solution, steps, _ = solved(double, recorder=recorder, placebo=True)
+    record = load_record(recorder.content())
+    assert [each.task_id for each in record.decodings] == ["add", None]
+    own = [step for entry, step in record.steps() if entry.decoding == 1]
+    shown = [step.signal.text for step in steps if step.signal]
+    assert [step.signal.text for step in own if step.signal] == shown
+    other = [step for entry, step in record.steps() if entry.decoding == 0]
+    made = [step.signal for step in other if step.signal and step.fresh]
+    assert made
+    assert all(text in {signal.text for signal in made} for text in shown)
+    decoding = answer_decoding(record)
+    assert decoding is not None
+    assert decoding.decoding == 1
+    told = trajectory(record)
+    assert told["code"] == solution.code
+    assert {line["decoding"] for line in told["lines"]} == {1}
 
 
 def test_at_gamma_0_no_other_task_is_decoded(solved: Callable[..., Any], double: Problem) -> None:

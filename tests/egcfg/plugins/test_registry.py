@@ -38,6 +38,7 @@ from egcfg.plugins import registry as registry_module
 from egcfg.plugins.hookspecs import Component, Kind
 from egcfg.plugins.options import make_options
 from egcfg.plugins.registry import (
+    HOOKS,
     INTERFACES,
     Registry,
     component_class,
@@ -54,11 +55,15 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ROOT = Path(__file__).parents[3]
 PACKAGES = ROOT / "tests" / "plugins"
 EXAMPLE = ROOT / "examples" / "plugin_package"
+TEMPLATE = ROOT / "examples" / "plugin_template"
 WRONG = "wrong"
 BROKEN = {
     "egcfg-import-error": ("0.1", "ModuleNotFoundError: No module named 'package_that_is_nowhere'"),
     "egcfg-wrong-signature": ("0.2", "PluginValidationError"),
-    "egcfg-misspelt-hook": ("0.3", "unknown hook 'egcfg_component'"),
+    "egcfg-misspelt-hook": (
+        "0.3",
+        "unknown hook 'egcfg_component'; did you mean 'egcfg_components'?",
+    ),
     "egcfg-name-clash": ("0.4", "the tracer 'full' is taken by egcfg"),
 }
 
@@ -72,6 +77,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(package, folder / "sources" / package.name)
         for package in (*sorted(PACKAGES.iterdir()), EXAMPLE)
     ]
+    for taught in ("guidance.py", "method.py"):
+        results = folder / "sources" / "egcfg-results" / "egcfg_results"
+        shutil.copy(TEMPLATE / "kinds" / taught, results / taught)
     target = folder / "site"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
@@ -171,7 +179,7 @@ def test_selecting_a_broken_plugin_on_the_command_line_is_one_line_and_status_2(
     assert "No module named 'package_that_is_nowhere'" in result.stderr
 
 
-def test_an_unknown_name_mentions_the_plugins_that_might_have_brought_it(
+def test_a_name_like_a_known_one_warns_of_the_plugins_that_might_have_brought_it(
     known: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -180,7 +188,18 @@ def test_an_unknown_name_mentions_the_plugins_that_might_have_brought_it(
     ):
         known.get(Kind.TRACER, "fulll")
 
-    assert len(caplog.messages) == len(BROKEN)
+    [message] = caplog.messages
+    assert all(cause in message for _, cause in BROKEN.values())
+
+
+def test_selecting_a_component_of_a_plugin_that_does_not_import_shows_the_cause(
+    known: Registry,
+) -> None:
+    with pytest.raises(PluginError, match="no prompt named 'haiku' is here, and") as caught:
+        known.get(Kind.PROMPT, "haiku")
+
+    assert all(cause in str(caught.value) for _, cause in BROKEN.values())
+    assert "`egcfg plugins` lists every plugin" in str(caught.value)
 
 
 def test_strict_mode_makes_any_broken_plugin_fatal(installed: Path) -> None:
@@ -651,43 +670,16 @@ def test_the_method_of_the_tutorial_tells_the_model_what_failed() -> None:
 def test_the_example_of_the_tutorial_installs_and_works(installed: Path) -> None:
     listing = json.loads(_egcfg(installed, "plugins", "--format", "json").stdout)
 
-    (entry,) = [e for e in listing if e["distribution"] == "egcfg-terse"]
+    (entry,) = [e for e in listing if e["distribution"] == "egcfg-ends"]
     assert entry["error"] is None
-    assert [(c["kind"], c["name"]) for c in entry["components"]] == [("prompt", "terse")]
-
-
-@pytest.mark.usefixtures("known")
-def test_the_example_of_the_tutorial_words_a_problem() -> None:
-    builder = create(Kind.PROMPT, "terse", {"opening": "Go."})
-    problem = Problem(
-        task_id="1",
-        description="Square x.",
-        entry_point="square",
-        visible_tests=[AssertTest("assert square(3) == 9")],
-    )
-
-    prompt = builder.build(problem)
-
-    assert prompt.unconditional().text == "Go. Square x.\n```python\ndef square("
-    assert "signal text\n```python" in prompt.conditional("signal text").text
-
-
-def test_the_tutorial_shows_the_example_as_it_is() -> None:
-    tutorial = (ROOT / "plugins.md").read_text()
-
-    results = PACKAGES / "egcfg-results" / "egcfg_results"
-    taught = [results / "guidance.py", results / "method.py"]
-    for file in [*sorted(EXAMPLE.rglob("*")), *taught]:
-        if file.suffix in (".py", ".toml"):
-            assert file.read_text().strip() in tutorial, file
+    assert [(c["kind"], c["name"]) for c in entry["components"]] == [("tracer", "ends")]
+    assert entry["components"][0]["unavailable"] is None
 
 
 def test_every_hook_kind_and_interface_method_is_documented() -> None:
     tutorial = (ROOT / "plugins.md").read_text()
-    hooks = [n for n, f in vars(hookspecs).items() if hasattr(f, "egcfg_spec")]
-
-    assert hooks == ["egcfg_components"]
-    assert all(f"`{hook}`" in tutorial for hook in hooks)
+    assert len(HOOKS) == 5
+    assert all(f"`{hook}`" in tutorial for hook in HOOKS)
     for field in attrs.fields(Component):
         assert f"`{field.name}`" in tutorial, field.name
     interfaces = [LogprobBackend, TextBackend]

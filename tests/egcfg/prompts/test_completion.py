@@ -94,7 +94,7 @@ def test_other_asserts_are_shown_as_they_are(build: Build, double: Problem) -> N
 
 def test_a_whole_program_begins_with_its_docstring(build: Build, program: Problem) -> None:
     assert build(program).given_code == (
-        '"""Print the line twice.\n\nInput:\nseen in\nOutput:\nseen out\n"""\n'
+        '"""Print the line as it is.\n\nInput:\nseen in\nOutput:\nseen out\n"""\n'
     )
 
 

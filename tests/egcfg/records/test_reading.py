@@ -74,7 +74,7 @@ def test_a_line_of_a_later_version_is_passed_over() -> None:
 def test_a_record_that_says_it_is_larger_than_memory_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("egcfg.records.reading.LARGEST_LINES", 1 << 20)
+    monkeypatch.setattr("egcfg.runs.files.LARGEST_LINES", 1 << 20)
     bomb = gzip.compress(b" " * (50 << 20))
     assert len(bomb) < 100_000
     with pytest.raises(MalformedRecordError, match="more than 1 MiB"):
@@ -142,9 +142,9 @@ def test_a_record_is_found_by_its_own_file_and_by_its_result(
         (b"{}", "neither a record nor a result file"),
         (b"", "has no record"),
         (dump_result(Result(general_error="x")), "egcfg run --record writes one"),
-        (dump_result(Result(general_error="x", record="../secret.record.jsonl.gz")), "no record"),
-        (dump_result(Result(general_error="x", record="/etc/passwd")), "no record"),
-        (dump_result(Result(general_error="x", record="gone.record.jsonl.gz")), "no record"),
+        (dump_result(Result(general_error="x", record="../secret.record.jsonl.gz")), "is missing"),
+        (dump_result(Result(general_error="x", record="/etc/passwd")), "is missing"),
+        (dump_result(Result(general_error="x", record="gone.record.jsonl.gz")), "is missing"),
     ],
 )
 def test_a_result_without_a_record_is_told(tmp_path: Path, written: bytes, why: str) -> None:

@@ -143,12 +143,12 @@ def test_what_a_method_asks_runs_notes_and_answers_is_told() -> None:
     recorder = Recorder(UnitEntry(task_id="t", method="own"))
     chat = ChatPrompt((ChatMessage("user", "Why?"),), "Because")
     reply = Reply(text=" of that", finished=True)
-    recorder.call("ask", chat, 0.5, 60, [reply])
-    recorder.call("ask", TextPrompt(("What", "?")), 0.0, 60, [])
-    recorder.call("ask", chat, 0.5, 60, [reply])
+    recorder.call("ask", chat, 0.5, 60, [reply], "t")
+    recorder.call("ask", TextPrompt(("What", "?")), 0.0, 60, [], "t")
+    recorder.call("ask", chat, 0.5, 60, [reply], "t")
     failed = TestResult(name="assert f(1)", status=TestStatus.FAILED, seconds=0.1, error="it is 0")
     run = ProgramRun(program="def f(x): return 0", results=(failed,), outcomes=("gave 0",))
-    recorder.runs([run], own_tests=True)
+    recorder.runs([run], "t", own_tests=True)
     recorder.note("odd", {"why": "no", "what": object(), "share": math.nan})
     recorder.attempt(Attempt(program=run.program, stage="repair"), 70, 0.0)
     recorder.verdicts(run.program, Score(results=(failed,)), Score(results=(), general_error="no"))
@@ -180,7 +180,7 @@ def test_an_attempt_names_the_decoding_that_made_it(recorded: Any) -> None:
     recorder = Recorder(UnitEntry(task_id="t"))
     for generation in (better, worse):
         number = recorder.decoding(
-            Configuration(settings=settings), Prompt(before="Do it.", after=""), Policies()
+            Configuration(settings=settings), Prompt(before="Do it.", after=""), Policies(), "t"
         )
         recorder.decoded(number, generation)
         attempt = Attempt(program=better.code, stage="decode", generation=better)
@@ -219,7 +219,7 @@ def test_of_a_long_trace_the_ends_are_kept() -> None:
     trace = Trace(source="def f(): ...", call="f()", events=events)
     recorder = Recorder(UnitEntry(task_id="t"))
     run = ProgramRun(program=trace.source, results=(), outcomes=(), traces=(trace,))
-    recorder.runs([run], own_tests=False)
+    recorder.runs([run], "t", own_tests=False)
     [kept] = load_record(recorder.content()).traces[0]
     assert [kept.events[0].index, kept.events[-1].index] == [0, 4999]
     assert kept.cut

@@ -78,7 +78,7 @@ def test_there_are_no_hidden_tests_where_the_visible_ones_decide(
 def methods(prompt: Any) -> Any:
     recorder = Recorder(UnitEntry(task_id="t", description="Words."))
     if prompt is not None:
-        recorder.call("ask", prompt, 0.0, 9, [Reply(text=" yes", finished=True)])
+        recorder.call("ask", prompt, 0.0, 9, [Reply(text=" yes", finished=True)], "t")
     recorder.attempt(Attempt(program="x = 1", stage="ask"), 9, None)
     return trajectory(load_record(recorder.content()))
 
@@ -101,7 +101,10 @@ def test_the_completion_is_the_reply_that_the_answer_comes_from() -> None:
     answer = "import math\n\ndef f(x):\n    return math.sqrt(x)\n"
     replies = ["def f(x):\n    return math.sqrt(x)\n", "Words.\ndef f(x):\n    return x\n"]
     for text in replies:
-        recorder.call("sample", TextPrompt(("Why?",)), 0.8, 9, [Reply(text=text, finished=True)])
+        reply = Reply(text=text, finished=True)
+        recorder.call("sample", TextPrompt(("Why?",)), 0.8, 9, [reply], "t")
+    reply = Reply(text=answer, finished=True)
+    recorder.call("placebo", TextPrompt(("What?",)), 0.8, 9, [reply], "another")
     recorder.attempt(Attempt(program=answer, stage="sample"), 9, None)
     recorder.verdicts(answer, Score(results=()), Score(results=[PASSED]))
     recorder.verdicts("def f(x):\n    return x\n", Score(results=()), Score(results=[FAILED]))
@@ -130,6 +133,13 @@ def test_what_is_broken_is_told_and_the_rest_is_given(folder: ResultsFolder) -> 
     folder.record_path("ns1t0.5d1_ln", "a", 1.0).write_bytes(b"x")
     first, second = trajectories(folder.results_dir)
     assert isinstance(first, RunError)
+    assert isinstance(second, dict)
+
+
+def test_a_record_that_is_missing_is_told(folder: ResultsFolder) -> None:
+    folder.record_path("ns1t0.5d1_ln", "a", 1.0).unlink()
+    first, second = trajectories(folder.results_dir)
+    assert "is missing" in str(first)
     assert isinstance(second, dict)
 
 

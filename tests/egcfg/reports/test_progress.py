@@ -10,8 +10,8 @@ import orjson
 import pytest
 from attrs import evolve
 
-from egcfg.reports.folder import load_results
 from egcfg.reports.progress import Progress, progress_of
+from egcfg.reports.rows import load_results
 from egcfg.runs.claims import LEASE, Claims, ClaimState, claims_in
 from egcfg.runs.results import Result, ResultStats
 from egcfg.runs.store import ResultsFolder

@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from egcfg.runs.store import FileState, scan
+from egcfg.runs.folder import scan
+from egcfg.runs.store import FileState
 
 TASKS = 12
 UNITS = 2 * TASKS

@@ -21,10 +21,11 @@ from egcfg.records.reading import read_record_of
 from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
+from egcfg.runs.folder import scan
 from egcfg.runs.grid import Grid
 from egcfg.runs.observer import RunObserver
 from egcfg.runs.runner import run as run_units
-from egcfg.runs.store import FileState, ResultsFolder, scan
+from egcfg.runs.store import FileState, ResultsFolder
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.ledger import FolderLedger
 
@@ -488,7 +489,7 @@ def test_no_unit_begins_after_the_end_of_a_budget_and_no_model_is_opened(grid, f
     meter = Meter(Budget(max_requests=5), FolderLedger(folder.spent_path))
     options = {"open_model": nothing_may_be_opened, "observer": log, "meter": meter}
     summary = run(grid, folder, solver, **options)
-    assert str(summary.budget).startswith("the budget --max-requests 5 is used up: 5 spent")
+    assert str(summary.ended_early).startswith("the budget --max-requests 5 is used up: 5 spent")
     assert (summary.done, summary.total, summary.complete) == (0, 4, False)
     assert summary.spending.before == Usage(requests=5)
     assert log.events == [("run_started", 4, 0), ("run_finished", 0)]
@@ -498,7 +499,7 @@ def test_a_unit_that_meets_the_end_of_a_budget_stays_undone_and_free(grid, folde
     solver.before = failing(BudgetError("the budget is used up", "--max-cost"), tasks={"2"})
     summary = run(grid, folder, solver)
     assert (summary.finished, summary.failures, summary.complete) == (2, (), False)
-    assert summary.budget is not None
+    assert summary.ended_early is not None
     assert len(grid_records(grid, folder)) == 2
     solver.before = lambda *_: None
     assert run(grid, folder, solver).complete
@@ -511,7 +512,7 @@ def test_a_skipped_unit_needs_no_budget(make_problem, folder, solver):
     FolderLedger(folder.spent_path).note(Usage(requests=5), at_once=True)
     meter = Meter(Budget(max_requests=1), FolderLedger(folder.spent_path))
     summary = run(grid, folder, solver, stop_when_solved=True, meter=meter)
-    assert (summary.skipped, summary.budget, summary.complete) == (1, None, True)
+    assert (summary.skipped, summary.ended_early, summary.complete) == (1, None, True)
 
 
 class Gate:
@@ -729,7 +730,7 @@ class TestManyInFlight:
         # Task 1 asks once more, and task 0 has its answers already; nothing else begins.
         solver.passes = failing(BudgetError("the budget is used up", "--max-cost"), tasks=["1"])
         summary = self.watched(many, folder, solver, watch, at_once=5)
-        assert summary.budget is not None
+        assert summary.ended_early is not None
         assert len(gate.begun) == 5
         assert gate.cancelled == []
         assert [(r.task_id, r.gamma) for r in grid_records(many, folder)] == [
@@ -765,7 +766,7 @@ class TestManyInFlight:
 
         solver.before = spend
         summary = run(many, folder, solver, at_once=2, meter=meter)
-        assert summary.budget is not None
+        assert summary.ended_early is not None
         assert summary.finished <= 4  # at most the units in flight beyond the limit
         assert self.free(many, folder)
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import RunError
+from egcfg.runs.folder import scan
 from egcfg.runs.results import Result
 from egcfg.runs.store import (
     FileState,
     ResultsFolder,
     file_name,
     parse_unit_name,
-    scan,
     unit_name,
 )
 
@@ -200,10 +200,10 @@ def test_who_came_first_and_wrote_later_gives_way(folder, make_result, monkeypat
     """Another process finds no result between this one's provenance and its result."""
     write = ResultsFolder.write
 
-    def write_late(self, *args):
+    def write_late(self, *args, **options):
         monkeypatch.setattr(ResultsFolder, "write", write)
         folder.write_with_provenance(CONFIG, "2", 0.0, make_result(), {"seed": 2})
-        return write(self, *args)
+        return write(self, *args, **options)
 
     monkeypatch.setattr(ResultsFolder, "write", write_late)
     with pytest.raises(RunError, match="seed: 2 there, 1 now"):

@@ -64,10 +64,11 @@ def program() -> Iterator[tuple[remote.Remote, types.ModuleType]]:
     """Serve a program from a thread of this process, and return the judge's end."""
     ours, theirs = socket.socketpair()
     module = load()
-    side = threading.Thread(target=serving.serve, args=(theirs, module, None, "<program>"))
+    arguments = (theirs, module, None, "<program>", PROGRAM)
+    side = threading.Thread(target=serving.serve, args=arguments)
     side.start()
     try:
-        yield remote.Remote(ours), module
+        yield remote.Remote(ours, (), ()), module
     finally:
         ours.close()
         side.join()
@@ -132,8 +133,8 @@ def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
     module = load()
     end, other = socket.socketpair()
     try:
-        judge = remote.Remote(end)
-        service = serving.Service(other, module, "<program>")
+        judge = remote.Remote(end, (), ())
+        service = serving.Service(other, module, "<program>", "")
         message = serving._ProgramSender(service).message(("value", module.values()))
         damaged = bytearray(message)
         for _ in range(data.draw(st.integers(1, 3))):
@@ -173,7 +174,7 @@ def test_what_is_not_equal_to_itself_is_the_same_object_both_ways(
 def test_a_number_of_its_own_is_only_what_is_not_equal_to_itself(number: bytes) -> None:
     end, other = socket.socketpair()
     try:
-        judge = remote.Remote(end)
+        judge = remote.Remote(end, (), ())
         kind = b"G\x00\x00\x00\x0ebuiltins:float"
         message = bytes(8) + b"#" + (-1).to_bytes(8, "big", signed=True) + b"v" + kind + number
         with pytest.raises(DecodeError, match="not equal to itself"):

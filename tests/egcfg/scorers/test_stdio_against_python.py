@@ -188,7 +188,12 @@ MORE = runpy.run_path(str(HERE / "read_forms.py"))["read_forms"](HERE / "forms" 
 for NAME, TEXTS in MORE.items():
     assert NAME not in FORMS
     [SOURCE] = TEXTS["program"]
-    FORMS[NAME] = Form(SOURCE, "".join(map(eval, TEXTS["stdin"])))
+    FORMS[NAME] = Form(
+        SOURCE,
+        "".join(map(eval, TEXTS["stdin"])),
+        "".join(TEXTS["function"]) or None,
+        "yes" in TEXTS["calls it"],
+    )
 
 
 def variants(printed: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.testing import LogprobBackendSuite
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -32,6 +33,16 @@ def backend(noise: float = 0.3, **options: Any) -> ScriptedBackend:
     )
 
 
+def endless(**options: Any) -> ScriptedBackend:
+    """A model that goes on with the same line after any prompt."""
+    line = "    return first + second\n"
+
+    def script(text: str) -> str:
+        return line[min(len(text.rpartition("\n")[2]), len(line) - 1) :]
+
+    return ScriptedBackend(ScriptedOptions(script=script, noise=0.3, **options))
+
+
 def ids(text: str) -> tuple[int, ...]:
     return tuple(text.encode())
 
@@ -39,6 +50,28 @@ def ids(text: str) -> tuple[int, ...]:
 def values(distribution: Any) -> list[float]:
     found: list[float] = distribution.values.tolist()
     return found
+
+
+class TestScripted(LogprobBackendSuite):
+    tolerance = 0.0
+
+    @classmethod
+    def make(cls) -> ScriptedBackend:
+        return endless(context_length=2000)
+
+
+class TestScriptedList(LogprobBackendSuite):
+    tolerance = 1e-12
+
+    @classmethod
+    def make(cls) -> ScriptedBackend:
+        return endless(top_k=4, exact_logprobs=True)
+
+
+class TestScriptedWithoutDrafts(LogprobBackendSuite):
+    @classmethod
+    def make(cls) -> ScriptedBackend:
+        return endless(scores_drafts=False)
 
 
 @given(prefix=st.integers(0, 12), draft=st.text("one\ntw", max_size=6))

@@ -13,7 +13,7 @@ from typing import Any
 from egcfg.datasets.records import Record
 from egcfg.datasets.shapes import differential
 from egcfg.datasets.shapes.humaneval import stub_problem
-from egcfg.datasets.shapes.parts import python_text
+from egcfg.datasets.shapes.parts import mbpp_plus_time_limit, python_text
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem
 
 __all__ = ["humaneval_plus_problem", "mbpp_plus_release_problem", "typed"]
@@ -31,8 +31,6 @@ def check(candidate):
     check_against(space[{name!r}], candidate, INPUTS, {tolerance!r}, {how})
 """
 
-# Seconds of processor time for tasks whose own reference solutions take longer than is usual.
-SLOW = {"Mbpp/599": 60.0, "Mbpp/630": 30.0}
 VERIFIED = {
     # Any root will do; the given code has the polynomial.
     "find_zero": "verify=lambda xs, x: abs(space['poly'](xs, x)) <= {tolerance!r}",
@@ -88,7 +86,7 @@ def mbpp_plus_release_problem(record: Record, visible: int | None) -> Problem:
         hidden_tests=_checks(record, record.text("canonical_solution"), base, plus, how),
         setup_code=setup,
         scorer="check",
-        time_limit=record.limit("time_limit") or SLOW.get(record.name("task_id")),
+        time_limit=mbpp_plus_time_limit(record),
         memory_limit=record.limit("memory_limit"),
     )
 

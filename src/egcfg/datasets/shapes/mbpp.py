@@ -5,7 +5,12 @@ from __future__ import annotations
 from attrs import evolve
 
 from egcfg.datasets.records import Record
-from egcfg.datasets.shapes.parts import asserts_of, entry_point_of, names_of
+from egcfg.datasets.shapes.parts import (
+    asserts_of,
+    entry_point_of,
+    mbpp_plus_time_limit,
+    names_of,
+)
 from egcfg.interfaces.problem import CheckTest, Problem
 
 __all__ = ["mbpp_et_problem", "mbpp_plus_problem", "mbpp_problem"]
@@ -75,4 +80,5 @@ def mbpp_plus_problem(record: Record, visible: int | None) -> Problem:
     check = CheckTest(
         SCRIPT.format(script=script, name=problem.entry_point), problem.entry_point, "plus"
     )
-    return evolve(problem, hidden_tests=[check], scorer="check")
+    limit = mbpp_plus_time_limit(record)
+    return evolve(problem, hidden_tests=[check], scorer="check", time_limit=limit)

@@ -13,8 +13,10 @@ from egcfg.datasets.assertions import (
 from egcfg.datasets.records import Record
 from egcfg.interfaces.problem import AssertTest
 
-__all__ = ["asserts_of", "entry_point_of", "names_of", "python_text"]
+__all__ = ["asserts_of", "entry_point_of", "mbpp_plus_time_limit", "names_of", "python_text"]
 
+# Seconds of processor time for tasks of MBPP+ whose reference solutions take longer than is usual.
+_SLOW = {"392": 30.0, "599": 60.0, "630": 30.0}
 UNPRINTABLE = 10**4000
 """Python neither prints nor reads much longer numbers in decimal."""
 
@@ -67,6 +69,16 @@ def names_of(record: Record, field: str, code: str) -> set[str]:
         return defined_names(code)
     except (SyntaxError, ValueError) as error:
         raise record.error(field, f"is no Python: {error}; correct it") from error
+
+
+def mbpp_plus_time_limit(record: Record) -> float | None:
+    """Return the limit of a record of MBPP+, in either shape; None: it has none of its own.
+
+    Raises:
+        DataError: the record's limit is none.
+    """
+    task = record.name("task_id").removeprefix("Mbpp/")
+    return record.limit("time_limit") or _SLOW.get(task)
 
 
 def python_text(value: Any) -> str:

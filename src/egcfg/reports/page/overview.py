@@ -11,32 +11,20 @@ from markupsafe import Markup
 
 from egcfg.comparison.arms import Arm, Axis, Outcome
 from egcfg.comparison.comparison import curve
-from egcfg.comparison.sources import outcome_of
+from egcfg.comparison.sources import Tried
 from egcfg.comparison.statistics import mean_interval
-from egcfg.errors import RunError
 from egcfg.reports.aggregate import PricesOf, Report, Row, aggregate, base_of, natural_order
 from egcfg.reports.page import charts
 from egcfg.reports.rows import ResultRow, RowState
-from egcfg.reports.statistics import (
-    Comparison,
-    compare,
-    expected_unions,
-)
-from egcfg.runs.results import MalformedResultError
-from egcfg.runs.store import ResultFile, read_result_file, result_files, usefulness
+from egcfg.reports.statistics import Changes, changes, expected_unions
+from egcfg.runs.folder import FolderReader, LeftOut
 
 __all__ = ["Overview", "RowView", "Table", "TaskRow", "Unit", "overview"]
-
-MOST_UNITS = 100_000
-"""Result files read, whose texts are not kept; of the others the page says how many there are."""
 
 MOST_CELLS = 60_000
 """Verdicts of tasks in rows shown one by one."""
 
 MOST_ROWS_DRAWN = 40
-
-Progress = Callable[[int, int], None]
-"""Is told how many files are read, of how many."""
 
 
 @frozen(kw_only=True)
@@ -74,7 +62,7 @@ class RowView:
     number: int
     row: Row
     interval: tuple[float, float] | None
-    against: Comparison | None
+    against: Changes | None
 
     @property
     def title(self) -> str:
@@ -131,51 +119,36 @@ class Overview:
         folder: its name.
         tables: by data set and model.
         units: every unit that has a cell, by its number.
-        files: result files that were read.
-        more: result files beyond `MOST_UNITS`.
-        gone: files that could not be opened when their turn came.
+        results: how many units there are.
+        left_out: files that look like results and are none.
     """
 
     folder: str
     tables: tuple[Table, ...]
     units: tuple[Unit, ...] = field(repr=False)
-    files: int
-    more: int
-    gone: tuple[str, ...]
+    results: int
+    left_out: tuple[LeftOut, ...]
 
 
-@frozen
-class _Found:
-    """A result file as it was read: its row, its answers' course, whether there is a record."""
-
-    row: ResultRow
-    outcome: Outcome | None
-    recorded: bool
-    worth: int
-
-
-def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None) -> Overview:
+def overview(
+    folder: Path, prices_of: PricesOf, on_read: Callable[[int], None] = lambda _: None
+) -> Overview:
     """Read a results folder, or any part of one.
-
-    Other processes may write to it meanwhile: what is there when its turn comes is read.
 
     Args:
         folder: where to look.
         prices_of: what tokens of a model cost, by the name of its folder.
-        progress: is told how far the work is.
+        on_read: is told how many files were read so far.
 
     Raises:
         RunError: `folder` does not exist or holds no result file.
     """
-    paths = result_files(folder)
-    found, gone = _read(paths[:MOST_UNITS], progress)
-    if not found:
-        raise RunError(f"{folder} holds no result files (task_id=....json)")
-    groups: dict[tuple[str, str], list[_Found]] = defaultdict(list)
-    for each in found:
+    found = FolderReader(folder, Tried.of, on_read).look()
+    groups: dict[tuple[str, str], list[Tried]] = defaultdict(list)
+    for each in found.kept:
         groups[each.row.dataset, each.row.model].append(each)
     units: list[Unit] = []
-    reports = aggregate([each.row for each in found], prices_of)
+    reports = aggregate([each.row for each in found.kept], prices_of)
     share = MOST_CELLS // len(reports)
     tables = [
         _table(number, report, groups[report.dataset, report.model], units, share)
@@ -185,49 +158,13 @@ def overview(folder: Path, prices_of: PricesOf, progress: Progress | None = None
         folder=folder.resolve().name,
         tables=tuple(tables),
         units=tuple(units),
-        files=len(found),
-        more=max(0, len(paths) - MOST_UNITS),
-        gone=tuple(gone),
+        results=len(found.kept),
+        left_out=tuple(found.left_out),
     )
 
 
-def _read(paths: Sequence[Path], progress: Progress | None) -> tuple[list[_Found], list[str]]:
-    """Return each unit's result, without its texts; and why files could not be opened."""
-    best: dict[tuple[Path, str, float | None], _Found] = {}
-    gone: list[str] = []
-    for number, path in enumerate(paths):
-        if progress is not None:
-            progress(number, len(paths))
-        try:
-            record = read_result_file(path)
-        except RunError as error:
-            gone.append(str(error))
-            continue
-        result = record.result
-        found = _Found(
-            ResultRow.of(record),
-            _outcome(record),
-            result is not None and result.record is not None,
-            usefulness(record),
-        )
-        # Two spellings of one gamma: the one that tells more.
-        key = (path.parent, record.task_id, record.gamma)
-        best[key] = min(best.get(key, found), found, key=lambda each: each.worth)
-    return list(best.values()), gone
-
-
-def _outcome(record: ResultFile) -> Outcome | None:
-    """Return the course of a unit's answers; None: it has none of its own that can be read."""
-    if record.result is None or record.result.global_cached:
-        return None
-    try:
-        return outcome_of(record.task_id, record.result)
-    except MalformedResultError:
-        return None
-
-
 def _table(
-    number: int, report: Report, found: Sequence[_Found], units: list[Unit], most_cells: int
+    number: int, report: Report, found: Sequence[Tried], units: list[Unit], most_cells: int
 ) -> Table:
     rows = tuple(_row(n, row, report.rows) for n, row in enumerate(report.rows, start=1))
     whole = [view.row for view in rows if view.row.accuracy is not None]
@@ -257,12 +194,12 @@ def _row(number: int, row: Row, rows: Sequence[Row]) -> RowView:
         number=number,
         row=row,
         interval=interval,
-        against=None if base is None else compare(row, base),
+        against=None if base is None else changes(row.verdicts, base.verdicts),
     )
 
 
 def _tasks(
-    rows: Sequence[RowView], found: Sequence[_Found], units: list[Unit], most_cells: int
+    rows: Sequence[RowView], found: Sequence[Tried], units: list[Unit], most_cells: int
 ) -> tuple[TaskRow, ...]:
     place = {(view.row.config, view.row.gamma): n for n, view in enumerate(rows)}
     cells: dict[str, list[Unit | None]] = {}

@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,22 +14,34 @@ from typing import Any
 
 from attrs import frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from egcfg.errors import RunError
 from egcfg.records.reading import MalformedRecordError, read_record_of, record_beside
-from egcfg.reports.page.overview import Overview, Progress, Unit
+from egcfg.reports.page.overview import Overview, Unit
 from egcfg.reports.page.unit_view import UnitView, unit_view
 from egcfg.reports.printable import printable
+from egcfg.reports.table import short_count
 from egcfg.runs.results import MalformedResultError, Result, load_result
 from egcfg.usage.budget import count_text
 
-__all__ = ["LARGEST_DETAILS", "page", "policy", "unit_page"]
+__all__ = ["LARGEST_PAGE", "page", "policy", "unit_page"]
 
-LARGEST_DETAILS = 14_000_000
-"""Bytes of a file's details of units, packed; what the rest takes hangs on the tasks' number."""
+LARGEST_PAGE = 19_500_000
+"""Bytes of a file: details of units have the room that the tables leave."""
+
+TAG = len('<script type="text/plain" id="d100000"></script>\n')
 
 SMALLEST_SHARE = 4000
 """Bytes for the steps of one unit; of more units than have so many, the first ones count."""
+
+MOST_NAMED = 1000
+"""Files named of those that are left out for one reason."""
+
+LEXER, FORMATTER = PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)
 
 TEMPLATES = resources.files("egcfg.reports.page") / "templates"
 
@@ -47,29 +59,31 @@ class Packed:
     data: str
 
 
-def page(overview: Overview, *, live: bool = False, progress: Progress | None = None) -> str:
+def page(
+    overview: Overview, *, live: bool = False, on_packed: Callable[[int], None] = lambda _: None
+) -> str:
     """Return the page of a folder.
 
     Args:
         overview: the folder.
         live: whether details are asked for one by one, rather than packed into the page.
-        progress: is told how many units are packed.
+        on_packed: is told how many units are packed so far.
     """
-    packed: list[Packed] = [] if live else list(_packed(overview.units, progress))
-    held = {each.number for each in packed}
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            overview=overview,
-            live=live,
-            packed=packed,
-            left_out=0 if live else sum(unit.number not in held for unit in overview.units),
-            script=_text("page.js"),
-            style=_text("page.css"),
-            policy=policy(live=live),
-        )
-    )
+    template = _environment().get_template("page.html").render
+    fixed = {
+        "overview": overview,
+        "live": live,
+        "script": _text("page.js"),
+        "style": _text("page.css"),
+        "policy": policy(live=live),
+        "most_named": MOST_NAMED,
+    }
+    if live:
+        return template(fixed, packed=(), without=0)
+    tables = template(fixed, packed=(), without=len(overview.units))
+    room = LARGEST_PAGE - len(tables.encode("utf-8", "replace"))
+    packed = list(_packed(overview.units, room, on_packed))
+    return template(fixed, packed=packed, without=len(overview.units) - len(packed))
 
 
 def unit_page(unit: Unit, *, with_record: bool = True) -> str:
@@ -94,30 +108,27 @@ def policy(*, live: bool) -> str:
     )
 
 
-def _packed(units: Sequence[Unit], progress: Progress | None) -> Iterator[Packed]:
+def _packed(units: Sequence[Unit], left: int, on_packed: Callable[[int], None]) -> Iterator[Packed]:
     """Yield the details of units: first of recorded ones, with their steps as far as there is room
     for them, where one may take what others leave; then of the others, as long as there is any."""
-    recorded = [unit for unit in units if unit.recorded][: LARGEST_DETAILS // SMALLEST_SHARE]
-    others = [unit for unit in units if not unit.recorded]
-    left, total = LARGEST_DETAILS, len(recorded) + len(others)
+    recorded = [unit for unit in units if unit.recorded][: max(0, left) // SMALLEST_SHARE]
     for number, unit in enumerate(recorded):
-        if progress is not None:
-            progress(number, total)
         room = min(left, 2 * left // (len(recorded) - number))
         for with_record in (True, False):
             data = _pack(unit_page(unit, with_record=with_record))
-            if len(data) <= room:
-                left -= len(data)
+            if len(data) + TAG <= room:
+                left -= len(data) + TAG
                 yield Packed(unit.number, data)
                 break
+        on_packed(number + 1)
+    others = (unit for unit in units if not unit.recorded)
     for number, unit in enumerate(others, start=len(recorded)):
-        if progress is not None:
-            progress(number, total)
         data = _pack(unit_page(unit))
-        if len(data) > left:
+        if len(data) + TAG > left:
             return
-        left -= len(data)
+        left -= len(data) + TAG
         yield Packed(unit.number, data)
+        on_packed(number + 1)
 
 
 def _pack(text: str) -> str:
@@ -164,15 +175,21 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count_text,
-        "known": lambda value: "-" if value is None else value,
+        "python": _python,
         "number": _number,
+        "short": short_count,
         "visible": _visible,
     }
     return environment
 
 
 def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:z.{digits}f}"
+
+
+def _python(source: str) -> Markup:
+    """Return a program in colours, as the page's style names them."""
+    return Markup(highlight(printable(source), LEXER, FORMATTER).rstrip("\n"))
 
 
 def _visible(text: Any) -> str:

@@ -7,21 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import define, field, frozen
 
 from egcfg.interfaces.scorer import TestStatus
-from egcfg.interfaces.solution import LineStep, SignalEntry, TokenChoice
+from egcfg.interfaces.solution import LineStep, TokenChoice
 from egcfg.interfaces.tracer import EventKind, Trace, Value
-from egcfg.records.entries import (
-    AttemptEntry,
-    CallEntry,
-    DecodingEntry,
-    NoteEntry,
-    RunEntry,
-)
+from egcfg.records.entries import VerdictEntry
 from egcfg.records.lines import answer_decoding, code_lines
 from egcfg.records.reading import UnitRecord
+from egcfg.records.telling import Teller, ToldEvent, ToldProgram, ToldStep, told_event
 from egcfg.runs.results import Result
 from egcfg.sandbox.types import Outcome
 
-__all__ = ["Branch", "Event", "ProgramView", "Run", "StepView", "UnitView", "unit_view", "watched"]
+__all__ = ["Branch", "Run", "StepView", "UnitView", "step_view", "unit_view", "watched"]
 
 GIVING = (EventKind.RETURN, EventKind.YIELD)
 
@@ -67,29 +62,6 @@ class Run:
     printed: str
 
 
-@frozen(kw_only=True)
-class ProgramView:
-    """A program of a signal.
-
-    Attributes:
-        number: among the signal's programs, from 1.
-        samples: candidates that led to it; 0: the solution so far.
-        shown: whether the model saw it.
-        share: share of the visible tests that it passes, if anybody asked.
-        failed: whether a run ended in failure, or a visible test did.
-        told: the step that has shown it already; None: it is shown here.
-        runs: what happened.
-    """
-
-    number: int
-    samples: int
-    shown: bool
-    share: float | None
-    failed: bool
-    told: int | None
-    runs: tuple[Run, ...]
-
-
 @define
 class Branch:
     """Lines that programs share, and where they part from there on.
@@ -101,7 +73,7 @@ class Branch:
     """
 
     lines: list[str] = field(factory=list)
-    programs: list[ProgramView] = field(factory=list)
+    programs: list[ToldProgram] = field(factory=list)
     branches: list[Branch] = field(factory=list)
 
 
@@ -110,43 +82,24 @@ class StepView:
     """A line as it was decided.
 
     Attributes:
-        index: number of the step.
+        told: what is to be told of it.
         where: numbers of the program's lines that it wrote.
-        text: what it added to the response.
-        parts: the same in pieces, each with the token that guidance changed there, if it did.
-        decisions: what policies decided.
+        parts: its text as a line of its own, in pieces, each with the token that guidance changed
+            there, if it did.
         tree: the candidates' programs; None where no signal was made for this line.
-        programs: the same, one by one.
-        signal: what is to be said of the signal; empty where nothing guided.
-        changed: the tokens that guidance changed.
-        taken_back: the end of the response that the step took back.
+        runs: what happened when those ran that are new, by the programs' numbers.
     """
 
-    index: int
+    told: ToldStep
     where: tuple[int, ...]
-    text: str
     parts: tuple[tuple[str, TokenChoice | None], ...]
-    decisions: tuple[str, ...]
     tree: Branch | None
-    programs: tuple[ProgramView, ...]
-    signal: str
-    changed: tuple[TokenChoice, ...]
-    taken_back: str
+    runs: Mapping[int, tuple[Run, ...]]
 
-
-@frozen(kw_only=True)
-class Event:
-    """What a method did besides decoding.
-
-    Attributes:
-        title: in a few words.
-        texts: answers or programs.
-        failures: what failed.
-    """
-
-    title: str
-    texts: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
+    @property
+    def changed(self) -> tuple[TokenChoice, ...]:
+        """The tokens that guidance changed."""
+        return tuple(choice for choice in self.told.step.tokens if choice.changed)
 
 
 @frozen(kw_only=True)
@@ -188,7 +141,7 @@ class UnitView:
     why_not: str = ""
     steps: tuple[StepView, ...] = ()
     forced: str = ""
-    events: tuple[Event, ...] = ()
+    events: tuple[ToldEvent, ...] = ()
     tests: tuple[ShownTest, ...] = ()
     visible: tuple[ShownTest, ...] = ()
 
@@ -210,16 +163,21 @@ def unit_view(result: Result, record: UnitRecord | None, why_not: str = "") -> U
     if decoding is not None:
         lines = code_lines(record, decoding)
         forced = record.decodings[decoding.decoding].response_prefix
-        told: dict[tuple[object, ...], int] = {}
+        teller, indent = Teller(), ""
         for entry, step in record.steps():
             if entry.decoding == decoding.decoding:
-                steps.append(_step(step, lines.get(step.index, []), told))
+                steps.append(step_view(teller.step(step), lines.get(step.index, []), indent))
+                indent = _indent_after(step.text)
     return UnitView(
         result=result,
         record=record,
         steps=tuple(steps),
         forced=forced,
-        events=tuple(_events(record)),
+        events=tuple(
+            told
+            for entry in record.entries
+            if not isinstance(entry, VerdictEntry) and (told := told_event(record, entry))
+        ),
         tests=tests,
         visible=tuple(_visible_tests(record)),
     )
@@ -252,38 +210,38 @@ def _visible_tests(record: UnitRecord) -> Iterator[ShownTest]:
         )
 
 
-def _step(step: LineStep, lines: Sequence[int], told: dict[tuple[object, ...], int]) -> StepView:
-    signal, programs = "", []
-    if step.signal is not None and not step.fresh:
-        signal = "as before"
-    elif step.signal is not None:
-        entries, against = step.signal.all_entries, step.signal.against
-        shown = sum(entry.shown for entry in entries)
-        signal = f"{shown} of {len(entries)} programs in {step.signal.tokens} tokens"
-        signal += ", shortened to fit" * step.signal.cut
-        signal += ", to lead away from" * step.signal.away
-        if against is not None:
-            signal += f"; the last {len(against.entries)} to lead away from"
-        for number, entry in enumerate(entries, start=1):
-            programs.append(_program(number, entry, told.get(entry.ran)))
-            told.setdefault(entry.ran, step.index)
-    entries = step.signal.all_entries if step.signal is not None and step.fresh else ()
+def step_view(told: ToldStep, lines: Sequence[int], indent: str = "") -> StepView:
+    """Return what to show of a step.
+
+    Args:
+        told: the step.
+        lines: numbers of the program's lines that it wrote.
+        indent: what the step before it wrote of its first line.
+    """
     return StepView(
-        index=step.index,
+        told=told,
         where=tuple(lines),
-        text=step.text,
-        parts=tuple(_parts(step)),
-        decisions=step.decisions,
-        tree=_tree(list(zip(entries, programs, strict=True))) if programs else None,
-        programs=tuple(programs),
-        signal=signal,
-        changed=tuple(choice for choice in step.tokens if choice.changed),
-        taken_back=step.taken_back,
+        parts=tuple(_parts(told.step, indent)),
+        tree=_branch([(each.entry.program.split("\n"), each) for each in told.programs])
+        if told.programs
+        else None,
+        runs={
+            each.number: tuple(map(watched, each.entry.traces))
+            for each in told.programs
+            if not each.before
+        },
     )
 
 
-def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
-    """Yield the step's text, cut where guidance changed a token."""
+def _parts(step: LineStep, indent: str) -> Iterator[tuple[str, TokenChoice | None]]:
+    """Yield a step's text, cut where guidance changed a token, as a line of its own.
+
+    Args:
+        step: the step.
+        indent: what the step before it wrote of its line.
+    """
+    yield indent, None
+    end_of_line = len(step.text) - len(_indent_after(step.text))
     start = place = 0
     for choice in step.tokens:
         end = place + len(choice.text)
@@ -292,28 +250,17 @@ def _parts(step: LineStep) -> Iterator[tuple[str, TokenChoice | None]]:
             yield step.text[place:end], choice
             start = end
         place = end
-    yield step.text[start:], None
+    yield step.text[start:end_of_line].removesuffix("\n"), None
 
 
-def _program(number: int, entry: SignalEntry, told: int | None) -> ProgramView:
-    failed = any(trace.outcome is not Outcome.OK for trace in entry.traces)
-    return ProgramView(
-        number=number,
-        samples=entry.samples,
-        shown=entry.shown,
-        share=entry.share,
-        failed=failed or (entry.share is not None and entry.share < 1),
-        told=told,
-        runs=() if told is not None else tuple(map(watched, entry.traces)),
-    )
+def _indent_after(text: str) -> str:
+    """Return the blanks at a text's end that are the indent of the line after it."""
+    _, newline, last = text.rpartition("\n")
+    return last if newline and not last.strip() else ""
 
 
-def _tree(programs: Sequence[tuple[SignalEntry, ProgramView]]) -> Branch:
-    """Return programs as a tree of their lines."""
-    return _branch([(entry.program.split("\n"), view) for entry, view in programs])
-
-
-def _branch(programs: Sequence[tuple[list[str], ProgramView]]) -> Branch:
+def _branch(programs: Sequence[tuple[list[str], ToldProgram]]) -> Branch:
+    """Return programs, each with those of its lines that are left, as a tree of their lines."""
     shared = 0
     firsts = [lines for lines, _ in programs]
     while all(len(lines) > shared for lines in firsts) and (
@@ -321,12 +268,12 @@ def _branch(programs: Sequence[tuple[list[str], ProgramView]]) -> Branch:
     ):
         shared += 1
     branch = Branch(lines=firsts[0][:shared])
-    groups: dict[str, list[tuple[list[str], ProgramView]]] = {}
-    for lines, view in programs:
+    groups: dict[str, list[tuple[list[str], ToldProgram]]] = {}
+    for lines, told in programs:
         if len(lines) == shared:
-            branch.programs.append(view)
+            branch.programs.append(told)
         else:
-            groups.setdefault(lines[shared], []).append((lines[shared:], view))
+            groups.setdefault(lines[shared], []).append((lines[shared:], told))
     branch.branches = [_branch(group) for group in groups.values()]
     return branch
 
@@ -391,32 +338,3 @@ def _ended(trace: Trace) -> str:
     if trace.outcome is not Outcome.OK:
         return trace.outcome.value
     return "ended" if trace.result is None else trace.result.text
-
-
-def _events(record: UnitRecord) -> Iterator[Event]:
-    for entry in record.entries:
-        match entry:
-            case DecodingEntry(settings=settings, policies=policies):
-                told = "".join(f", {name} {value}" for name, value in policies.items())
-                yield Event(title=f"decoding line by line, gamma {settings.get('gamma')}{told}")
-            case CallEntry(stage=stage, temperature=temperature, replies=replies):
-                title = f"asked the model: {stage}, temperature {temperature:g}"
-                yield Event(title=title, texts=tuple(reply.text for reply in replies))
-            case RunEntry(program=number, results=results, own_tests=own_tests):
-                passed = sum(result.status is TestStatus.PASSED for result in results)
-                which = "tests of the method" if own_tests else "visible tests"
-                yield Event(
-                    title=f"ran a program: {passed} of {len(results)} {which} passed",
-                    texts=(record.programs[number].source,),
-                    failures=tuple(
-                        f"{result.name}: {result.error or result.status.value}"
-                        for result in results
-                        if result.status is not TestStatus.PASSED
-                    ),
-                )
-            case NoteEntry(event=event, facts=facts):
-                told = "".join(f", {name}: {value}" for name, value in facts.items())
-                yield Event(title=f"noted {event}{told}")
-            case AttemptEntry(stage=stage, tokens=tokens, program=program, decoding=decoding):
-                texts = (program,) if decoding is None else ()
-                yield Event(title=f"answer: {stage}, after {tokens} tokens", texts=texts)

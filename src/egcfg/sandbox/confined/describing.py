@@ -1,6 +1,6 @@
 """What the program's process tells of a class: by the builtin types' own methods only.
 
-A description is a tuple of plain values and classes, in the order of `DESCRIPTION`:
+A description is a tuple of plain values and classes, in this order:
 
 - ``name``, ``qualname``, ``module``;
 - ``bases``: classes;
@@ -12,7 +12,8 @@ A description is a tuple of plain values and classes, in the order of `DESCRIPTI
 - ``native``: whether it is a class of the library;
 - ``meta``: special methods of the class's own class;
 - ``form``: for a named tuple ``("namedtuple", fields, defaults)``, for a dataclass
-  ``("dataclass", parameters, fields, whether it has slots only)``, else None.
+  ``("dataclass", parameters, fields, whether it has slots only)``, else None;
+- ``abstract``: names of methods that the class has yet to define.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import types
 from typing import Any, Final
 
+from .bounds import DecodeError
 from .kinds import (
     ATTRIBUTES,
     CONTAINERS,
@@ -33,11 +35,11 @@ from .kinds import (
     is_plain,
 )
 
-__all__ = ["ASKED", "DESCRIPTION", "REFUSED", "describe", "layout_of"]
+__all__ = ["ASKED", "REFUSED", "describe", "is_special", "layout_of", "read_description"]
 
-DESCRIPTION: Final = (
+_PARTS: Final = (
     *("name", "qualname", "module", "bases", "layout", "specials"),
-    *("names", "makes", "native", "meta", "form"),
+    *("names", "makes", "native", "meta", "form", "abstract"),
 )
 _ANSWERED = """
 __call__ __len__ __iter__ __next__ __reversed__ __getitem__ __setitem__ __delitem__ __missing__
@@ -200,7 +202,7 @@ def _names(kind: type, form: Any) -> tuple[str, ...]:
         for name, value in known.items()
         if type(name) is str
         and name not in skipped
-        and not (name.startswith("__") and name.endswith("__"))
+        and not is_special(name)
         and type(value) is not types.MemberDescriptorType
     )
 
@@ -236,6 +238,7 @@ def describe(kind: type) -> tuple[Any, ...]:
         form = ("namedtuple", known["_fields"], defaults if is_plain(defaults) else ())
     native = is_native(kind)
     module = _dict(kind).get("__module__")
+    abstract = _dict(kind).get("__abstractmethods__")
     return (
         str(type.__dict__["__name__"].__get__(kind))[:200],
         str(type.__dict__["__qualname__"].__get__(kind))[:200],
@@ -249,6 +252,7 @@ def describe(kind: type) -> tuple[Any, ...]:
         native,
         _of_class(kind),
         form,
+        tuple(abstract) if type(abstract) is frozenset else (),
     )
 
 
@@ -270,3 +274,49 @@ def _has_registered(kind: type) -> bool:
         return False
     registered = abc._get_dump(kind)[0]  # type: ignore[attr-defined]
     return bool(registered) or any(map(_has_registered, kind.__subclasses__()))
+
+
+def read_description(description: Any) -> dict[str, Any]:
+    """Return a description's parts by their names, on the other side.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    match description:
+        case (
+            str(),
+            str(),
+            str(),
+            tuple(bases),
+            str(layout),
+            tuple(specials),
+            tuple(names),
+            bool(),
+            bool(),
+            tuple(),
+            form,
+            tuple(abstract),
+        ):
+            pass
+        case _:
+            raise DecodeError("a description expected")
+    known = ASKED | REFUSED
+    if not all(
+        type(item) is tuple and len(item) == 2 and item[0] in known for item in specials
+    ) or not all(type(name) is str and not is_special(name) for name in names):
+        raise DecodeError("special methods expected")
+    if not all(type(name) is str for name in abstract):
+        raise DecodeError("names of methods expected")
+    if not all(isinstance(base, type) for base in bases):
+        raise DecodeError("classes expected")
+    layouts = (OPAQUE, EXCEPTION, IMMUTABLE, ATTRIBUTES, FROZEN, *CONTAINERS.values())
+    if layout not in layouts or (layout in (ATTRIBUTES, FROZEN)) != (
+        form is not None and form[0] == "dataclass"
+    ):
+        raise DecodeError("a layout expected")
+    return dict(zip(_PARTS, description, strict=True))
+
+
+def is_special(name: str) -> bool:
+    """Return whether a name is one that has a meaning for the language."""
+    return name.startswith("__") and name.endswith("__")

@@ -25,7 +25,25 @@ from .remote import TEST_MODULE, Remote, Unsupported
 __all__ = ["run_judge"]
 
 MESSAGE_CHARS = 300
+# Names that the interpreter looks for in a module, and makes where there are none.
+_OWN: Final = frozenset(("__annotations__", "__annotate__", "__conditional_annotations__"))
 _SAYS_NOTHING: Final = "the test asked nothing of the program, so that it says nothing about it"
+
+
+class _Builtins(dict[str, Any]):
+    """The builtins, some as `mirrors` has them.
+
+    The body of a class looks past `_Names.__missing__` for names that are the program's.
+    """
+
+    def __init__(self, names: _Names) -> None:
+        super().__init__(
+            vars(builtins) | {"isinstance": is_instance, "issubclass": is_subclass, "type": Kind}
+        )
+        self._names = names
+
+    def __missing__(self, name: str) -> Any:
+        return self._names[name]
 
 
 class _Names(dict[str, Any]):
@@ -36,38 +54,46 @@ class _Names(dict[str, Any]):
     """
 
     def __init__(self, remote: Remote, entry_point: str) -> None:
-        super().__init__(
-            __name__=TEST_MODULE,
-            __builtins__=builtins,
-            isinstance=is_instance,
-            issubclass=is_subclass,
-            type=Kind,
-        )
+        super().__init__(__name__=TEST_MODULE, __builtins__=_Builtins(self))
         self._remote = remote
         self._entry_point = entry_point
         self.absent: dict[str, str] = {}
 
     def __missing__(self, name: str) -> Any:
-        # No program changes what a test means by abs or all, unless it is asked for one of these.
-        if name != self._entry_point and (hasattr(builtins, name) or name.startswith("__")):
+        if name != self._entry_point and (hasattr(builtins, name) or name in _OWN):
             raise KeyError(name)
         if name in self.absent:
             # The program's own module of this name would decide.
             self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
         if name in self._remote.handles:
             return self._remote.handles[name]
-        value = self._remote.ask("name", name)
+        value = self._remote.name(name)
         if isinstance(type(value), Mirror):
             self._remote.handles[name] = value
         else:
             self._remote.answered += 1
         return value
 
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or self.get(name, self) is not self
+
+    def __delitem__(self, name: str) -> None:
+        if not super().__contains__(name):
+            self._remote.refuse(f"the test deletes {name}, which is the program's")
+        super().__delitem__(name)
+
+    def get(self, name: Any, default: Any = None, /) -> Any:
+        """Return what a name means, the program's ones included, for ``globals().get(name)``."""
+        try:
+            return self[name]
+        except (KeyError, NameError):
+            return default
+
 
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status and message."""
     os.write(report, READY)
-    remote = Remote(channel)
+    remote = Remote(channel, request["assigned"], request["builtins"])
     names = _Names(remote, request["entry_point"])
     for name, module in request["modules"].items():
         try:
@@ -84,7 +110,7 @@ def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> N
         names.pop(request["entry_point"], None)
         exec(compile(request["test"], "<test>", "exec", dont_inherit=True), names)
         if request["call_check"]:
-            names["check"](remote.ask("name", request["entry_point"]))
+            names["check"](remote.name(request["entry_point"]))
     except BaseException as error:  # noqa: BLE001 - it is the verdict
         status, message = _classify(error, remote)
     if status == "passed" and not remote.answered:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import math
+import operator
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -27,6 +29,7 @@ __all__ = [
     "FROZEN",
     "IMMUTABLE",
     "LAYOUTS",
+    "NAMED",
     "NANS",
     "OPAQUE",
     "PLAIN",
@@ -105,6 +108,20 @@ SHARED: Final[dict[tuple[str, str], type]] = {
 }
 """Classes that travel by name: the same class on both sides."""
 SHARED_KINDS: Final = frozenset(SHARED.values())
+
+_PURE: Final = """
+abs all any ascii bin callable chr divmod format hex isinstance issubclass iter len max min next
+oct ord pow repr round sorted sum
+"""
+NAMED: Final[dict[tuple[str, str], Any]] = {
+    ("builtins", "NotImplemented"): NotImplemented,
+} | {
+    (module.__name__, name): function
+    for module, names in ((builtins, _PURE.split()), (math, dir(math)), (operator, dir(operator)))
+    for name in names
+    if type(function := getattr(module, name)) is types.BuiltinFunctionType and name[0] != "_"
+}
+"""What travels by name, apart from classes: functions that go by nothing but their arguments."""
 
 _TYPES: Final = {
     (kind.__module__, kind.__qualname__): kind

@@ -11,21 +11,21 @@ of the program's own would decide, the test is unsupported.
 
 from __future__ import annotations
 
+import abc
 import builtins
 import collections
 import dataclasses
 import types
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from .bounds import DecodeError
-from .describing import ASKED, DESCRIPTION, REFUSED
+from .describing import ASKED, REFUSED, is_special, read_description
 from .kinds import (
     ATTRIBUTES,
-    CONTAINERS,
     EXCEPTION,
     FROZEN,
-    IMMUTABLE,
     OPAQUE,
     SHARED_KINDS,
     shared_named,
@@ -50,9 +50,12 @@ _DESCRIPTIVE = """
 __name__ __qualname__ __doc__ __module__ __dict__ __annotations__ __defaults__ __kwdefaults__
 __wrapped__ __self__ __func__ __code__ __closure__ __members__ __match_args__ __slots__ __init__
 __new__ __mro__ __bases__ __notes__ __cause__ __context__ __version__ __all__ __file__ __origin__
-__args__ __class_getitem__
+__args__ __class_getitem__ __isabstractmethod__ __type_params__ __static_attributes__
+__firstlineno__
 """
 _TOLD = frozenset(_DESCRIPTIVE.split())
+# What everything has, and what a test could reach all of the program by.
+_UNTOLD = (frozenset(dir(object)) | {"__globals__", "__builtins__"}) - _TOLD - ASKED
 _HARMLESS = frozenset(
     (
         *(types.FunctionType, types.MethodType, types.ModuleType, types.MappingProxyType),
@@ -88,6 +91,8 @@ class Mirror(type):
         return Mirror.program.ask("getattr", cls, "__dict__")
 
     def __getattr__(cls, name: str) -> Any:
+        if cls is Mirror.unfinished:
+            raise AttributeError(name)
         return _ask_attribute(cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
@@ -133,13 +138,17 @@ class Mirror(type):
             Mirror.program.refuse(f"{name} of the class of {cls.__qualname__} would decide")
 
 
+class _AbstractMirror(Mirror, abc.ABCMeta):
+    """The class of mirrors of a fraction's subclasses, for fractions have such a class."""
+
+
 def make_mirror(description: Any) -> type:
     """Return a mirror by a description, as `describing` has it.
 
     Raises:
         DecodeError: no such class can be.
     """
-    told = _read(description)
+    told = read_description(description)
     name, qualname, module = told["name"], told["qualname"], told["module"]
     real = shared_named(module, qualname) if told["native"] else None
     # A test that catches an exception of the library means the class that it has itself.
@@ -154,49 +163,14 @@ def make_mirror(description: Any) -> type:
             bases = (_named_tuple(name, *told["form"][1:]),)
         elif told["layout"] == OPAQUE and any(base in SHARED_KINDS for base in bases):
             bases = tuple(base for base in bases if base not in SHARED_KINDS)
-        made = type.__new__(Mirror, name, bases, members)
+        abstract = any(isinstance(base, abc.ABCMeta) for base in bases)
+        made = type.__new__(_AbstractMirror if abstract else Mirror, name, bases, members)
     Mirror.described[made] = told
     type.__setattr__(made, "__module__", module)
     type.__setattr__(made, "__qualname__", qualname)
+    if told["abstract"]:
+        type.__setattr__(made, "__abstractmethods__", frozenset(told["abstract"]))
     return made
-
-
-def _read(description: Any) -> dict[str, Any]:
-    """Return a description's parts by their names."""
-    match description:
-        case (
-            str(),
-            str(),
-            str(),
-            tuple(bases),
-            str(layout),
-            tuple(specials),
-            tuple(names),
-            bool(),
-            bool(),
-            tuple(),
-            form,
-        ):
-            pass
-        case _:
-            raise DecodeError("a description expected")
-    known = ASKED | REFUSED
-    if not all(
-        type(item) is tuple and len(item) == 2 and item[0] in known for item in specials
-    ) or not all(type(name) is str and not _is_special(name) for name in names):
-        raise DecodeError("special methods expected")
-    if not all(isinstance(base, type) for base in bases):
-        raise DecodeError("classes expected")
-    layouts = (OPAQUE, EXCEPTION, IMMUTABLE, ATTRIBUTES, FROZEN, *CONTAINERS.values())
-    if layout not in layouts or (layout in (ATTRIBUTES, FROZEN)) != (
-        form is not None and form[0] == "dataclass"
-    ):
-        raise DecodeError("a layout expected")
-    return dict(zip(DESCRIPTION, description, strict=True))
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
 
 
 # --- what mirrors bring -------------------------------------------------------------------------
@@ -222,6 +196,8 @@ def _members(told: dict[str, Any]) -> dict[str, Any]:
         if told["native"] and told["qualname"] == "coroutine":
             members |= {name: _coroutine_method(name) for name in ("send", "throw", "close")}
         members |= {"__slots__": (), **_HANDLE}
+        if told["native"] and told["qualname"] == "function":
+            members |= {"__get__": _bind, "__copy__": _same, "__deepcopy__": _same}
         return members
     for name in told["names"]:
         members[name] = _Asked(name)
@@ -273,17 +249,22 @@ def _special(name: str, owner: str) -> Callable[..., Any]:
 
 def _exit(self: Any, kind: Any, error: Any, _: object) -> bool:
     if isinstance(error, AssertionError):
-        # A failed assertion is for no program to swallow.
-        Mirror.program.ask("special", "__exit__", self, None, None, None)
+        _see_swallowed(Mirror.program.ask("special", "__exit__", self, kind, kind(), None))
         return False
     return bool(Mirror.program.ask("special", "__exit__", self, kind, error, None))
 
 
 async def _leave(self: Any, kind: Any, error: Any, _: object) -> bool:
     if isinstance(error, AssertionError):
-        await _Waiting("__aexit__", self, None, None, None)
+        _see_swallowed(await _Waiting("__aexit__", self, kind, kind(), None))
         return False
     return bool(await _Waiting("__aexit__", self, kind, error, None))
+
+
+def _see_swallowed(swallowed: object) -> None:
+    """End the test where a failed assertion of it, told without what it says, would be ignored."""
+    if swallowed:
+        Mirror.program.refuse("the program would ignore a failed assertion of the test")
 
 
 class _Waiting:
@@ -326,14 +307,34 @@ class _Asked:
 
 def _ask_attribute(self: Any, name: str) -> Any:
     """Ask for an attribute, if it is one that the interpreter and libraries do not act upon."""
-    if name in _DECIDING:
+    if name in _DECIDING or (name == "__signature__" and not _is_function(type(self))):
         Mirror.program.refuse(f"{name} of the program would decide")
-    if _is_special(name) and name not in _TOLD and name not in ASKED:
+    if name in _UNTOLD:
         raise AttributeError(f"{name} of the program is not told", name=name)
-    return Mirror.program.ask("getattr", self, name)
+    value = Mirror.program.ask("getattr", self, name)
+    if is_special(name) and name not in _TOLD and name not in ASKED:
+        Mirror.program.refuse(f"{name} of the program would decide")
+    return value
+
+
+def _is_function(kind: type) -> bool:
+    return real_class(kind) in (types.FunctionType, types.MethodType)
+
+
+def _same(self: Any, _: object = None) -> Any:
+    """Return a function's copy, which is the function."""
+    return self
+
+
+def _bind(self: Any, instance: Any, _: object = None) -> Any:
+    """Do what a function does that a class of the test's holds."""
+    return self if instance is None else types.MethodType(self, instance)
 
 
 def _set_attribute(self: Any, name: str, value: Any) -> None:
+    if isinstance(self, Fraction) and name in Fraction.__slots__:  # as its __new__ does, here
+        object.__setattr__(self, name, value)
+        return
     Mirror.program.ask("setattr", self, name, value)
 
 
@@ -344,7 +345,7 @@ def _delete_attribute(self: Any, name: str) -> None:
 def _attribute_of_handle(self: Any, name: str) -> Any:
     if name == "__class__":
         return _told_class(type(self))
-    if type(self).__qualname__ == "coroutine" and name in _WAITING:
+    if name in _KEPT or (type(self).__qualname__ == "coroutine" and name in _WAITING):
         return object.__getattribute__(self, name)
     return _ask_attribute(self, name)
 
@@ -353,9 +354,10 @@ def _refuse_copy(self: Any, _: object = None) -> NoReturn:
     Mirror.program.refuse(f"the test copies an object of the program's ({type(self).__qualname__})")
 
 
+# Asked of an object, not of its class.
+_KEPT = frozenset(("__reduce_ex__", "__deepcopy__"))
 _HANDLE = {
-    "__reduce_ex__": _refuse_copy,
-    "__reduce__": _refuse_copy,
+    **dict.fromkeys(("__reduce_ex__", "__copy__", "__deepcopy__"), _refuse_copy),
     "__getattribute__": _attribute_of_handle,
     "__setattr__": _set_attribute,
     "__delattr__": _delete_attribute,
@@ -378,7 +380,7 @@ def _make_dataclass(told: dict[str, Any], members: dict[str, Any]) -> type:
     annotations: dict[str, Any] = {}
     for field in fields:
         name, init, shown, compare, keyword_only, hashed, kind, default = field
-        if type(name) is not str or _is_special(name) or not name.isidentifier():
+        if type(name) is not str or is_special(name) or not name.isidentifier():
             raise DecodeError("a field's name expected")
         annotations[name] = Any
         settings: dict[str, Any] = {}

@@ -70,7 +70,7 @@ def run(
         with contextlib.suppress(BaseException):
             stream.flush()
     if channel is not None:
-        serve(channel, module, error, FILENAME)
+        serve(channel, module, error, FILENAME, request["source"])
     if imported := packages.imported():
         answer["packages"] = imported
     _send(report, answer)
@@ -124,8 +124,10 @@ def _is_regular_exit(error: BaseException) -> bool:
     if not isinstance(error, SystemExit):
         return False
     code = SystemExit.__dict__["code"].__get__(error)
-    # Of a status, the system keeps the lowest byte.
-    return code is None or (isinstance(code, int) and int.__and__(code, 0xFF) == 0)
+    if code is None or not isinstance(code, int):
+        return code is None
+    # What fits no C integer is -1; of a status, the system keeps the lowest byte.
+    return int.bit_length(code) < 64 and int.__and__(code, 0xFF) == 0
 
 
 def _compile(source: bytes, filename: str) -> types.CodeType:

@@ -37,6 +37,8 @@ JUDGEMENT: dict[str, Any] = {
     "setup": "",
     "given": "",
     "modules": {},
+    "assigned": (),
+    "builtins": (),
 }
 
 
@@ -60,7 +62,7 @@ def rehearse_conversation() -> None:
     module = new_module(main=False)
     exec(PROGRAM, module.__dict__)
     channel = _Channel()
-    channel.service = Service(channel, module, FILENAME)  # type: ignore[arg-type]
+    channel.service = Service(channel, module, FILENAME, PROGRAM)  # type: ignore[arg-type]
     report = os.open(os.devnull, os.O_WRONLY)
     judge.run_judge(JUDGEMENT, report, channel)  # type: ignore[arg-type]
     os.close(report)

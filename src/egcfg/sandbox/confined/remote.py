@@ -27,6 +27,7 @@ from .kinds import (
     EXCEPTION,
     FROZEN,
     IMMUTABLE,
+    NAMED,
     NANS,
     OPAQUE,
     SHARED,
@@ -39,12 +40,18 @@ from .kinds import (
     named_nan,
 )
 from .messages import ANSWER, Receiver, Sender, said, shortened
-from .mirrors import Kind, Mirror, make_mirror
+from .mirrors import Kind, Mirror, is_instance, is_subclass, make_mirror
 from .objects import Objects, Results
 
 __all__ = ["Remote", "Unanswered", "Unsupported"]
 
 _SHARED_NAMES: Final = {kind: name for name, kind in SHARED.items()}
+# As a test knows them.
+_NAMED: Final[dict[tuple[str, str], Any]] = {
+    **NAMED,
+    ("builtins", "isinstance"): is_instance,
+    ("builtins", "issubclass"): is_subclass,
+}
 TEST_MODULE: Final = "test"
 # What functools.cmp_to_key makes: it is called with an item, and the results are compared.
 _SORT_KEY: Final = type(functools.cmp_to_key(id))  # type: ignore[arg-type]
@@ -74,8 +81,11 @@ class Remote:
         assertion: an assertion of the test that failed inside a call from the program.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(
+        self, channel: socket.socket, assigned: tuple[str, ...], builtins: tuple[str, ...]
+    ) -> None:
         self._channel = channel
+        self._meanings: tuple[tuple[str, ...], ...] = (assigned, builtins)
         self._frames = frames.Reader(channel)
         self._told_folder = False
         self._results = Results()
@@ -96,6 +106,14 @@ class Remote:
         if classes:
             names = self.ask("share", *classes)
             self.setup_classes = {name: classes[name] for name in classes if name in names}
+
+    def name(self, name: str) -> Any:
+        """Ask for what the program means by a name.
+
+        The first time it is told which names the test takes to have a meaning of their own.
+        """
+        meanings, self._meanings = self._meanings, ()
+        return self.ask("name", name, *meanings)
 
     def refuse(self, reason: str) -> NoReturn:
         """End the test: it cannot be judged."""
@@ -256,7 +274,8 @@ def _do(value: Any, operation: str, arguments: Any, keywords: dict[str, Any]) ->
         return next(value)
     if type(value) is _SORT_KEY and operation in _OF_SORT_KEYS:
         return getattr(_SORT_KEY, operation)(value, *arguments)
-    if getattr(type(value), "__module__", None) == TEST_MODULE:
+    kind = type(value)
+    if kind is types.SimpleNamespace or getattr(kind, "__module__", None) == TEST_MODULE:
         if operation in ASKED | REFUSED:
             return getattr(type(value), operation)(value, *arguments, **keywords)
         name = arguments[0]
@@ -290,7 +309,7 @@ class _JudgeSender(Sender):
             self.put_global(*name)
         elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
             self._put_passed(value, "iterator", kind.__name__, ("__next__",), depth)
-        elif kind.__module__ == TEST_MODULE and _is_simple(kind):
+        elif _is_simple(kind):
             specials = tuple(
                 n for n in sorted(ASKED | REFUSED) if n in dir(kind) and _brings(kind, n)
             )
@@ -332,7 +351,7 @@ class _JudgeSender(Sender):
             self.put_fixed(value, layout, kind, (), depth)
             Encoder.put(self, value, depth + 1)
         else:
-            raise EncodeError("an object that the program has let go of")
+            raise EncodeError("an object that the program does not have")
 
     def _exception_class(self, kind: type) -> tuple[str, type]:
         if global_name(kind) is not None:
@@ -343,7 +362,10 @@ class _JudgeSender(Sender):
 
 def _is_simple(kind: type) -> bool:
     """Return whether the instances of a class of the test's are nothing but objects."""
-    return all(base is object or base.__module__ == TEST_MODULE for base in kind.__mro__)
+    return kind is types.SimpleNamespace or (
+        kind.__module__ == TEST_MODULE
+        and all(base is object or base.__module__ == TEST_MODULE for base in kind.__mro__)
+    )
 
 
 def _brings(kind: type, name: str) -> bool:
@@ -399,7 +421,9 @@ class _JudgeReceiver(Receiver):
         return make_exception(kind, given, fields, state, cause, context, hidden is True)
 
     def find_global(self, module: str, name: str) -> Any:
-        found: Any = SHARED.get((module, name)) or named_nan(module, name)
+        found: Any = SHARED.get((module, name)) or _NAMED.get((module, name))
+        if found is None:
+            found = named_nan(module, name)
         if not module:
             found = self._remote.setup_classes.get(name)
         if found is None:

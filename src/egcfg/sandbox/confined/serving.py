@@ -39,6 +39,7 @@ from .describing import describe, layout_of
 from .encoder import Encoder
 from .exceptions import describe as describe_error
 from .files import Files
+from .interpreter import encoded
 from .kinds import (
     ARRAY,
     ATTRIBUTES,
@@ -46,6 +47,7 @@ from .kinds import (
     FROZEN,
     IMMUTABLE,
     LAYOUTS,
+    NAMED,
     OPAQUE,
     PLAIN,
     SHARED,
@@ -61,10 +63,16 @@ from .objects import Objects, Results
 __all__ = ["Service", "serve"]
 
 _SHARED_NAMES: Final = {kind: name for name, kind in SHARED.items()}
+_NAMES: Final = {value: name for name, value in NAMED.items()}
+_NAMED_KINDS: Final = frozenset(map(type, NAMED.values()))
 
 
 def serve(
-    channel: socket.socket, module: types.ModuleType, error: BaseException | None, filename: str
+    channel: socket.socket,
+    module: types.ModuleType,
+    error: BaseException | None,
+    filename: str,
+    source: str,
 ) -> None:
     """Answer requests until the other end closes.
 
@@ -73,8 +81,9 @@ def serve(
         module: where the program ran.
         error: why the program did not load; None when it did.
         filename: what the program was compiled as.
+        source: the program's text.
     """
-    service = Service(channel, module, filename)
+    service = Service(channel, module, filename, source)
     while service.step(error):
         pass
 
@@ -82,7 +91,9 @@ def serve(
 class Service:
     """What of the program the test may reach, and the objects that both know."""
 
-    def __init__(self, channel: socket.socket, module: types.ModuleType, filename: str) -> None:
+    def __init__(
+        self, channel: socket.socket, module: types.ModuleType, filename: str, source: str
+    ) -> None:
         self.module = module
         self.objects = Objects(-1)
         self.setup_classes: tuple[str, ...] = ()
@@ -93,6 +104,7 @@ class Service:
         self._results = Results()
         self._refused = ""
         self._filename = filename
+        self._source = source
         self._lock = threading.RLock()
         self._loop: Any = None
         self._files = Files(os.environ.get("TMPDIR", ""), apart=os.path.basename(filename))
@@ -167,6 +179,11 @@ class Service:
         self._refused = f"the program makes an object of the test's class {kind.__name__}"
         raise TypeError(self._refused)
 
+    def refuse_looking(self, value: object) -> NoReturn:
+        """End the test: what an object of the test's holds is not all here."""
+        self._refused = f"the program looks into an object of the test's ({type(value).__name__})"
+        raise AttributeError(self._refused)
+
     def _plain_result(self, value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the answer to a call, which tells where its result is an object told of before."""
         place = next((n for n, item in enumerate(arguments) if item is value), None)
@@ -213,7 +230,14 @@ class Service:
                     raise content[0]
                 return content[0]
 
-    def _global(self, name: str) -> Any:
+    def _global(
+        self, name: str, assigned: tuple[str, ...] = (), builtins: tuple[str, ...] = ()
+    ) -> Any:
+        used = [one for one in assigned if one in self._source] and _used_by_functions(self._source)
+        if both := used and sorted({*assigned} & used):
+            self._refused = f"the test changes what the program means by {', '.join(both)}"
+        elif both := sorted({*builtins} & self.module.__dict__.keys() - {name}):
+            self._refused = f"the program changes what the test means by {', '.join(both)}"
         try:
             value = self._asked[name] = self.module.__dict__[name]
         except KeyError:
@@ -258,6 +282,19 @@ class Service:
         "await": _await,
         "items": lambda _, iterator, count: _items(iterator, count),
     }
+
+
+def _used_by_functions(source: str) -> set[str]:
+    """Return the global names that a program's functions refer to."""
+    found: set[str] = set()
+    symtable = importlib.import_module("symtable")
+    waiting = list(symtable.symtable(encoded(source), "<program>", "exec").get_children())
+    while waiting:
+        table = waiting.pop()
+        waiting += table.get_children()
+        if table.get_type() == "function":
+            found.update(table.get_globals())
+    return found
 
 
 async def _wait(awaitable: Awaitable[Any]) -> Any:
@@ -313,6 +350,9 @@ class _ProgramSender(Sender):
     def put_other(self, value: Any, kind: type, depth: int) -> None:
         if issubclass(kind, type):
             self._put_class(value)
+            return
+        if kind in _NAMED_KINDS and value in _NAMES:
+            self.put_global(*_NAMES[value])
             return
         if self._setup_name(kind) is not None:
             self.put_mutable(value, ATTRIBUTES, kind)
@@ -410,6 +450,7 @@ class _ProgramReceiver(Receiver):
             else:
                 members["__getattr__"] = special("getattr")
                 members["__setattr__"] = special("setattr")
+                members["__dict__"] = property(service.refuse_looking)
             members["__new__"] = service.refuse_making
             stub = object.__new__(type(name, (), members))
         return stub

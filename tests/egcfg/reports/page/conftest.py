@@ -81,7 +81,8 @@ def recorded(task: str, gamma: float, *, odd: str = "") -> bytes:
         UnitEntry(task_id=task, gamma=gamma, config=CONFIG, description=f"Square. {odd}")
     )
     prompt = Prompt(before="Square.", after="", chat=True, response_prefix="```python\n")
-    number = recorder.decoding(Configuration(settings=DecodingSettings(gamma=gamma)), prompt, PAPER)
+    configuration = Configuration(settings=DecodingSettings(gamma=gamma))
+    number = recorder.decoding(configuration, prompt, PAPER, task)
     good = f"def f(x):\n    total = x * x\n    return total  # {odd}".strip(" #")
     bad = "def f(x):\n    total = x + x\n    return total"
     signal = Signal(
@@ -126,7 +127,7 @@ def recorded(task: str, gamma: float, *, odd: str = "") -> bytes:
     recorder.attempt(Attempt(program=code, stage="decode", generation=generation), 120, None)
     passed = TestResult(name=f"assert f(3) == 9 {odd}", status=TestStatus.PASSED, seconds=0.0)
     recorder.note("noted", {"what": odd})
-    recorder.call("ask", ChatPrompt((ChatMessage("user", odd),)), 0.5, 9, [])
+    recorder.call("ask", ChatPrompt((ChatMessage("user", odd),)), 0.5, 9, [], task)
     recorder.verdicts(code, Score(results=(passed,)), Score(results=(passed,)))
     return recorder.content()
 

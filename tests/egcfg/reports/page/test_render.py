@@ -77,12 +77,11 @@ def test_the_details_tell_lines_candidates_values_tokens_and_tests(make_folder: 
     unit = next(each for each in shown.units if each.task_id == "t/1" and "gamma 1" in each.title)
     found = Page(unit_page(unit))
     assert "t/1 passed" in found.text
-    assert "guidance chose ·x·*·x over ·x·+·x : log-probability -2.25 without the signal" in (
-        found.text
-    )
+    assert "guidance chose ·x·*·x over ·x·+·x" in found.text
+    assert "log-probability -2.25 without the signal, -0.25 with it, -0.50 guided" in found.text
     assert "·x·+·x -0.12" in found.text or "·x·+·x -0.13" in found.text
-    assert "✓ program 1, 2 candidates" in found.text
-    assert "✗ program 2, 1 candidate" in found.text
+    assert "✓ program 1 (2 candidates)" in found.text
+    assert "✗ program 2 (1 candidate)" in found.text
     assert "total = 9" in found.text
     assert "f(3) → ValueError: no" in found.text
     assert "seen by the decoder" in found.text
@@ -147,40 +146,33 @@ def test_broken_and_empty_results_are_counted_and_named(make_folder: Make) -> No
     broken.write_bytes(b"{")
     others[0].write_bytes(b"")
     found = Page(text_of(folder))
-    assert "1 result files cannot be understood" in found.text
+    assert "1 result file cannot be understood" in found.text
     assert broken.name in found.text
     assert found.text.count("unreadable") >= 1
 
 
-def test_a_file_that_goes_while_the_folder_is_read_is_told(
+def test_files_that_are_left_out_are_counted_and_named(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder(3)
-    paths = overview_module.result_files(folder)
-    paths[1].unlink()
-    monkeypatch.setattr(overview_module, "result_files", lambda _: paths)
+    path = next(folder.rglob("task_id=*gamma=1.0.json"))
+    for name in ("1e3", "inf"):
+        path.with_name(f"task_id=odd_gamma={name}.json").write_bytes(path.read_bytes())
     found = Page(text_of(folder))
-    assert "1 files could not be opened" in found.text
-    assert "5 results of egcfg" in found.text
+    assert "2 files left out" in found.text
+    assert "2: no number after _gamma=" in found.text
+    assert "task_id=odd_gamma=1e3.json" in found.text
+    assert "6 results of egcfg" in found.text
+    monkeypatch.setattr(render, "MOST_NAMED", 1)
+    found = Page(text_of(folder))
+    assert "task_id=odd_gamma=inf.json" not in found.text
+    assert "and 1 more" in found.text
 
 
-def test_a_folder_that_grows_is_read_as_it_was_found(make_folder: Make) -> None:
+def test_a_folder_that_grows_is_read_as_far_as_it_was_listed(make_folder: Make) -> None:
     folder = make_folder(2)
-
-    def grow(number: int, _total: int) -> None:
-        if number == 1:
-            make_folder(4)
-
-    assert overview(folder, no_prices, grow).files == 4
-    assert overview(folder, no_prices).files == 8
-
-
-def test_more_results_than_are_read_are_told(
-    make_folder: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(overview_module, "MOST_UNITS", 4)
-    found = Page(text_of(make_folder(5)))
-    assert "6 further result files are not in here: the first 4 were read" in found.text
+    assert overview(folder, no_prices, lambda _: make_folder(4)).results == 4
+    assert overview(folder, no_prices).results == 8
 
 
 def test_more_tasks_than_are_listed_are_told(
@@ -197,11 +189,15 @@ def test_details_have_the_room_that_there_is(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch, share: float, left_out: bool
 ) -> None:
     folder = make_folder(6)
-    room = int(share * sum(map(len, Page(text_of(folder)).packed.values())))
-    monkeypatch.setattr(render, "LARGEST_DETAILS", room)
+    packed = Page(text_of(folder)).packed.values()
+    details = int(share * sum(map(len, packed))) + len(packed) * render.TAG
+    monkeypatch.setattr(render, "LARGEST_PAGE", 0)
+    room = len(text_of(folder).encode()) + details
+    monkeypatch.setattr(render, "LARGEST_PAGE", room)
     monkeypatch.setattr(render, "SMALLEST_SHARE", 1)
-    found = Page(text_of(folder))
-    assert sum(map(len, found.packed.values())) <= room
+    text = text_of(folder)
+    assert len(text.encode()) <= room
+    found = Page(text)
     small = [number for number in range(12) if f"d{number}" in found.packed]
     texts = [found.details(number) for number in small]
     assert left_out is ("have no details in here" in found.text)
@@ -211,10 +207,10 @@ def test_details_have_the_room_that_there_is(
 def test_500_tasks_take_less_than_20_megabytes(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The details have a limit of their own, so what remains is what the tasks' table takes."""
-    monkeypatch.setattr(render, "LARGEST_DETAILS", 0)
-    frame = len(text_of(make_folder(100, records=False)))
-    assert 5 * frame + 14_000_000 < 20_000_000
+    """The file has a limit, which the tables alone could pass."""
+    monkeypatch.setattr(render, "LARGEST_PAGE", 0)
+    tables = len(text_of(make_folder(100, records=False)).encode())
+    assert 5 * tables < 1_000_000
 
 
 def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:

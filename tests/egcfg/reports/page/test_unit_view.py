@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from egcfg.interfaces.solution import LineStep, Signal, SignalEntry
 from egcfg.interfaces.tracer import EventKind, Trace, TraceEvent, TraceRequest, Value
-from egcfg.reports.page.unit_view import Branch, _step, watched
+from egcfg.records.telling import Teller
+from egcfg.reports.page.unit_view import Branch, StepView, step_view, watched
 from egcfg.sandbox import Sandbox
 from egcfg_tracers.tracers import FullTracer
 
@@ -85,13 +87,17 @@ def step(*sources: str) -> LineStep:
     )
 
 
+def view(*sources: str) -> StepView:
+    return step_view(Teller().step(step(*sources)), [])
+
+
 def lines(branch: Branch) -> list[Any]:
     ends = [program.number for program in branch.programs]
     return [branch.lines, ends, [lines(each) for each in branch.branches]]
 
 
 def test_programs_are_a_tree_of_their_lines() -> None:
-    shown = _step(step("a\nb\nc", "a\nb\nd\ne", "a\nb\nd\nf", "a\nb", "z"), [], {})
+    shown = view("a\nb\nc", "a\nb\nd\ne", "a\nb\nd\nf", "a\nb", "z")
     assert shown.tree is not None
     assert lines(shown.tree) == [
         [],
@@ -108,15 +114,27 @@ def test_programs_are_a_tree_of_their_lines() -> None:
 
 
 def test_equal_programs_share_an_end() -> None:
-    shown = _step(step("a", "a"), [], {})
+    shown = view("a", "a")
     assert shown.tree is not None
     assert lines(shown.tree) == [["a"], [1, 2], []]
 
 
-def test_a_program_is_told_by_the_step_that_showed_it_first() -> None:
-    told: dict[tuple[object, ...], int] = {}
-    assert [p.told for p in _step(step("a"), [], told).programs] == [None]
-    assert [p.told for p in _step(step("a", "b"), [], told).programs] == [0, None]
+def test_a_step_is_shown_as_a_line_with_its_own_indent() -> None:
+    told = Teller().step(evolve(step(), text="return x\n        "))
+    assert "".join(text for text, _ in step_view(told, [2], "    ").parts) == "    return x"
+    told = Teller().step(evolve(step(), text="\n    "))
+    assert "".join(text for text, _ in step_view(told, [3]).parts) == ""
+
+
+def test_runs_of_a_program_are_shown_with_the_step_that_showed_it_first() -> None:
+    teller = Teller()
+    first, second = (
+        step_view(teller.step(evolve(step(*each), index=index)), [])
+        for index, each in enumerate(["a", "ab"])
+    )
+    assert list(first.runs) == [1]
+    assert list(second.runs) == [2]
+    assert [each.before for each in second.told.programs] == ["program 1 of step 0", ""]
 
 
 def test_events_that_were_dropped_leave_no_hole() -> None:

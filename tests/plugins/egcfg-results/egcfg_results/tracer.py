@@ -3,8 +3,6 @@
 from attrs import frozen
 
 from egcfg import Trace, Tracer
-from egcfg.sandbox import Call, Execution
-from egcfg.interfaces.tracer import RaisedValue, Value
 
 
 @frozen
@@ -28,18 +26,8 @@ class ResultsTracer(Tracer):
 
     async def trace(self, requests, sandbox):
         """Run every request; one trace each."""
-        executions = [
-            Execution(
-                source=request.source,
-                call=None if request.call is None else Call(request.call),
-                stdin=request.stdin,
-                run_as_main=request.call is None,
-                limits=request.limits,
-            )
-            for request in requests
-        ]
-        results = await sandbox.run(executions)
-        return [_trace(*pair) for pair in zip(requests, results, strict=True)]
+        results = await sandbox.run([request.execution() for request in requests])
+        return [Trace.of(*pair) for pair in zip(requests, results, strict=True)]
 
     def render(self, trace, max_chars):
         """Return one line."""
@@ -51,17 +39,3 @@ class ResultsTracer(Tracer):
             end = trace.outcome.value
         return f"{trace.call or 'program'} {self.options.arrow} {end}"[:max_chars]
 
-
-def _trace(request, result):
-    raised = result.raised
-    value = Value(type(result.value).__name__, repr(result.value)) if result.has_value else None
-    return Trace(
-        source=request.source,
-        call=request.call,
-        stdin=request.stdin,
-        outcome=result.outcome,
-        raised=raised and RaisedValue(type=raised.type, message=raised.message),
-        result=value,
-        stdout=result.stdout,
-        stderr=result.stderr,
-    )

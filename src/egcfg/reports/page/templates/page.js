@@ -29,7 +29,7 @@ for (const table of all("table.sorts")) {
       for (const other of all("th", table.tHead)) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
       const body = table.tBodies[0], sign = up ? 1 : -1;
-      const keyed = [...body.rows].map((row) => [row.cells[column].textContent.trim(), row]);
+      const keyed = [...body.rows].map((row) => [row.cells[column].dataset.n ?? row.cells[column].textContent.trim(), row]);
       const numbers = heading.classList.contains("n");
       keyed.sort(([a], [b]) => {
         if (!numbers) return sign * compareTexts(a, b);
@@ -112,6 +112,15 @@ async function route() {
     if (hash) nav.append(button(name, hash));
   }
   details.replaceChildren(nav, ...told.body.childNodes);
+  const opener = one("button.all", details);
+  if (opener) {
+    opener.hidden = false;
+    opener.addEventListener("click", () => {
+      const steps = all(".step > details", details), open = steps.some((step) => !step.open);
+      for (const step of steps) step.open = open;
+      opener.textContent = open ? "close all" : "open all";
+    });
+  }
   if (text === null) details.append("The details of this result are not in this file; egcfg view has them.");
   overview.hidden = true;
   details.hidden = false;

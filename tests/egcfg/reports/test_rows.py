@@ -1,12 +1,9 @@
-"""Reading results folders: what is there, what is left out, and what is not read twice."""
+"""Results folders as rows: what is there, and what is left out."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from attrs import evolve
@@ -14,8 +11,7 @@ from attrs import evolve
 import egcfg
 from egcfg.errors import RunError
 from egcfg.interfaces.backend import Usage
-from egcfg.reports.folder import FolderReader, load_results
-from egcfg.reports.rows import ResultRow, RowState
+from egcfg.reports.rows import ResultRow, RowState, load_results
 from egcfg.runs.results import Result, ResultStats, TestVerdict, dump_result
 from egcfg.runs.store import ResultsFolder
 
@@ -38,14 +34,6 @@ SOLVED = Result(
 @pytest.fixture
 def results(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "results", "mbpp", "org/m")
-
-
-def settle(folder: Path) -> None:
-    """Make folders look as if nothing had changed for a while."""
-    then = time.time() - 100
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir():
-            os.utime(path, (then, then))
 
 
 def test_a_row_tells_what_the_file_and_its_folders_do(results: ResultsFolder) -> None:
@@ -183,92 +171,6 @@ def test_nothing_to_read_is_told(tmp_path: Path) -> None:
         load_results(tmp_path / "nowhere")
     with pytest.raises(RunError, match="holds no result files"):
         load_results(tmp_path)
-
-
-# --- again and again ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def watched(results: ResultsFolder) -> tuple[FolderReader, ResultsFolder]:
-    for config in (CONFIG, "ns3t0.7d2_ln"):
-        for task in range(20):
-            results.write(config, str(task), 1.0, evolve(SOLVED, passed=task % 2 == 0))
-    settle(results.results_dir)
-    return FolderReader(results.results_dir), results
-
-
-def solved(reader: FolderReader) -> int:
-    return sum(row.passed for row in reader.look())
-
-
-def test_what_has_not_changed_is_not_read_again(
-    watched: tuple[FolderReader, ResultsFolder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader, results = watched
-    assert (solved(reader), reader.files_read) == (20, 40)
-    listed: list[Any] = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
-    assert (solved(reader), reader.files_read) == (20, 40)
-    assert listed == []
-    results.write(CONFIG, "1", 1.0, SOLVED)
-    results.write(CONFIG, "20", 1.0, SOLVED)
-    assert (solved(reader), reader.files_read) == (22, 42)
-    assert listed == [str(results.path / CONFIG)]
-
-
-def test_a_young_folder_is_listed_again_since_its_time_may_stand_still(
-    watched: tuple[FolderReader, ResultsFolder],
-) -> None:
-    reader, results = watched
-    solved(reader)
-    results.write(CONFIG, "1", 1.0, SOLVED)
-    folder = results.path / CONFIG
-    now = os.stat(folder)
-    assert solved(reader) == 21
-    results.write(CONFIG, "3", 1.0, SOLVED)
-    os.utime(folder, ns=(now.st_atime_ns, now.st_mtime_ns))  # as a coarse clock has it
-    assert (solved(reader), reader.files_read) == (22, 42)
-
-
-def test_a_reservation_that_is_filled_in_place_is_seen(
-    watched: tuple[FolderReader, ResultsFolder],
-) -> None:
-    reader, results = watched
-    path = results.path / CONFIG / "task_id=77_gamma=1.0.json"
-    path.write_bytes(b"")
-    settle(results.results_dir)
-    before = solved(reader)
-    path.write_bytes(dump_result(SOLVED))
-    settle(results.results_dir)
-    assert solved(reader) == before + 1
-
-
-def test_what_is_removed_is_gone(watched: tuple[FolderReader, ResultsFolder]) -> None:
-    reader, results = watched
-    solved(reader)
-    for path in (results.path / CONFIG).glob("task_id=*"):
-        path.unlink()
-    (results.path / CONFIG).rmdir()
-    assert len(reader.look()) == 20
-
-
-def test_a_folder_that_grows_while_it_is_read_is_read_as_far_as_it_is_whole(
-    watched: tuple[FolderReader, ResultsFolder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader, results = watched
-    stat, added = os.stat, iter(range(100, 200))
-
-    def stat_and_grow(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
-        if str(path).endswith("gamma=1.0.json") and (number := next(added, None)) is not None:
-            results.write(CONFIG, str(number), 1.0, SOLVED)
-        return stat(path, *args, **kwargs)
-
-    monkeypatch.setattr("egcfg.reports.folder.os.stat", stat_and_grow)
-    assert len(reader.look()) >= 40
-    monkeypatch.undo()
-    found = len(list(results.results_dir.rglob("task_id=*.json")))
-    assert len(reader.look()) == found > 40
 
 
 # --- as data ------------------------------------------------------------------------------------

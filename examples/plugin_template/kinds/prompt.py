@@ -17,7 +17,7 @@ class Options:
 
 
 class TersePrompt(PromptBuilder):
-    """Words a problem in one sentence, and opens the code fence for the model."""
+    """Words a problem in one sentence, and opens the code fence, with the given code in it."""
 
     Options = Options
 
@@ -31,5 +31,5 @@ class TersePrompt(PromptBuilder):
             signal_header="This is what happened when drafts were run:\n",
             signal_footer="\n",
             after="",
-            response_prefix=f"```python\ndef {problem.entry_point}(",
+            response_prefix=f"```python\n{problem.given_code}",
         )
