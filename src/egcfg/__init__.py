@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from egcfg.blocking import solve_steps as solve_steps
     from egcfg.config import RunConfig as RunConfig
     from egcfg.config import load_config as load_config
+    from egcfg.datasets.decoder_tests import DecoderTests as DecoderTests
     from egcfg.datasets.selection import open_problems as open_problems
+    from egcfg.datasets.shapes.table import problem_from as problem_from
     from egcfg.decoding.settings import DecodingSettings as DecodingSettings
     from egcfg.decoding.settings import GuidanceUnit as GuidanceUnit
     from egcfg.engine import Engine as Engine
@@ -116,6 +118,7 @@ __all__ = [
     "Configuration",
     "Continuation",
     "Dataset",
+    "DecoderTests",
     "DecodingSettings",
     "EgcfgError",
     "Engine",
@@ -177,6 +180,7 @@ __all__ = [
     "load_config",
     "load_results",
     "open_problems",
+    "problem_from",
     "reward",
     "reward_blocking",
     "solve",
@@ -187,7 +191,9 @@ __all__ = [
 _HOMES = {
     "blocking": "solve solve_steps",
     "config": "RunConfig load_config",
+    "datasets.decoder_tests": "DecoderTests",
     "datasets.selection": "open_problems",
+    "datasets.shapes.table": "problem_from",
     "decoding.settings": "DecodingSettings GuidanceUnit",
     "engine": "Engine",
     "errors": "EgcfgError",

@@ -266,6 +266,8 @@ class TaskBench:
         if tests is not None:
             task = evolve(task, visible_tests=tests, entry_point=function or task.entry_point)
         distinct = list(dict.fromkeys(programs))
+        # Once for verdicts, once for what calls lead to: a judge's process drives the first run, in
+        # which values stay with the program, and a scorer, maybe a plugin's, tells verdicts alone.
         scores, outcomes = await asyncio.gather(
             self._scores(task, distinct), self._outcomes(task, distinct)
         )

@@ -21,17 +21,16 @@ from egcfg.config import RunConfig
 from egcfg.config.components import check_names, configured_sandbox, open_component
 from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BackendError
-from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage
+from egcfg.errors import EgcfgError, UsageError
+from egcfg.evaluation.solution import judged_solution
+from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage, budgeted
 from egcfg.interfaces.guidance import GuidanceRule
-from egcfg.interfaces.method import Attempt, Configuration, Method
+from egcfg.interfaces.method import Configuration, Method
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import (
-    FinishReason,
     Generation,
-    JudgedAttempt,
     LineStep,
     Solution,
 )
@@ -42,7 +41,7 @@ from egcfg.plugins.registry import title_of
 from egcfg.records.recorder import Recorder
 from egcfg.sandbox import Sandbox
 from egcfg.sandbox.counting import CountingSandbox
-from egcfg.threads.loop_thread import LoopThread
+from egcfg.threads.loop_thread import LoopThread, require_asyncio
 from egcfg.usage.budget import Meter
 from egcfg.usage.model import Model
 from egcfg.usage.needs import check_before_opening, check_opened, check_prompt
@@ -57,7 +56,8 @@ class Engine:
 
     A context manager, asynchronous or (for the blocking functions) not. The model is opened when it
     is first needed, everything cheap before it, so that a wrong name is told in milliseconds. An
-    engine serves one event loop, on which several tasks may solve at the same time.
+    engine serves one event loop, asyncio's, on which several tasks may solve at the same time, and
+    other engines as well. Closed, it refuses to do anything.
 
     Args:
         config: which components, with which options; None: the defaults.
@@ -94,7 +94,7 @@ class Engine:
         self._given_sandbox = sandbox
         self._components: dict[tuple[Kind, str], OpenComponent] = {}
         self._exits = AsyncExitStack()
-        self._warned_unguided = False
+        self._warned_unguided = self._closed = False
         self._opening: asyncio.Task[OpenComponent] | None = None
         self._sandbox: Sandbox | None = None
         self._backend: OpenComponent | None = None
@@ -223,56 +223,8 @@ class Engine:
                     if guided and item.attempt.generation is not None:
                         self._warn_unguided(problem, configurations[0], item.attempt.generation)
                 yield item
-        yield await self._judged(problem, configurations[0], bench, made, started)
-
-    async def _judged(
-        self,
-        problem: Problem,
-        configuration: Configuration,
-        bench: TaskBench,
-        made: Sequence[MadeAttempt],
-        started: datetime,
-    ) -> Solution:
-        """Return the solution: every attempt judged by the tests that decide."""
-        spent = bench.spent
-        programs = list(dict.fromkeys([*(each.attempt.program for each in made)] or [""]))
-        scores = {program: await self._score(problem, program) for program in programs}
-        seen = {p: await _by_visible_tests(bench, problem, p, s) for p, s in scores.items()}
-        if bench.recorder is not None:
-            for program, score in scores.items():
-                bench.recorder.verdicts(program, seen[program], score)
-        last = made[-1].attempt if made else Attempt(program="", stage="")
-        score = scores[last.program]
-        if not made:
-            why = bench.model.refusal or "the method gave none; choose another --method"
-            score = evolve(score, general_error=f"there is no answer: {why}")
-        generation = last.generation or Generation(
-            response=last.program, code=last.program, ids=(), finish=FinishReason.ANSWERED
-        )
-        return Solution(
-            task_id=problem.task_id,
-            settings=configuration.settings,
-            # What came after the last attempt was spent as well.
-            generation=evolve(generation, usage=dict(bench.model.usage)),
-            score=score,
-            attempts=tuple(
-                JudgedAttempt(
-                    program=each.attempt.program,
-                    stage=each.attempt.stage,
-                    passed=scores[each.attempt.program].passed,
-                    visible=seen[each.attempt.program].passed if problem.visible_tests else None,
-                    spent=each.spent,
-                )
-                for each in made
-            ),
-            tests_seen=tuple(test.name for test in problem.visible_tests),
-            isolation=(await bench.sandbox.report()).findings,
-            started=started,
-            ended=datetime.now(UTC),
-            events=dict(bench.events),
-            spent=spent,
-            unfinished=bench.cut_short,
-        )
+        score = partial(self._score, problem)
+        yield await judged_solution(problem, configurations[0], bench, made, started, score)
 
     def _warn_unguided(
         self, problem: Problem, configuration: Configuration, generation: Generation
@@ -340,6 +292,48 @@ class Engine:
                     on_attempt(step)
         raise AssertionError("the last step is the solution")
 
+    async def solve_samples(
+        self,
+        problem: Problem,
+        settings: DecodingSettings | None = None,
+        *,
+        n: int,
+        prompt: str | None = None,
+        configurations: Sequence[Configuration] = (),
+        **watched: Any,
+    ) -> list[Solution]:
+        """Solve `problem` `n` times side by side, each time with the next seed.
+
+        What nothing random takes part in is the same each time: decoding at gamma 0 with
+        `DecodingSettings.guided_temperature` 0.
+
+        Args:
+            problem: what is asked.
+            settings: those of the first solution; None: the defaults.
+            n: how many solutions.
+            prompt: name of the prompt builder; None: the engine's own.
+            configurations: as for `solve`.
+            watched: `tokens` and `deadline` of each, `on_step`, `on_attempt` and `on_note`.
+
+        Raises:
+            EgcfgError: as `solve_steps`; the other solutions are then given up.
+        """
+        first = configurations or [
+            Configuration(settings=settings or DecodingSettings(), prompt=prompt)
+        ]
+        seeded = [[each.with_seed(each.settings.seed + k) for each in first] for k in range(n)]
+        require_asyncio()
+        tasks = [
+            asyncio.create_task(self.solve(problem, configurations=each, **watched))
+            for each in seeded
+        ]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def solve_in_turn(
         self,
         problem: Problem,
@@ -375,6 +369,7 @@ class Engine:
 
     async def close(self) -> None:
         """Close what was opened here; closing again does nothing."""
+        self._closed = True
         if self._opening is not None:
             self._opening.cancel()
             # Its failure was told to whoever waited for it, if anybody still did.
@@ -400,6 +395,7 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         """Close what the blocking functions opened."""
+        self._closed = True
         if self._blocking is None:
             return
         try:
@@ -422,6 +418,8 @@ class Engine:
 
     async def _open(self) -> OpenComponent:
         """Return the open backend. One task opens it, whoever else is cancelled meanwhile."""
+        require_asyncio()
+        self._refuse_if_closed()
         if self._opening is None or (self._opening.done() and self._backend is None):
             self._opening = asyncio.create_task(self._open_all())
         return await asyncio.shield(self._opening)
@@ -439,9 +437,10 @@ class Engine:
         check_before_opening(backend, method, guided=False)
         self._exits.push_async_callback(backend.call, "close")
         try:
-            usage = await backend.call("open")
-        except BackendError as error:
-            self.meter.add(error.usage or FREE)
+            with budgeted(self.meter.check):
+                usage = await backend.call("open")
+        except EgcfgError as error:  # a backend may say on any of them what was spent
+            self.meter.add(getattr(error, "usage", None) or FREE)
             raise
         if not isinstance(usage, Usage):
             raise backend.broken(f"open gave {type(usage).__name__}, not its Usage")
@@ -456,12 +455,22 @@ class Engine:
         self._backend = backend
         return backend
 
+    def _refuse_if_closed(self) -> None:
+        """See that the engine may be used.
+
+        Raises:
+            UsageError: it is closed.
+        """
+        if self._closed:
+            raise UsageError("this engine is closed; make another egcfg.Engine")
+
     def _check_names(self) -> None:
         """See that every component is installed that is not given, before one is imported."""
         check_names(self.config, given=[k for k, v in self._given.items() if v is not None])
 
     def _component(self, kind: Kind, name: str, *, given: bool = True) -> OpenComponent:
         """Return a component in use: the one that was given, or else the one of that name."""
+        self._refuse_if_closed()
         instance = self._given.get(kind) if given else None
         key = (kind, "" if instance is not None else name)
         if key not in self._components:
@@ -471,18 +480,6 @@ class Engine:
             self._exits.callback(component.close)
             self._components[key] = component
         return self._components[key]
-
-
-async def _by_visible_tests(
-    bench: TaskBench, problem: Problem, program: str, score: Score
-) -> Score:
-    """Return the verdicts of the visible tests; those that score are not run again."""
-    tests = problem.visible_tests
-    if not all(test in problem.scoring_tests for test in tests):
-        [seen] = await bench.judge([program])
-        return seen
-    names = {test.name for test in tests}
-    return evolve(score, results=[each for each in score.results if each.name in names])
 
 
 def _is_guided(method: OpenComponent, configurations: Sequence[Configuration]) -> bool:

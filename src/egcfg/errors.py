@@ -7,9 +7,9 @@ EgcfgError
 │   ├── ConfigError           a setting with a wrong value, key or source
 │   ├── DataError             a problem file that cannot be read: file, line, field
 │   ├── MissingExtraError     an optional dependency that is not installed
+│   ├── CapabilityError       the model or its backend lacks what was asked of it
 │   └── PluginError           a plugin that was selected is broken
 ├── BackendError              the model could not answer
-│   ├── CapabilityError       the backend lacks what was asked of it
 │   └── ContextOverflowError  the prompt does not fit the model's context
 ├── BudgetError               the work came to the end of a budget (CLI exit status 3)
 │   └── TaskBudgetError       one task did: its last attempt stands
@@ -98,6 +98,10 @@ class MissingExtraError(UsageError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+class CapabilityError(UsageError):
+    """The model or its backend lacks what was asked of it; the message says what to choose."""
+
+
 class PluginError(UsageError):
     """A plugin that was selected is broken; ``__cause__`` holds its own exception."""
 
@@ -111,10 +115,6 @@ class BackendError(EgcfgError):
     """
 
     usage: Usage | None = None
-
-
-class CapabilityError(BackendError):
-    """The backend lacks what was asked of it."""
 
 
 class ContextOverflowError(BackendError):

@@ -18,17 +18,18 @@ def checked_address(base_url: str) -> str:
     """Return an endpoint's address without a trailing slash.
 
     Raises:
-        ConfigError: it is no http(s) address, or holds a user name or password.
+        ConfigError: it is no http(s) address, or holds what may be a secret: a user name, a
+            password, a query.
     """
     parts = urlsplit(base_url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            "an endpoint's address must not hold a user name, a password or a query; "
+            "put the key into the environment"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"{base_url!r} is no address of an endpoint; write --base-url http://HOST:PORT/v1"
-        )
-    if parts.username or parts.password:
-        raise ConfigError(
-            "an endpoint's address must not hold a user name or password; "
-            "put the key into the environment"
         )
     return base_url.rstrip("/")
 

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Sequence
 
 from egcfg_backends_fireworks.responses import Row
 
-__all__ = ["Echo", "alike", "close", "echo_kind"]
+__all__ = ["alike", "close", "echoes"]
 
 TOLERANCE, SHARE = 0.25, 0.05
 """Nats, and share of its value, by which two evaluations of the same token may differ: batching
 changes rounding."""
 
 
-class Echo(enum.StrEnum):
-    """What a server makes of ``echo``, which asks for the prompt's own log-probabilities."""
-
-    RIGHT = "right"
-    SHIFTED = "shifted by one"
-    WRONG = "wrong"
-    IGNORED = "ignored"
-    REFUSED = "refused"
-
-
-def echo_kind(rows: Sequence[Row], known: Sequence[Row], last: int) -> Echo:
-    """Tell what the rows are of an echoed prompt that ends in two known tokens.
-
-    Args:
-        rows: the answer's.
-        known: those of the two tokens, as they were when the tokens were generated.
-        last: how many tokens were to be echoed; 0: all.
-    """
-    if len(rows) <= 2 or (last and len(rows) > last + 1):
-        return Echo.IGNORED
-    # One new token was asked for, whose row is the last; before it come those of the known ones.
-    echoed = rows[-3:-1]
-    if alike(echoed, known) and all(
-        close(row.logprob, other.logprob) for row, other in zip(echoed, known, strict=True)
-    ):
-        return Echo.RIGHT
-    if any(alike([row], known[:1]) for row in (*rows[-4:-3], rows[-2])):
-        return Echo.SHIFTED
-    return Echo.WRONG
+def echoes(rows: Sequence[Row], known: Sequence[Row]) -> bool:
+    """Whether rows are those of the two known tokens, as a prompt's end, and of one new token."""
+    return (
+        len(rows) == 3
+        and alike(rows[:2], known)
+        and all(close(row.logprob, other.logprob) for row, other in zip(rows, known, strict=False))
+    )
 
 
 def alike(rows: Sequence[Row], known: Sequence[Row]) -> bool:
     """Whether rows tell the same distributions as the known ones, up to rounding."""
-    return len(rows) == len(known) and all(map(_same, rows, known))
+    return 0 < len(rows) == len(known) and all(map(_same, rows, known))
 
 
 def _same(row: Row, known: Row) -> bool:

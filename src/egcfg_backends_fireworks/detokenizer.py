@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from egcfg.errors import BackendError
 from egcfg_backends_fireworks.distributions import END_TEXTS
 from egcfg_backends_fireworks.gather import gather
-from egcfg_backends_fireworks.responses import Choice, Piece, Row
+from egcfg_backends_fireworks.responses import Choice
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 from egcfg_backends_fireworks.vocabulary import Vocabulary
 
@@ -28,26 +28,17 @@ class Detokenizer:
     vocabulary: Vocabulary
     routes: ServerRoutes
 
-    async def with_texts(self, choices: Sequence[Choice]) -> list[Choice]:
-        """Return the choices with the texts of their generated tokens.
+    async def learn_rows(self, choices: Sequence[Choice]) -> None:
+        """See that the vocabulary has the texts of the tokens that were generated.
 
         Raises:
             BackendError: the server does not tell them.
         """
-        await self.learn(
-            row.token.id
-            for choice in choices
-            for row in choice.rows
-            if row.token.content is None and row.token.id is not None
-        )
-        return [evolve(each, rows=tuple(map(self._with_text, each.rows))) for each in choices]
+        tokens = [row.token for choice in choices for row in choice.rows]
+        await self.learn(t.id for t in tokens if t.content is None and t.id is not None)
 
     async def learn(self, ids: Iterable[int]) -> None:
-        """See that the vocabulary has the texts of `ids`.
-
-        Raises:
-            BackendError: the server does not tell them.
-        """
+        """The same for ids."""
         unknown = [token for token in dict.fromkeys(ids) if self.vocabulary.content(token) is None]
         texts = await gather(self.routes.detokenize(token) for token in unknown)
         for token, text in zip(unknown, texts, strict=True):
@@ -57,19 +48,9 @@ class Detokenizer:
 
     async def end_ids(self) -> frozenset[int]:
         """Return the ids of the widespread end-of-sequence tokens that this model has."""
-        texts = sorted(END_TEXTS)
-        read = await gather(self.routes.tokenize(text.decode()) for text in texts)
-        found = {ids[-1]: text for ids, text in zip(read, texts, strict=True) if ids}
-        ends = set()
-        for token, text in found.items():
-            # Text that is no token of its own is split; a beginning token may come before it.
-            if await self.routes.detokenize(token) == text.decode():
-                self.vocabulary.learn(token, text)
-                ends.add(token)
-        return frozenset(ends)
-
-    def _with_text(self, row: Row) -> Row:
-        token = row.token
-        if token.content is not None or token.id is None:
-            return row
-        return evolve(row, token=Piece(token.id, self.vocabulary.content(token.id)))
+        texts = sorted(text.decode() for text in END_TEXTS)
+        read = await gather(self.routes.tokenize(text) for text in texts)
+        # Text that is no token of its own is split; a beginning token may come before it.
+        ends = {ids[-1]: text for ids, text in zip(read, texts, strict=True) if ids}
+        await self.learn(ends)
+        return frozenset(t for t in ends if self.vocabulary.content(t) == ends[t].encode())

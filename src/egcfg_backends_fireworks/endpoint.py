@@ -24,14 +24,13 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg_backends_fireworks.address import api_key, checked_address
-from egcfg_backends_fireworks.client import EndpointClient, counted
+from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.profile import ServerProfile
 from egcfg_backends_fireworks.sampling import Sampling
 from egcfg_backends_fireworks.scoring import Scoring
 from egcfg_backends_fireworks.server import Server, open_server
-from egcfg_backends_fireworks.transport import Sdk, Transport
 from egcfg_backends_fireworks.wire import Service
 
 __all__ = ["EndpointBackend"]
@@ -55,6 +54,7 @@ class EndpointBackend(LogprobBackend):
     """
 
     Options: ClassVar[type] = EndpointOptions
+    checks_budget: ClassVar[bool] = True
 
     key_variable: ClassVar[str]
     """Name of the environment variable that holds the API key."""
@@ -70,7 +70,7 @@ class EndpointBackend(LogprobBackend):
         self.address = self.api_address(checked_address(options.base_url or self.default_address()))
         self.key = api_key(self.key_variable, self.address)
         self._model = options.model
-        self._transport: Transport | None = None
+        self._client: EndpointClient | None = None
         self._server: Server
         self._scoring: Scoring
         self._sampling: Sampling
@@ -101,9 +101,10 @@ class EndpointBackend(LogprobBackend):
         """
         source = self.options.tokenizer
         tokenizer = await asyncio.to_thread(LocalTokenizer, source) if source else None
-        self._transport = Transport(self.load_sdk, self.key, self.key_variable)
+        self._client = client = EndpointClient(
+            self.load_sdk, self.key, self.key_variable, self.address, self.options
+        )
         try:
-            client = EndpointClient(self._transport, self.address, self.options)
             opened = await counted(open_server(client, self.service, self.options, tokenizer))
         except BaseException:
             await self.close()
@@ -115,14 +116,14 @@ class EndpointBackend(LogprobBackend):
             server=server, generated=self.options.speculated_tokens if speculates else 1
         )
         self._sampling = Sampling(server=server)
-        logger.info("%s: %s", self._model, self.profile.summary(self.options.drafts, bool(source)))
+        logger.info("%s: %s", self._model, self.profile.summary(local_tokenizer=bool(source)))
         return opened.usage
 
     async def close(self) -> None:
         """Close the connections."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     @property
     def profile(self) -> ServerProfile:
@@ -131,7 +132,7 @@ class EndpointBackend(LogprobBackend):
 
     def findings(self) -> Iterator[tuple[str, str]]:
         """Yield what the server can do, each by its name and in words."""
-        return self.profile.in_words(self.options.drafts, bool(self.options.tokenizer))
+        return self.profile.in_words(local_tokenizer=bool(self.options.tokenizer))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -142,8 +143,8 @@ class EndpointBackend(LogprobBackend):
             text=not server.profile.chats,
             chat=server.prompts.tokenizer is not None or server.profile.template,
             top_k=server.profile.form.top_k,
-            scores_drafts=server.scores_drafts,
-            exact_logprobs=self._scoring.exact_logprobs,
+            scores_drafts=server.profile.scores_drafts,
+            exact_logprobs=server.profile.exact_logprobs,
             context_length=server.context_length,
             reasons=server.prompts.reasons,
         )
@@ -182,19 +183,16 @@ class EndpointBackend(LogprobBackend):
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """Return the distributions of each request, in one request for all where possible."""
-        if any(request.draft for request in requests) and not self._server.scores_drafts:
-            raise CapabilityError(
-                f"the endpoint scores no drafts (echo: {self.profile.echo}, policy: "
-                f"{self.options.drafts}); send prefixes without drafts"
-            )
+        if any(request.draft for request in requests) and not self.profile.scores_drafts:
+            raise CapabilityError("the endpoint echoes no drafts; send prefixes without them")
         return await counted(self._scoring.score(requests))
 
     async def logprobs(self, requests: Sequence[LogprobRequest]) -> Answer[list[list[float]]]:
         """Return the exact log-probabilities of each request's tokens."""
-        if not self._scoring.exact_logprobs:
+        if not self.profile.exact_logprobs:
             raise CapabilityError(
-                f"the endpoint tells no log-probabilities of chosen tokens (echo: "
-                f"{self.profile.echo}, policy: {self.options.drafts}, no logit_bias)"
+                "the endpoint tells no log-probabilities of chosen tokens: neither "
+                "logprob_token_ids, nor an echo, nor logit_bias"
             )
         return await counted(self._scoring.logprobs(requests))
 

@@ -6,7 +6,7 @@ import enum
 
 from attrs import field, frozen, validators
 
-__all__ = ["DraftPolicy", "EndpointOptions", "FireworksOptions", "OpenAIOptions", "Route"]
+__all__ = ["EndpointOptions", "FireworksOptions", "OpenAIOptions", "Route"]
 
 
 class Route(enum.StrEnum):
@@ -20,20 +20,6 @@ class Route(enum.StrEnum):
     AUTO = "auto"
     COMPLETIONS = "completions"
     CHAT = "chat"
-
-
-class DraftPolicy(enum.StrEnum):
-    """How drafted lines are scored.
-
-    * ``AUTO``: ``LINE_ECHO`` where the server echoes just the draft, else ``PER_TOKEN``.
-    * ``PER_TOKEN``: not at all.
-    * ``LINE_ECHO``: as an echoed prompt. Some servers evaluate the whole prompt anew for that,
-      which costs more than it saves.
-    """
-
-    AUTO = "auto"
-    PER_TOKEN = "per_token"
-    LINE_ECHO = "line_echo"
 
 
 TEXT_IS_THE_SAME = {"changes_text": False}
@@ -59,7 +45,6 @@ class EndpointOptions:
         max_concurrency: requests of this process in flight at once; fewer while the service is
             overloaded.
         context_length: tokens of prompt and answer together, where the server does not say.
-        drafts: how drafted lines are scored.
         speculated_tokens: tokens that a server is let generate at once where there is no draft, so
             that they take one request; 1: none but the one that is needed.
         tokenizer: folder or hub id of the model's tokenizer, for its chat template, exact token
@@ -87,7 +72,6 @@ class EndpointOptions:
     )
     max_concurrency: int = field(default=16, validator=validators.ge(1), metadata=TEXT_IS_THE_SAME)
     context_length: int | None = None
-    drafts: DraftPolicy = field(default=DraftPolicy.AUTO, converter=DraftPolicy)
     speculated_tokens: int = field(default=8, validator=validators.ge(1))
     tokenizer: str | None = None
     fresh: bool = field(default=False, metadata=TEXT_IS_THE_SAME)

@@ -19,8 +19,7 @@ import cattrs
 from attrs import frozen
 
 from egcfg.plugins.cache import cache_folder
-from egcfg_backends_fireworks.comparison import Echo
-from egcfg_backends_fireworks.options import DraftPolicy, Route
+from egcfg_backends_fireworks.options import Route
 from egcfg_backends_fireworks.responses import Spelling
 from egcfg_backends_fireworks.server_routes import TOKENIZE
 from egcfg_backends_fireworks.wire import RequestForm
@@ -28,7 +27,7 @@ from egcfg_backends_fireworks.wire import RequestForm
 __all__ = ["KeptProfiles", "ServerProfile"]
 
 LIFETIME_S = 24 * 3600.0
-FORMAT = 1
+FORMAT = 2
 """Of the files; raised where a field changes its meaning."""
 
 
@@ -48,14 +47,12 @@ class ServerProfile:
         mixed_prompts: whether it takes a text with ids after it, to the same effect.
         routes: its further routes (`egcfg_backends_fireworks.server_routes`).
         multiple: whether one request brings several continuations (``n``).
-        seeded: whether the same seed brought the same continuations.
         raw: whether log-probabilities are the model's own, whatever temperature and top-p.
         batches: whether one request may hold several prompts, each answered as if it were alone.
         logit_bias_id: a token that ``logit_bias`` can force while the log-probabilities stay as
             they are; None: the server cannot do that.
         token_logprobs: whether it tells the values of tokens that are named
             (``logprob_token_ids``).
-        echo: what it makes of ``echo``.
         echo_last: whether it can echo just the end of a prompt, rightly.
         batched_echo: whether it echoes rightly for several prompts in one request.
         template: whether a chat can be sent: rendered, or on the chat route.
@@ -75,12 +72,10 @@ class ServerProfile:
     mixed_prompts: bool = False
     routes: tuple[str, ...] = ()
     multiple: bool = False
-    seeded: bool = False
     raw: bool = True
     batches: bool = False
     logit_bias_id: int | None = None
     token_logprobs: bool = False
-    echo: Echo = Echo.IGNORED
     echo_last: bool = False
     batched_echo: bool = False
     template: bool = False
@@ -109,103 +104,91 @@ class ServerProfile:
         """Whether it has a route that turns text into token ids."""
         return TOKENIZE in self.routes
 
-    def scores_drafts(self, policy: DraftPolicy) -> bool:
-        """Whether drafts are to be sent to this server: as the end of a prompt, which it echoes.
+    @property
+    def scores_drafts(self) -> bool:
+        """Whether drafts are sent: as the end of a prompt, which the server echoes.
 
         Only where prompts are token ids: text that is tokenized again might not have the draft's
-        tokens.
+        tokens. An echo of whole prompts is of no use: servers evaluate them anew for it.
         """
-        if not self.ids_throughout or policy is DraftPolicy.PER_TOKEN:
-            return False
-        if policy is DraftPolicy.AUTO:
-            return self.echo_last
-        return self.echo_last or self.echo is Echo.RIGHT
+        return self.ids_throughout and self.echo_last
 
-    def requests_per_line(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
+    @property
+    def exact_logprobs(self) -> bool:
+        """Whether it tells the log-probability of any token that is asked about."""
+        return self.token_logprobs or self.scores_drafts or self.logit_bias_id is not None
+
+    def requests_per_line(self, *, local_tokenizer: bool) -> str:
         """Return what a guided line of code takes, in words."""
-        asks = 0 if local_tokenizer or self.mixed_prompts or not self.ids_throughout else 1
+        reads = self.ids_throughout and not (local_tokenizer or self.mixed_prompts)
+        if self.scores_drafts and self.multiple and self.batched_echo:
+            return f"about {3 if reads else 2} requests a line"
         candidates = "1 request" if self.multiple else "a request per candidate"
-        if self.scores_drafts(policy) and self.multiple and self.batched_echo:
-            return f"about {2 + asks} requests a line"
-        if self.batches and self.ids_throughout:
-            return (
-                f"{candidates} and about {2 + asks} more a line, 1 per token that guidance changes"
-            )
-        return f"{candidates} and about {2 + asks} more a line, 2 per token that guidance changes"
+        tokens = 1 if self.batches and self.ids_throughout else 2
+        return (
+            f"{candidates} and about {3 if reads else 2} more a line, {tokens} per token that "
+            "guidance changes"
+        )
 
-    def in_words(self, policy: DraftPolicy, local_tokenizer: bool) -> Iterator[tuple[str, str]]:
+    def in_words(self, *, local_tokenizer: bool) -> Iterator[tuple[str, str]]:
         """Yield what was found out, each by its name and in words."""
-        form = self.form
-        yield "route", f"{form.route} (--route names another)"
+        yield "route", f"{self.form.route} (--route names another)"
         if self.served:
             yield "answers as", self.served
         for lack in self.lacks:
             yield "lacks", lack
-        if not form.top_k:
+        if not self.logprobs:
             yield "log-probabilities", "no, so only methods that need text alone"
             return
-        yield "log-probabilities", f"yes, {form.top_k} alternatives per token"
+        yield "log-probabilities", f"yes, {self.form.top_k} alternatives per token"
         if not self.raw:
             yield "their values", "changed by temperature and top-p: asked for at temperature 1"
-        yield "tokens", self._tokens_in_words()
-        yield "prompts", self._prompts_in_words(local_tokenizer)
-        if form.prefill:
-            yield "an answer's beginning", f"is continued ({form.prefill})"
+        spelt = "" if self.spelling is Spelling.TEXT else f", spelt as in {self.spelling}"
+        yield "tokens", f"named by {'id' if self.token_ids else 'text'}{spelt}"
+        yield "prompts", self._prompts_in_words(local_tokenizer=local_tokenizer)
+        if self.form.prefill:
+            yield "an answer's beginning", f"is continued ({self.form.prefill})"
         yield "several continuations", "in one request" if self.multiple else "a request each"
         yield "several prompts", "in one request" if self.batches else "a request each"
-        yield "same seed, same text", "yes" if self.seeded else "no"
-        yield "echo", self._echo_in_words(policy)
+        token_by_token = "no, so a line is scored token by token where guidance changes it"
+        drafts = "yes, of the draft: a line is scored in one request"
+        yield "echo", drafts if self.scores_drafts else token_by_token
         yield "exact values", self._exact_in_words()
         yield "chat template", "yes" if self.template else "no: --tokenizer NAME brings one"
         yield "context", f"{self.context_length} tokens" if self.context_length else "not told"
-        yield "requests per line", self.requests_per_line(policy, local_tokenizer)
+        yield "requests per line", self.requests_per_line(local_tokenizer=local_tokenizer)
 
-    def summary(self, policy: DraftPolicy, local_tokenizer: bool) -> str:
+    def summary(self, *, local_tokenizer: bool) -> str:
         """Return in one line what is lacking and what that costs."""
-        lacking = list(self.lacks)
         if not self.logprobs:
-            lacking.append("without log-probabilities only methods run that need text alone")
-            return f"{self.form.route} route: {'; '.join(lacking)}"
-        if not self.scores_drafts(policy):
-            lacking.append("no echo of drafts")
-        if not self.multiple:
-            lacking.append("one continuation per request")
-        if not self.ids_throughout:
-            lacking.append("no token ids")
-        elif not (local_tokenizer or self.mixed_prompts):
-            lacking.append("no token ids of prompts without a request (--tokenizer NAME)")
-        lines = self.requests_per_line(policy, local_tokenizer)
-        return f"{self.form.route} route: {'; '.join(lacking) or 'lacks nothing'}; takes {lines}"
+            text_only = "without log-probabilities only methods run that need text alone"
+            return f"{self.form.route} route: {'; '.join((*self.lacks, text_only))}"
+        lacking = {
+            "no echo of drafts": not self.scores_drafts,
+            "one continuation per request": not self.multiple,
+            "no token ids": not self.ids_throughout,
+        }
+        lacks = "; ".join((*self.lacks, *(lack for lack, lacks in lacking.items() if lacks)))
+        lines = self.requests_per_line(local_tokenizer=local_tokenizer)
+        return f"{self.form.route} route: {lacks or 'lacks nothing'}; takes {lines}"
 
-    def _tokens_in_words(self) -> str:
-        spelt = "" if self.spelling is Spelling.TEXT else f", spelt as in {self.spelling}"
-        if self.token_ids and self.token_id_strings:
-            return "named by id, their text on /detokenize"
-        return ("named by id" if self.token_ids else "named by text") + spelt
-
-    def _prompts_in_words(self, local_tokenizer: bool) -> str:
+    def _prompts_in_words(self, *, local_tokenizer: bool) -> str:
         if self.chats:
             return "chats, in the server's own template"
         if not self.ids_throughout:
             return "text"
         if self.mixed_prompts:
             return "text with token ids after it"
-        source = "the local tokenizer" if local_tokenizer else "the server, a request each"
-        return f"token ids, from {source}"
-
-    def _echo_in_words(self, policy: DraftPolicy) -> str:
-        if self.scores_drafts(policy):
-            return "yes, of the draft: a line is scored in one request"
-        if self.echo is Echo.RIGHT:
-            return "of whole prompts only; -o backend.drafts=line_echo uses it"
-        return f"no ({self.echo}), so a line is scored token by token where guidance changes it"
+        if local_tokenizer:
+            return "token ids, from the local tokenizer"
+        return "token ids, from the server, a request each (--tokenizer NAME saves it)"
 
     def _exact_in_words(self) -> str:
         if self.token_logprobs:
             return "of all tokens asked for, in one request (logprob_token_ids)"
-        if self.echo_last or self.echo is Echo.RIGHT:
+        if self.scores_drafts:
             return "by an echo"
-        return "a request each (logit_bias)" if self.logit_bias_id is not None else "no"
+        return "a request each (logit_bias)" if self.exact_logprobs else "no"
 
 
 @frozen

@@ -12,8 +12,8 @@ import enum
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -26,17 +26,19 @@ __all__ = [
     "Piece",
     "Row",
     "Spelling",
+    "checked_text",
     "continued_text",
     "parse_completion",
     "parse_json_object",
+    "read_as",
     "respelt",
 ]
 
-TOKEN_ID_PREFIX = "token_id:"
+T = TypeVar("T")
+TOKEN_ID = re.compile(r"token_id:([0-9]{1,9})")
+BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 ROUNDING = 1e-3
 """A log-probability may exceed 0 by this much: servers round, and compute in half precision."""
-
-
 MASS = 0.02
 """By how much the probabilities of a list may exceed 1 together."""
 LARGEST_ID = 2**31 - 1
@@ -54,9 +56,6 @@ class Spelling(enum.StrEnum):
     TEXT = "text"
     BYTE_LEVEL = "byte-level BPE"
     SENTENCEPIECE = "SentencePiece"
-
-
-BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class MalformedResponseError(Exception):
@@ -168,24 +167,20 @@ def parse_completion(body: bytes) -> Completion:
         MalformedResponseError: anything in it is missing, of a wrong type, not finite, or does
             not fit the rest (rows of different number, ids that are not one per token).
     """
-    value = parse_json_object(body)
-    entries = _list(value.get("choices"), "choices")
-    if not entries:
-        raise MalformedResponseError("a response without choices")
-    indexed = []
-    for position, entry in enumerate(entries):
-        choice = _mapping(entry, "a choice")
-        index = choice.get("index")
-        indexed.append((index if _is_int(index) else position, _choice(choice)))
-    if sorted(index for index, _ in indexed) != list(range(len(indexed))):
-        raise MalformedResponseError("choices that are not numbered one by one")
-    choices = tuple(choice for _, choice in sorted(indexed, key=lambda item: item[0]))
-    model = value.get("model")
-    return Completion(
-        choices=choices,
-        usage=_usage(value.get("usage")),
-        model=model if isinstance(model, str) and model else None,
-    )
+    return read_as(_completion, parse_json_object(body))
+
+
+def read_as(read: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
+    """Return what `read` makes of JSON: what is of another type than it should be fails in there.
+
+    Raises:
+        MalformedResponseError: it fails.
+    """
+    try:
+        return read(value)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise MalformedResponseError(f"an answer of another form ({reason[:120]})") from None
 
 
 def respelt(choice: Choice, spelling: Spelling, *, named: bool) -> Choice:
@@ -202,10 +197,10 @@ def respelt(choice: Choice, spelling: Spelling, *, named: bool) -> Choice:
     rows = []
     for row in choice.rows:
         listed = tuple((_piece_as_text(p, spelling), logprob) for p, logprob in row.alternatives)
+        token, logprob = _piece_as_text(row.token, spelling), row.logprob
         if not named and listed:
-            rows.append(Row(listed[0][0], listed[0][1], listed))
-        else:
-            rows.append(Row(_piece_as_text(row.token, spelling), row.logprob, listed))
+            token, logprob = listed[0]
+        rows.append(Row(token, logprob, listed))
     return evolve(choice, rows=tuple(rows))
 
 
@@ -215,139 +210,108 @@ def continued_text(choice: Choice, prefix: str) -> Choice:
     Servers repeat that beginning or not, and may trim what is said. The end of the answer may have
     a row, but no text.
     """
-    contents = [row.token.content for row in choice.rows]
+    contents = [row.token.content or b"" for row in choice.rows]
     texts = {choice.text.removeprefix(prefix).strip(), choice.text.strip()}
     texts.add(choice.text.strip().removeprefix(prefix.strip()).strip())
-    for length in (len(contents), len(contents) - 1):
-        spelt = b"".join(content or b"" for content in contents[: max(0, length)])
-        if (text := spelt.decode(errors="replace")).strip() in texts:
+    for spelt in (contents, contents[:-1]):
+        if (text := b"".join(spelt).decode(errors="replace")).strip() in texts:
             return evolve(choice, text=text)
     return evolve(choice, text=choice.text.removeprefix(prefix))
 
 
+def _completion(value: dict[str, Any]) -> Completion:
+    choices = [_choice(choice) for choice in value["choices"]]
+    if not choices:
+        raise MalformedResponseError("a response without choices")
+    places = [choice.get("index", place) for place, choice in enumerate(value["choices"])]
+    ordered = dict(zip(places, choices, strict=True))
+    if ordered.keys() != set(range(len(choices))):
+        raise MalformedResponseError("choices that are not numbered one by one")
+    model = value.get("model")
+    return Completion(
+        choices=tuple(ordered[place] for place in range(len(choices))),
+        usage=_usage(value.get("usage")),
+        model=model if isinstance(model, str) and model else None,
+    )
+
+
 def _choice(choice: Mapping[str, Any]) -> Choice:
     text = choice.get("text")
-    if text is None and isinstance(message := choice.get("message"), dict):
-        text = message.get("content") or ""
-    if not isinstance(text, str):
-        raise MalformedResponseError("a choice without text")
-    finish = choice.get("finish_reason")
-    if finish == "error":
+    if text is None:
+        text = choice["message"].get("content") or ""
+    if choice.get("finish_reason") == "error":
         raise MalformedResponseError("a choice that ended in an error")
-    token_ids = _optional_ids(choice.get("token_ids"), "token_ids")
+    rows = _rows(choice.get("logprobs") or {})
     return Choice(
-        text=_text(text),
-        rows=_rows(choice.get("logprobs"), token_ids),
-        finish=finish if isinstance(finish, str) else None,
-        prompt_ids=_optional_ids(choice.get("prompt_token_ids"), "prompt_token_ids"),
+        text=checked_text(text),
+        rows=_with_ids(rows, _ids(choice.get("token_ids"))),
+        finish=choice.get("finish_reason"),
+        prompt_ids=_ids(choice.get("prompt_token_ids")),
     )
 
 
-def _rows(logprobs: object, token_ids: Sequence[int] | None) -> tuple[Row, ...]:
-    if logprobs is None:
-        return ()
-    table = _mapping(logprobs, "logprobs")
+def _rows(table: Mapping[str, Any]) -> tuple[Row, ...]:
     if table.get("content") is not None:
-        rows = tuple(_content_row(entry) for entry in _list(table["content"], "logprobs.content"))
-    elif table.get("tokens") is not None:
-        rows = _legacy_rows(table)
-    else:
+        return tuple(map(_row, table["content"]))
+    if table.get("tokens") is None:
         return ()
-    return rows if token_ids is None else _with_ids(rows, token_ids)
+    tokens, values, tops = table["tokens"], table["token_logprobs"], table.get("top_logprobs")
+    rows = tuple(
+        Row(
+            _piece(token),
+            None if logprob is None else _logprob(logprob),
+            _likeliest_first((_piece(other), value) for other, value in (top or {}).items()),
+        )
+        for token, logprob, top in zip(tokens, values, tops or [None] * len(tokens), strict=True)
+    )
+    return _with_ids(rows, _ids(table.get("token_ids")))
 
 
-def _content_row(entry: object) -> Row:
-    row = _mapping(entry, "a row of logprobs.content")
-    alternatives = _list(row.get("top_logprobs") or [], "top_logprobs")
+def _row(row: Mapping[str, Any]) -> Row:
+    logprob = row.get("logprob")
+    others = row.get("top_logprobs") or ()
     return Row(
-        token=_content_piece(row),
-        logprob=_optional_logprob(row.get("logprob")),
-        alternatives=_likeliest_first(
-            (_content_piece(other), _logprob(other.get("logprob")))
-            for other in (_mapping(entry, "an alternative") for entry in alternatives)
-        ),
+        _named(row),
+        None if logprob is None else _logprob(logprob),
+        _likeliest_first((_named(other), other["logprob"]) for other in others),
     )
 
 
-def _content_piece(row: Mapping[str, Any]) -> Piece:
-    token = row.get("token")
-    if not isinstance(token, str):
-        raise MalformedResponseError("a row without its token")
-    identifier = row.get("token_id", row.get("id"))
-    data = row.get("bytes")
-    spelt = _piece(token)
+def _named(row: Mapping[str, Any]) -> Piece:
+    told, data, spelt = row.get("token_id", row.get("id")), row.get("bytes"), _piece(row["token"])
     return Piece(
-        id=identifier if _is_int(identifier) else spelt.id,
-        data=None if data is None else _bytes(data),
-        text=spelt.text,
+        told if _is_count(told) else spelt.id, None if data is None else bytes(data), spelt.text
     )
-
-
-def _legacy_rows(table: Mapping[str, Any]) -> tuple[Row, ...]:
-    tokens = _list(table["tokens"], "tokens")
-    logprobs = _list(table.get("token_logprobs"), "token_logprobs")
-    tops = table.get("top_logprobs")
-    tops = [None] * len(tokens) if tops is None else _list(tops, "top_logprobs")
-    if not len(tokens) == len(logprobs) == len(tops):
-        raise MalformedResponseError(
-            f"{len(tokens)} tokens with {len(logprobs)} log-probabilities "
-            f"and {len(tops)} lists of alternatives"
-        )
-    rows = []
-    for token, logprob, top in zip(tokens, logprobs, tops, strict=True):
-        if not isinstance(token, str):
-            raise MalformedResponseError("a token that is no text")
-        alternatives = _mapping({} if top is None else top, "top_logprobs")
-        rows.append(
-            Row(
-                token=_piece(token),
-                logprob=_optional_logprob(logprob),
-                alternatives=_likeliest_first(
-                    (_piece(other), _logprob(value)) for other, value in alternatives.items()
-                ),
-            )
-        )
-    return _with_ids(tuple(rows), _optional_ids(table.get("token_ids"), "logprobs.token_ids"))
 
 
 def _with_ids(rows: tuple[Row, ...], ids: Sequence[int] | None) -> tuple[Row, ...]:
-    if ids is None:
+    if ids is None or not rows:
         return rows
     if len(ids) < len(rows) and all(row.token.id is not None for row in rows):
         # An echo's rows name themselves; the ids are those of what was generated after them.
         return rows[: -len(ids)] + _with_ids(rows[-len(ids) :], ids) if ids else rows
     if len(ids) != len(rows):
         raise MalformedResponseError(f"{len(rows)} rows with {len(ids)} token ids")
-    merged = []
-    for row, identifier in zip(rows, ids, strict=True):
-        if row.token.id not in (None, identifier):
-            raise MalformedResponseError(
-                f"the token ids {row.token.id} and {identifier} for the same row"
-            )
-        token = Piece(identifier, row.token.data, row.token.text)
-        merged.append(Row(token, row.logprob, row.alternatives))
-    return tuple(merged)
+    for row, told in zip(rows, ids, strict=True):
+        if row.token.id not in (None, told):
+            raise MalformedResponseError(f"the token ids {row.token.id} and {told} for one row")
+    return tuple(
+        evolve(row, token=evolve(row.token, id=told)) for row, told in zip(rows, ids, strict=True)
+    )
 
 
 def _piece(token: str) -> Piece:
     """Return the piece that a server's spelling stands for: vLLM can write ids as text."""
-    if token.startswith(TOKEN_ID_PREFIX):
-        digits = token.removeprefix(TOKEN_ID_PREFIX)
-        if digits.isascii() and digits.isdigit() and len(digits) < 10:
-            return Piece(id=int(digits))
-    return Piece(text=_text(token))
-
-
-def _text(text: str) -> str:
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise MalformedResponseError("text with half a character")
-    return text
+    if named := TOKEN_ID.fullmatch(token):
+        return Piece(id=int(named[1]))
+    return Piece(text=checked_text(token))
 
 
 def _likeliest_first(
-    pairs: Iterable[tuple[Piece, float]],
+    pairs: Iterable[tuple[Piece, object]],
 ) -> tuple[tuple[Piece, float], ...]:
-    possible = [pair for pair in pairs if pair[1] != -math.inf]
+    told = [(piece, _logprob(value)) for piece, value in pairs]
+    possible = [pair for pair in told if pair[1] != -math.inf]
     if (mass := sum(math.exp(logprob) for _, logprob in possible)) > 1.0 + MASS:
         raise MalformedResponseError(f"alternatives whose probabilities add up to {mass:.3g}")
     return tuple(sorted(possible, key=lambda pair: -pair[1]))
@@ -356,18 +320,14 @@ def _likeliest_first(
 def _piece_as_text(piece: Piece, spelling: Spelling) -> Piece:
     if spelling is Spelling.TEXT or piece.text is None or piece.data is not None:
         return piece
-    data = _of_byte_level(piece.text) if spelling is Spelling.BYTE_LEVEL else None
-    if spelling is Spelling.SENTENCEPIECE:
+    if spelling is Spelling.BYTE_LEVEL:
+        if not set(piece.text) <= BYTE_OF_CHARACTER.keys():
+            return piece
+        data = bytes(BYTE_OF_CHARACTER[character] for character in piece.text)
+    else:
         byte = BYTE_TOKEN.fullmatch(piece.text)
         data = bytes([int(byte[1], 16)]) if byte else piece.text.replace("\u2581", " ").encode()
-    return piece if data is None else Piece(piece.id, data, data.decode(errors="replace"))
-
-
-def _of_byte_level(text: str) -> bytes | None:
-    """Return the bytes that characters of a byte-level vocabulary stand for; None: not such."""
-    if not set(text) <= BYTE_OF_CHARACTER.keys():
-        return None
-    return bytes(BYTE_OF_CHARACTER[character] for character in text)
+    return Piece(piece.id, data, data.decode(errors="replace"))
 
 
 def _byte_of_character() -> dict[str, int]:
@@ -378,65 +338,51 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(byte): byte for byte in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
 
 
-def _optional_logprob(value: object) -> float | None:
-    return None if value is None else _logprob(value)
+def _usage(value: object) -> Usage:
+    # Counts are bookkeeping: an odd one is no reason to throw an answer away.
+    usage = value if isinstance(value, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    counts = (
+        usage.get("prompt_tokens"),
+        details.get("cached_tokens") if isinstance(details, dict) else None,
+        usage.get("completion_tokens"),
+    )
+    sent, cached, generated = (count if _is_count(count) else 0 for count in counts)
+    return Usage(input_tokens=sent, cached_tokens=cached, output_tokens=generated)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_ID
+
+
+def _ids(value: Sequence[object] | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    ids = tuple(filter(_is_count, value))
+    if len(ids) < len(value):
+        raise MalformedResponseError("token ids that are none")
+    return ids
+
+
+def checked_text(value: object) -> str:
+    """Return `value` if it is a whole text.
+
+    Raises:
+        MalformedResponseError: it is none, or holds half a character.
+    """
+    if not isinstance(value, str):
+        raise MalformedResponseError(f"a {type(value).__name__} where a text should be")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise MalformedResponseError("text with half a character")
+    return value
 
 
 def _logprob(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedResponseError("a log-probability that is no number")
-    if isinstance(value, int) and abs(value) > LARGEST_ID:
+    if not value <= ROUNDING or (isinstance(value, int) and abs(value) > LARGEST_ID):
         raise MalformedResponseError("a log-probability out of all bounds")
-    if math.isnan(value) or value > ROUNDING:
-        raise MalformedResponseError(f"a log-probability of {value}")
     return min(float(value), 0.0)
-
-
-def _optional_ids(value: object, what: str) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    ids = _list(value, what)
-    if not all(_is_int(item) for item in ids):
-        raise MalformedResponseError(f"{what} that are no integers")
-    return tuple(ids)
-
-
-def _bytes(value: object) -> bytes:
-    numbers = _list(value, "bytes")
-    if not all(_is_int(number) and number < 256 for number in numbers):
-        raise MalformedResponseError("bytes that are none")
-    return bytes(numbers)
-
-
-def _usage(value: object) -> Usage:
-    # Counts are bookkeeping: an odd one is no reason to throw an answer away.
-    usage = value if isinstance(value, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else None),
-        output_tokens=_count(usage.get("completion_tokens")),
-    )
-
-
-def _count(value: object) -> int:
-    return value if _is_int(value) else 0
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_ID
-
-
-def _list(value: object, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise MalformedResponseError(f"{what} that are no list")
-    return value
-
-
-def _mapping(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise MalformedResponseError(f"{what} that is no object")
-    return value
 
 
 def _excerpt(body: bytes) -> str:

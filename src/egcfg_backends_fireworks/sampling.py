@@ -14,7 +14,7 @@ from egcfg_backends_fireworks.bounded import BoundedDict
 from egcfg_backends_fireworks.distributions import check_rows
 from egcfg_backends_fireworks.faults import RejectedRequestError
 from egcfg_backends_fireworks.gather import gather
-from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
+from egcfg_backends_fireworks.responses import Choice
 from egcfg_backends_fireworks.scored_prefixes import prefix_key
 from egcfg_backends_fireworks.server import Server
 from egcfg_backends_fireworks.wire import Chat
@@ -205,34 +205,29 @@ class Sampling:
         """Ask for one choice of each prompt."""
         if len(states) > 1 and not self.server.profile.batches:
             await gather(self._prompts([state]) for state in states)
-            return
-        await self._ask(states, [state.prefix for state in states])
+        else:
+            await self._ask(states, [state.prefix for state in states])
 
     async def _ask(
         self, states: Sequence[_SamplingState], prefixes: Sequence[tuple[int, ...]], n: int = 1
     ) -> None:
-        server, (temperature, top_p) = self.server, states[0].manner
-        body = server.profile.form.body(
-            *[await server.prompts.wire(prefix) for prefix in prefixes],
+        profile, (temperature, top_p) = self.server.profile, states[0].manner
+
+        def check(_: int, choice: Choice) -> None:
+            if profile.named:
+                check_rows(choice, min(ALTERNATIVES, profile.form.top_k))
+
+        choices = await self.server.ask(
+            prefixes,
+            check,
+            together=True,
+            n=n,
             max_tokens=max(state.wanted for state in states),
             temperature=temperature,
             top_p=top_p,
             top_k=ALTERNATIVES,
-            n=n,
             seed=states[0].seed + len(states[0].ids),
-            cache_key=server.cache_key(prefixes[0]),
         )
-
-        def check(completion: Completion) -> None:
-            if len(completion.choices) != len(states):
-                raise MalformedResponseError(
-                    f"{len(completion.choices)} continuations instead of {len(states)}"
-                )
-            for choice in completion.choices if server.profile.named else ():
-                check_rows(choice, min(ALTERNATIVES, server.profile.form.top_k))
-
-        completion = await server.client.complete(body, check)
-        choices = await server.detokenizer.with_texts(completion.choices)
         for state, choice in zip(states, choices, strict=True):
             self._extend(state, self._sampled(state, choice))
 

@@ -2,15 +2,13 @@
 
 Both branches and all drafts of a line go out as one request where the server takes several prompts
 at once: it answers them in one round trip, and a limit on requests sees one. Elsewhere as many
-requests go out at the same time. A prompt cache loses nothing by it: prompts that begin alike bear
-the same cache key, whatever they are for.
+requests go out at the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -18,11 +16,12 @@ from egcfg.interfaces.backend import LogprobRequest, Logprobs, ScoreRequest
 from egcfg_backends_fireworks.distributions import check_rows, draft_rows
 from egcfg_backends_fireworks.gather import gather
 from egcfg_backends_fireworks.probe import FORCING_BIAS
-from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
+from egcfg_backends_fireworks.responses import Choice, MalformedResponseError
 from egcfg_backends_fireworks.server import Server
-from egcfg_backends_fireworks.wire import WirePrompt
 
 __all__ = ["Scoring"]
+
+Check: TypeAlias = Callable[[int, Choice], None]
 
 
 @frozen(kw_only=True)
@@ -38,43 +37,27 @@ class Scoring:
     server: Server
     generated: int
 
-    @property
-    def exact_logprobs(self) -> bool:
-        """Whether `logprobs` works."""
-        profile = self.server.profile
-        return (
-            profile.token_logprobs or self.server.scores_drafts or profile.logit_bias_id is not None
-        )
-
     async def score(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
         """Return the distributions of each request: those that are known, and all others at once.
 
         Raises:
             UsageError, BackendError: as `EndpointClient.complete`.
         """
-        known = [self.server.scored.after(request.ids, request.draft) for request in requests]
-        pending = _without_covered(
-            [
-                self._with_draft(request, requests)
-                for request, distributions in zip(requests, known, strict=True)
-                if distributions is None
-            ]
-        )
-        if not pending:
-            return [distributions for distributions in known if distributions is not None]
-        drafted = [request for request in pending if request.draft]
-        undrafted = [request for request in pending if not request.draft]
-        scoring = [self._score_drafted(drafted), self._score_undrafted(undrafted)]
-        answers = list(zip(drafted + undrafted, chain(*await gather(scoring)), strict=True))
-        return [
-            distributions
-            or next(
-                found[: len(request.draft) + 1]
-                for other, found in answers
-                if _covers(other, request)
+        while True:
+            known = [self.server.scored.after(r.ids, r.draft) for r in requests]
+            told = [distributions for distributions in known if distributions is not None]
+            if len(told) == len(known):
+                return told
+            pending = _without_covered(
+                [
+                    self._with_draft(request, requests)
+                    for request, distributions in zip(requests, known, strict=True)
+                    if distributions is None
+                ]
             )
-            for request, distributions in zip(requests, known, strict=True)
-        ]
+            drafted = [request for request in pending if request.draft]
+            bare = [request.ids for request in pending if not request.draft]
+            await gather([self._score_drafted(drafted), self._score_undrafted(bare)])
 
     async def logprobs(self, requests: Sequence[LogprobRequest]) -> list[list[float]]:
         """Return the exact log-probabilities of each request's tokens.
@@ -87,11 +70,12 @@ class Scoring:
         singles = [
             ScoreRequest(request.ids, (token,)) for request in requests for token in request.tokens
         ]
-        if self.server.scores_drafts:
-            choices = await self._complete(singles)
-            values = iter([self._echoed(c, s.draft) for c, s in zip(choices, singles, strict=True)])
+        if self.server.profile.scores_drafts:
+            choices = await self._echoed(singles)
+            found = [self._first_value(c, s.draft) for c, s in zip(choices, singles, strict=True)]
         else:
-            values = iter(await gather(self._forced(single) for single in singles))
+            found = await gather(self._forced(each.ids, each.draft[0]) for each in singles)
+        values = iter(found)
         return [[next(values) for _ in request.tokens] for request in requests]
 
     # --- what to ask ---------------------------------------------------------------------------
@@ -102,7 +86,7 @@ class Scoring:
         Branches go the same way for a while: what the server generated after one of them is likely
         to be wanted after the others, too.
         """
-        if not self.server.scores_drafts or any(other.draft for other in call):
+        if not self.server.profile.scores_drafts or any(other.draft for other in call):
             return request
         likely = max((self.server.scored.tokens_after(other.ids) for other in call), key=len)
         most = self.generated - 1
@@ -110,163 +94,125 @@ class Scoring:
             most = min(most, self.server.context_length - len(request.ids) - 1)
         return ScoreRequest(request.ids, likely[: max(0, most)])
 
-    async def _score_drafted(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
-        answers = []
-        for request, choice in zip(requests, await self._complete(requests), strict=True):
+    async def _score_drafted(self, requests: Sequence[ScoreRequest]) -> None:
+        choices = await self._echoed(requests)
+        for request, choice in zip(requests, choices, strict=True):
             distributions = self.server.reader.of_draft(choice, request.draft)
             self.server.scored.remember(request.ids, distributions, request.draft)
-            answers.append(distributions)
-        return answers
 
-    async def _score_undrafted(self, requests: Sequence[ScoreRequest]) -> list[list[Logprobs]]:
-        choices = await self._complete(requests, self.generated)
-        return [
-            await self._first_of(request, choice)
-            for request, choice in zip(requests, choices, strict=True)
-        ]
-
-    async def _complete(self, requests: Sequence[ScoreRequest], tokens: int = 1) -> list[Choice]:
-        """Return the server's answer to each prompt of ids: all of them with drafts, or none."""
+    async def _echoed(self, requests: Sequence[ScoreRequest]) -> list[Choice]:
+        """Return the server's echoes of the requests' drafts."""
         if not requests:
             return []
-        profile = self.server.profile
-        batches = profile.batched_echo if requests[0].draft else profile.batches
-        if len(requests) > 1 and not batches:
-            singles = await gather(self._complete([request], tokens) for request in requests)
-            return [choice for [choice] in singles]
-        prompts = [await self.server.prompts.wire(r.ids + r.draft) for r in requests]
-        drafted = bool(requests[0].draft)
 
-        def check(completion: Completion) -> None:
-            if len(completion.choices) != len(requests):
-                raise MalformedResponseError(
-                    f"{len(completion.choices)} answers to {len(requests)} prompts"
-                )
-            for request, prompt, choice in zip(requests, prompts, completion.choices, strict=True):
-                told = prompt if isinstance(prompt, tuple) and self._all_ids(prompt) else None
-                if told and choice.prompt_ids not in (None, told):
-                    raise MalformedResponseError("an answer to another prompt")
-                if drafted:
-                    self._echoed(choice, request.draft)
-                else:
-                    self._check_generated(choice)
+        def check(number: int, choice: Choice) -> None:
+            self._first_value(choice, requests[number].draft)
 
-        body = self._body(prompts, requests, max_tokens=tokens)
-        choices = (await self.server.client.complete(body, check)).choices
-        # What was sent is known to whoever sent it.
-        return list(choices) if drafted else await self.server.detokenizer.with_texts(choices)
-
-    def _body(
-        self,
-        prompts: Sequence[WirePrompt],
-        requests: Sequence[ScoreRequest],
-        *,
-        drafted: bool = True,
-        **fields: Any,
-    ) -> dict[str, Any]:
-        """Return the body of a request about the ends of some prompts, drafts being echoed."""
-        longest = max(len(request.draft) for request in requests) if drafted else 0
-        return self.server.profile.form.body(
-            *prompts,
+        return await self.server.ask(
+            [request.ids + request.draft for request in requests],
+            check,
+            together=self.server.profile.batched_echo,
             temperature=self._temperature,
-            echo=(longest if self.server.profile.echo_last else 0) if longest else None,
-            cache_key=self.server.cache_key(requests[0].ids),
-            **fields,
+            echo=max(len(request.draft) for request in requests),
         )
 
-    # --- what it means ---------------------------------------------------------------------------
+    async def _score_undrafted(self, prefixes: Sequence[tuple[int, ...]]) -> None:
+        choices = await self._next(prefixes, self._check_generated, max_tokens=self.generated)
+        for prefix, choice in zip(prefixes, choices, strict=True):
+            await self._remember_next(prefix, choice)
 
-    def _check_generated(self, choice: Choice) -> None:
-        check_rows(choice, self.server.reader.top_k)
-        ended = choice.finish == "stop" and not choice.text
-        if not (choice.rows or self.server.profile.logit_bias_id is not None or ended):
-            raise MalformedResponseError("an answer without log-probabilities")
+    async def _next(
+        self, prefixes: Sequence[tuple[int, ...]], check: Check, **fields: Any
+    ) -> list[Choice]:
+        """Return what the server says after each prefix."""
+        if not prefixes:
+            return []
+        together = self.server.profile.batches
+        return await self.server.ask(
+            prefixes, check, together=together, temperature=self._temperature, **fields
+        )
 
-    async def _first_of(self, request: ScoreRequest, choice: Choice) -> list[Logprobs]:
-        """Return the distribution after a prefix; remember those after what was generated."""
-        reader = self.server.reader
-        if choice.rows and self.generated > 1 and reader.token(choice.rows[0]) is None:
-            # Tokens that are one character together share a row: whose distribution is it?
-            [choice] = await self._complete([request])
-        if not choice.rows and self.server.profile.logit_bias_id is not None:
-            # No row: the token was no whole character, or an end that the server does not show.
-            # What is wanted is the distribution, so let the server take another token from it.
-            choice = await self._with_logit_bias(request, self.server.profile.logit_bias_id)
-        reader.note_end(choice)
-        distributions, tokens = reader.along(choice.rows)
-        if not distributions:
-            first = choice.rows[:1]
-            distributions = [reader.distribution(first[0]) if first else reader.hidden_end()]
-        self.server.scored.remember(request.ids, distributions, tokens)
-        return distributions[:1]
-
-    async def _with_logit_bias(self, request: ScoreRequest, token: int) -> Choice:
+    async def _with_logit_bias(self, prefix: tuple[int, ...], token: int) -> Choice:
         """Force `token` after a prefix, which leaves the distribution as it is.
 
         The choice has no rows where that token is no whole character.
         """
 
-        def check(completion: Completion) -> None:
-            choice = completion.choices[0]
+        def check(_: int, choice: Choice) -> None:
             check_rows(choice, self.server.reader.top_k)
             if choice.rows and choice.rows[0].token.id != token:
                 raise MalformedResponseError("another token than was forced")
 
-        prompt = await self.server.prompts.wire(request.ids)
-        body = self._body([prompt], [request], logit_bias={token: FORCING_BIAS}, drafted=False)
-        return (await self.server.client.complete(body, check)).choices[0]
-
-    async def _told(self, request: LogprobRequest) -> list[float]:
-        """Return the log-probabilities of tokens by naming them."""
-        values: dict[int | None, float] = {}
-
-        def check(completion: Completion) -> None:
-            for row in completion.choices[0].rows[:1]:
-                values.update((piece.id, value) for piece, value in row.alternatives)
-            if missing := set(request.tokens) - values.keys():
-                raise MalformedResponseError(f"no value of {len(missing)} tokens that were named")
-
-        prompt = await self.server.prompts.wire(request.ids)
-        body = self._body([prompt], [ScoreRequest(request.ids)], token_logprobs=request.tokens)
-        await self.server.client.complete(body, check)
-        return [values[token] for token in request.tokens]
-
-    async def _forced(self, request: ScoreRequest) -> float:
-        """Return the log-probability of a single token by forcing it."""
-        [token] = request.draft
-        choice = await self._with_logit_bias(request, token)
-        if choice.rows and choice.rows[0].logprob is not None:
-            return choice.rows[0].logprob
-        # Part of a character cannot be shown. No value is known then, only what it cannot exceed.
-        [[distribution]] = await self.score([ScoreRequest(request.ids)])
-        return distribution.tail_bound
-
-    def _echoed(self, choice: Choice, draft: Sequence[int]) -> float:
-        """Return the log-probability of the first token of an echoed draft."""
-        logprob = draft_rows(choice, draft, self.server.reader.top_k)[0].logprob
-        if logprob is None:
-            raise MalformedResponseError("an echoed token without its log-probability")
-        return logprob
-
-    @staticmethod
-    def _all_ids(prompt: Sequence[str | int]) -> bool:
-        return all(isinstance(part, int) for part in prompt)
+        [choice] = await self._next([prefix], check, logit_bias={token: FORCING_BIAS})
+        return choice
 
     @property
     def _temperature(self) -> float:
         # Where the temperature changes what is reported, 1 is the one that leaves it alone.
         return 0.0 if self.server.profile.raw else 1.0
 
+    # --- what it means ---------------------------------------------------------------------------
 
-def _covers(request: ScoreRequest, other: ScoreRequest) -> bool:
-    """Whether the answer to `request` answers `other`, too."""
-    return request.ids == other.ids and request.draft[: len(other.draft)] == other.draft
+    def _check_generated(self, _: int, choice: Choice) -> None:
+        check_rows(choice, self.server.reader.top_k)
+        ended = choice.finish == "stop" and not choice.text
+        if not (choice.rows or self.server.profile.logit_bias_id is not None or ended):
+            raise MalformedResponseError("an answer without log-probabilities")
+
+    async def _remember_next(self, prefix: tuple[int, ...], choice: Choice) -> None:
+        """Remember the distributions after a prefix and after what was generated."""
+        reader, forcible = self.server.reader, self.server.profile.logit_bias_id
+        if choice.rows and self.generated > 1 and reader.token(choice.rows[0]) is None:
+            # Tokens that are one character together share a row: whose distribution is it?
+            [choice] = await self._next([prefix], self._check_generated)
+        if not choice.rows and forcible is not None:
+            # No row: the token was no whole character, or an end that the server does not show.
+            # What is wanted is the distribution, so let the server take another token from it.
+            choice = await self._with_logit_bias(prefix, forcible)
+        reader.note_end(choice)
+        distributions, tokens = reader.along(choice.rows)
+        if not distributions:
+            first = choice.rows[:1]
+            distributions = [reader.distribution(first[0]) if first else reader.hidden_end()]
+        self.server.scored.remember(prefix, distributions, tokens)
+
+    async def _told(self, request: LogprobRequest) -> list[float]:
+        """Return the log-probabilities of tokens by naming them."""
+        values: dict[int | None, float] = {}
+
+        def check(_: int, choice: Choice) -> None:
+            for row in choice.rows[:1]:
+                values.update((piece.id, value) for piece, value in row.alternatives)
+            if missing := set(request.tokens) - values.keys():
+                raise MalformedResponseError(f"no value of {len(missing)} tokens that were named")
+
+        await self._next([request.ids], check, token_logprobs=request.tokens)
+        return [values[token] for token in request.tokens]
+
+    async def _forced(self, prefix: tuple[int, ...], token: int) -> float:
+        """Return the log-probability of a single token by forcing it."""
+        choice = await self._with_logit_bias(prefix, token)
+        if choice.rows and choice.rows[0].logprob is not None:
+            return choice.rows[0].logprob
+        # Part of a character cannot be shown. No value is known then, only what it cannot exceed.
+        [[distribution]] = await self.score([ScoreRequest(prefix)])
+        return distribution.tail_bound
+
+    def _first_value(self, choice: Choice, draft: Sequence[int]) -> float:
+        """Return the log-probability of the first token of an echoed draft."""
+        logprob = draft_rows(choice, draft, self.server.reader.top_k)[0].logprob
+        if logprob is None:
+            raise MalformedResponseError("an echoed token without its log-probability")
+        return logprob
 
 
 def _without_covered(requests: Sequence[ScoreRequest]) -> list[ScoreRequest]:
     """Return the requests whose answers hold all that is wanted, each once."""
     kept: list[ScoreRequest] = []
     for request in sorted(requests, key=lambda request: -len(request.draft)):
-        if not any(_covers(other, request) for other in kept):
+        if not any(
+            request.ids == other.ids and other.draft[: len(request.draft)] == request.draft
+            for other in kept
+        ):
             kept.append(request)
     return sorted(kept, key=requests.index)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import field, frozen
 
@@ -11,12 +12,13 @@ from egcfg_backends_fireworks.address import is_local
 from egcfg_backends_fireworks.client import EndpointClient
 from egcfg_backends_fireworks.detokenizer import Detokenizer
 from egcfg_backends_fireworks.distributions import RowReader
+from egcfg_backends_fireworks.gather import gather
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import probe_server
 from egcfg_backends_fireworks.profile import KeptProfiles, ServerProfile
 from egcfg_backends_fireworks.prompt_encoder import PromptEncoder
-from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
+from egcfg_backends_fireworks.responses import Choice, Completion, MalformedResponseError
 from egcfg_backends_fireworks.scored_prefixes import ScoredPrefixes, prefix_key
 from egcfg_backends_fireworks.server_routes import ServerRoutes
 from egcfg_backends_fireworks.vocabulary import Vocabulary
@@ -38,9 +40,8 @@ class Server:
         reader: reads its rows.
         prompts: turns prompts and prefixes into what is sent.
         detokenizer: knows the texts of tokens that it names by id.
-        scored: the distributions that it told.
         context_length: tokens of prompt and answer together; None: not known.
-        scores_drafts: whether drafts are sent.
+        scored: the distributions that it told.
     """
 
     client: EndpointClient
@@ -49,13 +50,64 @@ class Server:
     prompts: PromptEncoder
     detokenizer: Detokenizer
     context_length: int | None
-    scores_drafts: bool
     scored: ScoredPrefixes = field(factory=ScoredPrefixes, init=False, repr=False)
     _session: str = field(factory=lambda: uuid.uuid4().hex, init=False, repr=False)
 
-    def cache_key(self, ids: Sequence[int]) -> str:
-        """Return the name of the prompt cache in which prompts that begin like `ids` are kept."""
-        return f"egcfg-{self._session}-{prefix_key(ids[:KEYED_TOKENS]).hex()}"
+    async def ask(
+        self,
+        prefixes: Sequence[tuple[int, ...]],
+        check: Callable[[int, Choice], None],
+        *,
+        together: bool,
+        n: int = 1,
+        **fields: Any,
+    ) -> list[Choice]:
+        """Return the server's answer to each prefix, or `n` of them to a single one.
+
+        Args:
+            prefixes: at least one.
+            check: is given each choice's number; raises MalformedResponseError on one that does not
+                fit, and all are asked for again.
+            together: whether they go out as one request; otherwise as one each, at the same time.
+            n: choices of each.
+            fields: more of `RequestForm.body`.
+
+        Raises:
+            UsageError, BackendError: as `EndpointClient.complete`.
+        """
+        if len(prefixes) > 1 and not together:
+
+            def check_single(number: int) -> Callable[[int, Choice], None]:
+                return lambda _, choice: check(number, choice)
+
+            singles = await gather(
+                self.ask([prefix], check_single(number), together=True, n=n, **fields)
+                for number, prefix in enumerate(prefixes)
+            )
+            return [choice for choices in singles for choice in choices]
+        prompts = [await self.prompts.wire(prefix) for prefix in prefixes]
+
+        def check_all(completion: Completion) -> None:
+            choices = completion.choices
+            if len(choices) != len(prompts) * n:
+                raise MalformedResponseError(
+                    f"{len(choices)} answers instead of {len(prompts) * n}"
+                )
+            for number, choice in enumerate(choices):
+                prompt = prompts[number // n]
+                all_ids = isinstance(prompt, tuple) and not isinstance(prompt[0], str)
+                if all_ids and choice.prompt_ids not in (None, prompt):
+                    raise MalformedResponseError("an answer to another prompt")
+                check(number, choice)
+
+        # Prompts that begin alike bear the same key, whatever they are for.
+        start = prefix_key(prefixes[0][:KEYED_TOKENS]).hex()
+        body = self.profile.form.body(
+            *prompts, n=n, cache_key=f"egcfg-{self._session}-{start}", **fields
+        )
+        choices = (await self.client.complete(body, check_all)).choices
+        await self.detokenizer.learn_rows(choices)
+        return list(choices)
 
 
 async def open_server(
@@ -71,7 +123,17 @@ async def open_server(
     """
     model = options.model or ""
     routes = ServerRoutes(client, model, enabled=service.routes)
-    profile = await _profile(client, service, options, routes)
+    kept = KeptProfiles(
+        (client.address, model, options.route, options.top_k, options.tokenizer is not None)
+    )
+    fingerprint = await routes.fingerprint()
+    # On this machine one server follows another at the same address: it has to name its model.
+    keeps = bool(fingerprint) or not is_local(client.address)
+    profile = kept.load(fingerprint) if keeps and not options.fresh else None
+    if profile is None:
+        profile = await probe_server(client, service, options, routes)
+        if keeps:
+            kept.save(profile, fingerprint)
     client.served, client.spelling, client.named = profile.served, profile.spelling, profile.named
     routes.known |= set(profile.routes)
     vocabulary = Vocabulary(has_ids=profile.ids_throughout)
@@ -81,8 +143,8 @@ async def open_server(
         reader.end_ids |= await detokenizer.end_ids()
 
     async def read_ids(text: str) -> Sequence[int]:
-        completion = await client.complete(profile.form.body(text, top_k=1), _tells_prompt_ids)
-        return completion.choices[0].prompt_ids or ()
+        body = profile.form.body(text, top_k=1)
+        return (await client.complete(body, _tells_prompt_ids)).choices[0].prompt_ids or ()
 
     return Server(
         client=client,
@@ -91,26 +153,7 @@ async def open_server(
         prompts=PromptEncoder(model, vocabulary, profile, routes, read_ids, tokenizer),
         detokenizer=detokenizer,
         context_length=options.context_length or profile.context_length,
-        scores_drafts=profile.scores_drafts(options.drafts),
     )
-
-
-async def _profile(
-    client: EndpointClient, service: Service, options: EndpointOptions, routes: ServerRoutes
-) -> ServerProfile:
-    local = options.tokenizer is not None
-    kept = KeptProfiles(
-        (client.address, options.model, options.route, options.top_k, options.drafts, local)
-    )
-    fingerprint = await routes.fingerprint()
-    # On this machine one server follows another at the same address: it has to name its model.
-    keeps = bool(fingerprint) or not is_local(client.address)
-    if keeps and not options.fresh and (known := kept.load(fingerprint)) is not None:
-        return known
-    profile = await probe_server(client, service, options, routes)
-    if keeps:
-        kept.save(profile, fingerprint)
-    return profile
 
 
 def _tells_prompt_ids(completion: Completion) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -12,7 +13,12 @@ from attrs import asdict, define, field
 from egcfg.errors import BackendError
 from egcfg.interfaces.prompt import ChatMessage
 from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.responses import MalformedResponseError, Piece
+from egcfg_backends_fireworks.responses import (
+    MalformedResponseError,
+    Piece,
+    checked_text,
+    read_as,
+)
 
 __all__ = ["TOKENIZE", "ServerRoutes"]
 
@@ -73,7 +79,7 @@ class ServerRoutes:
     async def detokenize(self, *tokens: int) -> str | None:
         """Return what tokens spell, special ones spelt out."""
         body = {"model": self.model, "tokens": list(tokens)}
-        return await self._ask(DETOKENIZE, "/detokenize", body, _text("prompt", "content"))
+        return await self._ask(DETOKENIZE, "/detokenize", body, _text)
 
     async def render_chat(self, messages: Sequence[ChatMessage]) -> str | None:
         """Return the prompt text of a chat that the assistant is about to answer.
@@ -85,7 +91,7 @@ class ServerRoutes:
         known = {TEMPLATE, CHAT_TOKENS} & self.known
         if CHAT_TOKENS not in self.known:
             body: dict[str, Any] = {"messages": chat}
-            text = await self._ask(TEMPLATE, "/apply-template", body, _text("prompt"))
+            text = await self._ask(TEMPLATE, "/apply-template", body, _text)
             if text is not None:
                 return text
         if TEMPLATE not in self.known:  # vLLM turns a chat into tokens only
@@ -127,7 +133,7 @@ class ServerRoutes:
         return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     async def _models(self) -> list[dict[str, Any]] | None:
-        return await self._ask(MODELS, "/v1/models", None, _models)
+        return await self._ask(MODELS, "/v1/models", None, lambda a: list(map(dict, a["data"])))
 
     async def _props(self) -> dict[str, Any]:
         if self._properties is None:
@@ -143,59 +149,32 @@ class ServerRoutes:
     ) -> T | None:
         if not self.enabled:
             return None
-        answer = await self.client.route(path, body, read, trial=name not in self.known)
+        reading = partial(read_as, read)
+        answer = await self.client.route(path, body, reading, trial=name not in self.known)
         if answer is not None:
             self.known.add(name)
         return answer
 
 
-def _text(*names: str) -> Callable[[dict[str, Any]], str]:
-    def read(answer: dict[str, Any]) -> str:
-        for name in names:
-            if isinstance(text := answer.get(name), str):
-                return text
-        raise MalformedResponseError(f"an answer without {names[0]}")
-
-    return read
-
-
-def _tokens(answer: dict[str, Any]) -> list[Any]:
-    tokens = answer.get("tokens")
-    if not isinstance(tokens, list) or not tokens:
-        raise MalformedResponseError("an answer without tokens")
-    return tokens
-
-
-def _pieces(answer: dict[str, Any]) -> list[Piece]:
-    return [_piece(token) for token in _tokens(answer)]
+def _text(answer: dict[str, Any]) -> str:
+    return checked_text(answer["prompt"] if "prompt" in answer else answer["content"])
 
 
 def _ids(answer: dict[str, Any]) -> list[int]:
-    tokens = _tokens(answer)
-    if not all(isinstance(token, int) for token in tokens):
-        raise MalformedResponseError("tokens that are no ids")
-    return tokens
+    return [piece.id for piece in _pieces(answer) if piece.id is not None]
 
 
-def _models(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    models = answer.get("data")
-    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-        raise MalformedResponseError("an answer without models")
-    return models
+def _pieces(answer: dict[str, Any]) -> list[Piece]:
+    if not (tokens := answer.get("tokens")):
+        raise MalformedResponseError("an answer without tokens")
+    return list(map(_piece, tokens))
 
 
-def _piece(token: object) -> Piece:
+def _piece(token: Any) -> Piece:
+    # vLLM tells the id; llama.cpp's server what it spells as well, as text or bytes.
     if isinstance(token, int):
         return Piece(id=token)
-    if not isinstance(token, dict) or not isinstance(token.get("id"), int):
-        raise MalformedResponseError("a token without its id")
     spelt = token.get("piece")
     if isinstance(spelt, str):
         return Piece(id=token["id"], data=spelt.encode(errors="replace"))
-    if isinstance(spelt, list) and _are_bytes(spelt):
-        return Piece(id=token["id"], data=bytes(spelt))
-    return Piece(id=token["id"])
-
-
-def _are_bytes(numbers: Iterable[object]) -> bool:
-    return all(isinstance(number, int) and 0 <= number < 256 for number in numbers)
+    return Piece(id=token["id"], data=None if spelt is None else bytes(spelt))

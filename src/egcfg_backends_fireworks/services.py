@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from egcfg.errors import MissingExtraError, UsageError
 from egcfg_backends_fireworks.address import NO_KEY
+from egcfg_backends_fireworks.client import Sdk
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
-from egcfg_backends_fireworks.transport import Sdk
 from egcfg_backends_fireworks.wire import Service
 
 __all__ = ["FireworksBackend", "OpenAIBackend"]

@@ -107,26 +107,19 @@ class Vocabulary:
             return parts[0], tuple(ids[length:])
         return "".join(part for part in parts if isinstance(part, str)), tuple(ids[length:])
 
-    def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """Return the bytes that `ids` stand for.
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`; an incomplete character is a replacement character.
 
         Raises:
             BackendError: an id was never seen in a prompt or an answer.
         """
-        parts = []
-        for token in ids:
-            part = self.content(token)
-            if part is None:
-                raise BackendError(
-                    f"the endpoint never told the text of token {token}; "
-                    "decode only ids that it generated"
-                )
-            parts.append(part)
-        return b"".join(parts)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`; an incomplete character is a replacement character."""
-        return self.decode_bytes(ids).decode(errors="replace")
+        contents = {token: self.content(token) for token in ids}
+        if unknown := [token for token, content in contents.items() if content is None]:
+            raise BackendError(
+                f"the endpoint never told the text of token {unknown[0]}; "
+                "decode only ids that it generated"
+            )
+        return b"".join(contents[token] or b"" for token in ids).decode(errors="replace")
 
     def _prompt_id(self, part: str | ChatPrompt) -> int:
         token = self._prompt_ids.get(part)

@@ -124,7 +124,7 @@ class RequestForm:
             seed: of the sampling.
             logit_bias: added to the logits, by token id.
             token_logprobs: tokens whose values are to be listed instead of the likeliest ones'.
-            echo: ask for rows of the prompt's last so many tokens as well; 0: of all of them.
+            echo: ask for rows of the prompt's last so many tokens as well.
             cache_key: names the prompt cache.
         """
         request: dict[str, Any] = {
@@ -149,7 +149,7 @@ class RequestForm:
         if token_logprobs:
             request["logprob_token_ids"] = list(token_logprobs)
         if echo is not None:
-            request |= {"echo_last": echo} if echo else {"echo": True}
+            request["echo_last"] = echo
             request.pop("return_token_ids", None)  # the rows name the tokens that are asked about
         if cache_key and self.cache_key:
             request[self.cache_key] = cache_key

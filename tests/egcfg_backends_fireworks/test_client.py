@@ -18,10 +18,9 @@ from egcfg.interfaces.backend import Usage
 from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.faults import RejectedRequestError, fault_of_status, overflow_of
-from egcfg_backends_fireworks.options import EndpointOptions, FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
-from egcfg_backends_fireworks.transport import Transport
 
 GOOD = json.dumps(
     {
@@ -127,8 +126,15 @@ class Clock:
         self.now += seconds
 
 
-def transport_of(backend: EndpointBackend) -> Transport:
-    return Transport(backend.load_sdk, backend.key, backend.key_variable)
+def client_of(backend: EndpointBackend, **timing: Any) -> EndpointClient:
+    return EndpointClient(
+        backend.load_sdk,
+        backend.key,
+        backend.key_variable,
+        backend.address,
+        backend.options,
+        **timing,
+    )
 
 
 @define
@@ -165,17 +171,11 @@ class Client:
 
         async def question() -> Completion:
             backend = self.backend(address, **options)
-            self.client = EndpointClient(
-                transport_of(backend),
-                backend.address,
-                backend.options,
-                sleep=self.clock.sleep,
-                clock=self.clock,
-            )
+            self.client = client_of(backend, sleep=self.clock.sleep, clock=self.clock)
             try:
                 answer = await counted(work(self.client))
             finally:
-                await self.client.transport.close()
+                await self.client.close()
             self.usage = answer.usage
             return answer.value
 
@@ -309,19 +309,19 @@ def test_no_wait_is_begun_that_ends_after_the_deadline(
 
 def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer: Any) -> None:
     server = serve(lambda _: answer(GOOD))
-    options = EndpointOptions(model="m", max_concurrency=1, timeout_s=0.2)
+    options = OpenAIOptions(
+        model="m", base_url=f"{server.address}/v1", max_concurrency=1, timeout_s=0.2
+    )
 
     async def both() -> None:
-        backend = OpenAIBackend(OpenAIOptions(model="m", base_url=f"{server.address}/v1"))
-        transport = transport_of(backend)
-        asking = EndpointClient(transport, backend.address, options)
+        asking = client_of(OpenAIBackend(options))
         async with asking.limit.slot():
             with pytest.raises(
                 BackendError, match="no turn among the requests in flight"
             ) as raised:
                 await counted(asking.complete(dict(REQUEST)))
         assert raised.value.usage == Usage()
-        await transport.close()
+        await asking.close()
 
     asyncio.run(both())
     assert server.paths.total() == 0
@@ -479,7 +479,7 @@ def test_a_key_shows_nowhere(
     server = serve(lambda _: answer(body.encode(), status))
     with pytest.raises((BackendError, UsageError)) as raised:
         client.ask(server.address, max_attempts=2)
-    assert set(server.keys) == {f"Bearer {KEY}"}  # it was sent, so it could have shown
+    assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
     ours = [r.getMessage() for r in caplog.records if not r.name.startswith("asyncio")]
     for text in ("".join(traceback.format_exception(raised.value)), repr(client.client), *ours):
         for start in range(len(KEY) - 7):

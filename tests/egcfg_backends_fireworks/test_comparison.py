@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from egcfg_backends_fireworks.comparison import Echo, alike, echo_kind
+from egcfg_backends_fireworks.comparison import alike, echoes
 from egcfg_backends_fireworks.responses import Piece, Row
 
 
@@ -27,19 +27,18 @@ def moved(rows: list[Row], values: list[Row]) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "last", "kind"),
+    ("rows", "right"),
     [
-        ([BEFORE, *KNOWN, NEW], 0, Echo.RIGHT),
-        ([*KNOWN, NEW], 2, Echo.RIGHT),
-        ([NEW], 0, Echo.IGNORED),
-        ([BEFORE, *KNOWN, NEW], 2, Echo.IGNORED),  # more than was asked for
-        (moved([BEFORE, *KNOWN, NEW], [*KNOWN, NEW, NEW]), 0, Echo.SHIFTED),
-        (moved([BEFORE, *KNOWN, NEW], [BEFORE, BEFORE, *KNOWN]), 0, Echo.SHIFTED),
-        ([BEFORE, BEFORE, BEFORE, NEW], 0, Echo.WRONG),
+        ([*KNOWN, NEW], True),
+        ([NEW], False),  # ignored
+        ([BEFORE, *KNOWN, NEW], False),  # more than was asked for
+        (moved([*KNOWN, NEW], [KNOWN[1], NEW, NEW]), False),  # shifted by one
+        (moved([*KNOWN, NEW], [BEFORE, *KNOWN]), False),
+        ([BEFORE, BEFORE, NEW], False),
     ],
 )
-def test_echoes_are_told_apart(rows: list[Row], last: int, kind: Echo) -> None:
-    assert echo_kind(rows, KNOWN, last) is kind
+def test_a_right_echo_is_told_from_others(rows: list[Row], right: bool) -> None:
+    assert echoes(rows, KNOWN) is right
 
 
 def test_rounding_is_alike_but_temperature_and_nucleus_are_not() -> None:

@@ -48,15 +48,14 @@ def test_only_the_tokens_of_the_text_are_asked_for_and_only_once() -> None:
     texts, routes = detokenizer(TEXTS)
     choice = Choice(text="def add", rows=(row(5, 99), row(6, 98), row(5, 97)))
     for _ in range(2):
-        [told] = asyncio.run(texts.with_texts([choice]))
-        assert [each.token.content for each in told.rows] == [b"def", b" add", b"def"]
+        asyncio.run(texts.learn_rows([choice]))
+        assert texts.vocabulary.decode([5, 6, 5]) == "def adddef"
     assert sorted(routes.asked) == [5, 6]
 
 
-def test_what_has_its_text_is_left_alone() -> None:
+def test_what_has_its_text_is_not_asked_for() -> None:
     texts, routes = detokenizer({})
-    choice = Choice(text="a", rows=(Row(Piece(1, b"a"), -0.1),))
-    assert asyncio.run(texts.with_texts([choice])) == [choice]
+    asyncio.run(texts.learn_rows([Choice(text="a", rows=(Row(Piece(1, b"a"), -0.1),))]))
     assert not routes.asked
 
 

@@ -30,7 +30,6 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import ServedModel
@@ -85,9 +84,9 @@ def test_the_probe_finds_what_fireworks_does(tiny_endpoint: Any, start: Open) ->
     assert (profile.form.top_k, profile.multiple) == (5, True)
     assert {"top_k": 0, "min_p": 0.0}.items() <= profile.form.fields.items()
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, False)
-    assert (profile.seeded, profile.raw) == (True, True)
+    assert profile.raw
     assert profile.logit_bias_id is not None
-    assert profile.echo is Echo.REFUSED
+    assert not profile.echo_last
     assert profile.context_length is None
 
 
@@ -98,19 +97,30 @@ def test_the_probe_finds_what_a_text_server_does(tiny_endpoint: Any, start: Open
     assert (profile.token_ids, profile.prompt_ids, profile.logit_bias_id) == (False, False, None)
 
 
+@pytest.mark.parametrize("status", [500, 404, 403])
 def test_a_server_that_breaks_over_what_it_does_not_know_is_used_without_it(
-    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any
+    tiny_endpoint: Any, serve: Any, answer: Any, opened: Any, status: int
 ) -> None:
     endpoint = tiny_endpoint("legacy")
 
     def respond(request: dict[str, Any]) -> Any:
         odd = isinstance(request["prompt"], list) or request.get("n") or request.get("echo")
-        return answer(b"Internal Server Error", 500) if odd else endpoint(request)
+        return answer(b"no", status) if odd else endpoint(request)
 
     with opened(backend_of(endpoint, serve(respond).address)) as backend:
         profile = backend.profile
-        assert (profile.batches, profile.multiple, profile.echo) == (False, False, Echo.IGNORED)
+        assert (profile.batches, profile.multiple, profile.echo_last) == (False, False, False)
         assert listed(backend, score(backend, PROMPT)) == expected(endpoint, PROMPT)
+
+
+def test_a_key_that_is_refused_in_the_middle_of_a_probe_ends_it(
+    endpoint: Any, serve: Any, answer: Any, run: Any
+) -> None:
+    def respond(request: dict[str, Any]) -> Any:
+        return answer(b"no credit", 402) if len(endpoint.requests) == 6 else endpoint(request)
+
+    with pytest.raises(UsageError, match="status 402"):
+        run(backend_of(endpoint, serve(respond).address).open())
 
 
 def test_a_score_is_the_models_own_distribution(endpoint: Any, start: Open) -> None:
@@ -367,19 +377,14 @@ def test_an_end_of_sequence_is_recognised(
 
 
 @pytest.mark.parametrize(
-    ("echoes", "found", "last"),
-    [
-        ("right", Echo.RIGHT, True),
-        ("shifted", Echo.SHIFTED, False),
-        ("ignored", Echo.IGNORED, False),
-    ],
+    ("echoes", "right"), [("right", True), ("shifted", False), ("ignored", False)]
 )
 def test_the_probe_tells_right_echoes_from_wrong_ones(
-    tiny_endpoint: Any, start: Open, echoes: str, found: Echo, last: bool
+    tiny_endpoint: Any, start: Open, echoes: str, right: bool
 ) -> None:
     backend = start(tiny_endpoint("fireworks", echoes=echoes))
-    assert (backend.profile.echo, backend.profile.echo_last) == (found, last)
-    assert backend.capabilities.scores_drafts is last
+    assert backend.profile.echo_last is right
+    assert backend.capabilities.scores_drafts is right
 
 
 def test_a_draft_scores_as_its_tokens_one_by_one(tiny_endpoint: Any, start: Open) -> None:
@@ -594,7 +599,7 @@ def test_without_echo_and_without_bias_no_single_token_is_told(
 ) -> None:
     backend = start(tiny_endpoint("legacy"))
     assert not backend.capabilities.exact_logprobs
-    with pytest.raises(CapabilityError, match="echo: ignored"):
+    with pytest.raises(CapabilityError, match="an echo, nor logit_bias"):
         backend.logprobs([LogprobRequest(backend.ids(PROMPT), (1,))])
 
 
@@ -785,7 +790,16 @@ def test_a_missing_model_is_one_clear_line(name: str) -> None:
         create(Kind.BACKEND, name, {})
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://host/v1", "http://me:secret@host/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8080",
+        "ftp://host/v1",
+        "http://me:secret@host/v1",
+        "https://host/v1?key=secret",
+        "host/v1?k=secret",
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with pytest.raises(ConfigError) as raised:

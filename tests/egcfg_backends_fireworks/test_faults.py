@@ -197,7 +197,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
         del faults["shifted echo"]
     faulty = Faulty(spoilt, spoilt.others, faults=faults, seed=3)
     server = serve(faulty, others=faulty.other)
-    stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 0.3, kind))
+    stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 2.0, kind))
 
     assert faulty.happened.keys() == faults.keys()
     assert len(calm.responses) == TASKS
@@ -214,9 +214,9 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     assert asked > sum(usage.requests for usage in calm.usage.values())
     assert asked <= server.paths.total()
 
-    assert set(server.keys) == {f"Bearer {KEY}"}  # it was sent, so it could have shown
+    assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
     shown = capfd.readouterr()
-    logged = "\n".join(r.getMessage() for r in caplog.files if not r.name.startswith("asyncio"))
+    logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith("asyncio"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     written = [path.read_bytes().decode(errors="replace") for path in files]
     assert len(files) > 2 * TASKS

@@ -14,7 +14,6 @@ from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template
 from egcfg_backends_fireworks.client import counted
-from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.options import OpenAIOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 
@@ -55,10 +54,9 @@ def test_the_probe_finds_what_llama_cpp_does(backend: Any) -> None:
     profile = backend.profile
     assert (profile.form.top_k, profile.multiple, profile.mixed_prompts) == (200, True, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
-    assert (profile.raw, profile.seeded, profile.template) == (True, True, True)
+    assert (profile.raw, profile.template) == (True, True)
     assert profile.logit_bias_id is not None
-    assert profile.echo is Echo.IGNORED
-    assert (profile.batches, profile.batched_echo) == (True, False)
+    assert (profile.batches, profile.echo_last, profile.batched_echo) == (True, False, False)
     assert (profile.context_length, profile.end_id) == (2048, 2)
     assert backend.capabilities.chat
 

@@ -14,8 +14,9 @@ from attrs import frozen
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import LogprobBackend, ScoreRequest
+from egcfg.engine import Engine
+from egcfg.errors import BudgetError, ContextOverflowError
+from egcfg.interfaces.backend import LogprobBackend, ScoreRequest, Usage
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import Generation
@@ -25,10 +26,11 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.options import FireworksOptions
 from egcfg_backends_fireworks.services import FireworksBackend
-from egcfg_backends_fireworks.testing import ServedModel
+from egcfg_backends_fireworks.testing import ServedModel, Shape
 
 PROBLEM = Problem(
     task_id="t/1",
@@ -89,26 +91,63 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     expected = run(decoded(scripted(), gamma))
     assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
     requests = {}
-    for policy, speculated in (("line_echo", 8), ("per_token", 8), ("per_token", 1)):
-        served = ServedModel(scripted())
+    for echoes, speculated in ((True, 8), (False, 8), (False, 1)):
+        served = ServedModel(scripted(), Shape(echoes=echoes))
         server = serve(served)
-        options = FireworksOptions(
-            model="m", base_url=server.address, drafts=policy, speculated_tokens=speculated
-        )
+        options = FireworksOptions(model="m", base_url=server.address, speculated_tokens=speculated)
         with opened(FireworksBackend(options)) as model:
-            assert model.capabilities.scores_drafts is (policy == "line_echo")
+            assert model.capabilities.scores_drafts is echoes
             probed = len(served.requests)
             generation = run(decoded(model.backend, gamma))
         assert generation.response == expected.response
         assert generation.code == expected.code
-        requests[policy, speculated] = generation.total_usage.requests
+        requests[echoes, speculated] = generation.total_usage.requests
         assert generation.total_usage.requests == len(served.requests) - probed
-        if policy == "line_echo" and gamma <= 1.0:
+        if echoes and gamma <= 1.0:
             asked = len(served.requests) - probed
             assert asked <= 3 * (expected.response.count("\n") + 1)
     if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
-        assert requests["line_echo", 8] < requests["per_token", 1]
-    assert requests["per_token", 8] < requests["per_token", 1]
+        assert requests[True, 8] < requests[False, 1]
+    assert requests[False, 8] < requests[False, 1]
+
+
+async def solved(address: str, **budget: Any) -> tuple[str, Usage]:
+    backend = FireworksBackend(FireworksOptions(model="m", base_url=address))
+    async with Engine(
+        backend=backend,
+        tracer=ProgramLength(),
+        prompt=Worded(),  # type: ignore[arg-type]
+        meter=Meter(Budget(**budget)),
+    ) as engine:
+        try:
+            solution = await engine.solve(PROBLEM, DecodingSettings(gamma=1.0, max_tokens=80))
+        finally:
+            spent = engine.meter.spending.here
+    return solution.generation.response, spent
+
+
+@frozen
+class Worded:
+    """The one prompt."""
+
+    def build(self, problem: Problem) -> Prompt:  # noqa: ARG002
+        return PROMPT
+
+
+def test_a_budget_of_requests_holds_to_the_last_one_the_probes_included(
+    serve: Any, run: Any
+) -> None:
+    server = serve(ServedModel(scripted()))
+    response, spent = run(solved(server.address))
+    assert spent.requests == server.paths.total()
+    for limit in (1, 7, spent.requests - 1):
+        before = server.paths.total()
+        with pytest.raises(BudgetError, match=f"{limit} is used up: {limit} spent"):
+            run(solved(server.address, max_requests=limit))
+        assert server.paths.total() - before == limit
+    # What comes after the last request is known by then, and costs nothing.
+    again, same = run(solved(server.address, max_requests=spent.requests))
+    assert (again, same.requests) == (response, spent.requests)
 
 
 def test_a_signal_that_does_not_fit_the_servers_context_is_cut(

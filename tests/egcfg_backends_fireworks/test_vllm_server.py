@@ -23,7 +23,6 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
-from egcfg_backends_fireworks.comparison import Echo
 from egcfg_backends_fireworks.options import OpenAIOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 
@@ -90,17 +89,9 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
     pytest.fail(f"vLLM's server did not start: {log.read_text(errors='replace')[-3000:]}")
 
 
-@pytest.fixture(params=["auto", "line_echo"])
-def backend(request: pytest.FixtureRequest, address: str, opened: Any) -> Iterator[Any]:
-    options = OpenAIOptions(model="smollm2", base_url=address, drafts=request.param)
-    with opened(OpenAIBackend(options)) as waiting:
-        yield waiting
-
-
 @pytest.fixture
-def echoing(address: str, opened: Any) -> Iterator[Any]:
-    options = OpenAIOptions(model="smollm2", base_url=address, drafts="line_echo")
-    with opened(OpenAIBackend(options)) as waiting:
+def backend(address: str, opened: Any) -> Iterator[Any]:
+    with opened(OpenAIBackend(OpenAIOptions(model="smollm2", base_url=address))) as waiting:
         yield waiting
 
 
@@ -123,11 +114,9 @@ def test_the_probe_finds_what_vllm_does(backend: Any) -> None:
     profile = backend.profile
     assert (profile.form.top_k, profile.multiple) == (20, True)
     assert (profile.token_ids, profile.prompt_ids, profile.tokenizes) == (True, True, True)
-    assert (profile.raw, profile.batches, profile.batched_echo) == (True, True, True)
-    assert (profile.echo, profile.echo_last) == (Echo.RIGHT, False)
+    assert (profile.raw, profile.batches, profile.token_logprobs) == (True, True, True)
     assert (profile.context_length, profile.template) == (2048, True)
-    # It evaluates an echoed prompt anew, so nobody who did not ask for that gets it.
-    assert backend.capabilities.scores_drafts is (backend.options.drafts == "line_echo")
+    assert not backend.capabilities.scores_drafts  # it echoes whole prompts only, evaluated anew
     assert backend.capabilities.exact_logprobs
 
 
@@ -140,22 +129,6 @@ def test_prompts_and_greedy_texts_are_those_of_the_model_in_process(
         tokens = greedy(local, ids, 16)
         assert greedy(backend, ids, 16) == tokens
         assert backend.decode(tokens) == local.decode(tokens)
-
-
-def test_an_echoed_draft_of_both_branches_takes_one_request_and_is_exact(
-    echoing: Any, local: Any
-) -> None:
-    texts = (TEXT, SHOWN)
-    drafts = [greedy(local, local.ids(TEXT), 6), (253, 1232, 253)]
-    requests = [ScoreRequest(echoing.ids(text), draft) for text in texts for draft in drafts]
-    before = echoing.usage
-    answers = echoing.score(requests)
-    assert (echoing.usage - before).requests == 1
-    here = [ScoreRequest(local.ids(text), draft) for text in texts for draft in drafts]
-    for remote, dense in zip(answers, local.score(here), strict=True):
-        assert len(remote) == len(dense)
-        for one, other in zip(remote, dense, strict=True):
-            same(one, other)
 
 
 def test_the_value_of_an_unlikely_token_is_exact(backend: Any, local: Any) -> None:

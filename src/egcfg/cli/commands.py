@@ -32,6 +32,7 @@ COMMANDS = {
     "view": "Serve the page of a results folder to the browser of this machine, until Ctrl-C.",
     "trajectories": "Write the recorded results of DIR as training data, one JSON object a line.",
     "export": "Write the programs of one row of a results folder as another harness's samples.",
+    "lm-eval": "Run lm-evaluation-harness with egcfg as the model.",
     "published": "Print published figures to compare with, and who saw which tests.",
     "trace": "Run FILE (or - for standard input) in the sandbox and show its trace.",
     "datasets": "List data sets and protocols; with NAME (or a file), show its first problems.",
@@ -70,8 +71,9 @@ class CommandGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
+        name = cmd_name.replace("-", "_")
         command: click.Command = getattr(
-            importlib.import_module(f"egcfg.cli.{cmd_name}"), f"{cmd_name}_command"
+            importlib.import_module(f"egcfg.cli.{name}"), f"{name}_command"
         )
         return command
 

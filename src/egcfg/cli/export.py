@@ -60,5 +60,6 @@ def export_command(
             raise UsageError(f"cannot write {out}: {error.strerror}; choose another") from error
     without = sum(r.result is None or r.result.global_cached for r in records)
     if not is_quiet():
-        left_out = f"; {without} tasks without one of this row are left out" if without else ""
+        are = "have an empty one" if shape == "bigcode" else "are left out"
+        left_out = f"; {without} tasks without one of this row {are}" if without else ""
         click.echo(f"{len(records) - without} programs{left_out}", err=True)

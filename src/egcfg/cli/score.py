@@ -50,7 +50,7 @@ __all__ = ["score_command"]
         Group.MODEL,
         Group.GUIDANCE,
         Group.BUDGET,
-        *("task", "start", "end", "limit", *SETTINGS_OF_RUNS),
+        *("task", "start", "end", "limit", "decoder_tests", *SETTINGS_OF_RUNS),
     )
 )
 @log_options

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import fields
 
-from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode, package_names
+from egcfg.config.schema import BACKEND_SETTINGS, RunConfig, SandboxMode
 from egcfg.config.secrets import refuse_secret
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.interfaces.problem import Problem
@@ -25,7 +25,7 @@ from egcfg.plugins.registry import component_class, create, options_class, regis
 from egcfg.prompts.worked_examples import holds_mbpp_examples
 from egcfg.runs.config_string import signal_configs
 from egcfg.sandbox import Sandbox
-from egcfg.sandbox.packages import find_packages
+from egcfg.sandbox.packages import find_packages, package_names
 
 __all__ = [
     "check_names",

@@ -33,6 +33,7 @@ from egcfg.config.schema import (
     settings,
 )
 from egcfg.config.secrets import refuse_credentials, refuse_secret
+from egcfg.datasets.decoder_tests import DecoderTests
 from egcfg.errors import ConfigError, did_you_mean
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.options import split_list, strict_converter, to_int
@@ -171,6 +172,11 @@ def merge(sources: Iterable[ConfigSource]) -> EffectiveConfig:
             _override_signals(axes, values, origins)
     if (named := values.get("protocol")) is not None:
         origin = origins["protocol"]
+        if values.get("decoder_tests", DecoderTests.VISIBLE) is not DecoderTests.VISIBLE:
+            raise ConfigError(
+                f"{origins['decoder_tests']}: the protocol {named!r} says already which tests are "
+                "visible; leave out one of the two"
+            )
         protocol, options = with_protocol(named, origin, values.get("dataset"), options)
         values["dataset"], origins["dataset"] = protocol.dataset, f"{origin}: {named}"
     return EffectiveConfig(config=RunConfig(**values, options=tuple(options)), origins=origins)

@@ -16,9 +16,11 @@ from typing import Annotated, Any, TypeAlias
 import attrs
 from attrs import field, frozen
 
+from egcfg.datasets.decoder_tests import DecoderTests
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.plugins.hookspecs import Kind
 from egcfg.runs.config_string import SETTINGS_IN_STRING, SignalConfig
+from egcfg.sandbox.packages import package_names
 from egcfg.usage.prices import PriceTable
 
 __all__ = [
@@ -33,7 +35,6 @@ __all__ = [
     "SandboxMode",
     "Schedule",
     "Setting",
-    "package_names",
     "settings",
 ]
 
@@ -199,20 +200,6 @@ def _above_zero(value: float) -> None:
         raise ValueError(f"must be above 0, not {value:g}")
 
 
-def package_names(text: str) -> tuple[str, ...]:
-    """Return the names in ``numpy,scipy``; none for ``none``.
-
-    Raises:
-        ValueError: one is empty, or ``none`` is among others.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if names == ("none",):
-        return ()
-    if "" in names or "none" in names:
-        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
-    return names
-
-
 BACKEND_SETTINGS = ("model", "base_url", "route", "tokenizer", "device", "dtype")
 """Settings that are options of whichever backend is selected; None: as that backend has it."""
 
@@ -294,6 +281,13 @@ class RunConfig:
     )
     limit: int | None = _setting(
         Group.PROBLEMS, "at most this many tasks", None, metavar="N", check=_at_least(1)
+    )
+    decoder_tests: DecoderTests = _setting(  # noqa: RUF009 - makes an attrs field
+        Group.PROBLEMS,
+        "which tests the decoder may execute and show, hidden ones never: visible, as the data set "
+        "says; docstring, the examples in the given code's docstring alone; none",
+        DecoderTests.VISIBLE,
+        metavar="visible|docstring|none",
     )
     scorer: str | None = _setting(
         Group.PROBLEMS, "judge by this scorer, not the data set's own", None, metavar="NAME"

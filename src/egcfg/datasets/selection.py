@@ -10,6 +10,7 @@ import attrs
 from attrs import evolve
 
 from egcfg.config.schema import RunConfig
+from egcfg.datasets.decoder_tests import with_decoder_tests
 from egcfg.datasets.records import FILE_ENDINGS
 from egcfg.errors import UnknownNameError, UsageError
 from egcfg.interfaces.dataset import Dataset
@@ -67,6 +68,7 @@ def open_problems(config: RunConfig) -> list[Problem]:
         options["strict"] = True
     dataset = open_dataset(config.dataset, config.data, options)
     problems = select(dataset.problems(), config.task, config.limit, config.start, config.end)
+    problems = [with_decoder_tests(problem, config.decoder_tests) for problem in problems]
     if config.scorer is not None:
         problems = [evolve(problem, scorer=config.scorer) for problem in problems]
     return problems

@@ -18,10 +18,12 @@ code. Where nothing in it is one, the text is judged as it stands (and is an err
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
+from egcfg.datasets.docstring_examples import completed
 from egcfg.datasets.records import Record, read_records
 from egcfg.decoding.definitions import (
     Strength,
@@ -36,7 +38,7 @@ from egcfg.errors import DataError, did_you_mean
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout
 
-__all__ = ["Sample", "completed_program", "read_samples", "whole_program"]
+__all__ = ["Sample", "completed_program", "continuation", "read_samples", "whole_program"]
 
 TEXT_FIELDS = ("solution", "code", "completion")
 
@@ -103,6 +105,20 @@ def completed_program(problem: Problem, completion: str) -> tuple[str, bool]:
     program = extract_code(completion, CodeLayout.COMPLETION, problem.entry_point, given)
     found = _strength(program, problem)
     return (program, True) if found > stands else (as_it_stands, False)
+
+
+def continuation(given_code: str, program: str) -> str:
+    """Return a completion whose program is `program`: what `completed_program` undoes.
+
+    A program that does not begin with the given code comes after it: the later definition wins.
+    """
+    if program.startswith(given_code):
+        return program.removeprefix(given_code)
+    closing = ""
+    if parse(given_code) is None:
+        with suppress(SyntaxError):  # then nothing makes it a program
+            closing = completed(given_code)[len(given_code.rstrip()) :]
+    return f"{closing}\n{program}"
 
 
 def _strength(program: str, problem: Problem) -> Strength:

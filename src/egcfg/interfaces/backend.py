@@ -16,13 +16,18 @@ answers the next request from there at no cost.
 **Coroutines.** Each method that may wait for a model or a server returns a `MaybeAwaitable`: write
 it as ``async def`` (it must not hold the event loop), or as plain ``def``, which the core then runs
 in a worker thread, one call at a time.
+
+**Budgets.** Before each call the core sees that a budget allows it. A backend that may need several
+requests for a call, or none, sees to that by itself, before each of them (`check_budget`).
 """
 
 from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -50,6 +55,8 @@ __all__ = [
     "ScoreRequest",
     "TextBackend",
     "Usage",
+    "budgeted",
+    "check_budget",
 ]
 
 T = TypeVar("T")
@@ -310,6 +317,32 @@ class Capabilities:
     reasons: bool = False
 
 
+_BUDGET: ContextVar[Callable[[Usage], None] | None] = ContextVar("egcfg_budget", default=None)
+
+
+def check_budget(spent: Usage) -> None:
+    """See that a call may send another request; for backends with `Backend.checks_budget`.
+
+    Args:
+        spent: what the call has cost so far.
+
+    Raises:
+        BudgetError: a limit is reached; let it pass.
+    """
+    if (check := _BUDGET.get()) is not None:
+        check(spent)
+
+
+@contextmanager
+def budgeted(check: Callable[[Usage], None]) -> Iterator[None]:
+    """Hold what is called meanwhile to a budget: `check` is what `check_budget` calls."""
+    token = _BUDGET.set(check)
+    try:
+        yield
+    finally:
+        _BUDGET.reset(token)
+
+
 class Backend(ABC):
     """What every backend has: a name, capabilities, a beginning and an end.
 
@@ -323,6 +356,10 @@ class Backend(ABC):
 
     Options: ClassVar[type]
     """The attrs class of this backend's options."""
+
+    checks_budget: ClassVar[bool] = False
+    """Whether it calls `check_budget` before each request that it sends; otherwise the budget is
+    read before each call."""
 
     def open(self) -> MaybeAwaitable[Usage]:
         """Load the model, or find out what the server can do; called once, before all else.

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from egcfg.decoding.settings import PAPER, DecodingSettings, Policies
 from egcfg.interfaces.problem import Task, TestCase
@@ -129,6 +129,10 @@ class Configuration:
 
     settings: DecodingSettings
     prompt: str | None = None
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the same with another seed."""
+        return evolve(self, settings=evolve(self.settings, seed=seed))
 
 
 class Bench(Protocol):

@@ -329,12 +329,13 @@ def find_call(source: str, function: str) -> str | None:
     """Return the outermost, leftmost call of `function` in `source`, or None.
 
     The whole of it: in ``f(2)(3)`` and ``f().push(1).top()`` what the call returns is called in its
-    turn. A call that needs a name of a comprehension or a lambda around it is none.
+    turn. A call that needs a name that the test binds itself, such as a variable, is none.
 
     Raises:
         SyntaxError: `source` is not Python.
     """
-    todo: list[tuple[ast.AST, frozenset[str]]] = [(_parse(source), frozenset())]
+    tree = _parse(source)
+    todo: list[tuple[ast.AST, frozenset[str]]] = [(tree, _bound(tree))]
     while todo:
         node, bound = todo.pop(0)
         is_call = isinstance(node, ast.Call) and _called_name(node) == function
@@ -398,6 +399,27 @@ def _called_name(node: ast.AST) -> str | None:
                 return name
             case _:
                 return None
+
+
+def _bound(tree: ast.AST) -> frozenset[str]:
+    """Return the names that the statements of a test bind."""
+    names: set[str] = set()
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.ExceptHandler(name=str(name)):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                names.add(name)
+            case ast.alias(name=name, asname=alias):
+                names.add(alias or name.partition(".")[0])
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                continue  # its names are its own
+            case ast.Lambda():
+                continue
+        todo += ast.iter_child_nodes(node)
+    return frozenset(names)
 
 
 def _names(tree: ast.AST, context: type[ast.expr_context]) -> frozenset[str]:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 
-from attrs import field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Usage
@@ -295,6 +295,8 @@ class Solution:
         spent: what the method's work cost, before the attempts were judged.
         unfinished: whether the end of a run's budget cut the method short: `code` is its answer so
             far.
+        completion: `code` without the problem's given code, for whoever puts that before it; where
+            the program does not begin with it, all of it, since the later definition wins.
         tests_seen: names of the visible tests: what prompts and traces were made of.
         isolation: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
@@ -314,6 +316,7 @@ class Solution:
     events: Mapping[str, int] = field(factory=dict)
     spent: Spent = field(factory=Spent)
     unfinished: bool = False
+    completion: str = ""
 
     @property
     def code(self) -> str:
@@ -324,3 +327,18 @@ class Solution:
     def passed(self) -> bool:
         """Whether every scoring test passed."""
         return self.score.passed
+
+    def to_json(self) -> str:
+        """Return it as JSON text.
+
+        The fields are a result file's, among them the verdict on each scoring test (``results``)
+        and the names of the tests that the decoder saw (``tests_seen``); and ``task_id``,
+        ``settings``, ``completion``.
+        """
+        # What of a solution is written down is a result file's to say.
+        from egcfg.runs.results import Result, dump_result
+
+        completion = self.completion.encode("utf-8", "backslashreplace").decode()
+        told = {"task_id": self.task_id, "settings": asdict(self.settings)}
+        result = Result.of_solution(self)
+        return dump_result(evolve(result, extra=told | {"completion": completion})).decode()

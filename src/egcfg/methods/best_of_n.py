@@ -8,7 +8,7 @@ from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import BestSoFar
+from egcfg.methods.choice import BestSoFar, best_run
 
 __all__ = ["BestOfN"]
 
@@ -40,7 +40,7 @@ class BestOfN(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the best program so far after each answer."""
-        best = BestSoFar()
+        best = BestSoFar(best_run)
         for number in range(self.options.n):
             greedy = self.options.greedy_first and number == 0
             stage = "greedy" if greedy else "sample"

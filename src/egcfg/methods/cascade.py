@@ -50,14 +50,14 @@ class Cascade(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield each line of the guided answer, and the best program so far after each answer."""
-        best = BestSoFar()
+        best = BestSoFar(best_run)
         for number in range(1 + self.options.n):
             stage, temperature = ("sample", self.options.temperature) if number else ("greedy", 0.0)
             programs = await bench.draw(stage=stage, temperature=temperature)
             yield best.add(await bench.run(programs), stage)
             if best.passed or not bench.task.visible_tests:
                 return
-        chosen = best_run(best.runs)
+        chosen = best.best
         agree = sum(run.outcomes == chosen.outcomes for run in best.runs)
         bench.note("chosen", of=len(best.runs), agree=agree, passing=f"{chosen.share:.0%}")
 
@@ -72,9 +72,8 @@ class Cascade(Method):
                 return
 
         if self.options.repair and Need.CHAT in bench.offers:
-            chosen = best_run(best.runs)
-            dialogue = Dialogue.about(bench, chosen.program)
-            request = f"The program is not right. {failure_text(chosen)}\n\nRepair it. "
+            dialogue = Dialogue.about(bench, best.best.program)
+            request = f"The program is not right. {failure_text(best.best)}\n\nRepair it. "
             answer = await dialogue.ask(request + whole_program(bench), stage="repair")
             repaired = program_in(bench, answer)
             if repaired.strip():

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from egcfg.interfaces.method import Attempt, ProgramRun
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import Generation
 
-__all__ = ["BestSoFar", "best_run", "rank"]
+__all__ = ["BestSoFar", "best_run", "nearest_run", "rank"]
 
 _JUDGED = (TestStatus.PASSED, TestStatus.FAILED)
 """Of a program that came to a value, or to output."""
+_NO_ANSWER = Attempt(program="", stage="")
 
 
 @define
@@ -22,16 +23,23 @@ class BestSoFar:
     """The programs that a method ran so far, of which the best is its answer.
 
     Attributes:
-        runs: all of them, in the order in which they were made.
-        answer: the best one; None before the first.
+        choose: returns the best of some runs.
+        runs: all of them, in the order in which they were made, without their traces.
+        answer: the best one; before the first, an empty program.
     """
 
+    choose: Callable[[Sequence[ProgramRun]], ProgramRun]
     runs: list[ProgramRun] = field(factory=list)
-    answer: Attempt | None = None
+    answer: Attempt = _NO_ANSWER
+
+    @property
+    def best(self) -> ProgramRun:
+        """The run of the best program; there is one."""
+        return self.choose(self.runs)
 
     @property
     def passed(self) -> bool:
-        """Whether one passed the visible tests."""
+        """Whether one passed its tests."""
         return any(run.passed for run in self.runs)
 
     def add(
@@ -44,9 +52,9 @@ class BestSoFar:
             stage: which part of the method made them.
             generation: the decoding that they come from.
         """
-        self.runs += runs
-        best = best_run(self.runs).program
-        if self.answer is None or best != self.answer.program:
+        self.runs += [evolve(run, traces=()) for run in runs]
+        best = self.best.program
+        if self.answer is _NO_ANSWER or best != self.answer.program:
             made = generation if any(run.program == best for run in runs) else None
             self.answer = Attempt(program=best, stage=stage, generation=made)
         return self.answer
@@ -69,6 +77,15 @@ def best_run(runs: Sequence[ProgramRun]) -> ProgramRun:
         return run.share, sizes[run.outcomes] if _counts(run) else 0, -place
 
     return runs[max(range(len(runs)), key=worth)]
+
+
+def nearest_run(runs: Sequence[ProgramRun]) -> ProgramRun:
+    """Return the run that is nearest to passing, by `rank`; of several the earliest.
+
+    Args:
+        runs: at least one, in the order in which they were made.
+    """
+    return max(runs, key=rank)
 
 
 def rank(run: ProgramRun) -> tuple[float, int]:

@@ -8,7 +8,8 @@ from typing import ClassVar
 from attrs import frozen
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need
-from egcfg.interfaces.solution import Generation, LineStep
+from egcfg.interfaces.solution import LineStep
+from egcfg.methods.choice import BestSoFar, nearest_run
 
 __all__ = ["GridOfDecodings"]
 
@@ -16,8 +17,9 @@ __all__ = ["GridOfDecodings"]
 class GridOfDecodings(Method):
     """Guided decodings in every configuration at every gamma, in the run's order.
 
-    Stops at the first program that passes the visible tests. Else the answer is the one that passes
-    most of them, the earliest of several. Without visible tests the first decoding is the answer.
+    Stops at the first program that passes the visible tests; else the answer is the one that is
+    nearest to it (`egcfg.methods.choice.rank`). Without visible tests the first decoding is the
+    answer.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOGPROBS})
@@ -31,16 +33,12 @@ class GridOfDecodings(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield each line, and after each decoding the program that passes most visible tests."""
-        best, answer = -1.0, Attempt(program="", stage="decode")
+        best = BestSoFar(nearest_run)
         for configuration in bench.configurations:
             async for step in bench.decode(configuration):
-                if not isinstance(step, Generation):
+                if isinstance(step, LineStep):
                     yield step
-                    continue
-                [run] = await bench.run([step.code])
-                if run.share > best:
-                    best = run.share
-                    answer = Attempt(program=step.code, stage="decode", generation=step)
-                yield answer
-            if best == 1.0 or not bench.task.visible_tests:
+                else:
+                    yield best.add(await bench.run([step.code]), "decode", step)
+            if best.passed or not bench.task.visible_tests:
                 return

@@ -10,7 +10,7 @@ from attrs import field, frozen, validators
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
 from egcfg.methods.blocks import executed_blocks, shown_blocks
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run
 from egcfg.methods.dialogue import (
     Dialogue,
     failure_text,
@@ -53,22 +53,19 @@ class BlockDebugging(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the greedy program, and the best one so far after each round."""
-        [program] = await bench.draw(stage="greedy")
-        answer = Attempt(program=program, stage="greedy")
-        yield answer
+        best = BestSoFar(nearest_run)
+        [newest] = await bench.run(await bench.draw(stage="greedy"), traces=True)
+        yield best.add([newest], "greedy")
         if not bench.task.visible_tests:
             return
-        [newest] = await bench.run([program], traces=True)
-        best = newest
         for number in range(self.options.rounds):
             if best.passed:
                 return
             repaired = program_in(bench, await self._round(bench, newest, number))
             if repaired.strip():
                 [newest] = await bench.run([repaired], traces=True)
-                if rank(newest) > rank(best):
-                    best, answer = newest, Attempt(program=repaired, stage="repair")
-            yield answer
+                best.add([newest], "repair")
+            yield best.answer
 
     async def _round(self, bench: Bench, run: ProgramRun, number: int) -> str:
         """Return the answer to one round of judging and asking for a new program."""

@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run
 from egcfg.methods.dialogue import (
     Dialogue,
     cut,
@@ -63,22 +63,19 @@ class PlanDrivenProgramming(Method):
             f"{whole_program(bench)}",
             stage="code",
         )
-        program = program_in(bench, written)
-        answer = Attempt(program=program, stage="code")
-        yield answer
+        best = BestSoFar(nearest_run)
+        [newest] = await bench.run([program_in(bench, written)])
+        yield best.add([newest], "code")
         if not bench.task.visible_tests:
             return
-        [newest] = await bench.run([program])
-        best = newest
         for number in range(self.options.repairs):
             if best.passed:
                 return
             repaired = program_in(bench, await self._repair(bench, newest, worked, number))
             if repaired.strip():
                 [newest] = await bench.run([repaired])
-                if rank(newest) > rank(best):
-                    best, answer = newest, Attempt(program=repaired, stage="repair")
-            yield answer
+                best.add([newest], "repair")
+            yield best.answer
 
     async def _plan(self, bench: Bench) -> tuple[str, str]:
         """Return a plan, and what was worked by hand along it, as a part of a prompt."""

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from attrs import field, frozen, validators
 
-from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
+from egcfg.interfaces.method import Attempt, Bench, Method, Need
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run
 from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.methods.reading import items, number, part
 from egcfg.prompts.wording import task_text
@@ -52,8 +52,7 @@ class MapCoder(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the best program so far after each one."""
-        best: ProgramRun | None = None
-        answer = Attempt(program="", stage="code")
+        best = BestSoFar(nearest_run)
         for plan in await self._plans(bench):
             dialogue = Dialogue(bench)
             asked = (
@@ -64,9 +63,7 @@ class MapCoder(Method):
                 stage = "repair" if number_of_repairs else "code"
                 program = program_in(bench, await dialogue.ask(asked, stage=stage))
                 [run] = await bench.run([program])
-                if best is None or rank(run) > rank(best):
-                    best, answer = run, Attempt(program=program, stage=stage)
-                yield answer
+                yield best.add([run], stage)
                 if run.passed or not bench.task.visible_tests:
                     return
                 asked = (

@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run
 from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.methods.own_tests import own_asserts
 from egcfg.prompts.wording import task_text
@@ -64,13 +64,13 @@ class MetaGPT(Method):
             f"{task}\n\nYou are the engineer. {documents}\n\n{whole_program(bench)}", stage="code"
         )
         program = program_in(bench, written)
-        answer = Attempt(program=program, stage="code")
-        yield answer
+        yield Attempt(program=program, stage="code")
         tests = await own_asserts(bench, self.options.asserts)
         if not tests:
             return
+        best = BestSoFar(nearest_run)
         [newest] = await bench.run([program], tests)
-        best = newest
+        best.add([newest], "code")
         for _ in range(self.options.fixes):
             if best.passed:
                 return
@@ -82,6 +82,5 @@ class MetaGPT(Method):
             repaired = program_in(bench, written)
             if repaired.strip():
                 [newest] = await bench.run([repaired], tests)
-                if rank(newest) > rank(best):
-                    best, answer = newest, Attempt(program=repaired, stage="repair")
-            yield answer
+                best.add([newest], "repair")
+            yield best.answer

@@ -11,7 +11,7 @@ from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.problem import AssertTest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run, rank
 from egcfg.methods.dialogue import Dialogue, failure_text, whole_program
 from egcfg.methods.function_tree import FunctionTree
 from egcfg.methods.reading import made_asserts
@@ -53,11 +53,10 @@ class MultiGranularityDebugging(Method):
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the greedy program, and the best one so far after each attempt at it."""
         [seed] = await bench.draw(stage="greedy")
-        answer = Attempt(program=seed, stage="greedy")
-        yield answer
+        best = BestSoFar(nearest_run)
+        yield best.add(await bench.run([seed]), "greedy")
         if not bench.task.visible_tests:
             return
-        [best] = await bench.run([seed])
         for _ in range(self.options.attempts):
             if best.passed:
                 return
@@ -65,10 +64,7 @@ class MultiGranularityDebugging(Method):
             for function in FunctionTree(program).below(bench.task.entry_point):
                 program = await self._repair_function(bench, program, function)
             [run] = await bench.run([program])
-            run = await self._fix(bench, run, None, None)
-            if rank(run) > rank(best):
-                best, answer = run, Attempt(program=run.program, stage="repair")
-            yield answer
+            yield best.add([await self._fix(bench, run, None, None)], "repair")
 
     async def _split(self, bench: Bench, program: str) -> str:
         """Return a program as small functions; as it is where the answer has none."""

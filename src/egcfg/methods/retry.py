@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Configuration, Method, Need
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import BestSoFar
+from egcfg.methods.choice import BestSoFar, best_run
 
 __all__ = ["Retry"]
 
@@ -55,7 +55,7 @@ class Retry(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield each line, and the best program so far after each answer."""
-        best = BestSoFar()
+        best = BestSoFar(best_run)
         yield best.add(await bench.run(await bench.draw(stage="greedy")), "greedy")
         if not bench.task.visible_tests:
             return

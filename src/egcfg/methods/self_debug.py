@@ -10,7 +10,7 @@ from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, ProgramRun
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import rank
+from egcfg.methods.choice import BestSoFar, nearest_run
 from egcfg.methods.dialogue import Dialogue, failure_text, program_in, whole_program
 from egcfg.prompts.wording import code_block
 
@@ -72,29 +72,25 @@ class SelfDebugging(Method):
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the greedy program, and the best one so far after each repair."""
         [program] = await bench.draw(stage="greedy")
-        answer = Attempt(program=program, stage="greedy")
-        yield answer
+        best = BestSoFar(nearest_run)
+        yield best.add(await bench.run([program]), "greedy")
         if not bench.task.visible_tests:
             return
-        [best] = await bench.run([program])
         dialogue = Dialogue.about(bench, program)
         remark = ""
         for _ in range(self.options.turns):
             if best.passed:
                 return
-            repaired = program_in(bench, await self._repair(dialogue, best, remark))
+            repaired = program_in(bench, await self._repair(dialogue, best.best, remark))
+            before = best.answer
             if not repaired.strip():
                 remark = "I found no program in your answer. "
-                yield answer
-                continue
-            [run] = await bench.run([repaired])
-            if rank(run) > rank(best):
-                best, remark = run, ""
-                answer = Attempt(program=repaired, stage="repair")
+            elif best.add(await bench.run([repaired]), "repair") is not before:
+                remark = ""
             else:
-                kept = code_block(best.program) if best.program.strip() else ""
+                kept = code_block(before.program) if before.program.strip() else ""
                 remark = f"That is no better. Go on from the earlier program:\n{kept}\n"
-            yield answer
+            yield best.answer
 
     async def _repair(self, dialogue: Dialogue, best: ProgramRun, remark: str) -> str:
         """Return the answer to a request for a better program."""

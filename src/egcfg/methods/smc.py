@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from egcfg.interfaces.method import Attempt, Bench, Method, Need, PartialAnswer, ProgramRun
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import BestSoFar
+from egcfg.methods.choice import BestSoFar, best_run
 
 __all__ = ["Potential", "SequentialMonteCarlo", "resampled"]
 
@@ -71,7 +71,7 @@ class SequentialMonteCarlo(Method):
         size = self.options.particles if bench.task.visible_tests else 1
         particles, weights, potentials = [PartialAnswer()] * size, np.ones(size), np.ones(size)
         known: dict[str, ProgramRun] = {}
-        best = BestSoFar()
+        best = BestSoFar(best_run)
         block = 0
         while not all(particle.finished for particle in particles):
             before, block = particles, block + 1

@@ -8,7 +8,7 @@ from attrs import field, frozen, validators
 
 from egcfg.interfaces.method import Attempt, Bench, Method
 from egcfg.interfaces.solution import LineStep
-from egcfg.methods.choice import BestSoFar
+from egcfg.methods.choice import BestSoFar, best_run
 
 __all__ = ["Warming"]
 
@@ -37,7 +37,7 @@ class Warming(Method):
 
     async def solve(self, bench: Bench) -> AsyncIterator[Attempt | LineStep]:
         """Yield the best program so far after each answer."""
-        best = BestSoFar()
+        best = BestSoFar(best_run)
         for number in range(self.options.n):
             temperature = self.options.hottest * number / max(1, self.options.n - 1)
             stage = "retry" if number else "greedy"

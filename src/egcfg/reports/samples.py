@@ -4,7 +4,7 @@
 * ``human-eval``: JSON lines of ``task_id`` and ``completion``. The whole program stands for the
   completion: it comes after the prompt, and the later definition wins.
 * ``bigcode``: one JSON array with an array of programs for each task, in the tasks' order
-  (``--load_generations_path`` of bigcode-evaluation-harness).
+  (``--load_generations_path`` of bigcode-evaluation-harness, which tells tasks by their place).
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class SampleShape(enum.StrEnum):
     EVALPLUS = "evalplus"
     HUMAN_EVAL = "human-eval"
     BIGCODE = "bigcode"
+
+    @property
+    def field(self) -> str:
+        """What the text of a sample is called in a line."""
+        return "completion" if self is SampleShape.HUMAN_EVAL else "solution"
 
 
 def one_row(
@@ -76,18 +81,22 @@ def sample_file(records: Sequence[ResultFile], shape: SampleShape) -> bytes:
 
     Args:
         records: one per task, in the tasks' order; those without a program of this very row are
-            left out.
+            left out, or empty programs where a harness tells tasks by their place alone.
         shape: whose file it is.
     """
     programs = [
-        (record.task_id, record.result.code)
-        for record in records
-        if record.result is not None and not record.result.global_cached
+        (
+            each.task_id,
+            None if each.result is None or each.result.global_cached else each.result.code,
+        )
+        for each in records
     ]
     if shape is SampleShape.BIGCODE:
-        return orjson.dumps([[code] for _, code in programs], option=orjson.OPT_APPEND_NEWLINE)
-    field = "solution" if shape is SampleShape.EVALPLUS else "completion"
+        return orjson.dumps(
+            [[code or ""] for _, code in programs], option=orjson.OPT_APPEND_NEWLINE
+        )
     return b"".join(
-        orjson.dumps({"task_id": task, field: code}, option=orjson.OPT_APPEND_NEWLINE)
+        orjson.dumps({"task_id": task, shape.field: code}, option=orjson.OPT_APPEND_NEWLINE)
         for task, code in programs
+        if code is not None
     )

@@ -12,9 +12,9 @@ What a unit's failure means is decided here, and in `egcfg.runs.work`:
 * a wrong solution is a result;
 * a problem that does not fit the model's context is a result, too, with a ``general_error``;
 * any other `BackendError` leaves the unit undone, so that the next run tries it again, and several
-  in a row (of the last units to finish) stop the run; a `CapabilityError` stops it at once;
+  in a row (of the last units to finish) stop the run;
 * a solution that the sandbox fails on is a result, too; several in a row stop the run;
-* a `SandboxError` stops the run: it says nothing about the solution; so does a `PluginError`, and
+* a `SandboxError` stops the run: it says nothing about the solution; so does a `UsageError`, and
   whatever the model says when it is opened. The other units in flight are cancelled and stay
   undone;
 * a `BudgetError` ends the run, before a unit or in the middle of one, which then stays undone: that

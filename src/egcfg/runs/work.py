@@ -18,7 +18,7 @@ import attrs
 from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BackendError, CapabilityError, ContextOverflowError
+from egcfg.errors import BackendError, ContextOverflowError
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
@@ -206,8 +206,6 @@ class UnitWork:
         self.observer.unit_started(place.unit)
         try:
             result = await self._solve(place, begun, begun.steps)
-        except CapabilityError:
-            raise
         except BackendError as error:
             self.undone.add(place.task_id)
             self._note_failure(place.unit, error)

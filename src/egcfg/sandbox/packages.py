@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from egcfg.errors import UsageError
 
-__all__ = ["DEFAULT_PACKAGES", "Package", "find_packages"]
+__all__ = ["DEFAULT_PACKAGES", "Package", "find_packages", "package_names"]
 
 DEFAULT_PACKAGES = ("numpy", "pandas", "scipy", "sympy", "networkx", "sortedcontainers")
 """The packages that programs may import unless told otherwise, as far as they are installed."""
@@ -157,3 +157,17 @@ def _top_files(distribution: metadata.Distribution) -> Iterator[tuple[str, ...]]
     about = getattr(distribution, "_path", None)
     if about is not None:
         yield about.name, "PKG-INFO"
+
+
+def package_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``numpy,scipy``; none for ``none``.
+
+    Raises:
+        ValueError: one is empty, or ``none`` is among others.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    if "" in names or "none" in names:
+        raise ValueError(f"must be none, or names of packages such as numpy,scipy, not {text!r}")
+    return names

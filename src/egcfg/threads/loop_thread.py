@@ -15,9 +15,26 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-__all__ = ["LoopThread"]
+from egcfg.errors import UsageError
+
+__all__ = ["LoopThread", "require_asyncio"]
 
 T = TypeVar("T")
+
+
+def require_asyncio() -> None:
+    """See that the caller runs on an event loop of asyncio.
+
+    Raises:
+        UsageError: it runs on none, or on another library's.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise UsageError(
+            "egcfg's coroutines run on asyncio alone; elsewhere, as under trio, call egcfg.solve "
+            "or egcfg.reward_blocking in a thread"
+        ) from error
 
 
 class LoopThread:
@@ -48,7 +65,15 @@ class LoopThread:
         """Do as `run` for a caller on another event loop, which goes on meanwhile.
 
         Cancelled, it cancels the coroutine and waits until that is over.
+
+        Raises:
+            UsageError: that loop is not asyncio's.
         """
+        try:
+            require_asyncio()
+        except UsageError:
+            coroutine.close()
+            raise
         task, outcome = self._start(coroutine)
         waiter = asyncio.wrap_future(outcome)
         try:

@@ -1,8 +1,8 @@
 """What work with a model may cost: limits, and the meter that holds its users to them.
 
-The meter is read before every request to the model, so what is spent goes beyond a limit by the
-requests in flight at most (with the endpoint's retries of them), in each process that works at that
-moment.
+The meter is read before every question to the model, or by an endpoint before every request,
+retries included. So what is spent goes beyond a limit by the requests in flight at most, in each
+process that works at that moment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import define, field, frozen, validators
 
 from egcfg.errors import BudgetError, ConfigError, UsageError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.backend import FREE, Usage
 from egcfg.usage.prices import Prices
 
 __all__ = ["Budget", "Ledger", "Meter", "Spending", "count_text"]
@@ -157,8 +157,11 @@ class Meter:
         """Keep what was spent up to now."""
         self._keep(at_once=True)
 
-    def check(self) -> None:
+    def check(self, pending: Usage = FREE) -> None:
         """See that another request may be sent.
+
+        Args:
+            pending: what the call that would send it has spent, which is not counted yet.
 
         Raises:
             BudgetError: a limit is reached.
@@ -166,7 +169,7 @@ class Meter:
         """
         if not self.budget.limited:
             return
-        self.budget.check(self._others() + self._here)
+        self.budget.check(self._others() + self._here + pending)
         if self.budget.max_requests and self._here.forward_passes and not self._here.requests:
             raise UsageError(
                 "--max-requests: this backend runs the model here and sends no requests; "

@@ -6,8 +6,8 @@ import asyncio
 import math
 import operator
 import time
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from numbers import Real
 from typing import Any
 
@@ -28,6 +28,7 @@ from egcfg.interfaces.backend import (
     SamplingParams,
     ScoreRequest,
     Usage,
+    budgeted,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg.interfaces.solution import Stage
@@ -234,7 +235,7 @@ class Model:
             BudgetError: the run's is reached.
             AskedTooOften: it was told so often enough.
         """
-        try:
+        with self._noting_refusals():
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 raise self._too_late()
             if self.limit is not None and self.tokens + prompt >= self.limit:
@@ -243,7 +244,18 @@ class Model:
                     f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens{needs}",
                     self.limit_flag,
                 )
-            self.meter.check()
+            if not self.backend.instance.checks_budget:
+                self.meter.check()
+
+    def _check_request(self, pending: Usage) -> None:
+        """See that a question that is being answered may take another request."""
+        with self._noting_refusals():
+            self.meter.check(pending)
+
+    @contextmanager
+    def _noting_refusals(self) -> Iterator[None]:
+        try:
+            yield
         except BudgetError as error:
             self.refused += 1
             self.refusal = error
@@ -257,7 +269,8 @@ class Model:
         spent = FREE
         try:
             async with self._until_the_deadline():
-                answer = await self.backend.call(method, *arguments, task=self.task_id)
+                with budgeted(self._check_request):
+                    answer = await self.backend.call(method, *arguments, task=self.task_id)
             if not isinstance(answer, Answer):
                 raise self._broken(f"{method} gave {type(answer).__name__}, not an Answer")
             if not isinstance(answer.usage, Usage):

@@ -75,6 +75,8 @@ def test_config_takes_every_setting_as_a_flag(egcfg: Callable[..., Any]) -> None
         "schedule": "rounds",
         "order": "cheap_first",
         "sandbox": "strict",
+        "executor": "ray",
+        "decoder_tests": "docstring",
         "signal": None,
         "protocol": None,  # stands against the data set
         "signal_tokens": "64",

@@ -60,7 +60,7 @@ def test_a_method_that_needs_logprobs_is_refused_on_text_alone(
     arguments = RIGHT if command == "solve" else ("run", "--dataset", str(problems))
     ran = egcfg(*arguments, "--method", method, "--backend", "textual")
 
-    assert (ran.status, ran.out) == (1, "")
+    assert (ran.status, ran.out) == (2, "")
     assert f"tells no log-probabilities, which the method {method!r} of egcfg " in ran.err
     assert ran.err.endswith(
         "needs; use a --method that needs text alone, or choose another --backend\n"
@@ -71,7 +71,7 @@ def test_a_method_that_needs_logprobs_is_refused_on_text_alone(
 def test_guidance_is_refused_on_text_alone(egcfg: Callable[..., Any]) -> None:
     ran = egcfg(*RIGHT[:-1], "1", "--method", "egcfg", "--backend", "textual")
 
-    assert (ran.status, ran.out) == (1, "")
+    assert (ran.status, ran.out) == (2, "")
     assert "tells no log-probabilities, which guidance needs; use --gamma 0 or a --" in ran.err
 
 

@@ -23,7 +23,7 @@ HEAVY = ("torch", "transformers", "numpy", "rich", "openai", "fireworks", "datas
 UNUSED_FOR_HELP = (
     *("egcfg.config", "egcfg.decoding", "egcfg.engine", "egcfg.plugins", "egcfg.sandbox"),
     *("egcfg_tracers", "asyncio", "attr", "attrs", "cattrs", "difflib", "logging", "pluggy"),
-    *(f"egcfg.cli.{name}" for name in COMMANDS),
+    *(f"egcfg.cli.{name.replace('-', '_')}" for name in COMMANDS),
 )
 
 
@@ -70,8 +70,9 @@ def test_help_teaches_commands_settings_and_examples(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_of_a_command_begins_its_own_help(name: str) -> None:
-    module = importlib.import_module(f"egcfg.cli.{name}")
-    help_text = getattr(module, f"{name}_command").help
+    module_name = name.replace("-", "_")
+    module = importlib.import_module(f"egcfg.cli.{module_name}")
+    help_text = getattr(module, f"{module_name}_command").help
 
     assert " ".join(help_text.split()).startswith(COMMANDS[name])
 

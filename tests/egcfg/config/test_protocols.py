@@ -66,6 +66,12 @@ def test_it_stands_against_another_number_of_visible_tests(option: str) -> None:
     assert visible(load(protocol="mbpp-1", options=["dataset.visible=1"])) == "1"
 
 
+def test_it_stands_against_another_choice_of_the_tests_that_are_executed() -> None:
+    with pytest.raises(ConfigError, match=r"--decoder-tests: the protocol 'mbpp-1' says already"):
+        load(protocol="mbpp-1", decoder_tests="none")
+    assert load(protocol="mbpp-1", decoder_tests="visible").config.protocol == "mbpp-1"
+
+
 def test_the_stronger_source_says_what_is_solved() -> None:
     chosen = load(environment={"EGCFG_DATASET": "humaneval"}, protocol="mbpp-1")
     assert chosen.config.dataset == "mbpp"

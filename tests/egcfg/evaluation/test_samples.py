@@ -5,11 +5,17 @@ from pathlib import Path
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import DataError
-from egcfg.evaluation.samples import completed_program, read_samples, whole_program
+from egcfg.evaluation.samples import (
+    completed_program,
+    continuation,
+    read_samples,
+    whole_program,
+)
 from egcfg.interfaces.problem import AssertTest, Problem
 
 GIVEN = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Add up."""\n'
@@ -147,3 +153,28 @@ def test_a_line_that_is_no_sample_is_named(tmp_path: Path, line: object, complai
 
     assert str(error.value).startswith(f"{file}, line 2")
     assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        GIVEN,
+        GIVEN.rstrip(),
+        "def total(xs):\n",
+        "def total(xs):\n    ",
+        'def total(xs):\n    """Add up.\n',
+        "import math",
+        "",
+    ],
+)
+def test_a_completion_of_any_given_code_means_the_program(given: str) -> None:
+    completion = continuation(given, WHOLE)
+    assert value_of(given + completion) == 3
+    problem = evolve(PROBLEM, given_code=given)
+    program, extracted = completed_program(problem, completion)
+    assert (value_of(program), extracted) == (3, False)
+
+
+def test_a_program_that_begins_with_the_given_code_goes_on_after_it() -> None:
+    assert continuation(GIVEN, GIVEN + BODY) == BODY
+    assert continuation("(", WHOLE) == f"\n{WHOLE}"  # no completion makes this a program

@@ -124,7 +124,7 @@ def test_the_best_of_the_finished_programs_is_the_answer(smc: Smc) -> None:
 
 
 def test_a_record_has_the_answer_that_grew_best(smc: Smc) -> None:
-    recorder = Recorder(UnitEntry(task_id="double"))
+    recorder = Recorder(UnitEntry(task_id="t/double"))
     solution, _ = smc(Divided(), particles=4, recorder=recorder)
     told = trajectory(load_record(recorder.content()))
     assert solution.passed

@@ -51,6 +51,14 @@ def test_what_has_no_program_of_its_own_is_left_out(make_record: Any) -> None:
     assert [json.loads(line)["task_id"] for line in lines] == ["1"]
 
 
+def test_bigcode_keeps_the_place_of_a_task_without_a_program(make_record: Any) -> None:
+    solved = make_record("2")
+    solved = evolve(solved, result=evolve(solved.result, code="x = 1\n"))
+    found = [make_record("1", cached=True), solved]
+    generations = json.loads(sample_file(one_row(found), SampleShape.BIGCODE))
+    assert generations == [[""], ["x = 1\n"]]
+
+
 def test_several_rows_are_named_and_refused(records: list[Any], make_record: Any) -> None:
     with pytest.raises(UsageError, match=r"these are 2: mbpp org_tiny ns2t0.75d2_ln gamma 0; mbpp"):
         one_row(records)

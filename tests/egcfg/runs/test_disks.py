@@ -19,10 +19,11 @@ from egcfg.runs import store
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.files import create_exclusively, read_whole
+from egcfg.runs.folder import scan
 from egcfg.runs.grid import Grid
 from egcfg.runs.results import Result
 from egcfg.runs.runner import run
-from egcfg.runs.store import FileState, scan
+from egcfg.runs.store import FileState
 
 WORKER = Path(__file__).with_name("grid_worker.py")
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")

@@ -47,5 +47,6 @@ def test_no_unit_of_an_unsolved_task_is_read_again(folder, make_problem, make_re
         assert places.solved(place) is None
     assert len(read) == 2 * len(gammas)
     monkeypatch.undo()
+    folder.path.mkdir(parents=True)
     places.write(places.all[3], make_result())
     assert places.solved(places.all[4]) == make_result()

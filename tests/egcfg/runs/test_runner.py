@@ -783,6 +783,7 @@ class TestManyInFlight:
         assert not folder.results_dir.exists()
 
     def test_units_of_live_others_open_no_model(self, many, folder, solver):
+        folder.path.mkdir(parents=True)
         with Claims() as others:
             for unit in many:
                 others.acquire(
@@ -814,7 +815,7 @@ def test_a_finished_run_records_nothing_anew(grid, folder, solver):
 
 
 def test_a_unit_whose_record_cannot_be_written_has_no_result(grid, folder, solver, monkeypatch):
-    def refused(path, _data):
+    def refused(path, _data, **_):
         raise RunError(f"cannot write {path}: no room; make room, then run again")
 
     with monkeypatch.context() as patch:

@@ -80,7 +80,7 @@ BOMBS = {
         {Outcome.EXCEPTION, Outcome.MEMORY},
     ),
     "descriptors": ("import os\nwhile True: os.open('.', 0)", {Outcome.EXCEPTION}),
-    "leaves at once": ("import os\nos._exit(0)", {Outcome.KILLED}),
+    "leaves at once": ("import os\nos._exit(9)", {Outcome.KILLED}),
     "surrogates": (
         "class E(Exception): pass\n"
         "E.__name__ = E.__qualname__ = '\\ud800'\n"

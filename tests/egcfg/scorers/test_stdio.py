@@ -103,7 +103,7 @@ def test_output_is_compared_by_lines_without_trailing_blanks(
     [
         ("1 / 0", TestStatus.ERROR),
         ("import sys; sys.exit(1)", TestStatus.ERROR),
-        ("import os; os._exit(0)", TestStatus.ERROR),
+        ("import os; os._exit(1)", TestStatus.ERROR),
         ("input()", TestStatus.ERROR),
         ("while True: pass", TestStatus.TIMEOUT),
         ("x = [0] * 10**11", TestStatus.MEMORY),

@@ -30,6 +30,7 @@ def test_what_is_at_work_when_its_loop_ends_is_cancelled_and_cleans_up() -> None
             events.append("cleaned up")
             raise
 
+    others = set(threading.enumerate())
     loop = LoopThread()
     steps = loop.iterate(work())
     assert next(steps) == 1
@@ -45,7 +46,7 @@ def test_what_is_at_work_when_its_loop_ends_is_cancelled_and_cleans_up() -> None
         next(steps)
     ending.join(PATIENCE)
     assert events == ["cancelled", "cleaned up"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "egcfg loop"]
+    assert set(threading.enumerate()) == others
 
 
 def test_another_loop_goes_on_while_it_waits_and_cancels_what_it_waits_for() -> None:

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from egcfg.errors import BackendError, CapabilityError, ContextOverflowError, PluginError
+from egcfg.errors import (
+    BackendError,
+    CapabilityError,
+    ContextOverflowError,
+    EgcfgError,
+    PluginError,
+)
 from egcfg.interfaces.backend import (
     FREE,
     Answer,
@@ -305,7 +311,7 @@ def test_what_a_backend_raises_is_told_with_its_task(run: Run) -> None:
         CapabilityError("no drafts"),
         ContextOverflowError(9, 8),
     ):
-        with pytest.raises(BackendError) as caught:
+        with pytest.raises(EgcfgError) as caught:
             run(asking(refusal).score(SCORE, Stage.GUIDED))
         assert caught.value is refusal
 

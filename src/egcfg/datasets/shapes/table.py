@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
+from egcfg.datasets.decoder_tests import DecoderTests, with_decoder_tests
 from egcfg.datasets.records import Record, read_records
 from egcfg.datasets.shapes.contests import (
     apps_problem,
@@ -26,7 +28,14 @@ from egcfg.datasets.shapes.own import OWN_FIELDS, own_problem
 from egcfg.errors import DataError, did_you_mean
 from egcfg.interfaces.problem import Problem
 
-__all__ = ["SHAPES", "Shape", "problem_from_record", "problems_from_records", "read_problems"]
+__all__ = [
+    "SHAPES",
+    "Shape",
+    "problem_from",
+    "problem_from_record",
+    "problems_from_records",
+    "read_problems",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +145,27 @@ SHAPES = (
 ABOUT_TESTS = re.compile(
     r"(^|_)(tests?|asserts?|assertions?|checks?|checker|inputs?|suffix)($|_)", re.IGNORECASE
 )
+
+
+def problem_from(
+    record: Mapping[str, Any],
+    *,
+    visible: int | None = None,
+    decoder_tests: DecoderTests | str = DecoderTests.VISIBLE,
+) -> Problem:
+    """Return the problem of one record of any known shape, as whoever loaded a data set has it.
+
+    Args:
+        record: its fields, such as a row of HumanEval, MBPP+ or CodeContests.
+        visible: how many tests are visible, while all score; None: as the shape has it.
+        decoder_tests: which of the visible ones the decoder may execute.
+
+    Raises:
+        DataError: it has no known shape, a test that would be left out, or cannot be used.
+        ValueError: there are no such `decoder_tests`.
+    """
+    problem = problem_from_record(Record("record", 1, record), visible)
+    return with_decoder_tests(problem, DecoderTests(decoder_tests))
 
 
 def read_problems(path: Path, *, strict: bool = False, visible: int | None = None) -> list[Problem]:
