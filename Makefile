@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 DEMO := demo-results
 
 .PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray \
-	test-harnesses check smoke bench docs clean
+	test-harnesses coverage mutants check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -100,6 +100,23 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	EGCFG_TEST_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser \
 		tests/egcfg/reports/page/test_browser.py
+
+# Branch coverage of each room by its own tests, held against tests/lanes/floors.toml where that has a
+# floor for it; ROOMS_MEASURED chooses some: `make coverage ROOMS_MEASURED=egcfg/guidance`.
+ROOMS_MEASURED ?= $(filter egcfg/%,$(ROOMS:tests/%=%)) egcfg_tracers
+coverage: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt coverage
+	$(BIN)/python tests/lanes/branches.py $(ROOMS_MEASURED)
+
+# Faults put into a copy of the code, which the tests must notice: those that once went unnoticed, and
+# MUTANTS drawn of each room (all of them take days). SEED draws others.
+MUTANTS ?= 25
+SEED ?= 0
+mutants: $(INSTALLED)
+	$(BIN)/python tests/lanes/mutants.py named
+	@for room in guidance scorers decoder sandbox; do \
+		$(BIN)/python tests/lanes/mutants.py $$room --sample $(MUTANTS) --seed $(SEED) || true; \
+	done
 
 # Runs on a real Ray cluster of two nodes on this machine, killed in the middle (minutes).
 test-ray: $(INSTALLED)

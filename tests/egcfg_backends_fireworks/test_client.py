@@ -479,7 +479,7 @@ def test_a_key_shows_nowhere(
     server = serve(lambda _: answer(body.encode(), status))
     with pytest.raises((BackendError, UsageError)) as raised:
         client.ask(server.address, max_attempts=2)
-    assert server.keys == {f"Bearer {KEY}"}  # it was sent, so it could have shown
+    assert set(server.keys) == {f"Bearer {KEY}"}  # it was sent, so it could have shown
     ours = [r.getMessage() for r in caplog.records if not r.name.startswith("asyncio")]
     for text in ("".join(traceback.format_exception(raised.value)), repr(client.client), *ours):
         for start in range(len(KEY) - 7):

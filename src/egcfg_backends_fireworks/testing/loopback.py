@@ -50,7 +50,7 @@ class LoopbackServer:
         others: from another path and its JSON to an answer; None: there is no other.
         latency_s: seconds that every answer takes on its way.
         faults: taken one by one before `answer` is asked.
-        keys: the authorization headers seen.
+        keys: the authorization header of each request.
         paths: how often each path was asked for.
         received: bytes of the requests' bodies.
         sent: bytes of the answers' bodies.
@@ -61,7 +61,7 @@ class LoopbackServer:
     others: Callable[[str, dict[str, Any]], Answer] | None = None
     latency_s: float = field(default=0.0, kw_only=True)
     faults: list[Answer] = field(factory=list)
-    keys: set[str] = field(factory=set)
+    keys: list[str] = field(factory=list)
     paths: Counter[str] = field(factory=Counter)
     received: int = 0
     sent: int = 0
@@ -105,7 +105,7 @@ class LoopbackServer:
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         self.paths[handler.path] += 1
-        self.keys.add(handler.headers.get("Authorization", ""))
+        self.keys.append(handler.headers.get("Authorization", ""))
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length)
         self.received += len(body)

@@ -8,17 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from attrs import frozen
 
 from egcfg.cli.program import invoke
 from egcfg.plugins.registry import registry
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape
 
 # Ctrl-C works in the program also where whoever runs the tests ignores it, as a shell does that
 # starts them in the background.
@@ -31,13 +30,6 @@ PROBLEMS = [
     {"task_id": "square", "description": "Square x.", "tests": ["assert f(3) == 9"]},
     {"task_id": "double", "description": "Double x.", "tests": ["assert f(3) == 6"]},
 ]
-
-
-class Endpoint(NamedTuple):
-    """A server of completions, and the authorizations that it was shown."""
-
-    address: str
-    keys: list[str]
 
 
 @frozen
@@ -135,48 +127,9 @@ def problems(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """Serve a model that writes nothing but newlines, to whoever has the key."""
-    keys: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            keys.append(self.headers["Authorization"])
-            self.answer(404, {"error": {"message": "no such route"}})
-
-        def do_POST(self) -> None:
-            keys.append(self.headers["Authorization"])
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path != "/v1/completions" or {"echo", "echo_last"} & request.keys():
-                self.answer(400, {"error": {"message": "not here"}})
-                return
-            logprobs = {
-                "tokens": ["\n"] * request["max_tokens"],
-                "token_logprobs": [-0.1] * request["max_tokens"],
-                "top_logprobs": [{"\n": -0.1, "x": -2.5}] * request["max_tokens"],
-            }
-            choice = {"text": "\n" * request["max_tokens"], "finish_reason": "length"}
-            choices = [
-                {"index": index, "logprobs": logprobs, **choice}
-                for index in range(request.get("n", 1))
-            ]
-            self.answer(200, {"choices": choices, "usage": {"prompt_tokens": 9}})
-
-        def answer(self, status: int, body: object) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", keys)
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def endpoint() -> Iterator[LoopbackServer]:
+    """Serve a model that writes nothing but newlines, as a plain text server does."""
+    model = ScriptedBackend(ScriptedOptions(script=lambda _: "\n"))
+    shape = Shape(completions="number", names="text", takes_ids="", echoes=False)
+    with LoopbackServer(ServedModel(model, shape)) as server:
+        yield server

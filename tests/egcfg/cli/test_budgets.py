@@ -21,7 +21,7 @@ PRICES = "input=10,cached_input=1,output=1000"
 
 def _served(endpoint: Any) -> tuple[str, ...]:
     """Return arguments of a run with a request for every token; four tokens a unit."""
-    model = ("--backend", "openai", "--model", "m", "--base-url", endpoint.address)
+    model = ("--backend", "openai", "--model", "m", "--base-url", f"{endpoint.address}/v1")
     return (*model, "--dataset", "mine.jsonl", "-p", "long_code", "-g", "0", "--max-tokens", "4")
 
 

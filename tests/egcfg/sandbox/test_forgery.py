@@ -14,7 +14,7 @@ import pytest
 
 from egcfg.interfaces.problem import AssertTest, CheckTest, Problem, StdioTest
 from egcfg.interfaces.scorer import Score
-from egcfg.sandbox import Sandbox
+from egcfg.sandbox import Level, Sandbox
 from egcfg.scorers.asserts import AssertsScorer
 from egcfg.scorers.check import CheckScorer
 from egcfg.scorers.stdio import StdioOptions, StdioScorer
@@ -236,19 +236,39 @@ if __name__ == "__main__":
 """
 SEARCHES = {
     "searches its process": SEARCH,
-    "reads the judge's memory": (
-        "import ctypes, os\n"
-        "def f(x):\n"
-        "    for pid in range(1, 4000):\n"
-        "        try:\n"
-        "            data = open(f'/proc/{pid}/mem', 'rb').read(1)\n"
-        "        except OSError: pass\n"
-        "        ctypes.CDLL(None).ptrace(16, pid, 0, 0)\n"
-    ),
+    "reads the judge's memory": """
+import ctypes, os, re
+
+def search():
+    wanted = re.compile(rb"EXPECTED-[0-9a-f]{8}")
+    for pid in range(1, 4000):
+        if ctypes.CDLL(None).ptrace(16, pid, 0, 0) == 0:
+            return "attached"
+        try:
+            memory = open(f"/proc/{pid}/mem", "rb", 0)
+            regions = open(f"/proc/{pid}/maps").readlines()
+        except OSError:
+            continue
+        for region in regions:
+            start, end = (int(number, 16) for number in region.split()[0].split("-"))
+            try:
+                memory.seek(start)
+                found = wanted.search(memory.read(end - start))
+            except (OSError, ValueError, OverflowError):
+                continue
+            if found:
+                return found.group().decode()
+
+def f(x):
+    return search()
+
+if __name__ == "__main__":
+    print(search())
+""",
     "kills everything": (
         "import os\n"
         "def f(x):\n"
-        "    for pid in (-1, 0, os.getppid(), 1):\n"
+        "    for pid in (-1, os.getppid(), 1, 0):\n"
         "        try: os.kill(pid, 9)\n"
         "        except OSError: pass\n"
     ),
@@ -258,6 +278,11 @@ PROGRAMS = EARLY_EXIT | LYING_VALUES | PATCHES | DESCRIPTORS | SEARCHES
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_scorer_takes_a_cheat_for_right(run: Run, sandbox: Sandbox, name: str) -> None:
+    report = run(sandbox.report())
+    if name in SEARCHES and report.level not in (Level.FULL, Level.STRONG):
+        # It would reach the machine's other processes, and end them.
+        pytest.skip(f"this machine lacks {report.missing}")
+
     async def score_all() -> list[Score]:
         # Side by side: a cheat that answers nothing is given up at the limit of time only.
         return await asyncio.gather(

@@ -1,0 +1,69 @@
+"""The slow lanes fit the code as it is, so that they run when somebody wants them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = """
+def f(x, y=1):
+    if x < 3 and y:
+        g(x)
+    x += 1
+    return x - y
+"""
+CHANGED = {
+    "return None",
+    "if x <= 3 and y:",
+    "if x < 3 or y:",
+    "if not (x < 3 and y):",
+    "if x < 4 and y:",
+    "def f(x, y=2):",
+    "pass",
+    "x += 2",
+    "return x + y",
+}
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "lanes"))
+    return importlib.import_module("mutants"), importlib.import_module("branches")
+
+
+def test_each_change_is_one_line_and_still_python(lanes: tuple[ModuleType, ModuleType]) -> None:
+    mutants, _ = lanes
+    found = []
+    for changed in mutants.changes(SOURCE):
+        ast.parse(changed)
+        lines = zip(SOURCE.splitlines(), changed.splitlines(), strict=True)
+        [line] = [new.strip() for old, new in lines if old != new]
+        found.append(line)
+    assert {*found} == CHANGED
+    assert sorted(found) == sorted([*CHANGED, "pass"])
+
+
+def test_every_named_fault_still_fits_the_code(lanes: tuple[ModuleType, ModuleType]) -> None:
+    mutants, _ = lanes
+    named = mutants.named()
+    assert len(named) >= 8
+    for mutant in named:
+        ast.parse(mutant.source)
+        assert mutant.difference
+        for file, _, test in (test.partition("::") for test in mutant.tests):
+            assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text("utf-8")
+
+
+def test_every_room_has_modules_and_tests(lanes: tuple[ModuleType, ModuleType]) -> None:
+    mutants, branches = lanes
+    for room in mutants.ROOMS.values():
+        assert all(list((ROOT / "src").glob(pattern)) for pattern in room.modules)
+        assert all((ROOT / test).exists() for test in room.tests)
+    for room in branches.FLOORS:
+        assert (ROOT / "src" / room).is_dir()
+        assert (ROOT / "tests" / room).is_dir()

@@ -1,0 +1,32 @@
+"""What the README shows is what comes out, and what pages tell to make can be made."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.model
+def test_the_first_command_prints_what_is_printed_there(tmp_path: Path) -> None:
+    shown = re.findall(r"^```\n\$ egcfg (solve .*?)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    [(command, said)] = shown
+    words = [sys.executable, "-m", "egcfg", *shlex.split(command)]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, said), ran.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_what_is_to_be_made_can_be_made(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    text = (ROOT / page).read_text("utf-8")
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+    assert targets
+    assert {t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)} == set()
