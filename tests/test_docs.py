@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib.util
 import inspect
 import re
 import shlex
@@ -114,6 +115,26 @@ def test_the_python_of_the_page_about_results_runs(
     names: dict[str, object] = {"egcfg": egcfg}
     assert run_blocks("docs/results.md", tiny_llama, names) == 1
     assert names["hard"] == ["add"]
+
+
+def test_the_python_of_the_page_about_records_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for the block about a package that is not installed."""
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    given = ["run", "--quiet", "--record", "--dataset", "quickstart", "--limit", "1", "-g", "0"]
+    assert invoke([*given, "--results-dir", "results"]) == 0
+    capsys.readouterr()
+    assert invoke(["trajectories", "results"]) == 0
+    (tmp_path / "trajectories.jsonl").write_text(capsys.readouterr().out)
+    first, second = python_blocks("docs/records.md")
+    names: dict[str, object] = {}
+    exec(first, names)
+    assert names["data"].column_names == ["prompt", "completion", "label"]  # type: ignore[attr-defined]
+    if importlib.util.find_spec("verifiers"):
+        exec(second, names)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "plugins.md"], ids=lambda page: page.name)

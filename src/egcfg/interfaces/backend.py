@@ -419,7 +419,7 @@ class LogprobBackend(Backend):
     @property
     @abstractmethod
     def end_ids(self) -> frozenset[int]:
-        """The token ids that end a sequence."""
+        """The token ids that end a sequence; empty where a server does not tell them."""
 
     @abstractmethod
     def encode(self, prompt: TextPrompt | ChatPrompt) -> MaybeAwaitable[Answer[tuple[int, ...]]]:

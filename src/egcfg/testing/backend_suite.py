@@ -110,8 +110,8 @@ class LogprobBackendSuite(Suite):
         require(self.opened.read("model_name", str), "model_name is empty: name the model")
         ends = self.opened.read("end_ids", frozenset)
         require(
-            ends and all(isinstance(each, int) for each in ends),
-            f"end_ids is {ends}: give the ids of the tokens that end a sequence",
+            all(isinstance(each, int) for each in ends),
+            f"end_ids is {ends}: give the ids of the tokens that end a sequence, as far as known",
         )
         require(
             self.opened.read("tasks_in_flight", int) >= 1,
@@ -139,6 +139,8 @@ class LogprobBackendSuite(Suite):
         """Literal text never becomes a control token: programs may print anything."""
         if not self.capabilities.text:
             raise SkipTest("it takes no TextPrompt")
+        if not self.model.end_ids:
+            raise SkipTest("its end_ids are not known")
         end = min(self.model.end_ids)
         try:
             spelling = self.decode((end,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 from egcfg.testing import DatasetSuite
 
@@ -16,3 +17,12 @@ class TestQuickstart(DatasetSuite):
 class TestFile(DatasetSuite):
     name = "file"
     options = OWN
+
+
+class TestHumanEval(DatasetSuite):
+    name = "humaneval"
+
+
+class TestMbpp(DatasetSuite):
+    name = "mbpp"
+    options: ClassVar[dict[str, Any]] = {"path": str(Path(__file__).with_name("mbpp_form.jsonl"))}
