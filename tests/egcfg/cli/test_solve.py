@@ -18,7 +18,7 @@ def test_a_solved_problem_prints_its_code_and_nothing_else(process: Callable[...
     ran = process(*RIGHT, *PROMPT, "-o", "backend.noisy=true")
 
     assert (ran.status, ran.out) == (0, SQUARE), ran.err
-    assert "solved (method best_of_n, " in ran.err
+    assert "solved (method cascade, " in ran.err
     assert "a library says hello" in ran.err
 
 
@@ -57,11 +57,10 @@ def test_explain_tells_what_a_policy_decided(egcfg: Callable[..., Any]) -> None:
     assert "  policy accept: candidate 1 passes all visible tests\n" in ran.err
 
 
-def test_explain_tells_what_a_method_decided(egcfg: Callable[..., Any]) -> None:
+def test_explain_tells_what_the_default_method_decided(egcfg: Callable[..., Any]) -> None:
     ran = egcfg(
         *("solve", "Double", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
-        *("--backend", "scripted", *PROMPT, "-g", "1", "--explain"),
-        *("--method", "cascade", "-o", "method.n=1"),
+        *("--backend", "scripted", *PROMPT, "-g", "1", "--explain", "-o", "method.n=1"),
     )
 
     assert (ran.status, ran.out) == (1, SQUARE)
