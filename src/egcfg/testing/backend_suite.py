@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 from egcfg.errors import CapabilityError, ContextOverflowError
 from egcfg.interfaces.backend import (
     FREE,
-    Capabilities,
     Continuation,
     LogprobRequest,
     Logprobs,
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
-from egcfg.plugins.hookspecs import Kind
-from egcfg.testing.suite import Suite, require
-from egcfg.usage.model import Model
+from egcfg.testing.suite import BackendSuite, require
 
 __all__ = ["LogprobBackendSuite"]
 
@@ -36,14 +32,8 @@ LONGEST_CONTEXT = 1 << 17
 """Tokens of the longest context that a check fills."""
 
 
-class LogprobBackendSuite(Suite):
-    """Checks of an open backend; answers of the wrong form are refused as in a run.
-
-    Attributes:
-        model: asks the backend, and checks the form of its answers.
-    """
-
-    kind = Kind.BACKEND
+class LogprobBackendSuite(BackendSuite):
+    """Checks of an open backend that tells log-probabilities."""
 
     texts: ClassVar[Sequence[str]] = ("def add(first, second):\n    return", "x = 1\n")
     """Two prompts that the model goes on with for a few lines."""
@@ -53,28 +43,6 @@ class LogprobBackendSuite(Suite):
 
     seeded: ClassVar[bool] = True
     """Whether equal seeds give equal continuations; a server may not keep that promise."""
-
-    model: ClassVar[Model]
-
-    @classmethod
-    def setup_class(cls) -> None:
-        """Open the backend."""
-        super().setup_class()
-        usage = cls.call("open")
-        require(isinstance(usage, Usage), f"open gave {type(usage).__name__}: return a Usage")
-        cls.model = Model(cls.opened, "conformance")
-
-    @classmethod
-    def teardown_class(cls) -> None:
-        """Close the backend, twice: closing again does nothing."""
-        cls.call("close")
-        cls.call("close")
-        super().teardown_class()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the open backend says of itself."""
-        return self.opened.read("capabilities", Capabilities)
 
     def ids(self, text: str = "") -> Ids:
         """Return the token ids of a prompt, of a kind that the backend takes."""

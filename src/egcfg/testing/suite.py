@@ -14,12 +14,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 from unittest import SkipTest
 
+from egcfg.interfaces.backend import Capabilities, Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create, title_of
 from egcfg.sandbox import Sandbox
+from egcfg.usage.model import Model
 
-__all__ = ["SandboxedSuite", "Suite", "require"]
+__all__ = ["BackendSuite", "SandboxedSuite", "Suite", "require"]
 
 T = TypeVar("T")
 
@@ -122,3 +124,34 @@ class SandboxedSuite(Suite):
         """Close it."""
         cls.sandbox.close()
         super().teardown_class()
+
+
+class BackendSuite(Suite):
+    """Checks of an open backend; answers of the wrong form are refused as in a run.
+
+    Attributes:
+        model: asks the backend, and checks the form of its answers.
+    """
+
+    kind = Kind.BACKEND
+    model: ClassVar[Model]
+
+    @classmethod
+    def setup_class(cls) -> None:
+        """Open the backend."""
+        super().setup_class()
+        usage = cls.call("open")
+        require(isinstance(usage, Usage), f"open gave {type(usage).__name__}: return a Usage")
+        cls.model = Model(cls.opened, "conformance")
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Close the backend, twice: closing again does nothing."""
+        cls.call("close")
+        cls.call("close")
+        super().teardown_class()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the open backend says of itself."""
+        return self.opened.read("capabilities", Capabilities)

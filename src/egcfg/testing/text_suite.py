@@ -5,44 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from unittest import SkipTest
 
-from egcfg.interfaces.backend import Capabilities, Completion, SamplingParams, Usage
+from egcfg.interfaces.backend import Completion, SamplingParams, Usage
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
-from egcfg.plugins.hookspecs import Kind
-from egcfg.testing.suite import Suite, require
-from egcfg.usage.model import Model
+from egcfg.testing.suite import BackendSuite, require
 
 __all__ = ["TextBackendSuite"]
 
 
-class TextBackendSuite(Suite):
+class TextBackendSuite(BackendSuite):
     """Checks of an open backend that answers in text."""
-
-    kind = Kind.BACKEND
 
     repeats: ClassVar[bool] = True
     """Whether temperature 0 gives the same answer again; a server may not keep that promise."""
-
-    model: ClassVar[Model]
-
-    @classmethod
-    def setup_class(cls) -> None:
-        """Open the backend."""
-        super().setup_class()
-        usage = cls.call("open")
-        require(isinstance(usage, Usage), f"open gave {type(usage).__name__}: return a Usage")
-        cls.model = Model(cls.opened, "conformance")
-
-    @classmethod
-    def teardown_class(cls) -> None:
-        """Close the backend, twice: closing again does nothing."""
-        cls.call("close")
-        cls.call("close")
-        super().teardown_class()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the open backend says of itself."""
-        return self.opened.read("capabilities", Capabilities)
 
     def complete(self, prompt: TextPrompt | ChatPrompt | None = None, **params: Any) -> Completion:
         """Return the answer to a prompt, of a kind that the backend takes."""
