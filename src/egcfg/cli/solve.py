@@ -76,7 +76,8 @@ __all__ = ["solve_command"]
     "--tokens",
     type=click.IntRange(min=1),
     metavar="N",
-    help="prompt and generated tokens that it may spend in all; likewise",
+    help="tokens that it may spend in all, prompt tokens that no cache answers and generated ones; "
+    "likewise",
 )
 @click.option(
     "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
