@@ -46,8 +46,8 @@ def test_a_method_is_chosen_by_name_with_options_or_handed_over(sandbox: Sandbox
         )
         assert steps == []
         assert not solution.passed
-        assert [params.temperature for _, params in backend.asked] == [0.8, 0.8]
-        assert [each.stage for each in solution.attempts] == ["sample"]
+        assert [params.temperature for _, params in backend.asked] == [0.0, 0.8]
+        assert [each.stage for each in solution.attempts] == ["greedy"]
 
 
 def test_a_method_ends_at_its_tokens_and_tells_what_each_attempt_cost(sandbox: Sandbox) -> None:
