@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -59,12 +59,19 @@ _NEAR_LABEL = 80
 # --- asserts --------------------------------------------------------------------------------------
 
 
-def made_asserts(text: str, function: str) -> list[AssertTest]:
+def made_asserts(text: str, function: str, *, cut: bool = False) -> list[AssertTest]:
     """Return the asserts about a function in an answer, each once, in their order.
 
     Read are assert statements wherever they are, one per line or over several, those of `unittest`,
     comparisons without the word, and examples of a doctest.
+
+    Args:
+        text: the answer.
+        function: name of the function.
+        cut: whether the answer ends in the middle; its last line may then lack the wanted value.
     """
+    if cut:
+        text = text.rpartition("\n")[0]
     found: dict[str, None] = {}
     lines = [line for piece in _strings(text) for line in piece.splitlines()]
     number = 0
@@ -253,7 +260,7 @@ class Judgement:
     reason: str
 
 
-def judgements(text: str, label: str) -> dict[int, Judgement]:
+def judgements(text: str, label: str, shown: Iterable[str] = ()) -> dict[int, Judgement]:
     """Return what an answer says about each of several things, such as blocks, by their numbers.
 
     A thing is right or wrong by the first word that says so; without such a word it is missing.
@@ -261,7 +268,11 @@ def judgements(text: str, label: str) -> dict[int, Judgement]:
     Args:
         text: the answer.
         label: what the things are called, as in ``Block 1: right``.
+        shown: parts of the question, such as the things themselves. Where the answer repeats one,
+            a word in it, such as ``return True``, is no judgement.
     """
+    for each in shown:
+        text = text.replace(each, "")
     found: dict[int, Judgement] = {}
     name = re.compile(rf"\b{re.escape(label)}\W{{0,5}}(?:number\W{{0,3}})?(\d{{1,4}})\b", re.I)
     starts = list(name.finditer(text))
