@@ -52,6 +52,8 @@ _VERDICT = re.compile(
     rf"|(?P<right>{_NOT}(?:{_BAD}|fail\w*)|{_GOOD}|pass(?:es|ed)?|accept\w*)|(?P<no>no))\b",
     re.IGNORECASE,
 )
+_ASKED_FOR = re.compile(r"\bend with\W{1,3}verdict\b.*", re.IGNORECASE)
+"""How a question asks for a verdict, where the answer repeats it."""
 _NEAR_LABEL = 80
 """Characters after a label in which its verdict is looked for."""
 
@@ -288,6 +290,7 @@ def verdict(text: str) -> bool | None:
 
     What follows the last word "verdict" decides, else the last word that judges.
     """
+    text = _ASKED_FOR.sub("", text)
     _, *labelled = re.split(r"\bverdict\b", text, flags=re.IGNORECASE)
     for piece in reversed(labelled):
         if said := _VERDICT.search(piece[:_NEAR_LABEL]):

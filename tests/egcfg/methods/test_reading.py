@@ -184,6 +184,8 @@ def test_judgements_of_other_things_are_read_by_their_label() -> None:
         ("All is right up to there.\n**Verdict:** `wrong`", False),
         ("verdict: right or wrong?\nI say:\nverdict: not right", False),
         ("<verdict>\nwrong\n</verdict>", False),
+        ("End with `verdict: right` or `verdict: wrong`.", None),
+        ("verdict: right\n\nEnd with `verdict: right` if so, else with `verdict: wrong`.", True),
         ('{"verdict": true}', True),
         ('{"verdict": "pass", "why": "no"}', True),
         ("My verdict is that the program passes this test.", True),
