@@ -54,6 +54,8 @@ _VERDICT = re.compile(
 )
 _ASKED_FOR = re.compile(r"\bend with\W{1,3}verdict\b.*", re.IGNORECASE)
 """How a question asks for a verdict, where the answer repeats it."""
+_CODE = re.compile(r"```.*?(?:```|\Z)|`(?![a-z ]+`)[^`\n]*`", re.DOTALL)
+"""Blocks, and what is marked as code within a line, but for words such as `right`."""
 _NEAR_LABEL = 80
 """Characters after a label in which its verdict is looked for."""
 
@@ -288,14 +290,15 @@ def judgements(text: str, label: str, shown: Iterable[str] = ()) -> dict[int, Ju
 def verdict(text: str) -> bool | None:
     """Return whether an answer says in the end that something is right; None where it does not.
 
-    What follows the last word "verdict" decides, else the last word that judges.
+    What follows the last word "verdict" decides, else the last word that judges, outside of code.
     """
     text = _ASKED_FOR.sub("", text)
     _, *labelled = re.split(r"\bverdict\b", text, flags=re.IGNORECASE)
     for piece in reversed(labelled):
         if said := _VERDICT.search(piece[:_NEAR_LABEL]):
             return said["right"] is not None
-    *_, last = [None, *(said for said in _VERDICT.finditer(text) if said["no"] is None)]
+    prose = _CODE.sub(" ", text)
+    *_, last = [None, *(said for said in _VERDICT.finditer(prose) if said["no"] is None)]
     return None if last is None else last["right"] is not None
 
 

@@ -185,6 +185,8 @@ def test_judgements_of_other_things_are_read_by_their_label() -> None:
         ("verdict: right or wrong?\nI say:\nverdict: not right", False),
         ("<verdict>\nwrong\n</verdict>", False),
         ("End with `verdict: right` or `verdict: wrong`.", None),
+        ("It returns `False` otherwise. The test is `assert f(2) == True`.", None),
+        ("So it is `right`.\n```python\nreturn False\n```", True),
         ("verdict: right\n\nEnd with `verdict: right` if so, else with `verdict: wrong`.", True),
         ('{"verdict": true}', True),
         ('{"verdict": "pass", "why": "no"}', True),
