@@ -54,7 +54,7 @@ _VERDICT = re.compile(
 )
 _ASKED_FOR = re.compile(r"\bend with\W{1,3}verdict\b.*", re.IGNORECASE)
 """How a question asks for a verdict, where the answer repeats it."""
-_CODE = re.compile(r"```.*?(?:```|\Z)|`(?![a-z ]+`)[^`\n]*`", re.DOTALL)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`(?![a-z ]+(?:`|\Z))[^`\n]*(?:`|\Z)", re.DOTALL)
 """Blocks, and what is marked as code within a line, but for words such as `right`."""
 _NEAR_LABEL = 80
 """Characters after a label in which its verdict is looked for."""

@@ -186,6 +186,7 @@ def test_judgements_of_other_things_are_read_by_their_label() -> None:
         ("<verdict>\nwrong\n</verdict>", False),
         ("End with `verdict: right` or `verdict: wrong`.", None),
         ("It returns `False` otherwise. The test is `assert f(2) == True`.", None),
+        ("The tests are:\n- `assert f(2) == True", None),  # cut
         ("So it is `right`.\n```python\nreturn False\n```", True),
         ("verdict: right\n\nEnd with `verdict: right` if so, else with `verdict: wrong`.", True),
         ('{"verdict": true}', True),
