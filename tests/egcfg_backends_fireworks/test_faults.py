@@ -51,7 +51,7 @@ TELLING = {
     "key in an error": lambda _: Answer(f"<html>Bearer {KEY}</html>".encode(), 500),
     "key in a 200": lambda _: Answer(f'{{"error": "no such key {KEY}"}}'.encode()),
 }
-TASKS = 50
+TASKS = 20
 
 
 def script(text: str) -> str:
@@ -186,7 +186,7 @@ async def run_tasks(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
+def test_under_a_fifth_of_faults_all_tasks_come_out_the_same(
     kind: str,
     serve: Any,
     run: Any,
@@ -209,7 +209,7 @@ def test_fifty_tasks_under_a_fifth_of_faults_come_out_the_same(
     assert faulty.happened.keys() == faults.keys()
     assert len(calm.responses) == TASKS
     assert stormy.responses == calm.responses
-    assert any("return x+49" in (text or "") for text in calm.responses.values())
+    assert any(f"return x+{TASKS - 1}" in (text or "") for text in calm.responses.values())
     # Every request was answered once, however often it was sent.
     for task, usage in calm.usage.items():
         again = stormy.usage[task]
