@@ -56,8 +56,8 @@ FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation 
 test-fast: $(INSTALLED)
 	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
 
-# Every property with 2,000 examples, where `make test` draws 100: half an hour, or ROOM's. What fails once
-# in a thousand times fails here.
+# Every property with 2,000 examples, where `make test` draws 100, or those of one room: what fails once in a
+# thousand times fails here.
 test-thorough: $(INSTALLED)
 	$(PYTEST) -m hypothesis --hypothesis-profile thorough $(FLAGS) $(TESTED)
 
