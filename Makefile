@@ -4,8 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
-.PHONY: demo methods race test test-fast test-pythons test-verdicts test-vllm test-browser test-ray \
-	test-harnesses coverage mutants check smoke bench docs clean
+.PHONY: demo methods race test test-fast test-thorough test-pythons test-verdicts test-vllm test-browser \
+	test-ray test-harnesses coverage mutants check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -55,6 +55,11 @@ FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation 
 	--ignore=tests/egcfg/reports/page
 test-fast: $(INSTALLED)
 	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
+
+# Every property with 2,000 examples, where `make test` draws 100, or those of one room: what fails once in a
+# thousand times fails here.
+test-thorough: $(INSTALLED)
+	$(PYTEST) -m hypothesis --hypothesis-profile thorough $(FLAGS) $(TESTED)
 
 # The tracers and the sandbox under every later Python that is found, each in an environment of its
 # own without the extras: what they do hangs on the interpreter.

@@ -19,11 +19,11 @@ import egcfg_backends_hf  # noqa: F401 - sets thread behaviour before torch
 
 SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 
-
 # An example takes as long as it takes: the machine may be busy.
-settings.register_profile("patient", settings(), deadline=None)
-settings.register_profile("brief", settings(), deadline=None, max_examples=10)  # make test-fast
+settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+settings.register_profile("brief", max_examples=10)  # make test-fast
+settings.register_profile("thorough", max_examples=2000)  # make test-thorough
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -57,17 +58,21 @@ def test_a_killed_run_resumes_to_the_results_of_an_undisturbed_one(
 
     chance = random.Random(3)
     results = tmp_path / "results"
+    lost = 0
     for count in KILL_AFTER:
         child = started(tmp_path, tiny_llama, "results")
         while len(results_of(results)) < count or not list(results.rglob(".claims/*")):
-            assert child.poll() is None, child.communicate()[1]
+            if child.poll() is not None:  # on a busy machine, it may be quicker than we are
+                break
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.2))
         child.kill()
-        child.communicate()
+        _, said = child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL), said
         kept = results_of(results)
         assert kept.items() <= expected.items()
-    assert len(kept) < len(expected), "it was not killed in the middle of its work"
+        lost += len(expected) - len(kept)
+    assert lost, "it was never killed in the middle of its work"
     finished(started(tmp_path, tiny_llama, "results"))
 
     assert results_of(results) == expected

@@ -28,15 +28,28 @@ def generate(folder: Path, kind: str, name: str, author: str = "Somebody") -> Pa
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of a fresh environment, which has what this one has, and pip offline."""
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a generated package of each kind."""
+    folder = tmp_path_factory.mktemp("packages")
+    return {kind: generate(folder / kind, kind, f"my_{kind}") for kind in Kind}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, packages: dict[str, Path]) -> Path:
+    """Return the Python of a fresh environment: it has what this one has, and all packages, built
+    into wheels offline and installed."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
-    [packages] = folder.glob("lib/python*/site-packages")
+    [site_packages] = folder.glob("lib/python*/site-packages")
     shared = [*site.getsitepackages(), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
     shared += [path for path in sys.path if path.endswith(("site-packages", "src"))]
-    (packages / "shared.pth").write_text("\n".join(dict.fromkeys(shared)) + "\n")
-    return folder / "bin" / "python"
+    (site_packages / "shared.pth").write_text("\n".join(dict.fromkeys(shared)) + "\n")
+    python = folder / "bin" / "python"
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    ran(python, "pip", "wheel", *offline, "-q", *map(str, packages.values()), cwd=folder)
+    wheels = [f"egcfg_my_{kind}-0.1.0-py3-none-any.whl" for kind in packages]
+    ran(python, "pip", "install", *offline, "-q", *wheels, cwd=folder)
+    return python
 
 
 def ran(python: Path, *command: str, cwd: Path) -> str:
@@ -53,25 +66,28 @@ def ran(python: Path, *command: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", [kind.value for kind in Kind])
-def test_a_package_of_each_kind_builds_installs_and_passes_its_checks(
-    kind: str, environment: Path, tmp_path: Path
+def test_a_package_of_each_kind_passes_the_checks_of_its_kind(
+    kind: str, environment: Path, packages: dict[str, Path], tmp_path: Path
 ) -> None:
-    package = generate(tmp_path / "package", kind, f"my_{kind}")
-    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    ran(environment, "pip", "wheel", *offline, "-q", "-w", "dist", ".", cwd=package)
-    [wheel] = (package / "dist").glob(f"egcfg_my_{kind}-0.1.0-*.whl")
-    ran(environment, "pip", "install", *offline, "-q", str(wheel), cwd=tmp_path)
-    try:
-        # Away from the sources, so that it is the installed package that works.
-        tests = shutil.copytree(package / "tests", tmp_path / "tests")
-        assert f"[egcfg-my-{kind} 0.1.0]" in ran(environment, "egcfg", "plugins", cwd=tmp_path)
-        options = ("-o", f"dataset.path={tests / 'problems.csv'}") if kind == "dataset" else ()
-        told = ran(environment, "egcfg", "plugins", "check", f"my_{kind}", *options, cwd=tmp_path)
-        assert told.startswith(f"{kind} my_{kind}\n")
-        assert " 0 failed" in told
-        assert " passed" in ran(environment, "pytest", "-q", str(tests), cwd=tmp_path)
-    finally:
-        ran(environment, "pip", "uninstall", "-q", "-y", f"egcfg-my-{kind}", cwd=tmp_path)
+    # Away from the sources, so that it is the installed package that works.
+    path = packages[kind] / "tests" / "problems.csv"
+    options = ("-o", f"dataset.path={path}") if kind == "dataset" else ()
+    told = ran(environment, "egcfg", "plugins", "check", f"my_{kind}", *options, cwd=tmp_path)
+    assert told.startswith(f"{kind} my_{kind}\n")
+    assert " 0 failed" in told
+
+
+def test_packages_are_listed_and_their_own_tests_pass(
+    environment: Path, packages: dict[str, Path], tmp_path: Path
+) -> None:
+    listed = ran(environment, "egcfg", "plugins", cwd=tmp_path)
+    for kind, package in packages.items():
+        assert f"[egcfg-my-{kind} 0.1.0]" in listed
+        shutil.copytree(package / "tests", tmp_path / kind)
+    said = ran(environment, "pytest", "-q", "-rA", "--import-mode=importlib", ".", cwd=tmp_path)
+    assert {line.split("/")[0] for line in said.splitlines() if line.startswith("PASSED")} == {
+        f"PASSED {kind}" for kind in packages
+    }
 
 
 def test_the_example_package_is_what_the_template_makes(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def backend_of(address: str, route: str) -> OpenAIBackend:
 
 @pytest.fixture(scope="module")
 def problems() -> list[Problem]:
-    return list(create(Kind.DATASET, "quickstart").problems())[:12]
+    return list(create(Kind.DATASET, "quickstart").problems())[:6]
 
 
 async def generations(backend: Any, problems: list[Problem], gamma: float) -> list[Generation]:
@@ -48,7 +48,7 @@ async def generations(backend: Any, problems: list[Problem], gamma: float) -> li
         return [(await engine.solve(p, settings)).generation for p in problems]
 
 
-def test_without_guidance_twelve_texts_are_those_of_the_local_backend_up_to_near_ties(
+def test_without_guidance_texts_are_those_of_the_local_backend_up_to_near_ties(
     llama_server: str, problems: list[Problem], opened: Any
 ) -> None:
     """The server works with 8-bit activations: it may turn a choice that is close to another."""

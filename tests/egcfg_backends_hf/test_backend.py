@@ -135,8 +135,7 @@ async def check_answers(ask: Asker, naive: Naive, asked: Any) -> None:
 
 
 @settings(
-    max_examples=40,
-    deadline=None,
+    max_examples=settings.default.max_examples // 2,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(questions)

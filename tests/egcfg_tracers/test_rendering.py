@@ -92,7 +92,7 @@ NAMED = Trace(
 @pytest.mark.parametrize("renderer", RENDERERS)
 @given(trace=traces, limit=st.integers(0, 3_000))
 @example(trace=NAMED, limit=300)
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples // 3)
 def test_any_trace_reads_within_any_limit_and_without_control_characters(renderer, trace, limit):
     text = RENDERERS[renderer].render(trace, limit)
     assert len(text) <= limit

@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 from egcfg.decoding.definitions import Strength, parse, preamble, strength
 from egcfg.decoding.lexing import Lexer, cleaned, definition_opening
 from egcfg.interfaces.prompt import CodeLayout, Prompt
-from egcfg.interfaces.reasoning import closing_tags, opening_tag
+from egcfg.interfaces.reasoning import TAG_STARTS, closing_tags, opening_tag
 
 __all__ = ["AnswerReader", "CodeSpan", "Language", "Passage"]
 
@@ -63,8 +63,11 @@ class Passage:
 
 _FENCE = re.compile(r"(?P<before>[^`~\n]*)(?P<ticks>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 _LIST_MARK = re.compile(r"\s*(?:[-*+]|\d+[.)])?\s*")
-# What a line may be of which no more is there, if it is to open a fence.
-_FENCE_BEGUN = re.compile(r"\s*(?:[-*+]|\d+[.)]?)?\s*(?:`{0,2}|~{0,2}|(?:`{3,}|~{3,})[^`\n]*)")
+# What a line may be of which no more is there, if it is to open a fence or a reasoning block.
+_BEGUN = re.compile(
+    r"\s*(?:[-*+]|\d+[.)]?)?\s*(?:`{0,2}|~{0,2}|(?:`{3,}|~{3,})[^`\n]*)"
+    rf"|\s*[{re.escape(TAG_STARTS)}].*"
+)
 _MARKDOWN = ("markdown", "md")
 _BODY_LINE = re.compile(r"[^\S\n]+[^\s#]")
 _NEVER_IN_BRACKETS = re.compile(r"(?:def|class|if __name__)\s|```")
@@ -337,7 +340,7 @@ class AnswerReader:
             self._mode, self._code = "prose", None
             self._settled = self.span = CodeSpan()
             return False
-        elif whole or (line[:1].isspace() and not _FENCE_BEGUN.fullmatch(line)):
+        elif whole or (line[:1].isspace() and not _BEGUN.fullmatch(line)):
             self._mode = "continuing"
         return True
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-__all__ = ["closing_tags", "closing_text", "opening_tag", "opens_reasoning"]
+__all__ = ["TAG_STARTS", "closing_tags", "closing_text", "opening_tag", "opens_reasoning"]
 
 _NAMES = "(?:think|thinking|thoughts?|reason|reasoning|analysis|reflection|scratchpad|seed:think)"
 
@@ -45,6 +45,8 @@ _FORMS = (
         "<|end|><|start|>assistant<|channel|>final<|message|>",
     ),
 )
+TAG_STARTS = "".join(sorted({form.opening.lstrip("\\")[0] for form in _FORMS}))
+"""The characters that a tag which opens reasoning can begin with."""
 _OPENING = re.compile("|".join(f"({form.opening})" for form in _FORMS))
 _CLOSING = re.compile("|".join(f"({form.closing})" for form in _FORMS))
 _HARMONY_ANSWER = "<|start|>assistant"

@@ -315,6 +315,7 @@ readers = st.builds(
 @example(response="\t```python\n", reader=AnswerReader(CodeLayout.COMPLETION, "f"))
 @example(response="def g():```python\n", reader=AnswerReader(CodeLayout.FENCED, "f"))
 @example(response="  1. ~~~\n", reader=AnswerReader(CodeLayout.COMPLETION, "f"))
+@example(response="\t<think>", reader=AnswerReader(CodeLayout.COMPLETION, "f"))
 @given(response=responses, reader=readers)
 def test_an_answer_that_grows_is_read_as_the_same_text_at_once(
     response: str, reader: AnswerReader

@@ -189,7 +189,7 @@ def test_without_guidance_the_tokens_are_those_of_the_reference_loop(
     assert generation.ids == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     unguided=st.text("abc=1\n x", max_size=30),
     guided=st.text("abc=1\n x", max_size=30),
@@ -635,7 +635,7 @@ def pause() -> Generator[str, None, None]:
     yield "waiting"
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(order=st.lists(st.booleans(), max_size=60))
 def test_two_decodings_in_any_order_give_the_texts_of_each_alone(
     decode: Decode, order: list[bool]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import evolve, frozen
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.decoding import loop
@@ -521,7 +521,6 @@ def test_away_from_a_signal_only_plausible_tokens_may_be_chosen() -> None:
     assert np.exp(guided.distribution.values).sum() == pytest.approx(1.0)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     top_k=st.integers(1, 7),

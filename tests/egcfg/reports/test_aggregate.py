@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.interfaces.backend import Usage
@@ -25,7 +25,6 @@ def test_the_relative_success_rate_gives_the_published_numbers(base, accuracy, r
     assert round(relative_success_rate(accuracy, base), 2) == rsr
 
 
-@settings(deadline=None)
 @given(st.floats(0, 99.9))
 def test_nothing_gained_is_0_and_everything_is_100(base):
     assert relative_success_rate(base, base) == 0
@@ -139,7 +138,6 @@ def test_tasks_and_configurations_are_in_the_order_of_their_numbers():
     assert sorted(names, key=natural_order) == ["9", "11", "HumanEval/9", "HumanEval/10", "x"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=4)))
 def test_any_names_can_be_ordered(names):
     assert len(sorted(names, key=natural_order)) == len(names)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
@@ -46,7 +46,6 @@ def test_published_and_other_strings_read_and_print_both_ways(text, config):
     assert str(SignalConfig.parse(text)) == text
 
 
-@settings(deadline=None)
 @given(configs)
 @example(SignalConfig(prompt="_"))
 @example(SignalConfig(prompt="ln_tok"))
@@ -60,13 +59,11 @@ def test_every_configuration_survives_printing(config):
     assert str(again) == text
 
 
-@settings(deadline=None)
 @given(configs, configs)
 def test_different_configurations_print_differently(one, other):
     assert (one == other) or (str(one) != str(other))
 
 
-@settings(deadline=None)
 @given(st.text() | st.from_regex(r"p?ns\d+t[\d.]+d(\d+|inf)(k\d+)?(_\w+)?_(ln|tok|prf)"))
 def test_whatever_is_no_config_string_is_a_config_error(text):
     try:
@@ -118,7 +115,6 @@ def test_settings_keep_what_the_string_does_not_say():
     assert config.settings(base).gamma == 3
 
 
-@settings(deadline=None)
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
 def test_decimal_text_reads_back_without_an_exponent(value):
     text = decimal_text(value)

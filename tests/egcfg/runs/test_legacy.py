@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.config.load import ConfigSource, load_config
@@ -236,7 +236,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*LOCAL, "t", "s", "d", "k", "prompt_type"]), json_values))
 def test_any_json_reads_or_is_a_config_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"

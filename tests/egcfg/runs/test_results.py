@@ -2,7 +2,7 @@ import json
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import ContextOverflowError
@@ -70,7 +70,6 @@ results = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(results)
 def test_every_result_reads_back_as_it_was_written(result):
     assert load_result(dump_result(result)) == result
@@ -270,7 +269,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.binary() | st.dictionaries(st.sampled_from(fields), json_values).map(json.dumps))
 def test_whatever_is_in_a_file_it_is_a_result_or_malformed(content):
     data = content if isinstance(content, bytes) else content.encode()

@@ -3,7 +3,7 @@ from pathlib import Path
 import attrs
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
@@ -28,7 +28,6 @@ def test_results_lie_where_published_folders_have_them(folder, make_result, tmp_
     assert (base / "solved_tasks" / "395.json").is_file()
 
 
-@settings(deadline=None)
 @given(
     st.text(min_size=1, max_size=20),
     st.floats(0, allow_nan=False, allow_infinity=False, max_value=1e12),

@@ -48,8 +48,8 @@ def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 def wait_until(look: Callable[[], T]) -> T:
-    """Return what a function returns once that is true, or after ten seconds."""
-    patience = time.monotonic() + 10
+    """Return what a function returns once that is true, or after a minute."""
+    patience = time.monotonic() + 60
     while not (seen := look()) and time.monotonic() < patience:
         time.sleep(0.01)
     return seen

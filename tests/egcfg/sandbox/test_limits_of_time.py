@@ -51,19 +51,23 @@ def busy(count: int, *, core: int | None = None) -> Iterator[list[int]]:
 @linux_only
 def test_waits_for_a_core_are_told_and_sleep_is_none(eventually: Eventually) -> None:
     core = min(os.sched_getaffinity(0))
-    with busy(2, core=core) as (one, other), subprocess.Popen(["sleep", "100"]) as sleeper:
+    echo = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with busy(2, core=core) as (one, other), echo as sleeper:
+        assert sleeper.stdin is not None
+        assert sleeper.stdout is not None
+        sleeper.stdin.write(b"\n")
+        sleeper.stdin.flush()
+        sleeper.stdout.readline()  # from here on it does nothing but wait for more
 
         def waited() -> bool:
             found = [waiting(pid) for pid in (one, other)]
             return all(w is not None and w.is_runnable and w.seconds > 0.2 for w in found)
 
         assert eventually(waited)
+        assert eventually(lambda: (told := waiting(sleeper.pid)) and not told.is_runnable)
         asleep = waiting(sleeper.pid)
-        assert asleep is not None
-        assert not asleep.is_runnable
-        before = asleep.seconds
         time.sleep(0.2)
-        assert waiting(sleeper.pid) == (before, False)
+        assert waiting(sleeper.pid) == asleep
         sleeper.kill()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.sandbox.confined import frames, rehearsal, remote, serving
@@ -127,7 +127,6 @@ def test_an_objects_number_is_its_owners_to_give() -> None:
         theirs.adopt(number, [], "l")
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
     module = load()

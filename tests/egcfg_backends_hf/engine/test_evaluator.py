@@ -75,7 +75,8 @@ calls = st.lists(
 
 @BOTH
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=settings.default.max_examples // 4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), calls=calls)
 def test_calls_may_share_passes_or_take_turns_and_things_be_evicted_between_them(

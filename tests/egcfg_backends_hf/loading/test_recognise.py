@@ -55,7 +55,7 @@ def test_a_model_is_taken_for_one(tiny_gguf: Path, tiny_llama: Path) -> None:
     check_folder(tiny_llama)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), cut=st.integers(0, 200))
 def test_whatever_follows_the_magic_number_is_no_other_error(
     tmp_path: Path, content: bytes, cut: int
