@@ -60,13 +60,14 @@ class _Names(dict[str, Any]):
         self.absent: dict[str, str] = {}
 
     def __missing__(self, name: str) -> Any:
+        handle = self._remote.handles.get(name)
+        if handle is not None:
+            return handle
         if name != self._entry_point and (hasattr(builtins, name) or name in _OWN):
             raise KeyError(name)
         if name in self.absent:
             # The program's own module of this name would decide.
             self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
-        if name in self._remote.handles:
-            return self._remote.handles[name]
         value = self._remote.name(name)
         if isinstance(type(value), Mirror):
             self._remote.handles[name] = value

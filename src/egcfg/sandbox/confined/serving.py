@@ -19,7 +19,6 @@ asked for them. Parts that say nothing are left out at the end of both. An answe
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import io
@@ -39,7 +38,7 @@ from .describing import describe, layout_of
 from .encoder import Encoder
 from .exceptions import describe as describe_error
 from .files import Files
-from .interpreter import encoded
+from .interpreter import encoded, flush_output
 from .kinds import (
     ARRAY,
     ATTRIBUTES,
@@ -164,9 +163,7 @@ class Service:
             if printed is not None and sys.stdout is printed:
                 sys.stdout = stdout
         arguments = None
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
+        flush_output()
         try:
             changed = self._files.changes() if self._shares_folder else ()
             shown = "" if printed is None else printed.getvalue()
