@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -16,7 +17,9 @@ import site
 import sys
 import threading
 import types
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
+from typing import Any, NoReturn
 
 __all__ = [
     "FILENAME",
@@ -43,10 +46,28 @@ def add_site_names() -> None:
     site.setquit()
     site.setcopyright()
     site.sethelper()
+    if sys.version_info < (3, 12):
+        sys.exit = _exit_whole(sys.exit)
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv[:] = [FILENAME]
     # An environment's link to it is not among the files that programs see.
     sys.executable = os.path.realpath(sys.executable)
+
+
+def _exit_whole(leave: Callable[[Any], NoReturn]) -> Callable[[Any], NoReturn]:
+    """Return ``sys.exit`` that keeps a tuple whole.
+
+    Before Python 3.12 whatever catches the exception unpacks the tuple. Where nothing does, as in a
+    script, it is printed and the status is 1; but here there is always something that does.
+    """
+
+    @functools.wraps(leave)
+    def leave_whole(status: Any = None, /) -> NoReturn:
+        if isinstance(status, tuple):
+            raise SystemExit(status)
+        leave(status)
+
+    return leave_whole
 
 
 def open_streams() -> None:

@@ -94,7 +94,7 @@ class _Names(dict[str, Any]):
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status and message."""
     os.write(report, READY)
-    remote = Remote(channel, request["assigned"], request["builtins"])
+    remote = Remote(channel, request["assigned"], request["builtins"], request["test"])
     names = _Names(remote, request["entry_point"])
     for name, module in request["modules"].items():
         try:
