@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 __all__ = [
     "FILENAME",
     "add_site_names",
+    "drop_output",
     "encoded",
     "enter",
     "finish",
@@ -86,6 +87,14 @@ def open_streams() -> None:
         stream.mode = mode  # type: ignore[misc]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def drop_output() -> None:
+    """Have nobody read what this process prints from now on, so that it waits for no reader."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nobody, number)
+    os.close(nobody)
 
 
 def encoded(source: str) -> bytes:

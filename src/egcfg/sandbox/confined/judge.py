@@ -18,6 +18,7 @@ import sys
 from typing import Any, Final
 
 from . import codec, frames
+from .interpreter import drop_output
 from .mirrors import Kind, Mirror, is_instance, is_subclass
 from .program import READY
 from .remote import TEST_MODULE, Remote, Unsupported
@@ -94,6 +95,8 @@ class _Names(dict[str, Any]):
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status and message."""
     os.write(report, READY)
+    if not request["keep_output"]:
+        drop_output()
     remote = Remote(channel, request["assigned"], request["builtins"], request["test"])
     names = _Names(remote, request["entry_point"])
     for name, module in request["modules"].items():

@@ -29,7 +29,13 @@ def f(values: List[int]) -> list:
         if not x % 2:
             return [x + 1]
 """
-RUN: dict[str, Any] = {"source": PROGRAM, "call": "f([1, 2])", "main": False, "setup": ""}
+RUN: dict[str, Any] = {
+    "source": PROGRAM,
+    "call": "f([1, 2])",
+    "main": False,
+    "setup": "",
+    "keep_output": True,
+}
 JUDGEMENT: dict[str, Any] = {
     "test": "assert f([1, 2]) == [3]",
     "entry_point": "f",
@@ -39,6 +45,7 @@ JUDGEMENT: dict[str, Any] = {
     "modules": {},
     "assigned": (),
     "builtins": (),
+    "keep_output": True,
 }
 
 
