@@ -38,6 +38,8 @@ __all__ = [
 FILENAME = "program.py"
 """What programs are compiled as: their file, as seen from the folder that they start in."""
 
+_Exit = Callable[[str | int | None], NoReturn]
+
 AT_THE_END = ("__del__", "open", "TextIOWrapper", "Buffered", "yield")
 """A program without any of these has nothing that would still do something when it is freed."""
 
@@ -55,7 +57,7 @@ def add_site_names() -> None:
     sys.executable = os.path.realpath(sys.executable)
 
 
-def _exit_whole(leave: Callable[[Any], NoReturn]) -> Callable[[Any], NoReturn]:
+def _exit_whole(leave: _Exit) -> _Exit:
     """Return ``sys.exit`` that keeps a tuple whole.
 
     Before Python 3.12 whatever catches the exception unpacks the tuple. Where nothing does, as in a
