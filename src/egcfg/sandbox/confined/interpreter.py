@@ -50,7 +50,7 @@ def add_site_names() -> None:
     site.setcopyright()
     site.sethelper()
     if sys.version_info < (3, 12):
-        sys.exit = _exit_whole(sys.exit)
+        sys.exit = _exit_whole(sys.exit)  # type: ignore[assignment]
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv[:] = [FILENAME]
     # An environment's link to it is not among the files that programs see.

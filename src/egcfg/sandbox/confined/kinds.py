@@ -179,7 +179,7 @@ def pure_name(value: Any) -> tuple[str, str] | None:
     Of a module the second part is empty.
     """
     if type(value) is types.ModuleType:
-        name = value.__dict__.get("__name__")
+        name: Any = value.__dict__.get("__name__")
         return (name, "") if pure_named(name, "") is value else None
     if type(value) not in _FUNCTIONS or (found := global_name(value)) is None:
         return None
