@@ -196,24 +196,26 @@ def is_shared(value: Any) -> bool:
 
 
 def pure_named(module: Any, name: Any) -> Any:
-    """Return what `pure_name` names, or a class of such a module; None where it names nothing."""
-    if module == "builtins":
-        # Of the builtins, some functions see more than their arguments.
-        owner, _, method = name.partition(".")
-        kind = getattr(builtins, owner, None)
-        if not isinstance(kind, type) or method.startswith("_"):
-            return None
-        found = getattr(kind, method, None) if method else kind
-    elif type(module) is str and module in _PURE_MODULES:
-        if any(part.startswith("_") for part in name.split(".")):
-            return None
-        found = importlib.import_module(module)
-        for part in filter(None, name.split(".")):
-            found = getattr(found, part, None)
-    else:
+    """Return what `pure_name` names, or a class of such a module; None where it names nothing.
+
+    What a module has imported itself is not its own, and so is named nothing here.
+    """
+    if type(module) is not str or type(name) is not str:
         return None
-    known = isinstance(found, (type, types.ModuleType, *_FUNCTIONS))
-    return found if known and (not isinstance(found, types.ModuleType) or not name) else None
+    found: Any = importlib.import_module(module) if module in _PURE_MODULES else builtins
+    if found is not builtins and not name:
+        return found
+    for part in name.split("."):
+        if part.startswith("_"):
+            return None
+        found = getattr(found, part, None)
+    if not isinstance(found, (type, *_FUNCTIONS)):
+        return None
+    # Of the builtins, some functions see more than their arguments.
+    if module == "builtins" and type(found) is types.BuiltinFunctionType:
+        return None
+    own = global_name(found)
+    return found if own and (own[0].removeprefix("_"), own[1]) == (module, name) else None
 
 
 def is_plain(value: object) -> bool:

@@ -452,8 +452,9 @@ class _JudgeReceiver(Receiver):
         found: Any = SHARED.get((module, name)) or _NAMED.get((module, name))
         if found is None:
             found = named_nan(module, name)
-        if found is None:
-            found = pure_named(module, name)
+        if found is None and not isinstance(pure := pure_named(module, name), type):
+            # A class of the library's would bring what decides to the classes derived from it.
+            found = pure
         if not module:
             found = self._remote.setup_classes.get(name)
         if found is None:
