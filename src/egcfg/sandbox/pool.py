@@ -83,6 +83,7 @@ class Pool:
         """Return what the server must know of an execution ahead of its request."""
         limits, instrument = request["limits"], request["instrument"]
         return {
+            "role": request["role"],
             "cpu_seconds": limits["cpu_seconds"],
             "memory_bytes": limits["memory_bytes"],
             "file_bytes": limits["file_bytes"],

@@ -117,8 +117,7 @@ class Execution:
         stdin: what standard input holds.
         run_as_main: whether ``__name__`` is ``"__main__"``, as for a whole program.
         limits: what it may use.
-        keep_output: whether what it prints is read. Else it may print any amount: what comes after
-            ``output_bytes`` is dropped.
+        keep_output: whether what it prints is read. Else it may print any amount, to nobody.
         instrument: what watches it.
     """
 

@@ -261,3 +261,16 @@ def test_output_is_limited_to_what_is_asked_for(execute: Execute, output: int) -
     assert (within.outcome, len(within.stdout)) == (Outcome.OK, output)
     beyond = execute(f"print('x' * {output})", limits=limits)
     assert (beyond.outcome, len(beyond.stdout)) == (Outcome.OUTPUT, output)
+
+
+def test_a_program_that_nobody_reads_waits_for_no_reader(execute: Execute) -> None:
+    # A pipe is full after 64 KiB; then a busy reader would use up the program's real time.
+    source = (
+        "import os, sys\n"
+        "for stream in (sys.stdout, sys.stderr):\n"
+        "    os.set_blocking(stream.fileno(), False)\n"
+        "    print('x' * (8 << 20), file=stream, flush=True)\n"
+    )
+    result = execute(source, "1", keep_output=False)
+    assert (result.outcome, result.value) == (Outcome.OK, 1)
+    assert (result.stdout, result.stderr) == ("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import socket
@@ -178,6 +179,36 @@ def test_a_number_of_its_own_is_only_what_is_not_equal_to_itself(number: bytes) 
         message = bytes(8) + b"#" + (-1).to_bytes(8, "big", signed=True) + b"v" + kind + number
         with pytest.raises(DecodeError, match="not equal to itself"):
             remote._JudgeReceiver(message, judge).message()
+    finally:
+        end.close()
+        other.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("posixpath:os.system", "re:enum.sys.exit", "random:", "os:getcwd", "builtins:exec"),
+        *(
+            "collections.abc:Set",
+            "types:SimpleNamespace",
+            "functools:_make_key",
+            "builtins:int.__add__",
+        ),
+    ],
+)
+def test_a_name_of_the_library_is_of_nothing_but_pure_functions_and_modules(name: str) -> None:
+    end, other = socket.socketpair()
+    try:
+        judge = remote.Remote(end, (), ())
+        for named, known in (("copy:deepcopy", copy.deepcopy), ("math:", math), (name, None)):
+            data = named.encode()
+            message = bytes(8) + b"G" + len(data).to_bytes(4, "big") + data
+            receiver = remote._JudgeReceiver(message, judge)
+            if known is not None:
+                assert receiver.message() is known
+                continue
+            with pytest.raises(DecodeError):
+                receiver.message()
     finally:
         end.close()
         other.close()

@@ -13,6 +13,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing
 from importlib.util import find_spec
@@ -183,7 +184,9 @@ def mutants(problems: list[Problem], codes: dict[str, str]) -> Iterator[tuple[Pr
     """Yield one mutant of the reference solution of some problems."""
     chance = random.Random(SEED)
     for problem in chance.sample(problems, len(problems)):
-        tree = ast.parse(codes[problem.task_id])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of references with invalid escapes
+            tree = ast.parse(codes[problem.task_id])
         counter = Mutation(-1)
         counter.visit(tree)
         if counter.places:

@@ -29,7 +29,10 @@ from .bounds import (
     DecodeError,
 )
 
-__all__ = ["READERS", "Decoder", "decode"]
+__all__ = ["MALFORMED", "READERS", "Decoder", "by_tag", "decode"]
+
+MALFORMED: Final = (ValueError, TypeError, ArithmeticError, LookupError, struct.error)
+"""What reading bytes that are no value ends in, beside a `DecodeError`."""
 
 
 def decode(data: bytes, bounds: Bounds = DEFAULT) -> Any:
@@ -50,7 +53,7 @@ def decode(data: bytes, bounds: Bounds = DEFAULT) -> Any:
 class Decoder:
     """One decoding at work: what is read, how far, and how much of the bounds it took."""
 
-    readers: Mapping[bytes, Callable[[Any, int], Any]]
+    readers: Mapping[int, Callable[[Any, int], Any]]
 
     def __init__(self, data: bytes, bounds: Bounds) -> None:
         self.data = data
@@ -67,37 +70,36 @@ class Decoder:
         # One more than the encoder's: a view or a deque holds a container of its own.
         if depth > self.bounds.depth + 1:
             raise DecodeError("nested too deep")
-        tag = self.data[self.position : self.position + 1]
-        self.position += 1
-        reader = self.readers.get(tag)
-        if reader is None:
-            raise DecodeError(f"no value starts with {tag!r}")
         try:
-            return reader(self, depth)
-        except (ValueError, TypeError, ArithmeticError, OverflowError) as error:
-            raise DecodeError(f"malformed value after {tag!r}: {type(error).__name__}") from error
+            tag = self.data[self.position]
+            self.position += 1
+            return self.readers[tag](self, depth)
+        except MALFORMED as error:
+            at = self.position
+            raise DecodeError(f"malformed value at {at}: {type(error).__name__}") from error
 
     def take(self, count: int) -> bytes:
         """Read bytes."""
-        end = self.position + count
-        if end > len(self.data):
+        piece = self.data[self.position : self.position + count]
+        self.position += count
+        if len(piece) < count:
             raise DecodeError("cut off")
-        piece = self.data[self.position : end]
-        self.position = end
         return piece
 
     def count(self) -> int:
         """Read a number of things."""
-        start = self.position
-        self.position = start + U32.size
-        if self.position > len(self.data):
-            raise DecodeError("cut off")
-        number: int = U32.unpack_from(self.data, start)[0]
+        number: int = U32.unpack_from(self.data, self.position)[0]
+        self.position += U32.size
         return number
 
     def sized(self) -> bytes:
         """Read bytes after their number."""
-        return self.take(self.count())
+        (count,) = U32.unpack_from(self.data, self.position)
+        self.position += U32.size + count
+        piece = self.data[self.position - count : self.position]
+        if len(piece) < count:
+            raise DecodeError("cut off")
+        return piece
 
     def items(self, depth: int) -> list[Any]:
         """Read values after their number."""
@@ -107,7 +109,8 @@ class Decoder:
         # Every value takes at least one byte, so a count beyond them is a lie.
         if count > len(self.data) - self.position:
             raise DecodeError("cut off")
-        return [self.get(depth + 1) for _ in range(count)]
+        depth += 1
+        return [self.get(depth) for _ in range(count)]
 
     def _packed(self, form: int, count: int) -> list[Any]:
         if form == MIXED:
@@ -167,6 +170,14 @@ def _get_int(data: Decoder, _: int) -> int:
     return int.from_bytes(payload, "big", signed=True)
 
 
+def _get_str(data: Decoder, _: int) -> str:
+    return data.sized().decode("utf-8", "surrogatepass")
+
+
+def _get_tuple(data: Decoder, depth: int) -> tuple[Any, ...]:
+    return tuple(data.items(depth))
+
+
 def _get_deque(data: Decoder, depth: int) -> deque[Any]:
     maxlen = data.get(depth + 1)
     if not (maxlen is None or type(maxlen) is int):
@@ -209,11 +220,11 @@ READERS: Final[dict[bytes, Callable[[Any, int], Any]]] = {
     b"i": _get_int,
     b"f": lambda data, _: F64.unpack(data.take(8))[0],
     b"c": lambda data, _: complex(F64.unpack(data.take(8))[0], F64.unpack(data.take(8))[0]),
-    b"s": lambda data, _: data.sized().decode("utf-8", "surrogatepass"),
+    b"s": _get_str,
     b"b": lambda data, _: data.sized(),
     b"B": lambda data, _: bytearray(data.sized()),
     b"l": lambda data, depth: data.items(depth),
-    b"t": lambda data, depth: tuple(data.items(depth)),
+    b"t": _get_tuple,
     b"S": lambda data, depth: set(data.keyed(data.items(depth))),
     b"Z": lambda data, depth: frozenset(data.keyed(data.items(depth))),
     b"q": _get_deque,
@@ -232,4 +243,13 @@ READERS: Final[dict[bytes, Callable[[Any, int], Any]]] = {
     b"H": lambda data, _: time.fromisoformat(data.sized().decode("ascii")),
     b"d": _get_timedelta,
 }
-Decoder.readers = READERS
+
+
+def by_tag(
+    readers: Mapping[bytes, Callable[[Any, int], Any]],
+) -> dict[int, Callable[[Any, int], Any]]:
+    """Return readers by the number that their tag is among bytes."""
+    return {tag[0]: reader for tag, reader in readers.items()}
+
+
+Decoder.readers = by_tag(READERS)

@@ -237,12 +237,11 @@ def describe(kind: type) -> tuple[Any, ...]:
         defaults = tuple(known["_field_defaults"].values())
         form = ("namedtuple", known["_fields"], defaults if is_plain(defaults) else ())
     native = is_native(kind)
-    module = _dict(kind).get("__module__")
+    module = type.__dict__["__module__"].__get__(kind)
     abstract = _dict(kind).get("__abstractmethods__")
     return (
         str(type.__dict__["__name__"].__get__(kind))[:200],
         str(type.__dict__["__qualname__"].__get__(kind))[:200],
-        # Classes that C code made do not always say.
         module if type(module) is str else "builtins",
         type.__dict__["__bases__"].__get__(kind),
         layout,

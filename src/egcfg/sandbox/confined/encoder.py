@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .arrays import Parts, to_parts
 from .bounds import (
@@ -25,10 +25,11 @@ from .bounds import (
     EncodeError,
 )
 
-__all__ = ["WRITERS", "Encoder", "encode"]
+__all__ = ["LEAVES", "WRITERS", "Encoder", "encode"]
 
 _NUMBERS: Final = frozenset((int, float))
-_BITS: Final = ((1, 7), (2, 15), (3, 31), (4, 63))
+# The form of the smallest integers that a number of so many bits is one of.
+_FORMS: Final = (1,) * 8 + (2,) * 8 + (3,) * 16 + (4,) * 32
 
 
 def encode(value: object, bounds: Bounds = DEFAULT) -> bytes:
@@ -56,6 +57,10 @@ class Encoder:
         """Write a value."""
         self.enter(depth)
         kind = type(value)
+        leaf = LEAVES.get(kind)
+        if leaf is not None:
+            self.write(leaf(value))
+            return
         writer = WRITERS.get(kind)
         if writer is None:
             if (parts := to_parts(value)) is not None:
@@ -73,21 +78,31 @@ class Encoder:
             EncodeError: there are too many, or it is too deep in others.
         """
         self.nodes += 1
-        if self.nodes > self.bounds.nodes:
-            raise EncodeError(f"more than {self.bounds.nodes} values")
-        if depth > self.bounds.depth:
-            raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
+        if self.nodes > self.bounds.nodes or depth > self.bounds.depth:
+            self.refuse()
 
-    def write(self, tag: bytes, payload: bytes = b"") -> None:
-        """Write a tag and what follows it."""
-        self.size += 1 + len(payload)
+    def refuse(self) -> NoReturn:
+        """End the encoding of what holds too much, or is too deep.
+
+        Raises:
+            EncodeError: always.
+        """
         if self.size > self.bounds.size:
             raise EncodeError(f"more than {self.bounds.size} bytes")
-        self.parts.append(tag + payload)
+        if self.nodes > self.bounds.nodes:
+            raise EncodeError(f"more than {self.bounds.nodes} values")
+        raise EncodeError(f"nested deeper than {self.bounds.depth}, or in itself")
+
+    def write(self, piece: bytes) -> None:
+        """Write a tag and what follows it."""
+        self.size += len(piece)
+        if self.size > self.bounds.size:
+            self.refuse()
+        self.parts.append(piece)
 
     def write_sized(self, tag: bytes, payload: bytes) -> None:
         """Write a tag and bytes after their number."""
-        self.write(tag, U32.pack(len(payload)) + payload)
+        self.write(tag + U32.pack(len(payload)) + payload)
 
     def count_keys(self, count: int) -> None:
         """Count entries of sets and dicts."""
@@ -95,23 +110,32 @@ class Encoder:
         if self.keys > self.bounds.keys:
             raise EncodeError(f"more than {self.bounds.keys} keys in sets and dicts")
 
-    def write_items(self, tag: bytes, items: list[Any], depth: int) -> None:
+    def write_items(self, tag: bytes, items: Sequence[Any], depth: int) -> None:
         """Write a tag and values after their number."""
-        form = _packed_form(items)
-        if form:
+        if items and type(items[0]) in _NUMBERS and (form := _packed_form(items)):
             count = U32.pack(len(items) | form << PACKED_SHIFT)
             packed = _mixed(items) if form == MIXED else _packed(items, PACKED[form])
-            self.write(tag, count + packed)
+            self.write(tag + count + packed)
             return
-        self.write(tag, U32.pack(len(items)))
+        self.write(tag + U32.pack(len(items)))
+        depth += 1
         for item in items:
-            self.put(item, depth + 1)
+            leaf = LEAVES.get(type(item))
+            if leaf is None:
+                self.put(item, depth)
+                continue
+            piece = leaf(item)
+            self.parts.append(piece)
+            self.size += len(piece)
+            self.nodes += 1
+            if self.size > self.bounds.size or self.nodes > self.bounds.nodes:
+                self.refuse()
+        if depth > self.bounds.depth:
+            self.refuse()
 
 
-def _packed_form(items: list[Any]) -> int:
+def _packed_form(items: Sequence[Any]) -> int:
     """Return the smallest of the forms of `bounds` that all items fit; 0 where none does."""
-    if not items or type(items[0]) not in _NUMBERS:
-        return 0
     kinds = set(map(type, items))
     if not kinds <= _NUMBERS:
         return 0
@@ -122,49 +146,61 @@ def _packed_form(items: list[Any]) -> int:
     if kinds == {float}:
         return 5
     whole = items if kinds == {int} else [item for item in items if type(item) is int]
-    low, high = min(whole), max(whole)
-    form = next((form for form, bits in _BITS if -(1 << bits) <= low and high < 1 << bits), 0)
-    return MIXED if form and floats else form
+    bits = max(max(whole), ~min(whole)).bit_length()
+    if bits >= len(_FORMS):
+        return 0
+    return MIXED if floats else _FORMS[bits]
 
 
-def _packed(numbers: list[Any], code: str) -> bytes:
+def _packed(numbers: Sequence[Any], code: str) -> bytes:
     return struct.pack(f">{len(numbers)}{code}", *numbers)
 
 
-def _mixed(items: list[Any]) -> bytes:
+def _mixed(items: Sequence[Any]) -> bytes:
     floats = [item for item in items if type(item) is float]
     whole = [item for item in items if type(item) is int]
     return bytes(type(i) is float for i in items) + _packed(whole, "q") + _packed(floats, "d")
+
+
+def _int(value: int) -> bytes:
+    payload = value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+    return b"i" + U32.pack(len(payload)) + payload
+
+
+def _str(value: str) -> bytes:
+    payload = str.encode(value, "utf-8", "surrogatepass")
+    return b"s" + U32.pack(len(payload)) + payload
+
+
+LEAVES: Final[dict[type, Callable[[Any], bytes]]] = {
+    type(None): lambda _: b"N",
+    bool: lambda value: b"T" if value else b"F",
+    int: _int,
+    str: _str,
+}
+"""What most values are in the end, by exact type."""
 
 
 def _name(kind: type) -> str:
     return str(type.__dict__["__name__"].__get__(kind))[:80]
 
 
-def _put_bool(out: Encoder, value: Any, _: int) -> None:
-    out.write(b"T" if value is True else b"F")
-
-
 def _put_int(out: Encoder, value: Any, _: int) -> None:
-    plain = int.__int__(value)
-    size = plain.bit_length() // 8 + 1
-    if size > out.bounds.size:
-        raise EncodeError("an integer is too large")
-    out.write_sized(b"i", plain.to_bytes(size, "big", signed=True))
+    out.write(_int(int.__int__(value)))
 
 
 def _put_float(out: Encoder, value: Any, _: int) -> None:
-    out.write(b"f", F64.pack(float.__float__(value)))
+    out.write(b"f" + F64.pack(float.__float__(value)))
 
 
 def _put_complex(out: Encoder, value: Any, _: int) -> None:
     real = complex.__dict__["real"].__get__(value)
     imag = complex.__dict__["imag"].__get__(value)
-    out.write(b"c", F64.pack(real) + F64.pack(imag))
+    out.write(b"c" + F64.pack(real) + F64.pack(imag))
 
 
 def _put_str(out: Encoder, value: Any, _: int) -> None:
-    out.write_sized(b"s", str.encode(value, "utf-8", "surrogatepass"))
+    out.write(_str(value))
 
 
 def _put_bytes(out: Encoder, value: Any, _: int) -> None:
@@ -186,7 +222,7 @@ def _put_pairs(tag: bytes) -> Callable[[Encoder, Any, int], None]:
     def put(out: Encoder, value: Any, depth: int) -> None:
         items = list(dict.items(value))
         out.count_keys(len(items))
-        out.write(tag, U32.pack(len(items)))
+        out.write(tag + U32.pack(len(items)))
         for key, item in items:
             out.put(key, depth + 1)
             out.put(item, depth + 1)
@@ -307,9 +343,7 @@ _ITERATORS: Final[tuple[type, ...]] = (
 )
 
 WRITERS: Final[dict[type, Callable[[Encoder, Any, int], None]]] = {
-    type(None): lambda out, _value, _depth: out.write(b"N"),
     type(Ellipsis): lambda out, _value, _depth: out.write(b"E"),
-    bool: _put_bool,
     int: _put_int,
     float: _put_float,
     complex: _put_complex,

@@ -42,6 +42,9 @@ class Files:
         Raises:
             EncodeError: there are too many, or they are too large.
         """
+        # Most tests make no files: one look at the folder's time tells.
+        if not self._known and self._folder_time() == self._empty_at:
+            return ()
         found = self._scan()
         if found == self._known:
             return ()
@@ -95,13 +98,13 @@ class Files:
             with open(os.open(path, flags, 0o600), "wb") as file:
                 file.write(content)  # type: ignore[arg-type]
 
+    def _folder_time(self) -> int:
+        return os.stat(self.folder).st_mtime_ns if self.folder else 0
+
     def _scan(self) -> dict[str, tuple[int, ...]]:
         """Return the mark of each path: of a file its time and size, of a folder nothing."""
         found: dict[str, tuple[int, ...]] = {}
-        # Most tests make no files: one look at the folder's time tells.
-        began = os.stat(self.folder).st_mtime_ns if self.folder else 0
-        if began == self._empty_at:
-            return found
+        began = self._folder_time()
         folders = [""]
         while folders and len(found) <= FILES:
             folder = folders.pop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -16,11 +17,14 @@ import site
 import sys
 import threading
 import types
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
+from typing import Any, NoReturn
 
 __all__ = [
     "FILENAME",
     "add_site_names",
+    "drop_output",
     "encoded",
     "enter",
     "finish",
@@ -34,6 +38,8 @@ __all__ = [
 FILENAME = "program.py"
 """What programs are compiled as: their file, as seen from the folder that they start in."""
 
+_Exit = Callable[[str | int | None], NoReturn]
+
 AT_THE_END = ("__del__", "open", "TextIOWrapper", "Buffered", "yield")
 """A program without any of these has nothing that would still do something when it is freed."""
 
@@ -43,10 +49,28 @@ def add_site_names() -> None:
     site.setquit()
     site.setcopyright()
     site.sethelper()
+    if sys.version_info < (3, 12):
+        sys.exit = _exit_whole(sys.exit)  # type: ignore[assignment]
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv[:] = [FILENAME]
     # An environment's link to it is not among the files that programs see.
     sys.executable = os.path.realpath(sys.executable)
+
+
+def _exit_whole(leave: _Exit) -> _Exit:
+    """Return ``sys.exit`` that keeps a tuple whole.
+
+    Before Python 3.12 whatever catches the exception unpacks the tuple. Where nothing does, as in a
+    script, it is printed and the status is 1; but here there is always something that does.
+    """
+
+    @functools.wraps(leave)
+    def leave_whole(status: Any = None, /) -> NoReturn:
+        if isinstance(status, tuple):
+            raise SystemExit(status)
+        leave(status)
+
+    return leave_whole
 
 
 def open_streams() -> None:
@@ -65,6 +89,14 @@ def open_streams() -> None:
         stream.mode = mode  # type: ignore[misc]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def drop_output() -> None:
+    """Have nobody read what this process prints from now on, so that it waits for no reader."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nobody, number)
+    os.close(nobody)
 
 
 def encoded(source: str) -> bytes:

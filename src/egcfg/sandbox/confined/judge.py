@@ -18,6 +18,7 @@ import sys
 from typing import Any, Final
 
 from . import codec, frames
+from .interpreter import drop_output
 from .mirrors import Kind, Mirror, is_instance, is_subclass
 from .program import READY
 from .remote import TEST_MODULE, Remote, Unsupported
@@ -60,13 +61,14 @@ class _Names(dict[str, Any]):
         self.absent: dict[str, str] = {}
 
     def __missing__(self, name: str) -> Any:
+        handle = self._remote.handles.get(name)
+        if handle is not None:
+            return handle
         if name != self._entry_point and (hasattr(builtins, name) or name in _OWN):
             raise KeyError(name)
         if name in self.absent:
             # The program's own module of this name would decide.
             self._remote.refuse(f"the test uses {name}: {self.absent[name]}")
-        if name in self._remote.handles:
-            return self._remote.handles[name]
         value = self._remote.name(name)
         if isinstance(type(value), Mirror):
             self._remote.handles[name] = value
@@ -93,7 +95,9 @@ class _Names(dict[str, Any]):
 def run_judge(request: dict[str, Any], report: int, channel: socket.socket) -> None:
     """Run ``request["test"]`` and report a verdict: status and message."""
     os.write(report, READY)
-    remote = Remote(channel, request["assigned"], request["builtins"])
+    if not request["keep_output"]:
+        drop_output()
+    remote = Remote(channel, request["assigned"], request["builtins"], request["test"])
     names = _Names(remote, request["entry_point"])
     for name, module in request["modules"].items():
         try:

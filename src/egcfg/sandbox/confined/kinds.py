@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import importlib
 import math
 import operator
 import sys
@@ -43,9 +44,12 @@ __all__ = [
     "is_nan",
     "is_plain",
     "is_remembered",
+    "is_shared",
     "make_exception",
     "name_of_nan",
     "named_nan",
+    "pure_name",
+    "pure_named",
     "shared_named",
 ]
 
@@ -123,6 +127,18 @@ NAMED: Final[dict[tuple[str, str], Any]] = {
 }
 """What travels by name, apart from classes: functions that go by nothing but their arguments."""
 
+# What is in them goes by nothing but its arguments.
+_PURE_MODULES: Final = """
+base64 binascii bisect calendar cmath collections collections.abc colorsys copy dataclasses datetime
+difflib enum fractions functools heapq html itertools json keyword math numbers operator posixpath
+re statistics string struct textwrap types typing unicodedata
+""".split()  # noqa: SIM905 - a paragraph, not 30 lines
+_FUNCTIONS: Final = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+)
+
 _TYPES: Final = {
     (kind.__module__, kind.__qualname__): kind
     for kind in vars(types).values()
@@ -155,6 +171,51 @@ def global_name(value: Any) -> tuple[str, str] | None:
     for part in name.split("."):
         found = getattr(found, part, None)
     return (module, name) if found is value else None
+
+
+def pure_name(value: Any) -> tuple[str, str] | None:
+    """Return where the other process finds the same function or module; None where it is not pure.
+
+    Of a module the second part is empty.
+    """
+    if type(value) is types.ModuleType:
+        name: Any = value.__dict__.get("__name__")
+        return (name, "") if pure_named(name, "") is value else None
+    if type(value) not in _FUNCTIONS or (found := global_name(value)) is None:
+        return None
+    # Some are of a module in C beneath.
+    found = (found[0].removeprefix("_"), found[1])
+    return found if pure_named(*found) is value else None
+
+
+def is_shared(value: Any) -> bool:
+    """Return whether another process has the same module, function or class of the library."""
+    if type(value) is types.ModuleType:
+        return any(module is value for module in sys.modules.values())
+    return isinstance(value, (type, *_FUNCTIONS)) and global_name(value) is not None
+
+
+def pure_named(module: Any, name: Any) -> Any:
+    """Return what `pure_name` names, or a class of such a module; None where it names nothing.
+
+    What a module has imported itself is not its own, and so is named nothing here.
+    """
+    if type(module) is not str or type(name) is not str:
+        return None
+    found: Any = importlib.import_module(module) if module in _PURE_MODULES else builtins
+    if found is not builtins and not name:
+        return found
+    for part in name.split("."):
+        if part.startswith("_"):
+            return None
+        found = getattr(found, part, None)
+    if not isinstance(found, (type, *_FUNCTIONS)):
+        return None
+    # Of the builtins, some functions see more than their arguments.
+    if module == "builtins" and type(found) is types.BuiltinFunctionType:
+        return None
+    own = global_name(found)
+    return found if own and (own[0].removeprefix("_"), own[1]) == (module, name) else None
 
 
 def is_plain(value: object) -> bool:

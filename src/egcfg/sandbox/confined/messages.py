@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from . import arrays
 from .bounds import DEFAULT, U32, Bounds, DecodeError, EncodeError
-from .decoder import READERS, Decoder
-from .encoder import WRITERS, Encoder
+from .decoder import MALFORMED, READERS, Decoder, by_tag
+from .encoder import LEAVES, WRITERS, Encoder
 from .kinds import (
     ARRAY,
     ATTRIBUTES,
@@ -52,6 +52,8 @@ REQUEST: Final = ((), False, (), "")
 ANSWER: Final = ((), "", (), ())
 """What follows an answer's kind and content, where it is nothing."""
 NUMBER: Final = struct.Struct(">q")
+# How many classes are described, and how many objects change.
+_NO_OBJECTS: Final = 2 * U32.pack(0)
 _BUILTINS: Final = {layout: kind for kind, layout in CONTAINERS.items()}
 _SHARED_CONTAINERS: Final = frozenset(
     kind for kind in SHARED_KINDS if any(issubclass(kind, base) for base in CONTAINERS)
@@ -104,6 +106,8 @@ class Sender(Encoder):
             self.objects.told(number, items)
         if len(self.objects) > OBJECTS:
             raise EncodeError(f"more than {OBJECTS} objects at once")
+        if not self._directory and not self._classes:
+            return b"".join((_NO_OBJECTS, *self.parts))
         counts = [U32.pack(len(section)) for section in (self._classes, self._directory)]
         return b"".join((counts[0], *self._classes, counts[1], *self._directory, *self.parts))
 
@@ -114,6 +118,8 @@ class Sender(Encoder):
             self.enter(depth)
             if kind in NANS and is_nan(value):
                 self._put_nan(value, kind, depth)
+            elif (leaf := LEAVES.get(kind)) is not None:
+                self.write(leaf(value))
             else:
                 WRITERS[kind](self, value, depth)
             return
@@ -159,12 +165,11 @@ class Sender(Encoder):
 
     def put_number(self, number: int) -> None:
         """Write an object that both sides know."""
-        self.write(b"@", NUMBER.pack(number))
+        self.write(b"@" + NUMBER.pack(number))
 
     def put_global(self, module: str, name: str) -> None:
         """Write what both sides have by name."""
-        self.write(b"G")
-        self.write_sized(b"", f"{module}:{name}".encode("utf-8", "surrogatepass"))
+        self.write_sized(b"G", f"{module}:{name}".encode("utf-8", "surrogatepass"))
 
     def put_mutable(self, value: object, layout: str, kind: object) -> None:
         """Write a new object that can change.
@@ -183,7 +188,7 @@ class Sender(Encoder):
     ) -> None:
         """Write a new object that does not change: its class, and what is plain of it."""
         number = self.objects.add(value, layout)
-        self.write(b"#", NUMBER.pack(number) + layout.encode())
+        self.write(b"#" + NUMBER.pack(number) + layout.encode())
         self.put(kind, depth + 1)
         for part in parts:
             self.put(part, depth + 1)
@@ -236,7 +241,7 @@ class Receiver(Decoder):
                 contents.sort(key=self._order)
             for number, items in contents:
                 self._fill(number, items)
-        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        except (*MALFORMED, AttributeError) as error:
             raise DecodeError(f"malformed message: {type(error).__name__}: {error}") from error
         return value
 
@@ -274,7 +279,9 @@ class Receiver(Decoder):
 
     def number(self) -> int:
         """Read the number of an object."""
-        return int(NUMBER.unpack(self.take(NUMBER.size))[0])
+        number: int = NUMBER.unpack_from(self.data, self.position)[0]
+        self.position += NUMBER.size
+        return number
 
     def _adopt(self, number: int, value: object, layout: str) -> None:
         if not self.objects.is_foreign(number) or len(self.objects) >= OBJECTS:
@@ -311,7 +318,7 @@ class Receiver(Decoder):
         if layout == "q" and items[0] is not None and not deque.__len__(value):
             deque.__init__(value, (), items[0])
         fill(value, layout, items)
-        self.objects.told(number, content(value, layout))
+        self.objects.told(number, items if layout == "l" else content(value, layout))
 
 
 def _get_known(data: Receiver, _: int) -> Any:
@@ -335,4 +342,4 @@ def _get_global(data: Receiver, _depth: int) -> Any:
     return data.find_global(module, name)
 
 
-Receiver.readers = READERS | {b"@": _get_known, b"#": _get_fixed, b"G": _get_global}
+Receiver.readers = by_tag(READERS | {b"@": _get_known, b"#": _get_fixed, b"G": _get_global})

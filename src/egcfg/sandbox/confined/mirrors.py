@@ -28,10 +28,11 @@ from .kinds import (
     FROZEN,
     OPAQUE,
     SHARED_KINDS,
+    pure_named,
     shared_named,
 )
 
-__all__ = ["Kind", "Mirror", "Program", "is_instance", "is_subclass", "make_mirror"]
+__all__ = ["Kind", "Mirror", "Program", "is_instance", "is_subclass", "make_mirror", "own_class"]
 
 
 class Program(Protocol):
@@ -439,6 +440,12 @@ def real_class(kind: type) -> type:
     if told is None or not told["native"]:
         return kind
     return shared_named(told["module"], told["qualname"]) or kind
+
+
+def own_class(kind: type) -> type:
+    """Return the class that a test has itself, where that goes by nothing but its arguments."""
+    real = real_class(kind)
+    return real if real is not kind and pure_named(real.__module__, real.__qualname__) else kind
 
 
 def _told_class(kind: type) -> type:

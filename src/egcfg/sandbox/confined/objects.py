@@ -7,6 +7,7 @@ changed for the test, and the other way round.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,12 +21,11 @@ REMEMBERED = 4096
 
 
 class _Known:
-    __slots__ = ("layout", "object", "told")
+    __slots__ = ("layout", "object")
 
     def __init__(self, value: object, layout: str) -> None:
         self.object = value
         self.layout = layout
-        self.told: list[Any] | None = None
 
 
 # What refers to an object that nobody but the table holds: its entry, and getrefcount's argument.
@@ -45,6 +45,8 @@ class Objects:
         self._known: dict[int, _Known] = {}
         self._numbers: dict[int, int] = {}
         self._kept: set[int] = set()
+        # What both sides take those that can change to hold.
+        self._told: dict[int, list[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -111,15 +113,15 @@ class Objects:
 
     def told(self, number: int, items: list[Any]) -> None:
         """Note what both sides take an object to hold."""
-        self._known[number].told = items
+        self._told[number] = items
 
     def changed(self) -> Iterator[tuple[int, list[Any]]]:
         """Yield the objects that hold something else than both sides know, and what."""
-        for number, known in list(self._known.items()):
-            if known.told is not None:
-                items = content(known.object, known.layout)
-                if not _same(items, known.told):
-                    yield number, items
+        for number, told in list(self._told.items()):
+            known = self._known[number]
+            items = content(known.object, known.layout)
+            if not _same(items, told):
+                yield number, items
 
     def unheld(self, keep: Callable[[int, object, str], bool]) -> list[int]:
         """Forget objects that nobody here holds but this table; return their numbers.
@@ -137,7 +139,7 @@ class Objects:
             if sys.getrefcount(known.object) <= _UNHELD
             and number not in self._kept
             and not keep(number, known.object, known.layout)
-            and (known.told is None or _same(content(known.object, known.layout), known.told))
+            and not self._has_changed(number)
         ]:
             self.forget(found)
             gone += found
@@ -150,11 +152,20 @@ class Objects:
             if known is not None:
                 del self._numbers[id(known.object)]
                 self._kept.discard(number)
+                self._told.pop(number, None)
+
+    def _has_changed(self, number: int) -> bool:
+        told, known = self._told.get(number), self._known[number]
+        return told is not None and not _same(content(known.object, known.layout), told)
 
 
 def _same(items: list[Any], told: list[Any]) -> bool:
     """Return whether two lists hold the same objects: no equality of anybody's decides."""
-    return len(items) == len(told) and all(
+    if len(items) != len(told):
+        return False
+    if all(map(operator.is_, items, told)):
+        return True
+    return all(
         ours is theirs or (type(ours) is type(theirs) is bytes and ours == theirs)
         for ours, theirs in zip(items, told, strict=True)
     )

@@ -87,6 +87,8 @@ def _execute(
     error: BaseException | None = None
     sys.setrecursionlimit(RECURSION_ROOM + _stack_depth())
     os.write(report, READY)
+    if not request["keep_output"]:
+        interpreter.drop_output()
     try:
         # In the same names, but a text of its own: the program's first statement stays its first.
         late_setup = _run_setup(request["setup"], module) if request["setup"] else None

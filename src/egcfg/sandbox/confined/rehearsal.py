@@ -1,5 +1,6 @@
 """Does once, ahead of time and in this process alone, what a program or a test is going to do.
 
+A judge, and the program that it asks, each hear what the other one once said in the server.
 Memory that a process shares with the one it was forked from is copied when it is written to, and
 reference counts are written to by all that runs: that takes longer than the work itself. And the
 interpreter makes code faster that has run often, so the server runs it often, for all its forks.
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from . import judge, program
@@ -17,7 +20,7 @@ from .mirrors import Mirror
 from .packages import PackageFinder
 from .serving import Service
 
-__all__ = ["rehearse", "rehearse_conversation", "warm_up"]
+__all__ = ["Recorded", "rehearse", "rehearse_conversation", "rehearse_judge", "warm_up"]
 
 # So often, that the interpreter has adapted the code.
 TIMES = 30
@@ -29,7 +32,13 @@ def f(values: List[int]) -> list:
         if not x % 2:
             return [x + 1]
 """
-RUN: dict[str, Any] = {"source": PROGRAM, "call": "f([1, 2])", "main": False, "setup": ""}
+RUN: dict[str, Any] = {
+    "source": PROGRAM,
+    "call": "f([1, 2])",
+    "main": False,
+    "setup": "",
+    "keep_output": True,
+}
 JUDGEMENT: dict[str, Any] = {
     "test": "assert f([1, 2]) == [3]",
     "entry_point": "f",
@@ -39,63 +48,109 @@ JUDGEMENT: dict[str, Any] = {
     "modules": {},
     "assigned": (),
     "builtins": (),
+    "keep_output": True,
 }
 
 
-def warm_up(packages: PackageFinder) -> None:
-    """Rehearse all of it, so often that the interpreter makes the code faster."""
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a judge and a program said to each other, in frames.
+
+    Attributes:
+        requests: of the judge.
+        answers: of the program.
+    """
+
+    requests: list[bytes]
+    answers: list[bytes]
+
+
+def warm_up(packages: PackageFinder) -> Recorded:
+    """Rehearse all of it, so often that the interpreter makes the code faster.
+
+    Returns:
+        What judge and program said to each other.
+    """
     for _ in range(TIMES):
         rehearse(packages)
-        rehearse_conversation()
+        recorded = rehearse_conversation()
+        rehearse(packages, recorded)
+        rehearse_judge(recorded)
+    return recorded
 
 
-def rehearse(packages: PackageFinder) -> None:
-    """Do once what every execution does, but for its end."""
+def rehearse(packages: PackageFinder, recorded: Recorded | None = None) -> None:
+    """Do once what every execution does, but for its end.
+
+    Args:
+        packages: those that programs may import.
+        recorded: a conversation, for a program that a judge is going to ask.
+    """
     report = os.open(os.devnull, os.O_WRONLY)
     program.run(RUN, report, None, None, packages, ends=False)
     os.close(report)
+    if recorded is not None:
+        channel: Any = _Channel(recorded.requests)
+        service = Service(channel, sys.modules["program"], FILENAME, PROGRAM)
+        while service.step(None):
+            pass
     del sys.modules["program"]
 
 
-def rehearse_conversation() -> None:
-    """Do once what a judge and a program that it asks do, both of them here."""
+def rehearse_judge(recorded: Recorded) -> None:
+    """Do once what a judge does, with what a program answered once."""
+    _judge(_Channel(recorded.answers))
+
+
+def rehearse_conversation() -> Recorded:
+    """Do once what a judge and the program that it asks do, both here; return what they said."""
     module = new_module(main=False)
     exec(PROGRAM, module.__dict__)
-    channel = _Channel()
-    channel.service = Service(channel, module, FILENAME, PROGRAM)  # type: ignore[arg-type]
+    program_end, judge_end = _Channel(), _Channel()
+    judge_end.asks(program_end, Service(program_end, module, FILENAME, PROGRAM))  # type: ignore[arg-type]
+    _judge(judge_end)
+    del sys.modules["program"]
+    return Recorded(requests=judge_end.sent, answers=program_end.sent)
+
+
+def _judge(channel: _Channel) -> None:
     report = os.open(os.devnull, os.O_WRONLY)
     judge.run_judge(JUDGEMENT, report, channel)  # type: ignore[arg-type]
     os.close(report)
     Mirror.described.clear()
-    del sys.modules["program"]
 
 
 class _Channel:
-    """Both ends of a channel: what the judge sends is answered at once.
+    """One end of a channel within this process.
 
     Attributes:
-        service: what answers.
+        sent: the messages that were sent at this end.
     """
 
-    service: Service
+    def __init__(self, received: Iterable[bytes] = ()) -> None:
+        self.sent: list[bytes] = []
+        self._received = list(received)[::-1]  # the next one is the last
+        self._answering: Callable[[], None] | None = None
 
-    def __init__(self) -> None:
-        self._sent = bytearray()
-        self._answers = False  # whether the service reads and writes now, or the judge
+    def asks(self, other: _Channel, service: Service) -> None:
+        """Have a service answer at the other end whatever is sent at this one."""
+
+        def answer() -> None:
+            other._received.append(self.sent[-1])
+            service.step(None)
+            self._received.append(other.sent[-1])
+
+        self._answering = answer
 
     def sendall(self, data: bytes) -> None:
-        """Take a message: the judge's is answered at once."""
-        self._sent += data
-        if not self._answers:
-            self._answers = True
-            self.service.step(None)
-            self._answers = False
+        """Take a message."""
+        self.sent.append(data)
+        if self._answering is not None:
+            self._answering()
 
-    def recv(self, count: int) -> bytes:
-        """Return the next bytes that the other end has sent."""
-        data = bytes(self._sent[:count])
-        del self._sent[:count]
-        return data
+    def recv(self, _: int) -> bytes:
+        """Return the next message of the other end; nothing where there is none."""
+        return self._received.pop() if self._received else b""
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""

@@ -6,6 +6,7 @@ for the program's objects here.
 
 from __future__ import annotations
 
+import ast
 import functools
 import io
 import os
@@ -38,9 +39,11 @@ from .kinds import (
     is_nan,
     make_exception,
     named_nan,
+    pure_name,
+    pure_named,
 )
 from .messages import ANSWER, Receiver, Sender, said, shortened
-from .mirrors import Kind, Mirror, is_instance, is_subclass, make_mirror
+from .mirrors import Kind, Mirror, is_instance, is_subclass, make_mirror, own_class
 from .objects import Objects, Results
 
 __all__ = ["Remote", "Unanswered", "Unsupported"]
@@ -82,9 +85,14 @@ class Remote:
     """
 
     def __init__(
-        self, channel: socket.socket, assigned: tuple[str, ...], builtins: tuple[str, ...]
+        self,
+        channel: socket.socket,
+        assigned: tuple[str, ...],
+        builtins: tuple[str, ...],
+        test: str = "",
     ) -> None:
         self._channel = channel
+        self._test = test
         self._meanings: tuple[tuple[str, ...], ...] = (assigned, builtins)
         self._frames = frames.Reader(channel)
         self._told_folder = False
@@ -144,7 +152,13 @@ class Remote:
                 self.answered += operation not in ("name", "share")
                 if operation == "call":
                     self._results.add(content)
-                return content
+                return own_class(content) if isinstance(content, Mirror) else content
+            if kind == "apart":
+                self.answered += 1
+                value, name = content
+                if _compares_objects(self._test):
+                    self.refuse(f"the test compares {name}, of which each process has its own")
+                return value
             if kind in ("argument", "again") and operation == "call":
                 self.answered += 1
                 return self._told(kind, content, arguments[1])
@@ -245,17 +259,31 @@ def _check(kind: Any, content: Any, printed: Any, released: Any) -> None:
     Raises:
         DecodeError: it is not.
     """
-    match kind, content:
-        case ("value", _) | ("ended", _) | ("unsupported", str()) | ("argument" | "again", int()):
-            pass
-        case "raised", (BaseException(), str()):
-            pass
-        case "callback", (int(), str(), tuple(), tuple(pairs)):
-            _check_pairs(pairs)
-        case _:
-            raise DecodeError("an answer expected")
-    if type(printed) is not str or not all(type(number) is int for number in released):
+    if kind != "value":  # the most frequent one, which says anything
+        match kind, content:
+            case ("ended", _) | ("unsupported", str()) | ("argument" | "again", int()):
+                pass
+            case ("raised", (BaseException(), str())) | ("apart", (_, str())):
+                pass
+            case "callback", (int(), str(), tuple(), tuple(pairs)):
+                _check_pairs(pairs)
+            case _:
+                raise DecodeError("an answer expected")
+    if type(printed) is not str or not {int}.issuperset(map(type, released)):
         raise DecodeError("text and numbers expected")
+
+
+def _compares_objects(test: str) -> bool:
+    """Return whether a test compares what is not plain to be a constant with another such thing."""
+    return any(
+        isinstance(node, ast.Compare)
+        and all(any(isinstance(n, ast.Name) for n in ast.walk(part)) for part in _compared(node))
+        for node in ast.walk(ast.parse(test))
+    )
+
+
+def _compared(node: ast.Compare) -> list[ast.expr]:
+    return [node.left, *node.comparators]
 
 
 def _keep_none(*_: object) -> bool:
@@ -305,7 +333,7 @@ class _JudgeSender(Sender):
             self.put_fixed(
                 value, EXCEPTION, self._exception_class(kind), exception_parts(value), depth
             )
-        elif (name := global_name(value)) is not None:
+        elif (name := pure_name(value) or global_name(value)) is not None:
             self.put_global(*name)
         elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
             self._put_passed(value, "iterator", kind.__name__, ("__next__",), depth)
@@ -424,6 +452,9 @@ class _JudgeReceiver(Receiver):
         found: Any = SHARED.get((module, name)) or _NAMED.get((module, name))
         if found is None:
             found = named_nan(module, name)
+        if found is None and not isinstance(pure := pure_named(module, name), type):
+            # A class of the library's would bring what decides to the classes derived from it.
+            found = pure
         if not module:
             found = self._remote.setup_classes.get(name)
         if found is None:

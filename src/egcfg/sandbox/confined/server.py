@@ -57,6 +57,7 @@ class Server:
         instruments: the loaded modules, by key.
         layers: the isolation layers that work here.
         packages: finds what programs may import besides the standard library.
+        recorded: a conversation, once there was one.
     """
 
     def __init__(self, control: socket.socket, packages: PackageFinder) -> None:
@@ -64,6 +65,7 @@ class Server:
         self.packages = packages
         self.instruments: dict[str, types.ModuleType] = {}
         self.layers = SystemLayers()
+        self.recorded: rehearsal.Recorded | None = None
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._staged: dict[int, Staged] = {}  # by leash
@@ -195,7 +197,7 @@ def serve(control: int) -> None:
     server = Server(stream, packages)
     try:
         server.layers.enter(settings["temporary_folder"], settings["disabled"], paths)
-        rehearsal.warm_up(packages)
+        server.recorded = rehearsal.warm_up(packages)
         server.greet()
         # What exists now is never garbage: collecting it would only copy shared pages.
         gc.collect()

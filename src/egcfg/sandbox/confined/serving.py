@@ -10,6 +10,7 @@ asked for them. Parts that say nothing are left out at the end of both. An answe
 
 - ``"value"`` with what came of it, or ``"argument"`` with the place of the argument that did, or
   ``"again"`` with the number of an earlier result that is the same object (see `Results`);
+- ``"apart"`` with a handle of what the test has of its own, a module for one, and its name;
 - ``"raised"`` with the exception and its text;
 - ``"unsupported"`` with why the value could not be carried over;
 - ``"ended"`` where the program did not even load;
@@ -19,7 +20,6 @@ asked for them. Parts that say nothing are left out at the end of both. An answe
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import io
@@ -39,7 +39,7 @@ from .describing import describe, layout_of
 from .encoder import Encoder
 from .exceptions import describe as describe_error
 from .files import Files
-from .interpreter import encoded
+from .interpreter import encoded, flush_output
 from .kinds import (
     ARRAY,
     ATTRIBUTES,
@@ -55,7 +55,10 @@ from .kinds import (
     attributes,
     exception_parts,
     fill,
+    is_shared,
     make_exception,
+    pure_name,
+    pure_named,
 )
 from .messages import ANSWER, REQUEST, Receiver, Sender, said, shortened
 from .objects import Objects, Results
@@ -154,7 +157,9 @@ class Service:
         try:
             value = self._operations[name](self, *arguments)
             answer: tuple[Any, ...] = ("value", value)
-            if type(value) in PLAIN and name == "call":
+            if name == "call" and _is_apart(value):
+                answer = ("apart", (value, value.__name__))
+            elif type(value) in PLAIN and name == "call":
                 answer = self._plain_result(value, arguments[1])
             del value
         except BaseException as caught:  # noqa: BLE001 - it is the answer
@@ -164,9 +169,7 @@ class Service:
             if printed is not None and sys.stdout is printed:
                 sys.stdout = stdout
         arguments = None
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
+        flush_output()
         try:
             changed = self._files.changes() if self._shares_folder else ()
             shown = "" if printed is None else printed.getvalue()
@@ -297,6 +300,15 @@ def _used_by_functions(source: str) -> set[str]:
     return found
 
 
+def _is_apart(value: Any) -> bool:
+    """Return whether a value is the library's, and the test has one of its own in its place."""
+    if type(value) in _NAMED_KINDS and value in _NAMES:
+        return False
+    if isinstance(value, type) and pure_named(value.__module__, value.__qualname__) is value:
+        return False
+    return is_shared(value) and pure_name(value) is None and value not in SHARED_KINDS
+
+
 async def _wait(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
@@ -353,6 +365,9 @@ class _ProgramSender(Sender):
             return
         if kind in _NAMED_KINDS and value in _NAMES:
             self.put_global(*_NAMES[value])
+            return
+        if (name := pure_name(value)) is not None:
+            self.put_global(*name)
             return
         if self._setup_name(kind) is not None:
             self.put_mutable(value, ATTRIBUTES, kind)
@@ -418,7 +433,8 @@ class _ProgramReceiver(Receiver):
     def find_global(self, module: str, name: str) -> Any:
         if not module:
             return self._service.module.__dict__[name]
-        return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+        found = importlib.import_module(module)
+        return functools.reduce(getattr, name.split("."), found) if name else found
 
     def _stub(self, form: str, name: str, specials: tuple[str, ...]) -> Any:
         """Return what stands for an object of the test's.

@@ -40,6 +40,7 @@ class Shape:
     """What must be known of an execution before its request.
 
     Attributes:
+        role: "program", or "judge".
         cpu_seconds: processor time, as in its limits.
         memory_bytes: address space, as in its limits.
         file_bytes: size of any file it writes, as in its limits.
@@ -49,6 +50,7 @@ class Shape:
         instrument_bytes: size of its memory.
     """
 
+    role: str
     cpu_seconds: float
     memory_bytes: int
     file_bytes: int
@@ -200,7 +202,7 @@ class Staged:
             raise failure
         request = json.loads(body)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if request["role"] == "judge" and self._channel is not None:
+        if self._shape.role == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
             interpreter.place(request["source"], file, self._scratch.path)
@@ -208,9 +210,11 @@ class Staged:
             program.run(request, report, self._channel, instrument, self._server.packages)
 
     def _rehearse(self) -> None:
-        rehearsal.rehearse(self._server.packages)
-        if self._channel is not None:
-            rehearsal.rehearse_conversation()
+        recorded = self._server.recorded
+        if self._shape.role == "judge":
+            rehearsal.rehearse_judge(recorded)
+            return
+        rehearsal.rehearse(self._server.packages, recorded if self._channel is not None else None)
         instrument = self._server.instruments.get(self._shape.instrument)
         if hasattr(instrument, "rehearse"):
             instrument.rehearse()
