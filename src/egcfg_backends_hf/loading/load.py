@@ -142,13 +142,19 @@ def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
 
 
-def finish_model(model: PreTrainedModel, options: HFOptions, run: Callable[[], object]) -> None:
+def finish_model(
+    model: PreTrainedModel,
+    options: HFOptions,
+    run: Callable[[], object],
+    release: Callable[[], object] = lambda: None,
+) -> None:
     """Keep a loaded model's weights as `options` ask, and compile it if they do.
 
     Args:
         model: as it was loaded.
         options: the same.
         run: runs a few tokens through it as passes will.
+        release: releases the memory of what was read, see `releasing_pages`.
 
     Raises:
         UsageError: its weights cannot be kept so, or it cannot be compiled here.
@@ -156,7 +162,7 @@ def finish_model(model: PreTrainedModel, options: HFOptions, run: Callable[[], o
     """
     if not _stays_plain(options, model.device):
         try:
-            pack_linear_layers(model, options.weights, model.dtype, run)
+            pack_linear_layers(model, options.weights, model.dtype, run, release)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise _too_large(options.model_name, model.device) from error
