@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ClassVar, TypeGuard
 
@@ -27,6 +28,7 @@ __all__ = [
     "SharedInput",
     "SharingLinear",
     "TiedRows",
+    "can_round",
     "pack_linear_layers",
 ]
 
@@ -154,7 +156,7 @@ class HalfLinear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight = layer.weight.detach()
-        largest = float(weight.abs().max())
+        largest = float(torch.stack(weight.aminmax()).abs().max())
         if not largest <= LARGEST_HALF:
             raise ValueError(f"a weight of {largest:g} does not fit float16")
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, layer.bias)
@@ -250,6 +252,11 @@ KINDS: dict[str, tuple[type[nn.Module], tuple[torch.dtype, ...]]] = {
 """Per way of keeping weights: its layer, and which types of numbers it computes with."""
 
 
+def can_round(dtype: torch.dtype) -> bool:
+    """Return whether FBGEMM, which has the fast layers of float16 weights, computes here."""
+    return dtype == torch.float32 and torch.backends.quantized.engine in ("fbgemm", "x86")
+
+
 def pack_linear_layers(
     model: nn.Module,
     weights: str,
@@ -283,7 +290,8 @@ def pack_linear_layers(
         raise UsageError(
             f"backend.weights={weights} computes with {names}; add -o backend.dtype={names}"
         )
-    with torch.no_grad(), _saying_what_cannot_be_had(weights):
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    with torch.no_grad(), _saying_what_cannot_be_had(weights), pool:
         kept = _read_by_others(model, run)
         embeddings = {
             id(child.weight): (parent, name)
@@ -294,13 +302,15 @@ def pack_linear_layers(
         for parent in list(model.modules()):
             if kind is PackedLinear:
                 _pack_alike(parent, kept)
-            for name, layer in list(parent.named_children()):
-                if _is_plain(layer) and layer not in kept:
-                    packed = kind(layer)
-                    setattr(parent, name, packed)
-                    tied = embeddings.get(id(layer.weight))
-                    if tied and (rows := TiedRows.of(packed, layer.weight)):
-                        setattr(*tied, rows)
+            layers = {n: c for n, c in parent.named_children() if _is_plain(c) and c not in kept}
+            # FBGEMM packs in one thread.
+            for (name, layer), packed in zip(
+                layers.items(), pool.map(kind, layers.values()), strict=True
+            ):
+                setattr(parent, name, packed)
+                tied = embeddings.get(id(layer.weight))
+                if tied and (rows := TiedRows.of(packed, layer.weight)):
+                    setattr(*tied, rows)
             release()
         run()
 

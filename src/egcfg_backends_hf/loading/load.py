@@ -21,9 +21,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from egcfg.errors import BackendError, UsageError, summarize
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
-from egcfg_backends_hf.engine.linear_layers import pack_linear_layers
+from egcfg_backends_hf.engine.linear_layers import can_round, pack_linear_layers
 from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
-from egcfg_backends_hf.loading.source import find_model
+from egcfg_backends_hf.loading.source import find_model, is_rounded
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["LoadedModel", "finish_model", "load_model", "settings_left_out"]
@@ -161,8 +161,11 @@ def finish_model(
         BackendError: memory runs out.
     """
     if not _stays_plain(options, model.device):
+        weights = options.weights
+        if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
+            weights = "float16"
         try:
-            pack_linear_layers(model, options.weights, model.dtype, run, release)
+            pack_linear_layers(model, weights, model.dtype, run, release)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise _too_large(options.model_name, model.device) from error
