@@ -172,11 +172,11 @@ class CausalModel:
     def _logprobs(self, **inputs: object) -> torch.Tensor:
         logits = self.model(**inputs).logits
         self.passes += 1
-        precise = logits if logits.dtype == torch.float64 else logits.float()
+        precise: torch.Tensor = logits if logits.dtype == torch.float64 else logits.float()
         if not self.on_host:
             return torch.log_softmax(precise, dim=-1)
         for row in precise:  # in place: these numbers are most of what a pass takes beside weights
-            for piece in row.split(ROWS):
+            for piece in torch.split(row, ROWS):
                 piece.copy_(torch.log_softmax(piece, dim=-1))
         return precise
 

@@ -238,7 +238,7 @@ def _in_blocks(packed: torch.Tensor, size: int, weight: torch.Tensor) -> torch.T
     memory = (ctypes.c_char * length).from_address(torch.ops.mkldnn.data_ptr(packed))
     numbers = torch.frombuffer(memory, dtype=weight.dtype)
     blocks = numbers.view(outputs // size, -1, size)[:, :inputs]
-    pieces = list(zip(blocks, weight.split(size), strict=True))
+    pieces = list(zip(blocks, torch.split(weight, size), strict=True))
     step = max(1, (len(pieces) - 1) // CHECKED)
     checked = [*pieces[::step], pieces[-1]]
     return blocks if all(torch.equal(b.T[: len(w)], w) for b, w in checked) else None
@@ -326,13 +326,13 @@ class _Watched(nn.Module):
         return self._parameters["weight"]  # type: ignore[return-value]
 
 
-class _WatchedLinear(_Watched, nn.Linear):
+class _WatchedLinear(_Watched, nn.Linear):  # type: ignore[override]
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         weight, bias = self._parameters["weight"], self._parameters["bias"]
         return functional.linear(rows, weight, bias)  # type: ignore[arg-type]
 
 
-class _WatchedEmbedding(_Watched, nn.Embedding):
+class _WatchedEmbedding(_Watched, nn.Embedding):  # type: ignore[override]
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return functional.embedding(ids, self._parameters["weight"])  # type: ignore[arg-type]
 

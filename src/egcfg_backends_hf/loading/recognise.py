@@ -78,7 +78,7 @@ def is_rounded(file: Path) -> bool:
     """Return whether a GGUF file says that its weights are not those of training, but rounded."""
     with file.open("rb") as stream:
         try:
-            return _header(stream)[1].get("general.file_type", (0,)) != (FLOAT32,)
+            return bool(_header(stream)[1].get("general.file_type", (FLOAT32,)) != (FLOAT32,))
         except (struct.error, UnicodeDecodeError):
             return False
 
