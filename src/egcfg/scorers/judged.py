@@ -1,4 +1,4 @@
-"""What the scorers that judge by a test have in common: statuses, errors, and running them.
+"""What scorers have in common: limits, statuses, errors, and judging by a test in another process.
 
 Every test gets a fresh process of the program, so that no test sees what another left. What this
 does *not* cover: where a method of the program's own would decide (``__eq__``, ``__lt__``,
@@ -10,26 +10,35 @@ is for. And a program that recognises a call's arguments can answer it by rote, 
 
 from __future__ import annotations
 
+import ast
 import logging
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 from attrs import frozen
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.problem import Problem, TestCase
-from egcfg.interfaces.scorer import Score, TestResult, TestStatus
+from egcfg.interfaces.scorer import Score, Scorer, TestResult, TestStatus
 from egcfg.sandbox.judging import Finding, Judgement, Verdict
 from egcfg.sandbox.service import Sandbox
 from egcfg.sandbox.types import ExecutionResult, Limits, Outcome, Raised
-from egcfg.scorers.test_source import SAYS_NOTHING
+from egcfg.scorers.test_source import (
+    SAYS_NOTHING,
+    assigned_names,
+    free_modules,
+    reason_against,
+    used_builtins,
+)
 
 __all__ = [
+    "JudgedScorer",
+    "JudgedTest",
     "ScorerOptions",
     "ended",
-    "judge_all",
     "no_code",
     "raised_text",
-    "tell_unsupported",
     "wrong_kind",
 ]
 
@@ -67,39 +76,94 @@ _ENDS = {
 }
 
 
-async def judge_all(judgements: dict[str, Judgement], sandbox: Sandbox) -> Score:
-    """Decide by each test, given by name.
+@frozen(kw_only=True)
+class JudgedTest:
+    """A test that runs in a judge's process.
 
-    Raises:
-        SandboxError: the sandbox runs no program, not even an empty one.
+    Attributes:
+        name: its key in a result.
+        source: its code.
+        tree: the same, parsed.
+        entry_point: the function that it is about.
+        uses_program: whether it says anything about a program.
+        call_check: whether it defines ``check``, which is to be called with the function.
     """
-    judged = {name: one for name, one in judgements.items() if one.unsupported is None}
-    verdicts = dict(zip(judged, await sandbox.judge(list(judged.values())), strict=True))
-    results = [
-        _result(name, verdicts[name]) if name in verdicts else _refused(name, one)
-        for name, one in judgements.items()
-    ]
-    return Score(results=results, general_error=_general_error(list(verdicts.values())))
+
+    name: str
+    source: str
+    tree: ast.Module
+    entry_point: str
+    uses_program: bool
+    call_check: bool = False
 
 
-def tell_unsupported(problem: Problem, judgements: dict[str, Judgement]) -> None:
-    """Warn of the tests of which it is plain before they run that they cannot be judged.
+class JudgedScorer(Scorer):
+    """Judges by tests in a judge's process; what they are is a subclass's to say."""
 
-    Raises:
-        UsageError: one says nothing about any program.
-    """
-    for name, judgement in judgements.items():
-        if judgement.unsupported == SAYS_NOTHING:
-            raise UsageError(
-                f"task {problem.task_id}: {SAYS_NOTHING}; correct or remove it: {name[:200]}"
+    Options: ClassVar[type] = ScorerOptions
+
+    def __init__(self, options: ScorerOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def tests(self, problem: Problem) -> Iterator[JudgedTest]:
+        """Yield the scoring tests of a problem.
+
+        Raises:
+            UsageError: one is of another kind, or no Python.
+        """
+
+    def check(self, problem: Problem) -> None:
+        """See that every test can be used; warn of those that it is plain cannot be judged.
+
+        Raises:
+            UsageError: as `tests`; or a test says nothing about any program.
+        """
+        for name, judgement in self._judgements(problem, "").items():
+            reason = judgement.unsupported
+            if reason == SAYS_NOTHING:
+                raise UsageError(
+                    f"task {problem.task_id}: {reason}; correct or remove it: {name[:200]}"
+                )
+            if reason is not None:
+                told = (problem.task_id, name[:100], reason)
+                logger.warning("task %s: the test %r is unsupported: %s", *told)
+
+    async def score(self, problem: Problem, code: str, sandbox: Sandbox) -> Score:
+        """Judge `code` by each test, every one with a fresh process of the program.
+
+        Raises:
+            SandboxError: the sandbox runs no program, not even an empty one.
+            UsageError: as `tests`.
+        """
+        judgements = self._judgements(problem, code)
+        if not code.strip():
+            return no_code(judgements)
+        judged = {name: one for name, one in judgements.items() if one.unsupported is None}
+        verdicts = dict(zip(judged, await sandbox.judge(list(judged.values())), strict=True))
+        results = [
+            _result(name, verdicts[name]) if name in verdicts else _refused(name, one)
+            for name, one in judgements.items()
+        ]
+        return Score(results=results, general_error=_general_error(list(verdicts.values())))
+
+    def _judgements(self, problem: Problem, code: str) -> dict[str, Judgement]:
+        return {
+            test.name: Judgement(
+                source=code,
+                test=test.source,
+                entry_point=test.entry_point,
+                call_check=test.call_check,
+                setup=problem.setup_code,
+                given=problem.given_code,
+                modules=free_modules(test.tree),
+                assigned=assigned_names(test.tree),
+                builtins=used_builtins(test.tree),
+                limits=problem.limits(self.options.limits),
+                unsupported=reason_against(test.tree) if test.uses_program else SAYS_NOTHING,
             )
-        if judgement.unsupported is not None:
-            logger.warning(
-                "task %s: the test %r is unsupported: %s",
-                problem.task_id,
-                name[:100],
-                judgement.unsupported,
-            )
+            for test in self.tests(problem)
+        }
 
 
 def no_code(names: Iterable[str]) -> Score:

@@ -1,0 +1,12 @@
+from .answering import AnsweringBackend as AnsweringBackend
+from .backend_suite import LogprobBackendSuite as LogprobBackendSuite
+from .dataset_suite import DatasetSuite as DatasetSuite
+from .guidance_suite import GuidanceSuite as GuidanceSuite
+from .method_suite import MethodSuite as MethodSuite
+from .prompt_suite import PromptSuite as PromptSuite
+from .scorer_suite import ScorerSuite as ScorerSuite
+from .scripted import ScriptedBackend as ScriptedBackend
+from .scripted import ScriptedOptions as ScriptedOptions
+from .suite import Suite as Suite
+from .text_suite import TextBackendSuite as TextBackendSuite
+from .tracer_suite import TracerSuite as TracerSuite
