@@ -107,6 +107,7 @@ class TaskBench:
     events: Counter[str] = field(factory=Counter)
     on_note: Callable[[str, Mapping[str, Any]], None] | None = None
     _asked: int = field(default=0, init=False)
+    _read: set[tuple[int, ...]] = field(factory=set, init=False)
     _judged: dict[str, Score] = field(factory=dict, init=False)
     _cut: dict[str, bool] = field(factory=dict, init=False)
     _shown: tuple[SignalEntry, ...] = field(default=(), init=False)
@@ -154,16 +155,18 @@ class TaskBench:
         seed = self._new_seed()
         by_ids = isinstance(self.model.backend.instance, LogprobBackend)
         ids = await self.model.encode(prompt, stage) if by_ids else ()
-        self.model.check(len(ids))
+        unread = 0 if ids in self._read else len(ids)  # a cache may know what was read before
+        self.model.check(unread)
         params = SamplingParams(
             temperature=temperature,
             top_p=top_p,
-            max_tokens=self.model.at_most(max_tokens or settings.max_tokens, prompt=len(ids)),
+            max_tokens=self.model.at_most(max_tokens or settings.max_tokens, prompt=unread),
             stop=tuple(stop),
             seed=seed,
         )
         if by_ids:
             [found] = await self.model.sample([SampleRequest(ids, count, params)], stage)
+            self._read.add(ids)
             replies = [Reply(text=one.text, finished=one.finished) for one in found]
         else:
             answers = [

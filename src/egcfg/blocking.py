@@ -85,7 +85,7 @@ def solve_steps(
             ``{"backend": {"model": "deepseek-ai/deepseek-coder-1.3b-instruct"}}``; those of
             ``"scorer"`` are for the problem's own.
         budget: what this call may cost at most; its end is an error.
-        tokens: what the method may spend, prompt tokens and generated ones: its last answer stands.
+        tokens: that the method may spend, as `Usage.tokens` counts: then its last answer stands.
         seconds: how long it may take, loading the model included; likewise.
         settings: fields of `DecodingSettings`, such as ``gamma=0.5``.
 

@@ -363,7 +363,7 @@ class Engine:
             yield solution
             usage = solution.generation.total_usage
             if left is not None:
-                left -= usage.input_tokens + usage.output_tokens
+                left -= usage.tokens
             if solution.passed or "refused" in solution.events or (left is not None and left <= 0):
                 return
 

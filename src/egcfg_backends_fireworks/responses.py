@@ -348,7 +348,7 @@ def _usage(value: object) -> Usage:
         usage.get("completion_tokens"),
     )
     sent, cached, generated = (count if _is_count(count) else 0 for count in counts)
-    return Usage(input_tokens=sent, cached_tokens=cached, output_tokens=generated)
+    return Usage(input_tokens=sent, cached_tokens=min(cached, sent), output_tokens=generated)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -141,7 +141,8 @@ def _print_bound(config: RunConfig, units: int, plan: RunPlan) -> None:
     cost = "" if prices is None else f", cost {count_text(dearest)} at most"
     click.echo(
         f"  nothing is estimated: it decides task by task how often it asks; --tokens-per-task "
-        f"allows {tokens} tokens in all{cost}, and what each last answer goes beyond it"
+        f"allows {tokens} tokens in all{cost}; prompt tokens that a cache answers come on top, and "
+        "what each last answer goes beyond it"
     )
 
 

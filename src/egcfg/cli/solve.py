@@ -76,14 +76,15 @@ __all__ = ["solve_command"]
     "--tokens",
     type=click.IntRange(min=1),
     metavar="N",
-    help="prompt and generated tokens that it may spend in all; likewise",
+    help="tokens that it may spend in all, prompt tokens that no cache answers and generated ones; "
+    "likewise",
 )
 @click.option(
     "--explain", is_flag=True, help="show on standard error how each line is decided, and why"
 )
 @setting_options(
     without=(Group.PROBLEMS, *SETTINGS_OF_RUNS, "tokens_per_task"),
-    defaults={"method": "cascade"},
+    defaults={"method": "best_of_n"},
 )
 @log_options
 def solve_command(
@@ -97,12 +98,13 @@ def solve_command(
     """Solve the problem that DESCRIPTION words, or the function of a stub; print the code.
 
     A stub is a file of Python with the function's signature, perhaps a docstring, and `...` as its
-    body. By default the model's likeliest answer is followed by samples, a guided answer and one
-    repair, until one passes every test (--method cascade). Other methods work as they see fit;
-    egcfg tries the settings of the grid in turn, by default gamma 0, then gamma 1. Standard error
-    shows each answer as it is made. Standard output holds the code and nothing else, also where no
-    test passed: the exit status is 0 if it is solved, 1 if not, 2 for wrong usage, 3 where a budget
-    ended the work first (it then holds the best code so far). Each call has its budget to itself.
+    body. By default the model's likeliest answer is followed by others that are drawn, until one
+    passes every test, ten at most (--method best_of_n). Other methods work as they see fit: cascade
+    adds a guided answer and a repair; egcfg tries the settings of the grid in turn, by default
+    gamma 0, then gamma 1. Standard error shows each answer as it is made. Standard output holds the
+    code and nothing else, also where no test passed: the exit status is 0 if it is solved, 1 if
+    not, 2 for wrong usage, 3 where a budget ended the work first (it then holds the best code so
+    far). Each call has its budget to itself.
     """
     started = time.monotonic()
     deadline = None if seconds is None else started + seconds

@@ -19,10 +19,11 @@ class Axis(enum.StrEnum):
     """What a budget per task is counted in.
 
     ``TOKENS``: tokens that the model worked through: prompt tokens that no cache answered, and
-    generated ones (sampled or chosen, those of dropped candidates included). ``ALL_TOKENS``: prompt
-    tokens that a cache answered as well, as ``--tokens-per-task`` counts. ``OUTPUT``: generated
-    ones alone. ``CALLS``: questions that the model had to work for. ``PASSES``: passes through a
-    local model. ``REQUESTS``: to an endpoint. ``EXECUTIONS``: of programs, before the verdict.
+    generated ones (sampled or chosen, those of dropped candidates included), as `Usage.tokens` and
+    ``--tokens-per-task`` count. ``ALL_TOKENS``: prompt tokens that a cache answered as well.
+    ``OUTPUT``: generated ones alone. ``CALLS``: questions that the model had to work for.
+    ``PASSES``: passes through a local model. ``REQUESTS``: to an endpoint. ``EXECUTIONS``: of
+    programs, before the verdict.
     """
 
     TOKENS = "tokens"
@@ -62,7 +63,7 @@ tokens; and the rest as `Axis` has it."""
 def counts_of(usage: Usage, calls: int | None, executions: int | None) -> dict[str, int]:
     """Return the counts of what a model and the sandbox did; unknown ones are left out."""
     known = {
-        "uncached": usage.input_tokens - usage.cached_tokens,
+        "uncached": usage.uncached_tokens,
         "cached": usage.cached_tokens,
         "output": usage.output_tokens,
         "calls": calls,

@@ -346,8 +346,8 @@ class RunConfig:
     )
     tokens_per_task: int | None = _setting(
         Group.GUIDANCE,
-        "tokens that a method may spend on a task, prompt tokens and generated ones; its last "
-        "answer up to then stands",
+        "tokens that a method may spend on a task: prompt tokens that no cache answers, and "
+        "generated ones; its last answer up to then stands",
         None,
         metavar="N",
         check=_at_least(1),

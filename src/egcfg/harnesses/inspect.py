@@ -116,7 +116,7 @@ class EgcfgAPI(ModelAPI):
         if not solutions:
             return ModelOutput.from_content(self.model_name, "", stop_reason="model_length")
         usage = [solution.generation.total_usage for solution in solutions]
-        fresh = sum(each.input_tokens - each.cached_tokens for each in usage)
+        fresh = sum(each.uncached_tokens for each in usage)
         cached = sum(each.cached_tokens for each in usage)
         written = sum(each.output_tokens for each in usage)
         return ModelOutput(

@@ -181,6 +181,17 @@ class Usage:
     output_tokens: int = 0
     seconds: float = 0.0
 
+    @property
+    def uncached_tokens(self) -> int:
+        """Prompt tokens that no cache answered: all of them, where a server tells of no cache."""
+        return self.input_tokens - self.cached_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model worked through: prompt tokens that no cache answered, and generated
+        ones. What a task's budget counts, and a comparison."""
+        return self.uncached_tokens + self.output_tokens
+
     def __add__(self, other: Usage) -> Usage:
         return self._joined(other, operator.add)
 

@@ -253,8 +253,8 @@ class Spent:
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens, cached ones included, and generated ones."""
-        return self.usage.input_tokens + self.usage.output_tokens
+        """Tokens that the model had worked through; see `Usage.tokens`."""
+        return self.usage.tokens
 
 
 @frozen(kw_only=True)
@@ -277,7 +277,7 @@ class JudgedAttempt:
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens and generated ones that the task had cost by then."""
+        """Tokens that the model had worked through by then; see `Usage.tokens`."""
         return self.spent.tokens
 
 

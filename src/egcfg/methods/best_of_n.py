@@ -1,4 +1,4 @@
-"""Best of n samples behind the visible tests: the bar that every other method must pass."""
+"""The best of n answers by the visible tests: the bar that every other method must pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BestOfN"]
 
 
 class BestOfN(Method):
-    """Draws answers one by one until one passes the visible tests, n at most.
+    """The greedy answer, then others that are drawn until one passes the visible tests, n at most.
 
     Else the answer is the one that passes most of them; ties go to the largest cluster of programs
     that do the same on the visible calls. Without visible tests there is nothing to choose by, and
@@ -28,12 +28,12 @@ class BestOfN(Method):
         Attributes:
             n: answers at most.
             temperature: they are drawn at.
-            greedy_first: whether the first answer is the greedy one.
+            greedy_first: whether the first answer is the greedy one; else it is drawn as well.
         """
 
         n: int = field(default=10, validator=validators.ge(1))
         temperature: float = field(default=0.8, converter=float, validator=validators.gt(0))
-        greedy_first: bool = False
+        greedy_first: bool = True
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -23,6 +23,11 @@ from egcfg.methods.reading import judgements
 
 __all__ = ["BlockDebugging"]
 
+JUDGE = (
+    "Judge every block: does it do what the task needs with these values? One line per block, in "
+    "the form `Block NUMBER: right` or `Block NUMBER: wrong, because ...`."
+)
+
 
 class BlockDebugging(Method):
     """The greedy program, then rounds: a failing run block by block, each judged, a new program.
@@ -80,16 +85,15 @@ class BlockDebugging(Method):
             blocks = [] if trace is None else executed_blocks(trace)
             if trace is not None and blocks:
                 shown = shown_blocks(blocks, self.options.blocks)
-                texts = [f"[Block {n}]\n{block.text(trace.source)}" for n, block in shown]
+                texts = {n: block.text(trace.source) for n, block in shown}
+                listed = "\n\n".join(f"[Block {n}]\n{text}" for n, text in texts.items())
                 answer = await dialogue.ask(
                     f"{told}\n\nThis is what ran, block by block, with the variables before and "
-                    "after each:\n\n" + "\n\n".join(texts) + "\n\nJudge every block: does it do "
-                    "what the task needs with these values? One line per block, such as "
-                    "`Block 1: right`, or `Block 2: wrong, because ...`.",
+                    f"after each:\n\n{listed}\n\n{JUDGE}",
                     stage="judge",
                     temperature=temperature,
                 )
-                judged = judgements(answer, "block")
+                judged = judgements(answer, "block", [*texts.values(), JUDGE])
                 if not judged:  # the answer is part of the dialogue, read or not
                     bench.note("unreadable_judgements")
                 wrong = [f"block {n}" for n, _ in shown if n in judged and not judged[n].right]

@@ -97,7 +97,7 @@ class MultiGranularityDebugging(Method):
             stage="tests",
             temperature=self.options.temperature,
         )
-        tests = made_asserts(reply.text, function)[: self.options.asserts]
+        tests = made_asserts(reply.text, function, cut=not reply.finished)[: self.options.asserts]
         if not tests:
             bench.note("unreadable_tests")
             return program

@@ -43,7 +43,7 @@ async def own_asserts(
     )
     found: dict[AssertTest, None] = {}
     for reply in replies:
-        made = made_asserts(reply.text, function)
+        made = made_asserts(reply.text, function, cut=not reply.finished)
         if not made:
             bench.note("unreadable_tests")
         found |= dict.fromkeys(made[:count])

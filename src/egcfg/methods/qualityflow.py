@@ -19,6 +19,11 @@ from egcfg.prompts.wording import code_block, task_text, tests_text
 
 __all__ = ["CheckerKind", "QualityFlow"]
 
+JUDGE = (
+    "Judge every test: does the task want this value? One line per test, in the form "
+    "`Test NUMBER: right` or `Test NUMBER: wrong, because ...`."
+)
+
 
 class CheckerKind(enum.StrEnum):
     """How a program is checked on the visible tests.
@@ -129,12 +134,10 @@ class QualityFlow(Method):
             return []
         listed = "\n".join(f"Test {n}: {test.source}" for n, test in enumerate(tests, 1))
         answer = await Dialogue(bench).ask(
-            f"{task_text(bench.task)}\n\nTests that somebody made for it:\n{listed}\n\nJudge every "
-            "test: does the task want this value? One line per test, such as `Test 1: right`, or "
-            "`Test 2: wrong, because ...`.",
+            f"{task_text(bench.task)}\n\nTests that somebody made for it:\n{listed}\n\n{JUDGE}",
             stage="test_check",
         )
-        judged = judgements(answer, "test")
+        judged = judgements(answer, "test", [*(test.source for test in tests), JUDGE])
         if not judged:
             bench.note("unreadable_judgements")
         return [test for n, test in enumerate(tests, 1) if n not in judged or judged[n].right]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -52,6 +52,10 @@ _VERDICT = re.compile(
     rf"|(?P<right>{_NOT}(?:{_BAD}|fail\w*)|{_GOOD}|pass(?:es|ed)?|accept\w*)|(?P<no>no))\b",
     re.IGNORECASE,
 )
+_ASKED_FOR = re.compile(r"\bend with\W{1,3}verdict\b.*", re.IGNORECASE)
+"""How a question asks for a verdict, where the answer repeats it."""
+_CODE = re.compile(r"```.*?(?:```|\Z)|`(?![a-z ]+(?:`|\Z))[^`\n]*(?:`|\Z)", re.DOTALL)
+"""Blocks, and what is marked as code within a line, but for words such as `right`."""
 _NEAR_LABEL = 80
 """Characters after a label in which its verdict is looked for."""
 
@@ -59,12 +63,19 @@ _NEAR_LABEL = 80
 # --- asserts --------------------------------------------------------------------------------------
 
 
-def made_asserts(text: str, function: str) -> list[AssertTest]:
+def made_asserts(text: str, function: str, *, cut: bool = False) -> list[AssertTest]:
     """Return the asserts about a function in an answer, each once, in their order.
 
     Read are assert statements wherever they are, one per line or over several, those of `unittest`,
     comparisons without the word, and examples of a doctest.
+
+    Args:
+        text: the answer.
+        function: name of the function.
+        cut: whether the answer ends in the middle; its last line may then lack the wanted value.
     """
+    if cut:
+        text = text.rpartition("\n")[0]
     found: dict[str, None] = {}
     lines = [line for piece in _strings(text) for line in piece.splitlines()]
     number = 0
@@ -253,7 +264,7 @@ class Judgement:
     reason: str
 
 
-def judgements(text: str, label: str) -> dict[int, Judgement]:
+def judgements(text: str, label: str, shown: Iterable[str] = ()) -> dict[int, Judgement]:
     """Return what an answer says about each of several things, such as blocks, by their numbers.
 
     A thing is right or wrong by the first word that says so; without such a word it is missing.
@@ -261,7 +272,11 @@ def judgements(text: str, label: str) -> dict[int, Judgement]:
     Args:
         text: the answer.
         label: what the things are called, as in ``Block 1: right``.
+        shown: parts of the question, such as the things themselves. Where the answer repeats one,
+            a word in it, such as ``return True``, is no judgement.
     """
+    for each in shown:
+        text = text.replace(each, "")
     found: dict[int, Judgement] = {}
     name = re.compile(rf"\b{re.escape(label)}\W{{0,5}}(?:number\W{{0,3}})?(\d{{1,4}})\b", re.I)
     starts = list(name.finditer(text))
@@ -275,13 +290,15 @@ def judgements(text: str, label: str) -> dict[int, Judgement]:
 def verdict(text: str) -> bool | None:
     """Return whether an answer says in the end that something is right; None where it does not.
 
-    What follows the last word "verdict" decides, else the last word that judges.
+    What follows the last word "verdict" decides, else the last word that judges, outside of code.
     """
+    text = _ASKED_FOR.sub("", text)
     _, *labelled = re.split(r"\bverdict\b", text, flags=re.IGNORECASE)
     for piece in reversed(labelled):
         if said := _VERDICT.search(piece[:_NEAR_LABEL]):
             return said["right"] is not None
-    *_, last = [None, *(said for said in _VERDICT.finditer(text) if said["no"] is None)]
+    prose = _CODE.sub(" ", text)
+    *_, last = [None, *(said for said in _VERDICT.finditer(prose) if said["no"] is None)]
     return None if last is None else last["right"] is not None
 
 

@@ -162,7 +162,7 @@ def egcfg_components() -> list[Component]:
             kind=Kind.METHOD,
             name="best_of_n",
             target="egcfg.methods.best_of_n:BestOfN",
-            summary="samples behind the visible tests, until one passes",
+            summary="greedy, then samples, until one passes the visible tests (solve's default)",
         ),
         Component(
             kind=Kind.METHOD,
@@ -186,7 +186,7 @@ def egcfg_components() -> list[Component]:
             kind=Kind.METHOD,
             name="cascade",
             target="egcfg.methods.cascade:Cascade",
-            summary="greedy, samples, a guided answer, one repair (solve's default)",
+            summary="greedy, samples, a guided answer, one repair, until one passes",
         ),
         Component(
             kind=Kind.METHOD,

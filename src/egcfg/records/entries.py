@@ -291,7 +291,7 @@ class AttemptEntry:
     Attributes:
         program: the whole program.
         stage: which part of the method made it.
-        tokens: prompt tokens and generated ones that the task had cost by then.
+        tokens: what the model had worked through by then; see `Usage.tokens`.
         share: of the visible tests that it passed, if the method ran it.
         decoding: number of the decoding that made it; None: it was not decoded line by line.
     """

@@ -139,8 +139,7 @@ class Result:
         problem_sha256: fingerprint of the problem that was solved.
         attempts: every answer of the method, in their order: the program's fingerprint, its stage,
             whether it passed (and, as ``visible``, the visible tests), and what the task had cost
-            by then (``tokens``, cached prompt tokens included; ``usage``, ``calls``,
-            ``executions``).
+            by then (``tokens``, as `Usage.tokens`; ``usage``, ``calls``, ``executions``).
         events: how often the method noted what.
         unfinished: whether the end of the run's budget cut the method short; a run with more to
             spend does the unit anew.

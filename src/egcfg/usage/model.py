@@ -56,7 +56,8 @@ class Model:
         backend: the component that answers.
         task_id: the task, for messages.
         meter: counts what is spent and ends it at a budget's limit.
-        limit: tokens, prompt tokens and generated ones, that the task may spend; None: any number.
+        limit: tokens that the model may work through for the task, as `Usage.tokens` counts them;
+            None: any number.
         limit_flag: the flag that sets that limit.
         deadline: when it must have ended, by `time.monotonic`; None: whenever it does.
         usage: what this task spent so far, by stage.
@@ -90,8 +91,8 @@ class Model:
 
     @property
     def tokens(self) -> int:
-        """What this task spent so far: prompt tokens, cached ones included, and generated ones."""
-        return sum(usage.input_tokens + usage.output_tokens for usage in self.usage.values())
+        """What this task spent of its limit so far; see `Usage.tokens`."""
+        return sum(usage.tokens for usage in self.usage.values())
 
     @property
     def left(self) -> float:
@@ -103,7 +104,7 @@ class Model:
 
         Args:
             tokens: wanted at most.
-            prompt: tokens that the prompt takes, as far as they are known.
+            prompt: tokens that its prompt is expected to cost.
         """
         if self.limit is None:
             return tokens
@@ -227,7 +228,7 @@ class Model:
         return answers
 
     def check(self, prompt: int) -> None:
-        """See that another question may be asked, whose prompt takes so many tokens.
+        """See that another question may be asked, whose prompt is to cost so many tokens.
 
         Raises:
             TaskBudgetError: the task's limit is reached, or would be by the prompt alone; or its
@@ -239,7 +240,7 @@ class Model:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 raise self._too_late()
             if self.limit is not None and self.tokens + prompt >= self.limit:
-                needs = f", and the next prompt has {prompt}" if prompt else ""
+                needs = f", and the next prompt takes {prompt}" if prompt else ""
                 raise TaskBudgetError(
                     f"task {self.task_id} has spent {self.tokens} of {self.limit} tokens{needs}",
                     self.limit_flag,

@@ -50,9 +50,10 @@ class Prices:
     def cost(self, usage: Usage) -> float:
         """Return what `usage` costs."""
         cached = self.input if self.cached_input is None else self.cached_input
-        fresh = usage.input_tokens - usage.cached_tokens
         parts = (
-            fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+            usage.uncached_tokens * self.input
+            + usage.cached_tokens * cached
+            + usage.output_tokens * self.output
         )
         return parts / MILLION
 

@@ -141,7 +141,7 @@ def test_no_key_and_nothing_of_the_environment_is_in_a_record(
 def test_a_method_that_asks_is_shown(egcfg: Callable[..., Any]) -> None:
     ran = egcfg(
         *("run", "--record", *BASE, "--task", "double", "--method", "best_of_n"),
-        *("-o", "method.n=2", "-o", "method.greedy_first=true"),
+        *("-o", "method.n=2"),
     )
     assert ran.status == 0, ran.err
     [result] = FOLDER.rglob("task_id=double.json")

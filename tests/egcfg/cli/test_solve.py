@@ -18,7 +18,7 @@ def test_a_solved_problem_prints_its_code_and_nothing_else(process: Callable[...
     ran = process(*RIGHT, *PROMPT, "-o", "backend.noisy=true")
 
     assert (ran.status, ran.out) == (0, SQUARE), ran.err
-    assert "solved (method cascade, " in ran.err
+    assert "solved (method best_of_n, " in ran.err
     assert "a library says hello" in ran.err
 
 
@@ -57,10 +57,11 @@ def test_explain_tells_what_a_policy_decided(egcfg: Callable[..., Any]) -> None:
     assert "  policy accept: candidate 1 passes all visible tests\n" in ran.err
 
 
-def test_explain_tells_what_the_default_method_decided(egcfg: Callable[..., Any]) -> None:
+def test_explain_tells_what_a_method_decided(egcfg: Callable[..., Any]) -> None:
     ran = egcfg(
         *("solve", "Double", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
-        *("--backend", "scripted", *PROMPT, "-g", "1", "--explain", "-o", "method.n=1"),
+        *("--backend", "scripted", *PROMPT, "-g", "1", "--explain"),
+        *("--method", "cascade", "-o", "method.n=1"),
     )
 
     assert (ran.status, ran.out) == (1, SQUARE)
@@ -197,11 +198,8 @@ def test_inputs_and_outputs_are_texts_or_files(egcfg: Callable[..., Any], tmp_pa
 # --- methods and limits -------------------------------------------------------------------------
 
 
-GREEDY_FIRST = "method.greedy_first=true"
-
-
 def test_each_answer_of_a_method_is_shown_as_it_is_made(egcfg: Callable[..., Any]) -> None:
-    ran = egcfg(*RIGHT, *PROMPT, "--method", "best_of_n", "-o", GREEDY_FIRST, "--explain")
+    ran = egcfg(*RIGHT, *PROMPT, "--explain")
 
     assert (ran.status, ran.out) == (0, SQUARE)
     assert "answer 1 (greedy): 2 lines, 100% of the tests passed, after " in ran.err
@@ -227,7 +225,7 @@ def test_the_last_answer_within_the_limit_stands(egcfg: Callable[..., Any]) -> N
     ran = egcfg(
         *("solve", "Square", "--test", "assert f(2) == 4", "--test", "assert f(3) == 6"),
         *("--backend", "scripted", *PROMPT),
-        *("--method", "best_of_n", "-o", "method.n=1000", "-o", GREEDY_FIRST, "--tokens", "230"),
+        *("--method", "best_of_n", "-o", "method.n=1000", "--tokens", "230"),
     )
 
     assert (ran.status, ran.out) == (3, SQUARE), ran.err

@@ -19,6 +19,7 @@ def test_tokens_are_prompt_tokens_that_no_cache_answered_and_generated_ones() ->
     usage = Usage(input_tokens=1000, cached_tokens=700, output_tokens=60, forward_passes=9)
     counts = counts_of(usage, calls=3, executions=5)
     costs = {axis: axis.cost(counts) for axis in Axis}
+    assert costs[Axis.TOKENS] == usage.tokens  # what a task's budget counts
     assert costs == {
         Axis.TOKENS: 360,
         Axis.ALL_TOKENS: 1060,

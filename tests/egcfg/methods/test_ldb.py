@@ -36,6 +36,15 @@ def test_judgements_that_cannot_be_read_stay_in_the_dialogue(
     assert model.said(2).count("the call gave 2") == 2
 
 
+def test_an_answer_that_repeats_the_question_judges_nothing(
+    solve: Solve, programs: Programs
+) -> None:
+    ends = "def f(x):\n    # wrong\n    return x\n"
+    _, asked = solve("ldb", [ends, "Well.", programs.right])
+    solution, _ = solve("ldb", [ends, asked.said(1), programs.right])
+    assert solution.events == {"unreadable_judgements": 1}
+
+
 def test_blocks_that_all_are_right_are_no_reason_to_stop(solve: Solve, programs: Programs) -> None:
     solution, model = solve("ldb", [programs.same, "Block 1: right", programs.right])
     assert solution.passed

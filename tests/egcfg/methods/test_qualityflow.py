@@ -56,6 +56,15 @@ def test_made_tests_that_nobody_judges_are_used(solve: Solve, programs: Programs
     assert solution.events == {"unreadable_judgements": 1}
 
 
+def test_an_answer_that_repeats_the_made_tests_judges_none(
+    solve: Solve, programs: Programs
+) -> None:
+    answers = [programs.same, REJECTED, TESTS[0]]
+    _, asked = solve("qualityflow", [*answers, "Well.", programs.right, *ACCEPTED])
+    solution, _ = solve("qualityflow", [*answers, asked.said(3), programs.right, *ACCEPTED])
+    assert solution.events == {"unreadable_judgements": 1}
+
+
 def test_a_repair_that_is_rejected_is_repaired_again(solve: Solve, programs: Programs) -> None:
     answers = [programs.same, REJECTED, *TESTS, programs.broken, REJECTED, programs.right]
     solution, model = solve("qualityflow", [*answers, *ACCEPTED])

@@ -155,6 +155,18 @@ def test_judgements_of_blocks_are_read_in_every_form(text: str) -> None:
     assert "x is 3" in judged[2].reason
 
 
+def test_of_an_answer_that_was_cut_the_last_line_is_no_assert() -> None:
+    text = "assert f(1) == 2\nassert f([1, 2, 3])"  # == 6 was to follow
+    assert [test.source for test in made_asserts(text, "f", cut=True)] == ["assert f(1) == 2"]
+    assert len(made_asserts(text, "f")) == 2
+
+
+def test_words_of_a_thing_that_the_answer_repeats_are_no_judgement() -> None:
+    text = "Test 1: assert f(1) == False\nright\nTest 2: assert f(2) == True\n"
+    judged = judgements(text, "test", ["assert f(1) == False", "assert f(2) == True"])
+    assert {n: judgement.right for n, judgement in judged.items()} == {1: True}
+
+
 def test_a_block_without_a_verdict_is_missing() -> None:
     assert judgements("Block 1: hm\nBlock 2: right", "block").keys() == {2}
     assert judgements("All of it looks good to me", "block") == {}
@@ -172,6 +184,11 @@ def test_judgements_of_other_things_are_read_by_their_label() -> None:
         ("All is right up to there.\n**Verdict:** `wrong`", False),
         ("verdict: right or wrong?\nI say:\nverdict: not right", False),
         ("<verdict>\nwrong\n</verdict>", False),
+        ("End with `verdict: right` or `verdict: wrong`.", None),
+        ("It returns `False` otherwise. The test is `assert f(2) == True`.", None),
+        ("The tests are:\n- `assert f(2) == True", None),  # cut
+        ("So it is `right`.\n```python\nreturn False\n```", True),
+        ("verdict: right\n\nEnd with `verdict: right` if so, else with `verdict: wrong`.", True),
         ('{"verdict": true}', True),
         ('{"verdict": "pass", "why": "no"}', True),
         ("My verdict is that the program passes this test.", True),

@@ -50,6 +50,17 @@ def test_best_of_n_stops_at_the_first_that_passes_the_visible_tests(
     assert 0 < first < second == solution.spent.executions  # the verdict is not counted
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_best_of_n_draws_all_answers_or_all_but_the_first(
+    solve: Solve, programs: Programs, greedy: bool
+) -> None:
+    solution, model = solve("best_of_n", [programs.broken, programs.same], n=3, greedy_first=greedy)
+    first = 0.0 if greedy else 0.8
+    assert [params.temperature for _, params in model.asked] == [first, 0.8, 0.8]
+    stages = [each.stage for each in solution.attempts]
+    assert stages == ["greedy" if greedy else "sample", "sample"]
+
+
 def test_what_passes_the_visible_tests_need_not_pass_the_hidden_one(
     solve: Solve, programs: Programs
 ) -> None:
