@@ -104,6 +104,20 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
         torch.testing.assert_close(large(ids).logits, small(ids).logits, atol=1e-5, rtol=0)
 
 
+def test_the_script_for_gpus_runs_whole_in_a_small_shape(tiny_llama: Path, tmp_path: Path) -> None:
+    options = ("--tasks", "2", "--max-tokens", "12", "--prompt", "completion")
+    shape = ("--hidden", "96", "--intermediate", "160", "--in-flight", "1", "3")
+    tables = run(tmp_path, "gpu", "--model", str(tiny_llama), *shape, *options)
+    rows = tables["time per pass"]
+    assert [row["way"] for row in rows[-2:]] == [f"egcfg, guided, {n} in flight" for n in (1, 3)]
+    assert rows[0]["tokens"] == rows[0]["passes"]
+    for row in rows:
+        assert row["tokens"] > 0 < row["passes"]
+        assert row["share of the bandwidth, %"] > 0
+        spent = row["passes"] * (row["device, ms/pass"] + row["the rest, ms/pass"]) / 1e3
+        assert spent == pytest.approx(row["seconds"])
+
+
 def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
     tiny_llama: Path, tmp_path: Path
 ) -> None:

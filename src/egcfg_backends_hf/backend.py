@@ -41,6 +41,7 @@ from egcfg_backends_hf.engine.pass_runner import Call, NotNumbersError, PassRunn
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.load import finish_model, load_model, settings_left_out
+from egcfg_backends_hf.loading.mapped_weights import releasing_pages
 from egcfg_backends_hf.memory import free_memory, tasks_that_fit
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.text import TextCodec
@@ -299,7 +300,9 @@ class HFBackend(LogprobBackend):
         loaded = load_model(self._options)
         text = TextCodec(loaded.tokenizer, self.model_name)
         model = CausalModel(loaded.model)
-        evaluator = evaluator_for(model, self.model_name)
+        with releasing_pages(loaded.model) as release:
+            evaluator = evaluator_for(model, self.model_name)
+            finish_model(loaded.model, self._options, model.run_once, release)
         if left_out := settings_left_out(loaded.model):
             logger.warning(
                 "the generation settings of %s ask for %s, which is left out: greedy texts may "
@@ -307,7 +310,6 @@ class HFBackend(LogprobBackend):
                 self.model_name,
                 ", ".join(f"{name}={value}" for name, value in left_out.items()),
             )
-        finish_model(loaded.model, self._options, model.run_once)
         capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
         lanes = Lanes(model.token_bytes, capacity, model.longest_short)
         end_ids = text.end_ids() | _end_ids_of(loaded.model)

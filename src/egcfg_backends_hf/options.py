@@ -44,7 +44,8 @@ class HFOptions:
             several tokens run at once. ``"float16"``: rounded to float16, computed with in float32:
             faster still and half the memory; exact for models saved in float16. ``"int8"``: rounded
             to 8 bits, with ``dtype=bfloat16`` only: a quarter of float32's memory, another text.
-            ``"auto"``: packed where that is supported; on other devices plain.
+            ``"auto"``: float16 for a ``.gguf`` file whose weights were rounded before, packed for
+            others, where that is supported; on other devices plain.
         compile: whether torch compiles the model: less overhead per pass, which pays for small
             models and long runs; the first passes take minutes. With plain weights only.
         cache_bytes: memory for keys and values of all tasks in flight, and of earlier ones that may

@@ -28,11 +28,15 @@ OUTER_NAMES = {
 }
 
 
-def write_gguf(file: Path, model: Any, tokenizer: Any) -> Path:
-    """Save `model` and its byte-level `tokenizer`, weights in float32."""
+def write_gguf(
+    file: Path, model: Any, tokenizer: Any, file_type: int = gguf.LlamaFileType.ALL_F32
+) -> Path:
+    """Save `model` and its byte-level `tokenizer`; weights are float32, whatever the type says."""
     config = model.config
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_name("tiny")
+    writer.add_tags(["tiny", "random"])
+    writer.add_file_type(file_type)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)

@@ -38,6 +38,10 @@ COARSE = 0.25
 """The same for 16-bit numbers and quantised weights."""
 
 
+ROWS = 8
+"""Distributions that are normalised at once in the host's memory."""
+
+
 class CausalModel:
     """A causal language model.
 
@@ -168,8 +172,13 @@ class CausalModel:
     def _logprobs(self, **inputs: object) -> torch.Tensor:
         logits = self.model(**inputs).logits
         self.passes += 1
-        precise = logits if logits.dtype == torch.float64 else logits.float()
-        return torch.log_softmax(precise, dim=-1)
+        precise: torch.Tensor = logits if logits.dtype == torch.float64 else logits.float()
+        if not self.on_host:
+            return torch.log_softmax(precise, dim=-1)
+        for row in precise:  # in place: these numbers are most of what a pass takes beside weights
+            for piece in torch.split(row, ROWS):
+                piece.copy_(torch.log_softmax(piece, dim=-1))
+        return precise
 
     def _upload(self, *arrays: NDArray[Any]) -> Sequence[torch.Tensor]:
         """Return one-dimensional arrays of one type on the model's device, in one copy."""

@@ -41,8 +41,9 @@ PASS_TOKENS = 1024
 """Tokens in one pass at most: bounds the memory of a prefill at no loss of speed."""
 
 PIECE = 256
-"""Tokens of one lane in a pass that several share at most: no lane waits long for another's
-prompt."""
+"""Tokens of one lane in a pass at most, where several share it: no lane waits long for another's
+prompt. On a CPU also where it has the pass for itself: more at once are no faster there, and take
+more memory than the lane's keys and values."""
 
 SHARED_PROMPT = 64
 """Tokens that two prompts begin with alike, for one to wait until the other has computed them."""
@@ -297,7 +298,8 @@ class TreeEvaluator(Evaluator):
             # all that a long prefix stands on runs in one.
             in_turn = sorted(filter(long.get, long), key=lambda lane: lane.last_pass)
             return [(lane, long[lane]) for lane in in_turn[:1]], asked
-        left, piece = self._most, self._most if len(missing) == 1 else PIECE
+        alone = len(missing) == 1 and not self.model.on_host
+        left, piece = self._most, self._most if alone else PIECE
         fitting: dict[Lane, list[Node]] = {}
         # Whoever was left out of the last pass comes first: all get their turn.
         for lane in sorted(missing, key=lambda lane: (lane.last_pass, len(missing[lane]))):

@@ -7,8 +7,10 @@ here wrap kernels of torch that are otherwise reached through its compiler and i
 
 from __future__ import annotations
 
+import ctypes
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ClassVar, TypeGuard
 
@@ -25,6 +27,8 @@ __all__ = [
     "PackedLinear",
     "SharedInput",
     "SharingLinear",
+    "TiedRows",
+    "can_round",
     "pack_linear_layers",
 ]
 
@@ -38,6 +42,9 @@ lengths. So rows are padded to the next of these, and many rows run in pieces.""
 
 ALIKE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What transformers calls layers that are given the same rows one after the other."""
+
+CHECKED = 100
+"""Blocks of packed weights, of hundreds or thousands, that are compared with what was packed."""
 
 LARGEST_HALF = torch.finfo(torch.float16).max
 
@@ -149,7 +156,7 @@ class HalfLinear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight = layer.weight.detach()
-        largest = float(weight.abs().max())
+        largest = float(torch.stack(weight.aminmax()).abs().max())
         if not largest <= LARGEST_HALF:
             raise ValueError(f"a weight of {largest:g} does not fit float16")
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, layer.bias)
@@ -183,6 +190,60 @@ class Int8Linear(nn.Module):
         return output if self.bias is None else output + self.bias
 
 
+class TiedRows(nn.Module):
+    """The embedding of a model whose output layer has the same weight, which is held once.
+
+    What oneDNN has packed is read where it lies: blocks of outputs, in each the outputs of the
+    first input, of the second, and so on. Of layers that cannot be read so, a copy in 16 bits is
+    held where these are enough for the same numbers.
+
+    Args:
+        blocks: shape (blocks, inputs, rows of a block).
+        like: the embedding's weight; not kept.
+        owner: of the memory that `blocks` is in.
+    """
+
+    def __init__(self, blocks: torch.Tensor, like: torch.Tensor, owner: object) -> None:
+        super().__init__()
+        self._blocks = blocks
+        self._owner = owner
+        # The type and device of a model are those of its first parameter; there may be no other.
+        self.weight = nn.Parameter(like.new_empty(0, like.shape[1]), requires_grad=False)
+
+    @classmethod
+    def of(cls, packed: nn.Module, weight: torch.Tensor) -> TiedRows | None:
+        """Return the rows of a weight that was packed, None where they take a copy as large."""
+        if isinstance(packed, PackedLinear):
+            found = (_in_blocks(packed.weight, size, weight) for size in (64, 48, 32, 24, 16, 8))
+            blocks = next((each for each in found if each is not None), None)
+        else:
+            narrow = (weight.to(dtype) for dtype in (torch.float16, torch.bfloat16))
+            exact = (each for each in narrow if torch.equal(each.to(weight.dtype), weight))
+            blocks = next((each[..., None] for each in exact if each.dtype != weight.dtype), None)
+        return None if blocks is None else cls(blocks, weight, packed)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of `ids`, shape (..., inputs)."""
+        size = self._blocks.shape[2]
+        return self._blocks[ids // size, :, ids % size].to(self.weight.dtype)
+
+
+def _in_blocks(packed: torch.Tensor, size: int, weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the memory of a weight that oneDNN packed, if that is in blocks of so many rows."""
+    count, inputs = weight.shape
+    length = torch.ops.mkldnn._nbytes(packed)
+    outputs = -(-count // size) * size  # the last block is filled up, and inputs may be
+    if length % (outputs * weight.element_size()):
+        return None
+    memory = (ctypes.c_char * length).from_address(torch.ops.mkldnn.data_ptr(packed))
+    numbers = torch.frombuffer(memory, dtype=weight.dtype)
+    blocks = numbers.view(outputs // size, -1, size)[:, :inputs]
+    pieces = list(zip(blocks, torch.split(weight, size), strict=True))
+    step = max(1, (len(pieces) - 1) // CHECKED)
+    checked = [*pieces[::step], pieces[-1]]
+    return blocks if all(torch.equal(b.T[: len(w)], w) for b, w in checked) else None
+
+
 KINDS: dict[str, tuple[type[nn.Module], tuple[torch.dtype, ...]]] = {
     "packed": (PackedLinear, (torch.float32, torch.bfloat16)),
     "float16": (HalfLinear, (torch.float32,)),
@@ -191,8 +252,17 @@ KINDS: dict[str, tuple[type[nn.Module], tuple[torch.dtype, ...]]] = {
 """Per way of keeping weights: its layer, and which types of numbers it computes with."""
 
 
+def can_round(dtype: torch.dtype) -> bool:
+    """Return whether FBGEMM, which has the fast layers of float16 weights, computes here."""
+    return dtype == torch.float32 and torch.backends.quantized.engine in ("fbgemm", "x86")
+
+
 def pack_linear_layers(
-    model: nn.Module, weights: str, dtype: torch.dtype, run: Callable[[], object]
+    model: nn.Module,
+    weights: str,
+    dtype: torch.dtype,
+    run: Callable[[], object],
+    release: Callable[[], object] = lambda: None,
 ) -> None:
     """Replace the linear layers of a model on the CPU, one after the other.
 
@@ -204,6 +274,7 @@ def pack_linear_layers(
             or one of `KINDS`.
         dtype: the model's.
         run: runs a few tokens through the model: to see who reads what, and whether it still runs.
+        release: called after each few layers: what they were read from is of no use any more.
 
     Raises:
         UsageError: this way cannot be had with these numbers, or on this machine.
@@ -219,48 +290,76 @@ def pack_linear_layers(
         raise UsageError(
             f"backend.weights={weights} computes with {names}; add -o backend.dtype={names}"
         )
-    with torch.no_grad(), _saying_what_cannot_be_had(weights):
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    with torch.no_grad(), _saying_what_cannot_be_had(weights), pool:
         kept = _read_by_others(model, run)
+        embeddings = {
+            id(child.weight): (parent, name)
+            for parent in model.modules()
+            for name, child in parent.named_children()
+            if type(child) is nn.Embedding and child not in kept
+        }
         for parent in list(model.modules()):
             if kind is PackedLinear:
                 _pack_alike(parent, kept)
-            for name, layer in list(parent.named_children()):
-                if _is_plain(layer) and layer not in kept:
-                    setattr(parent, name, kind(layer))
+            layers = {n: c for n, c in parent.named_children() if _is_plain(c) and c not in kept}
+            # FBGEMM packs in one thread.
+            for (name, layer), packed in zip(
+                layers.items(), pool.map(kind, layers.values()), strict=True
+            ):
+                setattr(parent, name, packed)
+                tied = embeddings.get(id(layer.weight))
+                if tied and (rows := TiedRows.of(packed, layer.weight)):
+                    setattr(*tied, rows)
+            release()
         run()
 
 
-class _WatchedLinear(nn.Linear):
-    """A linear layer that notes when anybody but itself reads its weight."""
+class _Watched(nn.Module):
+    """A layer that notes when anybody but itself reads its weight."""
 
-    readers: ClassVar[set[nn.Linear]] = set()
+    readers: ClassVar[set[nn.Module]] = set()
 
     @property
-    def weight(self) -> torch.Tensor:  # type: ignore[override]
+    def weight(self) -> torch.Tensor:
         self.readers.add(self)
         return self._parameters["weight"]  # type: ignore[return-value]
 
+
+class _WatchedLinear(_Watched, nn.Linear):  # type: ignore[override]
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         weight, bias = self._parameters["weight"], self._parameters["bias"]
         return functional.linear(rows, weight, bias)  # type: ignore[arg-type]
 
 
-def _read_by_others(model: nn.Module, run: Callable[[], object]) -> set[nn.Linear]:
+class _WatchedEmbedding(_Watched, nn.Embedding):  # type: ignore[override]
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return functional.embedding(ids, self._parameters["weight"])  # type: ignore[arg-type]
+
+
+WATCHED: dict[type[nn.Module], type[_Watched]] = {
+    nn.Linear: _WatchedLinear,
+    nn.Embedding: _WatchedEmbedding,
+}
+
+
+def _read_by_others(model: nn.Module, run: Callable[[], object]) -> set[nn.Module]:
     """Return the layers whose weights are read by others while the model runs."""
-    layers = [layer for layer in model.modules() if _is_plain(layer)]
-    _WatchedLinear.readers.clear()
+    layers = [layer for layer in model.modules() if type(layer) in WATCHED]
+    usual = [type(layer) for layer in layers]
+    _Watched.readers.clear()
     for layer in layers:
-        layer.__class__ = _WatchedLinear
+        layer.__class__ = WATCHED[type(layer)]
     try:
         run()
-        return set(_WatchedLinear.readers)
+        return set(_Watched.readers)
     finally:
-        for layer in layers:
-            layer.__class__ = nn.Linear
-        _WatchedLinear.readers.clear()
+        for layer, kind in zip(layers, usual, strict=True):
+            layer.__class__ = kind
+        _Watched.readers.clear()
 
 
-def _pack_alike(parent: nn.Module, kept: set[nn.Linear]) -> None:
+def _pack_alike(parent: nn.Module, kept: set[nn.Module]) -> None:
     """Pack together what `ALIKE` names among a module's own layers, but for those in `kept`."""
     for names in ALIKE:
         found = [getattr(parent, name, None) for name in names]

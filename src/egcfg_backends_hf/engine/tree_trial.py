@@ -66,7 +66,7 @@ def enable_trees(model: CausalModel) -> str | None:
         return reason
     undo: Undo | None = None
     try:
-        with _narrowed(inner.config.get_text_config()), _precise(inner):
+        with _narrowed(inner.config.get_text_config()) as narrowed, _precise(inner):
             rows = [(*TRUNK, *branch) for branch in BRANCHES]
             expected = model.run_whole(rows, 1)[:, 0]
             undo = _switched(inner)
@@ -77,7 +77,8 @@ def enable_trees(model: CausalModel) -> str | None:
         if not torch.allclose(expected, found, rtol=0.0, atol=TOLERANCE):
             worst = float((expected - found).abs().nan_to_num().max())
             raise UnknownAttentionError(f"what it gives for token trees is off by {worst:.2g} nats")
-        model.masks = model.record().masks  # with its windows as they are
+        if narrowed:
+            model.masks = model.record().masks  # with its windows as they are
     except Exception as error:  # a model's code fails in any way where it is used in a new one
         model.masks = ()
         if undo is not None:
@@ -161,14 +162,14 @@ def _rope_parameters(config: Any) -> list[Mapping[str, Any]]:
 
 
 @contextmanager
-def _narrowed(config: Any) -> Iterator[None]:
-    """Make a config's windows so short that `TRUNK` crosses them."""
+def _narrowed(config: Any) -> Iterator[bool]:
+    """Make a config's windows so short that `TRUNK` crosses them; yield whether it has any."""
     usual = {name: getattr(config, name, None) for name in WINDOWS}
     usual = {name: size for name, size in usual.items() if isinstance(size, int) and size > WINDOW}
     for name in usual:
         setattr(config, name, WINDOW)
     try:
-        yield
+        yield bool(usual)
     finally:
         for name, size in usual.items():
             setattr(config, name, size)

@@ -21,9 +21,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from egcfg.errors import BackendError, UsageError, summarize
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
-from egcfg_backends_hf.engine.linear_layers import pack_linear_layers
+from egcfg_backends_hf.engine.linear_layers import can_round, pack_linear_layers
 from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
-from egcfg_backends_hf.loading.source import find_model
+from egcfg_backends_hf.loading.source import find_model, is_rounded
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["LoadedModel", "finish_model", "load_model", "settings_left_out"]
@@ -142,21 +142,30 @@ def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
 
 
-def finish_model(model: PreTrainedModel, options: HFOptions, run: Callable[[], object]) -> None:
+def finish_model(
+    model: PreTrainedModel,
+    options: HFOptions,
+    run: Callable[[], object],
+    release: Callable[[], object] = lambda: None,
+) -> None:
     """Keep a loaded model's weights as `options` ask, and compile it if they do.
 
     Args:
         model: as it was loaded.
         options: the same.
         run: runs a few tokens through it as passes will.
+        release: releases the memory of what was read, see `releasing_pages`.
 
     Raises:
         UsageError: its weights cannot be kept so, or it cannot be compiled here.
         BackendError: memory runs out.
     """
     if not _stays_plain(options, model.device):
+        weights = options.weights
+        if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
+            weights = "float16"
         try:
-            pack_linear_layers(model, options.weights, model.dtype, run)
+            pack_linear_layers(model, weights, model.dtype, run, release)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise _too_large(options.model_name, model.device) from error

@@ -10,12 +10,13 @@ import json
 import re
 import struct
 from collections.abc import Iterator
+from io import SEEK_CUR
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from egcfg.errors import UsageError
 
-__all__ = ["check_file", "check_folder"]
+__all__ = ["check_file", "check_folder", "is_rounded"]
 
 LFS_POINTER = b"version https://git-lfs"
 
@@ -25,12 +26,17 @@ SPLIT_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
+FLOAT32 = 0
+"""GGUF's number for a file (``general.file_type``) whose weights are float32."""
+
 VALUES = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?"} | {
     10: "<Q",
     11: "<q",
     12: "<d",
 }
-"""GGUF's types of single values, as `struct` spells them; 8 is a string, 9 an array."""
+"""GGUF's types of numbers, as `struct` spells them."""
+
+STRING, ARRAY = 8, 9
 
 
 def check_file(file: Path) -> None:
@@ -52,10 +58,8 @@ def check_file(file: Path) -> None:
                 f"{file} is one of {int(split['count'])} parts of a model; join them first: "
                 f"llama-gguf-split --merge {file.name} {split['stem']}.gguf"
             )
-        stream.seek(len(MAGIC))
         try:
-            _version, tensors, values = struct.unpack("<IQQ", stream.read(20))
-            found = dict(_values(stream, values))
+            tensors, found = _header(stream)
         except (struct.error, UnicodeDecodeError):
             return  # cut off: whoever converts it says so
     kind, architecture = found.get("general.type", "model"), found.get("general.architecture")
@@ -68,6 +72,15 @@ def check_file(file: Path) -> None:
         raise UsageError(f"{file} is a companion file of a model ({architecture}); pass the model")
     if tensors == 0:
         raise UsageError(f"{file} is a vocabulary without weights; pass the model's own file")
+
+
+def is_rounded(file: Path) -> bool:
+    """Return whether a GGUF file says that its weights are not those of training, but rounded."""
+    with file.open("rb") as stream:
+        try:
+            return bool(_header(stream)[1].get("general.file_type", (FLOAT32,)) != (FLOAT32,))
+        except (struct.error, UnicodeDecodeError):
+            return False
 
 
 def check_folder(folder: Path) -> None:
@@ -126,18 +139,38 @@ def _json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _header(stream: BinaryIO) -> tuple[int, dict[str, Any]]:
+    """Return how many tensors a GGUF file has, and its single values up to its vocabulary."""
+    stream.seek(len(MAGIC))
+    _version, tensors, values = struct.unpack("<IQQ", stream.read(20))
+    return tensors, dict(_values(stream, values))
+
+
 def _values(stream: BinaryIO, count: int) -> Iterator[tuple[str, Any]]:
     """Yield the single values of a GGUF file's header, up to its vocabulary."""
     for _ in range(count):
         name = _string(stream)
         [kind] = struct.unpack("<I", stream.read(4))
-        if kind == 9:
-            return
-        if kind == 8:
+        if kind == ARRAY:
+            if name.startswith("tokenizer."):
+                return
+            _skip_array(stream)
+        elif kind == STRING:
             yield name, _string(stream)
         else:
             form = VALUES.get(kind, "")
             yield name, struct.unpack(form, stream.read(struct.calcsize(form)))
+
+
+def _skip_array(stream: BinaryIO) -> None:
+    kind, length = struct.unpack("<IQ", stream.read(12))
+    if length > 2**32:
+        raise struct.error("no array is that long")
+    if kind == STRING:
+        for _ in range(length):
+            _string(stream)
+    else:
+        stream.seek(length * struct.calcsize(VALUES.get(kind, "")), SEEK_CUR)
 
 
 def _string(stream: BinaryIO) -> str:

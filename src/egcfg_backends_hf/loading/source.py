@@ -16,6 +16,7 @@ from attrs import frozen
 
 from egcfg.errors import MissingExtraError, UsageError, summarize
 from egcfg.plugins.cache import cache_folder
+from egcfg_backends_hf.loading import recognise
 from egcfg_backends_hf.loading.recognise import check_file, check_folder
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ModelSource",
     "embedded_model",
     "find_model",
+    "is_rounded",
     "model_name",
     "models_folder",
 ]
@@ -75,6 +77,16 @@ def model_name(model: str | None) -> str:
         check_folder(path)
         return path.resolve().name
     return _hub_id(str(model))
+
+
+def is_rounded(model: str | None) -> bool:
+    """Return whether `model` (see `HFOptions.model`) is a file whose weights were rounded.
+
+    Raises:
+        MissingExtraError: the embedded model is asked for and not installed.
+    """
+    path = _path(model)
+    return path.is_file() and recognise.is_rounded(path)
 
 
 def find_model(model: str | None, revision: str | None = None) -> ModelSource:

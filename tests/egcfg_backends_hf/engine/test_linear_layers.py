@@ -19,6 +19,7 @@ from egcfg_backends_hf.engine.linear_layers import (
     PackedLinear,
     SharedInput,
     SharingLinear,
+    TiedRows,
     pack_linear_layers,
 )
 from egcfg_backends_hf.loading.load import finish_model, load_model
@@ -153,6 +154,64 @@ def test_a_model_that_does_not_run_with_packed_weights_is_refused() -> None:
     with pytest.raises(UsageError, match=r"needs its weight; use -o backend\.weights=plain"):
         pack_linear_layers(model, "packed", torch.float32, run)
     assert type(linear(8, 8, bias=False)) is nn.Linear
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [*SHAPES, (70, 1001), (64, 65)])
+def test_an_embedding_is_read_out_of_the_packed_output_layer_to_the_last_bit(
+    inputs: int, outputs: int
+) -> None:
+    layer = linear(inputs, outputs, bias=False)
+    tied = TiedRows.of(PackedLinear(layer), layer.weight)
+    assert tied is not None
+    assert tied.weight.shape == (0, inputs)
+    ids = torch.arange(outputs).flip(0)[None]
+    assert torch.equal(tied(ids), layer.weight[ids])
+
+
+@pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16])
+def test_an_embedding_whose_output_layer_is_rounded_is_held_in_16_bits_that_are_enough(
+    saved: torch.dtype,
+) -> None:
+    layer = linear(64, 48, bias=False)
+    layer.weight.data[0, 0] = 1e-7  # float16 has steps of 6e-8 there
+    weight = nn.Parameter(layer.weight.to(saved).float(), requires_grad=False)
+    tied = TiedRows.of(HalfLinear(layer), weight)
+    assert tied is not None
+    assert tied._blocks.dtype == saved
+    ids = torch.tensor([[3, 47, 0]])
+    assert torch.equal(tied(ids), weight[ids])
+
+
+def test_an_embedding_that_16_bits_would_round_stays() -> None:
+    layer = linear(64, 48, bias=False)
+    assert TiedRows.of(HalfLinear(layer), layer.weight) is None
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(48, 64), linear(64, 48, bias=False)
+        self.embedding.weight = self.head.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embedding(ids))
+
+
+class ReadsEmbedding(Tied):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids) + self.embedding.weight.mean()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Tied, TiedRows), (ReadsEmbedding, nn.Embedding)])
+def test_a_tied_output_layer_is_held_once_unless_the_model_reads_its_embedding_itself(
+    kind: type[Tied], expected: type[nn.Module]
+) -> None:
+    model, ids = kind(), torch.tensor([[5, 7, 47]])
+    usual = model(ids)
+    pack_linear_layers(model, "packed", torch.float32, lambda: model(ids))
+    assert type(model.embedding) is expected
+    assert type(model.head) is PackedLinear
+    torch.testing.assert_close(model(ids), usual, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -16,18 +17,23 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
+from gguf import LlamaFileType
+from transformers import AutoTokenizer
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
 from egcfg_backends_fireworks.testing.llama_server import llama_server
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.engine.linear_layers import HalfLinear, PackedLinear, can_round
 from egcfg_backends_hf.loading import gguf
 from egcfg_backends_hf.loading.gguf import converted_folder
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.loading.source import embedded_model
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.text import TextCodec
+
+from ..tiny_gguf import write_gguf
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 TEXT = "def add(a):\n    if a:\n        return 'é😀'\n\n\t\r\n"
@@ -54,6 +60,33 @@ def test_the_converted_model_is_the_same_model(
         logits = plain_model(torch.tensor([ids])).logits[0]
     expected = torch.log_softmax(logits, dim=-1).numpy()
     np.testing.assert_allclose([s.values for s in scores], expected, atol=1e-4)
+
+
+@pytest.mark.skipif(not can_round(torch.float32), reason="FBGEMM computes on x86 processors only")
+@pytest.mark.parametrize(
+    ("file_type", "weights", "kind"),
+    [
+        ("MOSTLY_Q4_1", "auto", HalfLinear),
+        ("MOSTLY_Q4_1", "packed", PackedLinear),
+        ("ALL_F32", "auto", PackedLinear),
+    ],
+)
+def test_weights_that_were_rounded_before_are_held_in_float16_unless_asked_otherwise(
+    tiny_llama: Path,
+    plain_model: Any,
+    tmp_path: Path,
+    open_folder: Callable[..., HFBackend],
+    monkeypatch: pytest.MonkeyPatch,
+    file_type: str,
+    weights: str,
+    kind: type[torch.nn.Module],
+) -> None:
+    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    model = copy.deepcopy(plain_model)
+    said = getattr(LlamaFileType, file_type)
+    backend = open_folder(write_gguf(tmp_path / "t.gguf", model, tokenizer, said), weights=weights)
+    assert type(backend._open_model.model.model.lm_head) is kind
 
 
 def test_a_file_is_converted_once(tiny_gguf: Path, tmp_path: Path) -> None:
