@@ -1,27 +1,32 @@
 """Speed changes nothing: the fast decoder's tokens are those of the naive loop, one by one.
 
-The naive side runs every prefix whole, for every token, with no cache and no draft; the tiny model
-computes in float64, so that the order of sums cannot decide between two tokens.
+The naive side runs every prefix whole by transformers itself, for every token, with no cache and no
+draft. The model is tiny, but has learnt to write short functions: they run, and their traces guide
+it. It computes in float64, so that the order of sums cannot decide between two tokens.
 """
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from egcfg.decoding.code import CandidateProgram
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
-from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
+from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.solution import Generation, Signal, SignalEntry
+from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
@@ -31,49 +36,107 @@ from egcfg.usage.model import Model
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.engine import causal_model
 from egcfg_backends_hf.engine.sampling import SamplingState
+from egcfg_backends_hf.loading.gguf import quiet_transformers
 from egcfg_backends_hf.options import HFOptions
-from egcfg_tracers.tracers import MinimalTracer
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-PROBLEMS = 200
-WORDS = ("add", "first", "second", "number", "text", "rows", "items", "result", "return", "for")
-SETTINGS: tuple[dict[str, Any], ...] = (
-    {},
-    {"horizon": 1, "candidates": 2},
-    {"reuse_candidates": False},
-    {"temperature": 1.5},
-    {"unit": GuidanceUnit.TOKEN, "candidates": 2},
-    {"signal_interval": 2},
-    {"unit": GuidanceUnit.PREFIX},
-    {"guided_temperature": 1.0},
-)
+Forward = Callable[[Sequence[int]], NDArray[np.float64]]
+GAMMAS = (0.5, 1.0, 3.0)
+STEPS = 250  # of training
+NAMES = ("first", "second", "result", "number", "count")
+LINES = 5  # of a function, and one that returns
+TOKENS = 40
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "one line ahead": {"horizon": 1},
+    "candidates anew": {"reuse_candidates": False},
+    "hot candidates": {"temperature": 1.2, "candidates": 3},
+    "a signal per token": {"unit": GuidanceUnit.TOKEN, "candidates": 1},
+    "a signal per two lines": {"signal_interval": 2, "horizon": 4, "candidates": 3},
+    "one signal": {"unit": GuidanceUnit.PREFIX, "horizon": 6, "candidates": 3},
+    "guided tokens drawn": {"guided_temperature": 0.6},
+}
+
+# Shares of the tokens: once the answer has left a signal's candidates, nothing of them is drafted.
+DRAFTED = {"a signal per two lines": 0.25, "one signal": 0.1}
 
 
-class NumberedSignals(Feedback):
-    """Says something else each time: what a random model writes seldom runs."""
+def function(chance: random.Random) -> str:
+    """Return a short function that runs, in the words of the tiny tokenizer."""
+    known, lines = "x", []
+    for _ in range(LINES):
+        name = chance.choice(NAMES)
+        lines.append(f"    {name} = {known} {chance.choice('+-*')} {chance.randint(1, 3)}\n")
+        known = name
+    return "".join([*lines, f"    return {known}\n"])
 
-    async def signal(
-        self,
-        problem: Problem,
-        programs: Sequence[CandidateProgram],  # noqa: ARG002
-        budget: int,  # noqa: ARG002
-        known: Sequence[SignalEntry] = (),
-        policies: Policies = PAPER,  # noqa: ARG002
-    ) -> Signal:
-        number = len(known) + 1
-        entries = tuple(SignalEntry(program=str(n), samples=1, traces=()) for n in range(number))
-        text = f"Candidate {number} of {problem.task_id}: {WORDS[number % len(WORDS)]}\n" * 2
-        return Signal(entries=entries, text=text, tokens=await self.model.count_tokens(text))
+
+def signal_text(chance: random.Random) -> str:
+    """Return what a signal looks like, of a program that stops at any line."""
+    lines = function(chance).splitlines(keepends=True)[: chance.randint(1, LINES + 1)]
+    runs = "".join(f"Run {n}\nx={x}\nresult {chance.randint(1, 9)}\n" for n, x in ((1, 1), (2, 5)))
+    calls = "Run 1: f(1)\nRun 2: f(5)\n"
+    return f"{calls}\nCandidate 1:\n```python\ndef f(x):\n{''.join(lines)}```\n{runs}"
+
+
+def problem(number: int) -> tuple[Problem, Prompt]:
+    asked = Problem(
+        task_id=f"t/{number}",
+        description=f"Return a number ({number}).",
+        entry_point="f",
+        visible_tests=[AssertTest("assert f(1) == 2"), AssertTest("assert f(5) == 4")],
+    )
+    prompt = Prompt(
+        before=f"{asked.description}\n",
+        after="Answer:\n",
+        signal_header="What happened:\n",
+        response_prefix="```python\ndef f(x):\n",
+    )
+    return asked, prompt
+
+
+@pytest.fixture(scope="module")
+def writer(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the tiny model after it has learnt to write functions."""
+    chance = random.Random(1)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+        model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
+    for step in range(STEPS):
+        _, prompt = problem(step)
+        pairs = []
+        for number in range(8):
+            shown = (
+                prompt.conditional(signal_text(chance)) if number % 2 else prompt.unconditional()
+            )
+            # Apart, as in decoding: a token that spans both would never come there.
+            asked, answer = (
+                tokenizer(t)["input_ids"] for t in (shown.text, function(chance) + "```")
+            )
+            pairs.append((asked, [*answer, tokenizer.eos_token_id]))
+        longest = max(len(asked) + len(answer) for asked, answer in pairs)
+        ids, labels = [], []
+        for asked, answer in pairs:
+            rest = longest - len(asked) - len(answer)
+            ids.append([*asked, *answer, *[tokenizer.pad_token_id] * rest])
+            labels.append([*[-100] * len(asked), *answer, *[-100] * rest])
+        optimizer.zero_grad()
+        model(torch.tensor(ids), labels=torch.tensor(labels)).loss.backward()
+        optimizer.step()
+    folder = tmp_path_factory.mktemp("writer")
+    with quiet_transformers():
+        model.double().eval().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
 
 
 class NaiveBackend(HFBackend):
-    """Runs each prefix whole by transformers itself, but not again for another gamma."""
+    """Runs each prefix whole by transformers itself, but none twice."""
 
-    def __init__(
-        self, options: HFOptions, logprobs: Callable[[Sequence[int]], NDArray[np.float64]]
-    ) -> None:
+    def __init__(self, options: HFOptions, logprobs_after: Forward) -> None:
         super().__init__(options)
-        self.logprobs_after = logprobs
+        self.logprobs_after = logprobs_after
         self.known: dict[tuple[int, ...], Logprobs] = {}
 
     def after(self, ids: tuple[int, ...]) -> Logprobs:
@@ -96,98 +159,154 @@ class NaiveBackend(HFBackend):
         return state.continuation()
 
 
-def problem(number: int) -> tuple[Problem, Prompt]:
-    words = [WORDS[(number * step) % len(WORDS)] for step in (1, 3, 7)]
-    asked = Problem(
-        task_id=f"t/{number}",
-        description=" ".join(words),
-        entry_point="f",
-        visible_tests=[AssertTest("assert f(1) == 2")],
-        hidden_tests=[],
-    )
-    prompt = Prompt(
-        before=f"Write {asked.description} ({number}).\n",
-        after="Answer:\n",
-        signal_header="What happened:\n",
-        response_prefix="```python\ndef f(x):\n",
-    )
-    return asked, prompt
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with closing(Sandbox()) as service:
+        yield service
 
 
-def model_of(backend: HFBackend, number: int) -> tuple[Model, Feedback, OpenComponent]:
-    model = Model(OpenComponent(Kind.BACKEND, backend, "the backend"), f"t/{number}")
-    tracer = OpenComponent(Kind.TRACER, MinimalTracer(MinimalTracer.Options()), "the tracer")
-    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
-    return model, NumberedSignals(tracer, Sandbox(), model), rule
+Parts = Callable[[HFBackend, int], tuple[Model, Feedback, OpenComponent]]
 
 
 @pytest.fixture(scope="module")
-def on_device(tiny_llama: Path, run: Run) -> Iterator[HFBackend]:
+def parts(sandbox: Sandbox) -> Parts:
+    """Return what makes the parts of a decoding from a backend."""
+
+    def make(backend: HFBackend, number: int) -> tuple[Model, Feedback, OpenComponent]:
+        model = Model(OpenComponent(Kind.BACKEND, backend, "the backend"), f"t/{number}")
+        tracer = OpenComponent(Kind.TRACER, create(Kind.TRACER, "minimal"), "the tracer")
+        rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
+        return model, Feedback(tracer, sandbox, model), rule
+
+    return make
+
+
+def opened(backend: HFBackend, run: Run) -> Iterator[HFBackend]:
+    run(backend.open())
+    yield backend
+    run(backend.close())
+
+
+@pytest.fixture(scope="module")
+def fast(writer: Path, run: Run) -> Iterator[HFBackend]:
+    yield from opened(HFBackend(HFOptions(model=str(writer), device="cpu")), run)
+
+
+@pytest.fixture(scope="module")
+def on_device(writer: Path, run: Run) -> Iterator[HFBackend]:
     """A backend that takes the host's memory for another device's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(causal_model, "HOST", ())
-        backend = HFBackend(HFOptions(model=str(tiny_llama), device="cpu"))
+        backend = HFBackend(HFOptions(model=str(writer), device="cpu"))
         run(backend.open())
     yield backend
     run(backend.close())
 
 
-async def fast_decode(backend: HFBackend, number: int, settings: DecodingSettings) -> Generation:
+@pytest.fixture(scope="module")
+def plain_writer(writer: Path) -> Any:
+    with quiet_transformers():
+        return AutoModelForCausalLM.from_pretrained(writer, dtype=torch.float64).eval()
+
+
+@pytest.fixture(scope="module")
+def naive(writer: Path, plain_writer: Any, run: Run) -> Iterator[HFBackend]:
+    @torch.inference_mode()
+    def logprobs_after(ids: Sequence[int]) -> NDArray[np.float64]:
+        logits = plain_writer(torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
+        return torch.log_softmax(logits, dim=-1).numpy()
+
+    yield from opened(NaiveBackend(HFOptions(model=str(writer), device="cpu"), logprobs_after), run)
+
+
+def settings_of(number: int, gamma: float, changes: dict[str, Any]) -> DecodingSettings:
+    base = {"candidates": 2, "max_tokens": TOKENS, "signal_tokens": 200, "seed": number}
+    return DecodingSettings(gamma=gamma, **(base | changes))
+
+
+async def fast_decode(
+    backend: HFBackend, parts: Parts, number: int, settings: DecodingSettings
+) -> tuple[list[LineStep], Generation]:
     asked, prompt = problem(number)
-    async for step in decode(*model_of(backend, number), asked, prompt, settings):
-        last = step
+    *steps, last = [s async for s in decode(*parts(backend, number), asked, prompt, settings)]
     assert isinstance(last, Generation)
-    return last
+    return steps, last  # type: ignore[return-value]
 
 
-@pytest.fixture(scope="module")
-def fast(tiny_llama: Path, run: Run) -> Iterator[HFBackend]:
-    backend = HFBackend(HFOptions(model=str(tiny_llama), device="cpu"))
-    run(backend.open())
-    yield backend
-    run(backend.close())
-
-
-@pytest.fixture(scope="module")
-def naive(tiny_llama: Path, naive_logprobs: Any, run: Run) -> Iterator[NaiveBackend]:
-    backend = NaiveBackend(HFOptions(model=str(tiny_llama), device="cpu"), naive_logprobs)
-    run(backend.open())
-    yield backend
-    run(backend.close())
-
-
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_drafts_and_token_trees_give_the_naive_loops_tokens(
-    fast: HFBackend, naive: NaiveBackend, run: Run, gamma: float
+    fast: HFBackend, naive: HFBackend, parts: Parts, run: Run, name: str
 ) -> None:
-    async def check() -> int:
-        drafted = 0
-        for number in range(PROBLEMS):
-            settings = DecodingSettings(
-                gamma=gamma, seed=number, max_tokens=6, **SETTINGS[number % len(SETTINGS)]
+    async def check() -> Counter[str]:
+        seen: Counter[str] = Counter()
+        for number, gamma in enumerate(GAMMAS):
+            settings = settings_of(number, gamma, SETTINGS[name])
+            steps, found = await fast_decode(fast, parts, number, settings)
+            expected = await reference_decode(*parts(naive, number), *problem(number), settings)
+            assert found.ids == expected, settings
+            ran = {entry.program for s in steps if s.signal for entry in s.signal.entries}
+            seen.update(
+                tokens=len(found.ids),
+                drafted=found.tokens_drafted,
+                changed=found.tokens_changed,
+                signals=found.signals - found.signals_empty,
+                programs=len(ran),
             )
-            expected = await reference_decode(*model_of(naive, number), *problem(number), settings)
-            found = await fast_decode(fast, number, settings)
-            assert found.ids == expected, (number, settings)
-            drafted += found.tokens_drafted
-        return drafted
+        return seen
 
-    assert run(check()) > 0
+    seen = run(check())
+    # Nothing would be proven by decodings that nothing guides, or that draft nothing.
+    assert seen["signals"] >= (3 if name == "one signal" else 6), seen
+    assert seen["programs"] >= 6, seen
+    assert seen["changed"] >= 1, seen
+    assert seen["drafted"] >= DRAFTED.get(name, 0.3) * seen["tokens"], seen
 
 
 def test_distributions_that_stay_on_a_device_give_the_same_tokens(
-    fast: HFBackend, on_device: HFBackend, run: Run
+    fast: HFBackend, on_device: HFBackend, parts: Parts, run: Run
 ) -> None:
     async def check() -> None:
-        for number in range(12):
-            chosen = SETTINGS[number % len(SETTINGS)]
-            settings = DecodingSettings(
-                gamma=(0.5, 1.0, 3.0)[number % 3],
-                seed=number,
-                max_tokens=12,
-                **(chosen | {"guided_temperature": 0.8 * (number % 2)}),
-            )
-            expected = await fast_decode(fast, number, settings)
-            assert (await fast_decode(on_device, number, settings)).ids == expected.ids
+        for number, (name, changes) in enumerate(SETTINGS.items()):
+            settings = settings_of(number, GAMMAS[number % 3], changes)
+            _, expected = await fast_decode(fast, parts, number, settings)
+            _, found = await fast_decode(on_device, parts, number, settings)
+            assert found.ids == expected.ids, name
 
     run(check())
+
+
+def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_prompt(
+    fast: HFBackend, plain_writer: Any, parts: Parts, run: Run
+) -> None:
+    changed = 0
+    for number in range(4):
+        settings = settings_of(number, 1.0, SETTINGS["one signal"])
+        steps, found = run(fast_decode(fast, parts, number, settings))
+        [shown] = {step.signal.text for step in steps if step.signal}
+        _, prompt = problem(number)
+        ids = run(fast.encode(prompt.conditional(shown))).value
+        generated = plain_writer.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
+            max_new_tokens=len(found.ids),
+            do_sample=False,
+        )
+        assert tuple(generated[0, len(ids) :].tolist()) == found.ids
+        changed += found.tokens_changed
+    assert changed > 0
+
+
+def test_in_float32_texts_part_at_near_ties_alone_and_these_are_few(
+    writer: Path, open_folder: Callable[..., HFBackend], parts: Parts, run: Run
+) -> None:
+    backend = open_folder(writer, dtype="float32")
+    tokens = near_ties = 0
+    for number, changes in enumerate(SETTINGS.values()):
+        drafted, alone = (
+            run(fast_decode(backend, parts, number, settings_of(number, 1.0, changes | more)))[1]
+            for more in ({}, {"drafts": False})
+        )
+        assert drafted.ids == alone.ids or drafted.near_ties > 0
+        tokens += len(drafted.ids)
+        near_ties += drafted.near_ties
+    assert near_ties <= 0.02 * tokens
