@@ -15,7 +15,7 @@ from transformers import (
 from workbench import Stopwatch
 
 from egcfg_backends_hf.engine.causal_model import CausalModel
-from egcfg_backends_hf.loading.load import finish_model, load_model
+from egcfg_backends_hf.loading.load import load_model, pack_model
 from egcfg_backends_hf.options import HFOptions
 
 __all__ = ["generate", "generate_batch", "open_bare"]
@@ -34,7 +34,7 @@ GREEDY: dict[str, Any] = {
 def open_bare(options: HFOptions) -> Any:
     """Return a model as transformers runs it, its weights kept as egcfg keeps them."""
     model = load_model(options).model
-    finish_model(model, options, CausalModel(model).run_once)
+    pack_model(model, options, CausalModel(model).run_once)
     return model
 
 

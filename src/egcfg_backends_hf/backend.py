@@ -40,7 +40,12 @@ from egcfg_backends_hf.engine.lanes import Lane, Lanes
 from egcfg_backends_hf.engine.pass_runner import Call, NotNumbersError, PassRunner
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
-from egcfg_backends_hf.loading.load import finish_model, load_model, settings_left_out
+from egcfg_backends_hf.loading.load import (
+    compile_model,
+    load_model,
+    pack_model,
+    settings_left_out,
+)
 from egcfg_backends_hf.loading.mapped_weights import releasing_pages
 from egcfg_backends_hf.memory import free_memory, tasks_that_fit
 from egcfg_backends_hf.options import HFOptions
@@ -302,7 +307,9 @@ class HFBackend(LogprobBackend):
         model = CausalModel(loaded.model)
         with releasing_pages(loaded.model) as release:
             evaluator = evaluator_for(model, self.model_name)
-            finish_model(loaded.model, self._options, model.run_once, release)
+            pack_model(loaded.model, self._options, model.run_once, release)
+        if self._options.compile:
+            compile_model(loaded.model, model.run_once)
         if left_out := settings_left_out(loaded.model):
             logger.warning(
                 "the generation settings of %s ask for %s, which is left out: greedy texts may "

@@ -9,16 +9,15 @@ that a backend can batch:
 * `LogprobBackend.sample`: continuations of a prefix;
 * `LogprobBackend.logprobs`: exact values, where distributions are cut to their likeliest tokens.
 
-Remembering prefixes is the backend's business. What it learned beyond what was asked (a cache of
-keys and values, tokens that a server generated on its own) it keeps in a table of its own, and
-answers the next request from there at no cost.
+Remembering prefixes is the backend's business. What it learned beyond what was asked (keys and
+values, tokens that a server generated on its own) it keeps, and answers from at no cost.
 
 **Coroutines.** Each method that may wait for a model or a server returns a `MaybeAwaitable`: write
 it as ``async def`` (it must not hold the event loop), or as plain ``def``, which the core then runs
 in a worker thread, one call at a time.
 
-**Budgets.** Before each call the core sees that a budget allows it. A backend that may need several
-requests for a call, or none, sees to that by itself, before each of them (`check_budget`).
+**Budgets.** Before each call the core sees that a budget allows it; a backend that may need several
+requests for it, or none, sees to that by itself before each of them (`check_budget`).
 """
 
 from __future__ import annotations
@@ -122,8 +121,7 @@ class Logprobs:
     def top(self, count: int) -> list[tuple[int, float]]:
         """The likeliest tokens and their log-probabilities, the first one first.
 
-        Of equally likely ones, the smallest id comes first. At most `count`, and none of those that
-        are ruled out.
+        Of equally likely ones, the smallest id comes first. None that is ruled out is among them.
         """
         if self.ids is not None:
             order = np.lexsort((self.ids, -self.values))[:count]
@@ -135,8 +133,7 @@ class Logprobs:
         # A few passes, where sorting a whole vocabulary takes a hundred.
         while len(likeliest) < count:
             token = int(xp.argmax(left))
-            value = float(left[token])
-            if value == -np.inf:
+            if (value := float(left[token])) == -np.inf:
                 break
             likeliest.append((token, value))
             left = xp.where(numbers == token, -np.inf, left)
@@ -163,8 +160,7 @@ class Usage:
     """What the model's work cost: exact counts, and the seconds spent waiting for it.
 
     Attributes:
-        forward_passes: passes through a local model that it took part in. Several tasks share a
-            pass, so their sum may exceed the model's own count.
+        forward_passes: passes through a local model that it took part in; several tasks share one.
         forward_tokens: tokens run through a local model, cached ones and padding not counted.
         requests: requests sent to an endpoint, retries included.
         input_tokens: prompt tokens that were sent or processed, cached ones included.
@@ -188,8 +184,7 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the model worked through: prompt tokens that no cache answered, and generated
-        ones. What a task's budget counts, and a comparison."""
+        """Uncached and generated ones together: what a task's budget counts, and a comparison."""
         return self.uncached_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:

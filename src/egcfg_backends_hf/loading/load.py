@@ -26,7 +26,7 @@ from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
 from egcfg_backends_hf.loading.source import find_model, is_rounded
 from egcfg_backends_hf.options import HFOptions
 
-__all__ = ["LoadedModel", "finish_model", "load_model", "settings_left_out"]
+__all__ = ["LoadedModel", "compile_model", "load_model", "pack_model", "settings_left_out"]
 
 CHANGING: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1, 1.0),
@@ -142,13 +142,13 @@ def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
 
 
-def finish_model(
+def pack_model(
     model: PreTrainedModel,
     options: HFOptions,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
 ) -> None:
-    """Keep a loaded model's weights as `options` ask, and compile it if they do.
+    """Keep a loaded model's weights as `options` ask.
 
     Args:
         model: as it was loaded.
@@ -157,21 +157,43 @@ def finish_model(
         release: releases the memory of what was read, see `releasing_pages`.
 
     Raises:
-        UsageError: its weights cannot be kept so, or it cannot be compiled here.
+        UsageError: its weights cannot be kept so.
         BackendError: memory runs out.
     """
-    if not _stays_plain(options, model.device):
-        weights = options.weights
-        if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
-            weights = "float16"
-        try:
-            pack_linear_layers(model, weights, model.dtype, run, release)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise _too_large(options.model_name, model.device) from error
-            raise
-    if options.compile:
-        _compile(model, run)
+    if _stays_plain(options, model.device):
+        return
+    weights = options.weights
+    if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
+        weights = "float16"
+    try:
+        pack_linear_layers(model, weights, model.dtype, run, release)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise _too_large(options.model_name, model.device) from error
+        raise
+
+
+def compile_model(model: PreTrainedModel, run: Callable[[], object]) -> None:
+    """Let torch compile the model's layers, for passes of any length, and try it out.
+
+    Its head is one matrix product: there is nothing to gain, and how many distributions are wanted
+    would be one more size to compile for.
+
+    Args:
+        model: as it was loaded.
+        run: runs a few tokens through it as passes will.
+
+    Raises:
+        UsageError: this model or machine does not allow it.
+    """
+    layers = model.base_model
+    layers.forward = torch.compile(layers.forward, dynamic=True)
+    try:
+        run()
+    except Exception as error:  # compilers fail in their own ways, a missing one included
+        raise UsageError(
+            f"the model cannot be compiled here: {summarize(error)}; leave out backend.compile"
+        ) from error
 
 
 def _stays_plain(options: HFOptions, device: torch.device) -> bool:
@@ -195,25 +217,6 @@ def _check_together(options: HFOptions, *, plain: bool) -> None:
             "compiled; leave it out, or add -o backend.device=cpu and neither backend.device_map "
             "nor backend.compile"
         )
-
-
-def _compile(model: PreTrainedModel, run: Callable[[], object]) -> None:
-    """Let torch compile the model's layers, for passes of any length, and try it out.
-
-    Its head is one matrix product: there is nothing to gain, and how many distributions are wanted
-    would be one more size to compile for.
-
-    Raises:
-        UsageError: this model or machine does not allow it.
-    """
-    layers = model.base_model
-    layers.forward = torch.compile(layers.forward, dynamic=True)
-    try:
-        run()
-    except Exception as error:  # compilers fail in their own ways, a missing one included
-        raise UsageError(
-            f"the model cannot be compiled here: {summarize(error)}; leave out backend.compile"
-        ) from error
 
 
 def _too_large(name: str, device: torch.device) -> BackendError:

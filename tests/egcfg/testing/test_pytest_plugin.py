@@ -17,7 +17,7 @@ def test_pytest_finds_the_fixtures_where_egcfg_is_installed() -> None:
     assert declared["pytest11"] == {"egcfg": pytest_plugin.__name__}
 
 
-def test_it_imports_nothing_but_pytest() -> None:
+def test_it_imports_nothing_but_pytest_and_what_loads_names_later() -> None:
     """pytest loads it in every environment, whatever is tested there."""
     program = (
         "import sys, pytest; before = set(sys.modules); import egcfg.testing.pytest_plugin; "
@@ -26,7 +26,8 @@ def test_it_imports_nothing_but_pytest() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["egcfg", "egcfg.testing", "egcfg.testing.pytest_plugin"]
+    own = ["egcfg", "egcfg.testing", "egcfg.testing.pytest_plugin"]
+    assert done.stdout.split() == [*own, "lazy_loader"]
 
 
 def test_it_adds_fixtures_and_nothing_else() -> None:

@@ -22,7 +22,7 @@ from egcfg_backends_hf.engine.linear_layers import (
     TiedRows,
     pack_linear_layers,
 )
-from egcfg_backends_hf.loading.load import finish_model, load_model
+from egcfg_backends_hf.loading.load import load_model, pack_model
 from egcfg_backends_hf.options import HFOptions
 
 SHAPES = [(576, 64), (1536, 576), (48, 100)]
@@ -46,7 +46,7 @@ def open_folder(folder: Path, **options: Any) -> tuple[CausalModel, Evaluator]:
     asked = HFOptions(model=str(folder), **options)
     model = CausalModel(load_model(asked).model)
     evaluator = evaluator_for(model, "the model")
-    finish_model(model.model, asked, model.run_once)
+    pack_model(model.model, asked, model.run_once)
     return model, evaluator
 
 
