@@ -30,7 +30,7 @@ from egcfg_backends_hf.engine import backoff, evaluator, pass_runner
 from egcfg_backends_hf.engine.causal_model import CausalModel
 from egcfg_backends_hf.options import HFOptions
 
-from ..test_guided_text import SETTINGS, fast_decode
+from ..numbered_signals import SETTINGS, fast_decode
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
