@@ -32,11 +32,10 @@ def releasing_pages(model: nn.Module) -> Iterator[Callable[[], None]]:
         than Linux.
     """
     mapped = _mapped(model)
-    libc = ctypes.CDLL(None) if mapped else None
+    libc = ctypes.CDLL(None)
 
     def release() -> None:
         for start, end in mapped:
-            assert libc is not None
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
     lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
