@@ -52,7 +52,7 @@ def test_a_command_in_the_docs_is_one_that_the_program_takes(
 ) -> None:
     """Read, not run: each option exists and takes the value."""
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(line, comments=True)[1:]
+    words = [word.removeprefix("/") for word in shlex.split(line, comments=True)[1:]]
     for word in words:  # what stands for a file or a folder of the reader's
         if re.fullmatch(r"\w[\w./-]*", word):
             path = tmp_path / word

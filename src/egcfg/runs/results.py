@@ -14,14 +14,15 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
+import msgspec
 import orjson
 from attrs import field, frozen
 
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import COUNTS, Usage
+from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import Generation, Solution
 
@@ -37,7 +38,6 @@ __all__ = [
 
 T = TypeVar("T")
 DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-WHOLE_COUNTS = tuple(name for name in COUNTS if name != "seconds")
 COUNTERS = (
     *("signals", "signals_cut", "signals_empty"),
     *("tokens_changed", "tokens_drafted", "uncertain_choices", "near_ties", "rollbacks"),
@@ -306,51 +306,96 @@ def dump_result(result: Result) -> bytes:
     return orjson.dumps({**result.extra, **content}, option=orjson.OPT_INDENT_2)
 
 
+class _Verdict(msgspec.Struct):
+    """A verdict as a file has it; what only tells about it may be anything."""
+
+    result: bool = False
+    time: Any = None
+    error: Any = None
+    status: Any = None
+
+
+class _File(msgspec.Struct):
+    """The fields of a file that are known."""
+
+    code: str = ""
+    results: dict[str, _Verdict] = {}
+    passed: bool | None = None
+    accuracy: float | None = None
+    general_error: str | None = None
+    has_testcase_error: bool = False
+    forgeable: bool = False
+    stats: ResultStats | None = None
+    global_cached: bool = False
+    response: str | None = None
+    finish: str | None = None
+    problem_sha256: str | None = None
+    attempts: tuple[Any, ...] = ()
+    events: dict[str, Any] = {}
+    unfinished: bool = False
+    tests_seen: tuple[Any, ...] | None = None
+    sandbox: dict[str, Any] | None = None
+    packages: tuple[Any, ...] = ()
+    record: str | None = None
+
+
+class _Duration(msgspec.Struct):
+    duration: str = ""
+
+
+class _OldFile(msgspec.Struct):
+    """Where a file of an older tool has the seconds."""
+
+    stats: _Duration
+
+
+_FILE: Final = msgspec.json.Decoder(_File)
+_EVERY_FIELD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OLD_FILE: Final = msgspec.json.Decoder(_OldFile)
+_KNOWN: Final = frozenset(_File.__struct_fields__)
+
+
 def load_result(data: bytes) -> Result:
     """Read the content of a result file, of whichever tool.
 
     Raises:
         MalformedResultError: it is no JSON object, or a known field has a wrong type.
     """
-    content = _parse(data)
-    if not isinstance(content, dict):
-        raise MalformedResultError("not a JSON object")
-    rest = dict(content)
+    try:
+        file, fields = _FILE.decode(data), _EVERY_FIELD.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        data = _without_nulls(data)
+        file, fields = _decode(data, _FILE), _decode(data, _EVERY_FIELD)
     tests = {
-        name: _load_verdict(name, entry) for name, entry in _take(rest, "results", dict, {}).items()
+        name: TestVerdict(
+            passed=each.result,
+            seconds=_seconds(each.time),
+            error=_one_text(each.error),
+            status=_one_text(each.status),
+        )
+        for name, each in file.results.items()
     }
-    cached = _take(rest, "global_cached", bool, False)
-    general_error = _take(rest, "general_error", str, None)
-    if "passed" not in rest and not (cached or general_error is not None or tests):
+    cached, general_error = file.global_cached, file.general_error
+    if "passed" not in fields and not (cached or general_error is not None or tests):
         raise MalformedResultError("it has none of the fields of a result")
+    stats = file.stats
+    if stats is not None and not stats.seconds:
+        stats = attrs.evolve(stats, seconds=_seconds_of(_decode(data, _OLD_FILE).stats.duration))
     # A cached entry may hold nothing else: it is there because its task is solved.
     passed = cached or (bool(tests) and all(t.passed for t in tests.values()))
-    passed = _take(rest, "passed", bool, passed and general_error is None)
-    stats = _take(rest, "stats", dict, None)
-    seen = _take(rest, "tests_seen", list, None)
     share = sum(t.passed for t in tests.values()) / len(tests) if tests else float(passed)
-    return Result(
-        code=_take(rest, "code", str, ""),
-        tests=tests,
-        passed=passed,
-        accuracy=_take(rest, "accuracy", float, share),
-        general_error=general_error,
-        has_testcase_error=_take(rest, "has_testcase_error", bool, False),
-        forgeable=_take(rest, "forgeable", bool, False),
-        stats=None if stats is None else _load_stats(stats),
-        global_cached=cached,
-        response=_take(rest, "response", str, None),
-        finish=_take(rest, "finish", str, None),
-        problem_sha256=_take(rest, "problem_sha256", str, None),
-        attempts=tuple(_take(rest, "attempts", list, [])),
-        events=_take(rest, "events", dict, {}),
-        unfinished=_take(rest, "unfinished", bool, False),
-        tests_seen=None if seen is None else tuple(map(str, seen)),
-        sandbox=_take(rest, "sandbox", dict, None),
-        packages=tuple(map(str, _take(rest, "packages", list, []))),
-        record=_take(rest, "record", str, None),
-        extra=rest,
-    )
+    told: dict[str, Any] = msgspec.structs.asdict(file)
+    del told["results"]
+    told |= {
+        "tests": tests,
+        "passed": (passed and general_error is None) if file.passed is None else file.passed,
+        "accuracy": share if file.accuracy is None else file.accuracy,
+        "stats": stats,
+        "tests_seen": None if file.tests_seen is None else tuple(map(str, file.tests_seen)),
+        "packages": tuple(map(str, file.packages)),
+        "extra": {name: orjson.loads(bytes(fields[name])) for name in fields.keys() - _KNOWN},
+    }
+    return Result(**told)
 
 
 def _stats(generation: Generation, started: datetime, ended: datetime) -> ResultStats:
@@ -384,28 +429,6 @@ def _dump_stats(stats: ResultStats) -> dict[str, Any]:
     }
 
 
-def _load_stats(content: dict[str, Any]) -> ResultStats:
-    start, end = (_take(content, name, str, None) for name in ("start_time", "end_time"))
-    seconds = _take(content, "seconds", float, None)
-    if seconds is None:
-        seconds = _seconds_of(_take(content, "duration", str, ""))
-    return ResultStats(
-        start_time=start,
-        end_time=end,
-        input_tokens=_take(content, "input_tokens", int, 0),
-        output_tokens=_take(content, "output_tokens", int, 0),
-        seconds=seconds,
-        execution_seconds=_take(content, "execution_seconds", float, 0.0),
-        concurrency=_take(content, "concurrency", int, 1),
-        **{name: _take(content, name, int, None) for name in WORK},
-        usage={
-            stage: load_usage(counters, f"the usage of {stage!r}")
-            for stage, counters in _take(content, "usage", dict, {}).items()
-        },
-        **{name: _take(content, name, int, 0) for name in COUNTERS},
-    )
-
-
 def load_usage(counters: object, name: str) -> Usage:
     """Return counters as they were written.
 
@@ -416,24 +439,11 @@ def load_usage(counters: object, name: str) -> Usage:
     Raises:
         MalformedResultError: it is no object, or a counter has a wrong type.
     """
-    if not isinstance(counters, dict):
-        raise MalformedResultError(f"{name} is no object")
     # Counters of a later version are no reason to refuse the file.
-    return Usage(
-        **{name: _take(counters, name, int, 0) for name in WHOLE_COUNTS},
-        seconds=_take(counters, "seconds", float, 0.0),
-    )
-
-
-def _load_verdict(name: str, entry: object) -> TestVerdict:
-    if not isinstance(entry, dict):
-        raise MalformedResultError(f"the result of {name!r} is no object")
-    return TestVerdict(
-        passed=_take(entry, "result", bool, False),
-        seconds=_seconds(entry.pop("time", None)),
-        error=_one_text(entry.pop("error", None)),
-        status=_one_text(entry.pop("status", None)),
-    )
+    try:
+        return msgspec.convert(counters, Usage)
+    except msgspec.ValidationError as error:
+        raise MalformedResultError(f"{name}: {error}") from error
 
 
 def _seconds(value: object) -> float:
@@ -450,27 +460,33 @@ def _one_text(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _parse(data: bytes) -> object:
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedResultError(str(error)) from error
+
+
+def _without_nulls(data: bytes) -> bytes:
+    """Return a file whose known fields hold no null: what is null is as good as absent."""
+    try:
         # Python's own writer, which older tools used, writes NaN; here that is null.
-        try:
-            return orjson.loads(orjson.dumps(json.loads(data)))
-        except (ValueError, TypeError, RecursionError):
-            raise MalformedResultError(f"not JSON: {error}") from error
+        content = orjson.loads(orjson.dumps(json.loads(data)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MalformedResultError(f"not JSON: {error}") from error
+    if isinstance(content, dict):
+        content = {
+            name: _known(value) if name in ("results", "stats") else value
+            for name, value in content.items()
+            if value is not None or name not in _KNOWN
+        }
+    return orjson.dumps(content)
 
 
-def _take(content: dict[str, Any], name: str, kind: type[Any], default: Any) -> Any:
-    """Take a field out of parsed JSON; null is as good as absent, a whole number a float."""
-    value = content.pop(name, None)
-    if value is None:
-        return default
-    if type(value) is kind:  # JSON has no subclasses, and a truth value is no number
+def _known(value: Any) -> Any:
+    if not isinstance(value, dict):
         return value
-    if kind is float and type(value) is int:
-        return float(value)
-    raise MalformedResultError(f"the field {name!r} holds {type(value).__name__}")
+    return {name: _known(each) for name, each in value.items() if each is not None}
 
 
 def _seconds_of(duration: str) -> float:

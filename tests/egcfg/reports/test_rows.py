@@ -151,7 +151,7 @@ def test_empty_and_broken_files_are_rows_without_a_verdict(results: ResultsFolde
     assert states == {
         "1": (RowState.DONE, None),
         "2": (RowState.EMPTY, None),
-        "3": (RowState.BROKEN, "the field 'passed' holds int"),
+        "3": (RowState.BROKEN, "Expected `bool | null`, got `int` - at `$.passed`"),
     }
 
 

@@ -63,11 +63,13 @@ def test_ten_thousand_executions_survive_servers_that_are_killed_at_random(
     run: Run, own_sandbox: Sandbox
 ) -> None:
     chance, killed, wrong = random.Random(5), [], []
+    # The second failure on one program is its result: no kill before each worker is past the last.
+    finished = [0] * 4
     waiting = iter(range(10_000))
     # A check of a function, and a plain execution, in turn.
     source, test = "def f(x):\n    return x + 1\n", "assert f({0}) == {0} + 1 + {0} % 4 // 2"
 
-    async def work() -> None:
+    async def work(worker: int) -> None:
         for number in waiting:
             if number % 2:
                 execution = Execution(source="", call=Call(f"{number} * 2"))
@@ -79,10 +81,14 @@ def test_ten_thousand_executions_survive_servers_that_are_killed_at_random(
                 right = verdict.finding == ("passed" if number % 4 < 2 else "failed")
             if not right:
                 wrong.append((number, result if number % 2 else verdict))
+            finished[worker] += 1
 
     async def kill() -> None:
         while True:
+            before = finished.copy()
             await asyncio.sleep(chance.uniform(0.3, 1.5))
+            while any(now == then for now, then in zip(finished, before, strict=True)):
+                await asyncio.sleep(0.01)
             if own_sandbox._pool is not None:
                 killed.append(server_of(own_sandbox).pid)
                 with contextlib.suppress(ProcessLookupError):
@@ -91,7 +97,7 @@ def test_ten_thousand_executions_survive_servers_that_are_killed_at_random(
     async def work_and_kill() -> None:
         await own_sandbox.report()
         killer = asyncio.ensure_future(kill())
-        await asyncio.gather(*(work() for _ in range(4)))
+        await asyncio.gather(*map(work, range(4)))
         killer.cancel()
 
     run(work_and_kill())
