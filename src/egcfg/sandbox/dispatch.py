@@ -125,12 +125,11 @@ class Dispatcher:
                     # A process or the server was gone before the program was there.
                     cause = error
                     continue
+                # While the program runs, so that whoever waits for its answer does not wait for it.
+                pool.replenish()
                 answers = await self._answers(watches)
                 if any(answer.how == "lost" for answer in answers):
                     await pool.server.settle()
-                else:
-                    # Before the processes are closed, so that the server wakes up once.
-                    pool.replenish()
                 return answers
             finally:
                 for watch in watches:

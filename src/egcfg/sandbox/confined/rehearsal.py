@@ -8,13 +8,15 @@ interpreter makes code faster that has run often, so the server runs it often, f
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import judge, program
+from . import frames, judge, program
 from .interpreter import FILENAME, new_module
 from .mirrors import Mirror
 from .packages import PackageFinder
@@ -87,7 +89,7 @@ def rehearse(packages: PackageFinder, recorded: Recorded | None = None) -> None:
         recorded: a conversation, for a program that a judge is going to ask.
     """
     report = os.open(os.devnull, os.O_WRONLY)
-    program.run(RUN, report, None, None, packages, ends=False)
+    program.run(_received(RUN), report, None, None, packages, ends=False)
     os.close(report)
     if recorded is not None:
         channel: Any = _Channel(recorded.requests)
@@ -113,9 +115,20 @@ def rehearse_conversation() -> Recorded:
     return Recorded(requests=judge_end.sent, answers=program_end.sent)
 
 
+def _received(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as it comes out of a socket."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(frames.pack_json(request))
+        body = frames.receive(theirs)
+    assert body is not None
+    received: dict[str, Any] = json.loads(body)
+    return received
+
+
 def _judge(channel: _Channel) -> None:
     report = os.open(os.devnull, os.O_WRONLY)
-    judge.run_judge(JUDGEMENT, report, channel)  # type: ignore[arg-type]
+    judge.run_judge(_received(JUDGEMENT), report, channel)  # type: ignore[arg-type]
     os.close(report)
     Mirror.described.clear()
 

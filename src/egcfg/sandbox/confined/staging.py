@@ -190,6 +190,7 @@ class Staged:
         poll.register(orders, select.POLLIN)
         confinement.confine(self._server.layers, self._scratch, self._shape, kept)
         file = interpreter.enter(self._scratch.path)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if not poll.poll(IDLE_MILLISECONDS if ahead else WANTED_MILLISECONDS):
             self.leash.shutdown(socket.SHUT_RDWR)
             return
@@ -201,7 +202,6 @@ class Staged:
         if failure is not None:
             raise failure
         request = json.loads(body)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._shape.role == "judge" and self._channel is not None:
             run_judge(request, report, self._channel)
         else:
