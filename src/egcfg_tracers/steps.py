@@ -288,9 +288,11 @@ class _Builder:
 
     def _is_inline(self, event: TraceEvent) -> bool:
         """Whether a comprehension is in the line that its function is at."""
-        around = self._parents.get(event.activation, 0)
-        while around in self._comprehensions:
-            around = self._parents.get(around, 0)
+        around = event.activation
+        while around == event.activation or around in self._comprehensions:
+            inner, around = around, self._parents.get(around, 0)
+            if around >= inner:  # a program that writes its own trace; it would never end
+                return False
         self._comprehensions.add(event.activation)
         step = self._open.get(around)
         return step is not None and step.line == self._text.start(event.line)

@@ -89,9 +89,30 @@ NAMED = Trace(
 )
 
 
+# A trace is memory of the program's process, which may write there what it likes.
+WITHIN_EACH_OTHER = Trace(
+    source="x = [i for i in range(2)]\n",
+    call=None,
+    events=[
+        TraceEvent(
+            index=index,
+            kind=EventKind.LINE,
+            activation=activation,
+            depth=depth,
+            function="<listcomp>",
+            line=1,
+            delta={"i": Value("int", "1")},
+        )
+        for index, (activation, depth) in enumerate([(0, 1), (1, 2), (2, 3), (1, 4), (2, 2)])
+    ],
+    outcome=Outcome.OK,
+)
+
+
 @pytest.mark.parametrize("renderer", RENDERERS)
 @given(trace=traces, limit=st.integers(0, 3_000))
 @example(trace=NAMED, limit=300)
+@example(trace=WITHIN_EACH_OTHER, limit=300)
 @settings(max_examples=settings.default.max_examples // 3)
 def test_any_trace_reads_within_any_limit_and_without_control_characters(renderer, trace, limit):
     text = RENDERERS[renderer].render(trace, limit)
