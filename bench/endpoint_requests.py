@@ -35,11 +35,11 @@ from egcfg.interfaces.backend import (
     Logprobs,
     SampleRequest,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.solution import Generation
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / "measuring"))
 
 from tables import Report
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.rows import ResultRow
 from egcfg.runs.folder import SETTLED_NS, FolderReader

@@ -19,7 +19,7 @@ import egcfg
 REFERENCE = Path(__file__).parent / "plugin_reference.md"
 SECTIONS = {
     "Hooks and registration": ["plugins.hookspecs"],
-    "Backends": ["interfaces.backend"],
+    "Backends": ["interfaces.backend", "interfaces.usage"],
     "Tracers": ["interfaces.tracer"],
     "The sandbox": ["sandbox.types", "sandbox.service"],
     "Problems and data sets": ["interfaces.problem", "interfaces.dataset"],

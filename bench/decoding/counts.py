@@ -13,9 +13,9 @@ from tables import Report
 from workbench import Workbench, model_options
 
 from egcfg.decoding.feedback import Feedback
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.reference import reference_decode

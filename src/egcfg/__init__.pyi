@@ -27,7 +27,6 @@ from .interfaces.backend import SampleRequest as SampleRequest
 from .interfaces.backend import SamplingParams as SamplingParams
 from .interfaces.backend import ScoreRequest as ScoreRequest
 from .interfaces.backend import TextBackend as TextBackend
-from .interfaces.backend import Usage as Usage
 from .interfaces.dataset import Dataset as Dataset
 from .interfaces.guidance import GuidanceRule as GuidanceRule
 from .interfaces.guidance import Guided as Guided
@@ -69,6 +68,7 @@ from .interfaces.tracer import TraceEvent as TraceEvent
 from .interfaces.tracer import Tracer as Tracer
 from .interfaces.tracer import TraceRequest as TraceRequest
 from .interfaces.tracer import Value as Value
+from .interfaces.usage import Usage as Usage
 from .plugins.hookspecs import Component as Component
 from .plugins.hookspecs import Kind as Kind
 from .plugins.hookspecs import RunInfo as RunInfo

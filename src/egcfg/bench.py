@@ -28,13 +28,7 @@ from egcfg.errors import (
     TaskBudgetError,
     UsageError,
 )
-from egcfg.interfaces.backend import (
-    Continuation,
-    LogprobBackend,
-    SampleRequest,
-    SamplingParams,
-    Usage,
-)
+from egcfg.interfaces.backend import Continuation, LogprobBackend, SampleRequest, SamplingParams
 from egcfg.interfaces.method import (
     Attempt,
     Configuration,
@@ -47,6 +41,7 @@ from egcfg.interfaces.problem import Problem, TestCase
 from egcfg.interfaces.prompt import ChatPrompt, CodeLayout, Prompt, TextPrompt
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.solution import Generation, LineStep, Signal, SignalEntry, Spent
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.records.recorder import ALTERNATIVES, Recorder
 from egcfg.sandbox import ExecutionResult

@@ -23,7 +23,7 @@ from egcfg.decoding.feedback import Feedback, why_unguided
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import EgcfgError, UsageError
 from egcfg.evaluation.solution import judged_solution
-from egcfg.interfaces.backend import FREE, Backend, Capabilities, LogprobBackend, Usage, budgeted
+from egcfg.interfaces.backend import Backend, Capabilities, LogprobBackend, budgeted
 from egcfg.interfaces.guidance import GuidanceRule
 from egcfg.interfaces.method import Configuration, Method
 from egcfg.interfaces.problem import Problem
@@ -35,6 +35,7 @@ from egcfg.interfaces.solution import (
     Solution,
 )
 from egcfg.interfaces.tracer import Tracer
+from egcfg.interfaces.usage import FREE, Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import title_of

@@ -30,7 +30,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
 
 __all__ = [
     "BackendError",

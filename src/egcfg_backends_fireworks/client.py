@@ -21,7 +21,8 @@ import tenacity
 from attrs import define, evolve, field, frozen
 
 from egcfg.errors import BackendError, UsageError
-from egcfg.interfaces.backend import Answer, Usage, check_budget
+from egcfg.interfaces.backend import Answer, check_budget
+from egcfg.interfaces.usage import Usage
 from egcfg_backends_fireworks.faults import (
     RejectedRequestError,
     TransientFault,

@@ -20,9 +20,9 @@ from egcfg.interfaces.backend import (
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import Usage
 from egcfg_backends_fireworks.address import api_key, checked_address
 from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from attrs import evolve, field, frozen
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 
 __all__ = [
     "Choice",

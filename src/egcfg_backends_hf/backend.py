@@ -30,9 +30,9 @@ from egcfg.interfaces.backend import (
     Logprobs,
     SampleRequest,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import Usage
 from egcfg.threads.worker_thread import WorkerThread
 from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory
 from egcfg_backends_hf.engine.evaluator import choose_known, evaluator_for, look_up

@@ -20,9 +20,9 @@ from attrs import frozen
 import egcfg
 from egcfg import AssertTest, Engine, Problem, Sandbox
 from egcfg.errors import BackendError, ConfigError
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.usage import Usage
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 
 PATIENCE = 120.0

@@ -34,12 +34,12 @@ from egcfg.interfaces.backend import (
     SamplingParams,
     ScoreRequest,
     TextBackend,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, PromptBuilder, TextPrompt
 from egcfg.interfaces.scorer import Scorer
 from egcfg.interfaces.solution import FinishReason, LineStep, Solution
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins import registry as registry_module
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Component, Kind

@@ -11,8 +11,9 @@ from attrs import evolve
 
 import egcfg
 from egcfg.errors import UsageError
-from egcfg.interfaces.backend import Answer, SampleRequest, ScoreRequest, Usage
+from egcfg.interfaces.backend import Answer, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.usage import Usage
 from egcfg.methods.best_of_n import BestOfN
 from egcfg.sandbox import Sandbox
 from egcfg.testing.answering import AnsweringBackend

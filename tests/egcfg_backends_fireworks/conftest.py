@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from egcfg.interfaces.backend import LogprobBackend, Usage
+from egcfg.interfaces.backend import LogprobBackend
 from egcfg.interfaces.prompt import TextPrompt
+from egcfg.interfaces.usage import Usage
 from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.testing import Answer, LoopbackServer
 from egcfg_backends_fireworks.testing import llama_server as serve_llama

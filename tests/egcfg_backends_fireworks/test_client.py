@@ -14,7 +14,7 @@ import pytest
 from attrs import define, field
 
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.faults import RejectedRequestError, fault_of_status, overflow_of

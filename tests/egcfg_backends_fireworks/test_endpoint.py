@@ -21,10 +21,10 @@ from egcfg.interfaces.backend import (
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create

@@ -15,15 +15,10 @@ from attrs import frozen
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import UsageError
-from egcfg.interfaces.backend import (
-    LogprobRequest,
-    SampleRequest,
-    SamplingParams,
-    ScoreRequest,
-    Usage,
-)
+from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.runs.config_string import SignalConfig

@@ -16,11 +16,12 @@ from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import BudgetError, ContextOverflowError
-from egcfg.interfaces.backend import LogprobBackend, ScoreRequest, Usage
+from egcfg.interfaces.backend import LogprobBackend, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.solution import Generation
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create

@@ -27,9 +27,9 @@ from egcfg.interfaces.backend import (
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import TextPrompt
+from egcfg.interfaces.usage import Usage
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.engine import causal_model, evaluator
 from egcfg_backends_hf.engine.causal_model import CausalModel

@@ -12,9 +12,9 @@ from egcfg.errors import UsageError
 
 if TYPE_CHECKING:
     from egcfg.config import RunConfig
-    from egcfg.interfaces.backend import Usage
     from egcfg.interfaces.problem import Problem
     from egcfg.interfaces.prompt import Prompt
+    from egcfg.interfaces.usage import Usage
     from egcfg.runs.grid import Unit
     from egcfg.runs.plan import RunPlan
 
@@ -113,7 +113,7 @@ def _estimate(unit: Unit, prompt: Prompt, plan: RunPlan) -> Usage:
 
 
 def _print_estimate(usages: Sequence[Usage], plan: RunPlan) -> None:
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
     from egcfg.usage.budget import count_text
 
     total = sum(usages, Usage())
@@ -147,13 +147,13 @@ def _print_bound(config: RunConfig, units: int, plan: RunPlan) -> None:
 
 
 def _all_of_one_kind(tokens: int) -> list[Usage]:
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
 
     return [Usage(input_tokens=tokens), Usage(output_tokens=tokens)]
 
 
 def _print_spent(plan: RunPlan) -> None:
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
     from egcfg.usage.ledger import FolderLedger
 
     folder, budget = plan.folder, plan.budget

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from egcfg.cluster.protocol import Step, UnitRequest
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
 
 __all__ = ["NodeActor", "versions"]
 

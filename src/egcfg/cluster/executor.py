@@ -31,10 +31,10 @@ from egcfg.cluster import actor
 from egcfg.cluster.protocol import Opening, Step, UnitRequest
 from egcfg.config import RunConfig
 from egcfg.errors import BackendError, ClusterError, EgcfgError, MissingExtraError, summarize
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.usage import Usage
 from egcfg.records.recorder import Recorder
 from egcfg.usage.budget import Meter
 

@@ -13,10 +13,10 @@ from egcfg.config import RunConfig
 from egcfg.config.components import configured_sandbox
 from egcfg.engine import Engine
 from egcfg.errors import ConfigError
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution
+from egcfg.interfaces.usage import Usage
 from egcfg.records.entries import UnitEntry
 from egcfg.records.recorder import Recorder
 from egcfg.runs.fingerprint import component_provenance

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.aggregate import TestCounts
 from egcfg.runs.config_string import method_of
 

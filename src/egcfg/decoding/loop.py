@@ -24,7 +24,7 @@ from egcfg.decoding.rollback import Checkpoint, Rollback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import PAPER, DecodingSettings, GuidanceUnit, Policies
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest, Usage
+from egcfg.interfaces.backend import Logprobs, SamplingParams, ScoreRequest
 from egcfg.interfaces.guidance import Guided
 from egcfg.interfaces.problem import Task
 from egcfg.interfaces.prompt import Prompt
@@ -36,6 +36,7 @@ from egcfg.interfaces.solution import (
     Stage,
     TokenChoice,
 )
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.usage.model import Model
 

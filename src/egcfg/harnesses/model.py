@@ -22,10 +22,10 @@ from egcfg.datasets.decoder_tests import with_decoder_tests
 from egcfg.datasets.shapes.table import problem_from
 from egcfg.engine import Engine
 from egcfg.errors import ConfigError, ContextOverflowError, did_you_mean
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.solution import Solution
+from egcfg.interfaces.usage import Usage
 from egcfg.runs.plan import base_settings, model_budget, planned_grid
 from egcfg.usage.budget import Meter
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from attrs import asdict, evolve, field, frozen
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import Score
 from egcfg.interfaces.tracer import Trace
+from egcfg.interfaces.usage import Usage
 
 __all__ = [
     "Alternative",

@@ -18,12 +18,12 @@ from typing import Any, Final, TypeAlias
 import cattrs
 from attrs import asdict, evolve, field, frozen
 
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Reply
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
 from egcfg.interfaces.scorer import TestResult
 from egcfg.interfaces.solution import Generation, TokenChoice
 from egcfg.interfaces.tracer import Trace
+from egcfg.interfaces.usage import Usage
 
 __all__ = [
     "FORMAT",

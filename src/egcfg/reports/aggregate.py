@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from egcfg.errors import ConfigError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import SignalConfig
 from egcfg.usage.prices import Prices

@@ -22,9 +22,9 @@ import orjson
 from attrs import field, frozen
 
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import Generation, Solution
+from egcfg.interfaces.usage import Usage
 
 __all__ = [
     "MalformedResultError",

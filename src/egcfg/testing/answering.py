@@ -6,15 +6,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from egcfg.interfaces.backend import (
-    Answer,
-    Capabilities,
-    Completion,
-    SamplingParams,
-    TextBackend,
-    Usage,
-)
+from egcfg.interfaces.backend import Answer, Capabilities, Completion, SamplingParams, TextBackend
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import Usage
 
 __all__ = ["AnsweringBackend"]
 

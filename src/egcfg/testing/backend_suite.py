@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from egcfg.errors import CapabilityError, ContextOverflowError
 from egcfg.interfaces.backend import (
-    FREE,
     Continuation,
     LogprobRequest,
     Logprobs,
@@ -23,6 +22,7 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import FREE
 from egcfg.testing.suite import BackendSuite, require
 
 __all__ = ["LogprobBackendSuite"]

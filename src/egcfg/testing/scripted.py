@@ -23,9 +23,9 @@ from egcfg.interfaces.backend import (
     Logprobs,
     SampleRequest,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import Usage
 
 __all__ = ["ScriptedBackend", "ScriptedOptions"]
 

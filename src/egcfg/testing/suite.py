@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 from unittest import SkipTest
 
-from egcfg.interfaces.backend import Capabilities, Usage
+from egcfg.interfaces.backend import Capabilities
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create, title_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from unittest import SkipTest
 
-from egcfg.interfaces.backend import Completion, SamplingParams, Usage
+from egcfg.interfaces.backend import Completion, SamplingParams
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import Usage
 from egcfg.testing.suite import BackendSuite, require
 
 __all__ = ["TextBackendSuite"]

@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import define, field, frozen, validators
 
 from egcfg.errors import BudgetError, ConfigError, UsageError
-from egcfg.interfaces.backend import FREE, Usage
+from egcfg.interfaces.usage import FREE, Usage
 from egcfg.usage.prices import Prices
 
 __all__ = ["Budget", "Ledger", "Meter", "Spending", "count_text"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 
 __all__ = ["estimate_tokens", "estimate_unit"]
 

@@ -23,7 +23,7 @@ import orjson
 from attrs import define, field
 
 from egcfg.errors import RunError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.runs.files import read_whole, write_atomically
 from egcfg.runs.results import MalformedResultError, load_usage
 

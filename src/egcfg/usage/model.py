@@ -17,7 +17,6 @@ from attrs import define, evolve, field
 
 from egcfg.errors import BudgetError, PluginError, TaskBudgetError
 from egcfg.interfaces.backend import (
-    FREE,
     Answer,
     Capabilities,
     Completion,
@@ -27,11 +26,11 @@ from egcfg.interfaces.backend import (
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
     budgeted,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.usage import FREE, Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.usage.budget import Meter
 

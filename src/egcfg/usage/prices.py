@@ -24,7 +24,7 @@ from egcfg.errors import did_you_mean
 from egcfg.plugins.options import split_list, to_float
 
 if TYPE_CHECKING:
-    from egcfg.interfaces.backend import Usage
+    from egcfg.interfaces.usage import Usage
 
 __all__ = ["PriceTable", "Prices"]
 

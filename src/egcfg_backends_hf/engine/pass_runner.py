@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from attrs import define, field
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.threads.worker_thread import WorkerThread
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
 from egcfg_backends_hf.engine.evaluator import Evaluator, PendingScore

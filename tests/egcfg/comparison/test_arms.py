@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome, counts_of
 from egcfg.comparison.comparison import curve
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 
 COURSE = st.lists(st.tuples(st.integers(1, 5000), st.booleans()), max_size=6).map(
     lambda answers: sorted(answers, key=lambda answer: answer[0])

@@ -19,11 +19,12 @@ from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import FREE, Logprobs, SampleRequest, ScoreRequest
+from egcfg.interfaces.backend import Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Stage
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
+from egcfg.interfaces.usage import FREE
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create

@@ -12,9 +12,10 @@ from attrs import evolve
 from egcfg.config import RunConfig
 from egcfg.engine import Engine
 from egcfg.errors import CapabilityError
-from egcfg.interfaces.backend import Answer, Usage
+from egcfg.interfaces.backend import Answer
 from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import LineStep, Solution, Stage
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox

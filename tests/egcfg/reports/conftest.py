@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.runs.results import Result, ResultStats
 from egcfg.runs.store import FileState, ResultFile
 

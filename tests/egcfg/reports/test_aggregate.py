@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.aggregate import (
     Cost,
     TestCounts,

@@ -10,7 +10,7 @@ from attrs import evolve
 
 import egcfg
 from egcfg.errors import RunError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.rows import ResultRow, RowState, load_results
 from egcfg.runs.results import Result, ResultStats, TestVerdict, dump_result
 from egcfg.runs.store import ResultsFolder

@@ -4,7 +4,7 @@ import attrs
 import pytest
 from rich.console import Console
 
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.rows import ResultRow
 from egcfg.reports.table import report_view, run_view, task_table

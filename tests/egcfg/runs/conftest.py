@@ -10,7 +10,6 @@ import pytest
 from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Configuration
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
@@ -23,6 +22,7 @@ from egcfg.interfaces.solution import (
     Spent,
     Stage,
 )
+from egcfg.interfaces.usage import Usage
 from egcfg.records.recorder import Recorder
 from egcfg.runs.results import Result
 from egcfg.runs.store import ResultsFolder

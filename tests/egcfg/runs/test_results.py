@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import ContextOverflowError
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import Score, TestStatus
+from egcfg.interfaces.usage import Usage
 from egcfg.runs.results import (
     MalformedResultError,
     Result,

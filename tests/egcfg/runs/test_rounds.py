@@ -13,10 +13,10 @@ from attrs import define, field
 
 from egcfg.bench import MadeAttempt
 from egcfg.errors import BackendError, BudgetError, PluginError, SandboxError
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Attempt
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.interfaces.solution import LineStep, Solution, Spent
+from egcfg.interfaces.usage import Usage
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SignalConfig
 from egcfg.runs.folder import scan

@@ -14,8 +14,8 @@ from egcfg.errors import (
     SandboxError,
     UsageError,
 )
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.scorer import TestStatus
+from egcfg.interfaces.usage import Usage
 from egcfg.records.entries import NoteEntry, UnitEntry
 from egcfg.records.reading import read_record_of
 from egcfg.records.recorder import Recorder

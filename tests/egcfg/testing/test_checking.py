@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve, frozen
 
 from egcfg.guidance.mixture import mix
-from egcfg.interfaces.backend import Answer, Completion, Logprobs, Usage
+from egcfg.interfaces.backend import Answer, Completion, Logprobs
 from egcfg.interfaces.dataset import Dataset
 from egcfg.interfaces.guidance import GuidanceRule, Guided
 from egcfg.interfaces.method import Attempt, Method
@@ -17,6 +17,7 @@ from egcfg.interfaces.problem import AssertTest, Problem, Program
 from egcfg.interfaces.prompt import Prompt, PromptBuilder
 from egcfg.interfaces.scorer import Score, TestStatus
 from egcfg.interfaces.tracer import RaisedValue, Trace, Tracer, Value
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.hookspecs import Kind
 from egcfg.sandbox import Call, Execution, Outcome
 from egcfg.scorers.asserts import AssertsScorer

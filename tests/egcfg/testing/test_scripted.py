@@ -11,14 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egcfg.errors import CapabilityError, ContextOverflowError
-from egcfg.interfaces.backend import (
-    FREE,
-    LogprobRequest,
-    SampleRequest,
-    SamplingParams,
-    ScoreRequest,
-)
+from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
+from egcfg.interfaces.usage import FREE
 from egcfg.testing import LogprobBackendSuite
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 

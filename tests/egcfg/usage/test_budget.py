@@ -9,14 +9,9 @@ import pytest
 from attrs import define, field
 
 from egcfg.errors import BackendError, BudgetError, ConfigError, UsageError
-from egcfg.interfaces.backend import (
-    LogprobRequest,
-    SampleRequest,
-    SamplingParams,
-    ScoreRequest,
-    Usage,
-)
+from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.usage import Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions

@@ -11,15 +11,9 @@ import pytest
 
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.engine import Engine
-from egcfg.interfaces.backend import (
-    Answer,
-    Continuation,
-    Logprobs,
-    SampleRequest,
-    ScoreRequest,
-    Usage,
-)
+from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.usage import Usage
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.estimate import estimate_tokens, estimate_unit
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from egcfg.errors import RunError
-from egcfg.interfaces.backend import Usage
+from egcfg.interfaces.usage import Usage
 from egcfg.usage.ledger import FolderLedger
 
 ONE = Usage(requests=1, input_tokens=10, cached_tokens=3, output_tokens=2, seconds=0.5)

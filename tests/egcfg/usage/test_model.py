@@ -18,7 +18,6 @@ from egcfg.errors import (
     PluginError,
 )
 from egcfg.interfaces.backend import (
-    FREE,
     Answer,
     Continuation,
     LogprobRequest,
@@ -26,10 +25,10 @@ from egcfg.interfaces.backend import (
     SampleRequest,
     SamplingParams,
     ScoreRequest,
-    Usage,
 )
 from egcfg.interfaces.prompt import TextPrompt
 from egcfg.interfaces.solution import Stage
+from egcfg.interfaces.usage import FREE, Usage
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions

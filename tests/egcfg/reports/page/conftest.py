@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from egcfg.decoding.settings import PAPER, DecodingSettings
-from egcfg.interfaces.backend import Usage
 from egcfg.interfaces.method import Attempt, Configuration
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
@@ -22,6 +21,7 @@ from egcfg.interfaces.solution import (
     TokenChoice,
 )
 from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, Value
+from egcfg.interfaces.usage import Usage
 from egcfg.records.entries import UnitEntry
 from egcfg.records.recorder import Recorder
 from egcfg.runs.results import Result, ResultStats, TestVerdict
