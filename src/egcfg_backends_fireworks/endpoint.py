@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from egcfg.errors import CapabilityError, UsageError
@@ -124,6 +124,11 @@ class EndpointBackend(LogprobBackend):
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    @property
+    def resolved(self) -> Mapping[str, str]:
+        """The route that is asked."""
+        return {"route": str(self.profile.form.route)}
 
     @property
     def profile(self) -> ServerProfile:

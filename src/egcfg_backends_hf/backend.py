@@ -14,7 +14,7 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import ClassVar
 
@@ -67,6 +67,7 @@ class _Opened:
         text: the tokenizer.
         end_ids: the tokens that end a sequence.
         tasks_in_flight: how many tasks to work on at once.
+        resolved: what the options came to.
     """
 
     model: CausalModel
@@ -75,6 +76,7 @@ class _Opened:
     text: TextCodec
     end_ids: frozenset[int]
     tasks_in_flight: int
+    resolved: Mapping[str, str]
 
 
 @define(eq=False)
@@ -202,6 +204,11 @@ class HFBackend(LogprobBackend):
         )
 
     @property
+    def resolved(self) -> Mapping[str, str]:
+        """Device, type of numbers, and how the weights of linear layers are kept."""
+        return self._open_model.resolved
+
+    @property
     def tasks_in_flight(self) -> int:
         """On a CPU eight, where more bring little; elsewhere as many as there is memory for."""
         return self._open_model.tasks_in_flight
@@ -307,7 +314,7 @@ class HFBackend(LogprobBackend):
         model = CausalModel(loaded.model)
         with releasing_pages(loaded.model) as release:
             evaluator = evaluator_for(model, self.model_name)
-            pack_model(loaded.model, self._options, model.run_once, release)
+            weights = pack_model(loaded.model, self._options, model.run_once, release)
         if self._options.compile:
             compile_model(loaded.model, model.run_once)
         if left_out := settings_left_out(loaded.model):
@@ -323,7 +330,13 @@ class HFBackend(LogprobBackend):
         tasks = super().tasks_in_flight
         if loaded.model.device.type != "cpu" and model.token_bytes:
             tasks = tasks_that_fit(capacity, model.token_bytes, model.context_length)
-        return _Opened(model, PassRunner(evaluator, worker, lanes), lanes, text, end_ids, tasks)
+        resolved = {
+            "device": str(loaded.model.device),
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "weights": weights,
+        }
+        runner = PassRunner(evaluator, worker, lanes)
+        return _Opened(model, runner, lanes, text, end_ids, tasks, resolved)
 
     def _free(self, lanes: Sequence[Lane]) -> None:
         self._opened = None

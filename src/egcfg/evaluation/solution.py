@@ -71,6 +71,7 @@ async def judged_solution(
         ),
         completion=continuation(problem.given_code, last.program),
         tests_seen=tuple(test.name for test in problem.visible_tests),
+        resolved=bench.model.resolved,
         isolation=(await bench.sandbox.report()).findings,
         started=started,
         ended=datetime.now(UTC),

@@ -23,7 +23,7 @@ requests for it, or none, sees to that by itself before each of them (`check_bud
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
@@ -342,6 +342,11 @@ class Backend(ABC):
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What this backend can do; asked after `open`."""
+
+    @property
+    def resolved(self) -> Mapping[str, str]:
+        """What options such as ``auto`` came to once it was open, by their names; for results."""
+        return {}
 
     @property
     def tasks_in_flight(self) -> int:

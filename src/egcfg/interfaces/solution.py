@@ -298,6 +298,7 @@ class Solution:
         completion: `code` without the problem's given code, for whoever puts that before it; where
             the program does not begin with it, all of it, since the later definition wins.
         tests_seen: names of the visible tests: what prompts and traces were made of.
+        resolved: what ``auto`` among the backend's options came to, see `Backend.resolved`.
         isolation: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
         started: when decoding started (UTC).
@@ -317,6 +318,7 @@ class Solution:
     spent: Spent = field(factory=Spent)
     unfinished: bool = False
     completion: str = ""
+    resolved: Mapping[str, str] = field(factory=dict)
 
     @property
     def code(self) -> str:

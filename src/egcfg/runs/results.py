@@ -144,6 +144,7 @@ class Result:
         unfinished: whether the end of the run's budget cut the method short; a run with more to
             spend does the unit anew.
         tests_seen: names of the tests that the decoder saw; None where nobody wrote that down.
+        resolved: what ``auto`` among the backend's options came to, see `Backend.resolved`.
         sandbox: under what isolation programs ran: each layer is "active", or says why not;
             then what else was found, such as how limits of time are meant.
         packages: those that the program imported, as ``name==version``.
@@ -167,6 +168,7 @@ class Result:
     events: Mapping[str, int] = field(factory=dict)
     unfinished: bool = False
     tests_seen: tuple[str, ...] | None = None
+    resolved: Mapping[str, str] = field(factory=dict)
     sandbox: Mapping[str, str] | None = None
     packages: tuple[str, ...] = ()
     record: str | None = None
@@ -226,6 +228,7 @@ class Result:
             events=dict(solution.events),
             unfinished=solution.unfinished,
             tests_seen=solution.tests_seen,
+            resolved=dict(solution.resolved),
             sandbox=dict(solution.isolation),
             packages=solution.score.packages,
         )
@@ -299,6 +302,8 @@ def dump_result(result: Result) -> bytes:
         content["unfinished"] = True
     if result.tests_seen is not None:
         content["tests_seen"] = [_storable(name) for name in result.tests_seen]
+    if result.resolved:
+        content["resolved"] = dict(result.resolved)
     if result.sandbox is not None:
         content["sandbox"] = dict(result.sandbox)
     if result.packages:
@@ -334,6 +339,7 @@ class _File(msgspec.Struct):
     events: dict[str, Any] = {}
     unfinished: bool = False
     tests_seen: tuple[Any, ...] | None = None
+    resolved: dict[str, Any] = {}
     sandbox: dict[str, Any] | None = None
     packages: tuple[Any, ...] = ()
     record: str | None = None

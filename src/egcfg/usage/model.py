@@ -6,7 +6,7 @@ import asyncio
 import math
 import operator
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from numbers import Real
 from typing import Any
@@ -81,6 +81,12 @@ class Model:
         """What the backend can do."""
         capabilities: Capabilities = self.backend.instance.capabilities
         return capabilities
+
+    @property
+    def resolved(self) -> Mapping[str, str]:
+        """What the backend's options came to, see `Backend.resolved`."""
+        resolved: Mapping[str, str] = self.backend.instance.resolved
+        return resolved
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -263,7 +263,7 @@ def pack_linear_layers(
     dtype: torch.dtype,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
-) -> None:
+) -> str:
     """Replace the linear layers of a model on the CPU, one after the other.
 
     Layers whose weights the model reads itself (Mamba, Jamba, RWKV do) stay as they are.
@@ -276,6 +276,9 @@ def pack_linear_layers(
         run: runs a few tokens through the model: to see who reads what, and whether it still runs.
         release: called after each few layers: what they were read from is of no use any more.
 
+    Returns:
+        `weights`, or what ``"auto"`` came to.
+
     Raises:
         UsageError: this way cannot be had with these numbers, or on this machine.
         RuntimeError: out of memory.
@@ -283,7 +286,7 @@ def pack_linear_layers(
     if weights == "auto":
         weights = "packed" if _can_pack(dtype) else "plain"
     if weights == "plain":
-        return
+        return weights
     kind, dtypes = KINDS[weights]
     if dtype not in dtypes:
         names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -313,6 +316,7 @@ def pack_linear_layers(
                     setattr(*tied, rows)
             release()
         run()
+    return weights
 
 
 class _Watched(nn.Module):

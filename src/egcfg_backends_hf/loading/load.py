@@ -147,7 +147,7 @@ def pack_model(
     options: HFOptions,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
-) -> None:
+) -> str:
     """Keep a loaded model's weights as `options` ask.
 
     Args:
@@ -156,17 +156,20 @@ def pack_model(
         run: runs a few tokens through it as passes will.
         release: releases the memory of what was read, see `releasing_pages`.
 
+    Returns:
+        One of `WEIGHTS`, and not ``"auto"``.
+
     Raises:
         UsageError: its weights cannot be kept so.
         BackendError: memory runs out.
     """
     if _stays_plain(options, model.device):
-        return
+        return "plain"
     weights = options.weights
     if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
         weights = "float16"
     try:
-        pack_linear_layers(model, weights, model.dtype, run, release)
+        return pack_linear_layers(model, weights, model.dtype, run, release)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise _too_large(options.model_name, model.device) from error

@@ -205,6 +205,7 @@ def test_a_real_model_runs_the_main_job(
     files = sorted((tmp_path / "out" / "mine" / tiny_llama.name).rglob("task_id=*.json"))
     first, second = (json.loads(file.read_text()) for file in files)
     assert first["stats"]["output_tokens"] > 0
+    assert first["resolved"]["device"] == "cpu"
     # No code was reached, so that nothing was guided: the model has it all from the first unit.
     assert len(first["response"]) > 12
     assert second["response"] == first["response"]

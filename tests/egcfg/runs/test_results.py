@@ -65,6 +65,7 @@ results = st.builds(
     finish=st.none() | text,
     problem_sha256=st.none() | text,
     tests_seen=st.none() | st.lists(text, max_size=2).map(tuple),
+    resolved=st.dictionaries(text, text, max_size=2),
     sandbox=st.none() | st.dictionaries(text, text, max_size=2),
     extra=st.dictionaries(text.map("x_".__add__), st.integers(0, 9), max_size=2),
 )

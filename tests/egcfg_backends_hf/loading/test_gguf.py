@@ -87,6 +87,8 @@ def test_weights_that_were_rounded_before_are_held_in_float16_unless_asked_other
     said = getattr(LlamaFileType, file_type)
     backend = open_folder(write_gguf(tmp_path / "t.gguf", model, tokenizer, said), weights=weights)
     assert type(backend._open_model.model.model.lm_head) is kind
+    kept = "float16" if kind is HalfLinear else "packed"
+    assert backend.resolved == {"device": "cpu", "dtype": "float32", "weights": kept}
 
 
 def test_a_file_is_converted_once(tiny_gguf: Path, tmp_path: Path) -> None:
