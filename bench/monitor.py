@@ -27,7 +27,8 @@ from egcfg.interfaces.usage import Usage
 from egcfg.reports.aggregate import aggregate
 from egcfg.reports.rows import ResultRow
 from egcfg.runs.folder import SETTLED_NS, FolderReader
-from egcfg.runs.results import Result, ResultStats, TestVerdict, dump_result
+from egcfg.runs.result_file import dump_result
+from egcfg.runs.results import Result, ResultStats, TestVerdict
 from egcfg.runs.store import ResultsFolder, unit_name
 
 GAMMAS = (0.0, 0.5, 1.0, 3.0)

@@ -19,7 +19,8 @@ from egcfg.reports.aggregate import natural_order
 from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import METHOD_MARK
 from egcfg.runs.folder import read_folder
-from egcfg.runs.results import MalformedResultError, Result, load_usage
+from egcfg.runs.result_file import MalformedResultError, load_usage
+from egcfg.runs.results import Result
 from egcfg.runs.store import PROVENANCE_NAME, ResultFile, flat
 
 __all__ = ["Tried", "outcome_of", "read_arms"]

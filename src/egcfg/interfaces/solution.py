@@ -338,7 +338,8 @@ class Solution:
         ``settings``, ``completion``.
         """
         # What of a solution is written down is a result file's to say.
-        from egcfg.runs.results import Result, dump_result
+        from egcfg.runs.result_file import dump_result
+        from egcfg.runs.results import Result
 
         completion = self.completion.encode("utf-8", "backslashreplace").decode()
         told = {"task_id": self.task_id, "settings": asdict(self.settings)}

@@ -34,7 +34,8 @@ from egcfg.records.entries import (
     from_json,
 )
 from egcfg.runs.files import gzip_lines
-from egcfg.runs.results import MalformedResultError, Result, load_result
+from egcfg.runs.result_file import MalformedResultError, load_result
+from egcfg.runs.results import Result
 from egcfg.runs.store import SUFFIX_OF_RECORDS
 
 __all__ = [

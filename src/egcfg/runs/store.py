@@ -38,7 +38,8 @@ from attrs import frozen
 from egcfg.errors import RunError
 from egcfg.runs.config_string import decimal_text
 from egcfg.runs.files import create_exclusively, read_whole, write_atomically
-from egcfg.runs.results import MalformedResultError, Result, dump_result, load_result
+from egcfg.runs.result_file import MalformedResultError, dump_result, load_result
+from egcfg.runs.results import Result
 
 __all__ = [
     "CLAIMS_NAME",

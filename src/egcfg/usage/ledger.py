@@ -25,7 +25,7 @@ from attrs import define, field
 from egcfg.errors import RunError
 from egcfg.interfaces.usage import Usage
 from egcfg.runs.files import read_whole, write_atomically
-from egcfg.runs.results import MalformedResultError, load_usage
+from egcfg.runs.result_file import MalformedResultError, load_usage
 
 __all__ = ["FolderLedger"]
 

@@ -22,7 +22,8 @@ from egcfg.records.reading import (
     record_beside,
 )
 from egcfg.records.recorder import Recorder
-from egcfg.runs.results import Result, dump_result
+from egcfg.runs.result_file import dump_result
+from egcfg.runs.results import Result
 from egcfg.runs.store import SUFFIX_OF_RECORDS
 
 

@@ -12,7 +12,8 @@ import egcfg
 from egcfg.errors import RunError
 from egcfg.interfaces.usage import Usage
 from egcfg.reports.rows import ResultRow, RowState, load_results
-from egcfg.runs.results import Result, ResultStats, TestVerdict, dump_result
+from egcfg.runs.result_file import dump_result
+from egcfg.runs.results import Result, ResultStats, TestVerdict
 from egcfg.runs.store import ResultsFolder
 
 CONFIG = "ns2t0.75d2_ln"

@@ -11,7 +11,8 @@ import pytest
 from attrs import evolve
 
 from egcfg.runs.folder import FolderReader, LeftOut, read_folder, scan
-from egcfg.runs.results import Result, TestVerdict, dump_result
+from egcfg.runs.result_file import dump_result
+from egcfg.runs.results import Result, TestVerdict
 from egcfg.runs.store import ResultFile, ResultsFolder
 
 CONFIG = "ns2t0.75d2_ln"

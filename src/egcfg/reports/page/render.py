@@ -25,7 +25,8 @@ from egcfg.reports.page.overview import Overview, Unit
 from egcfg.reports.page.unit_view import UnitView, unit_view
 from egcfg.reports.printable import printable
 from egcfg.reports.table import short_count
-from egcfg.runs.results import MalformedResultError, Result, load_result
+from egcfg.runs.result_file import MalformedResultError, load_result
+from egcfg.runs.results import Result
 from egcfg.usage.budget import count_text
 
 __all__ = ["LARGEST_PAGE", "page", "policy", "unit_page"]
