@@ -147,10 +147,13 @@ class WordModel(LogprobBackend):
 
     def _computed(self, text: str) -> NDArray[np.float64]:
         guided, number = "Signal:" in text, text.rpartition("Task ")[2].partition(".")[0]
-        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+        written = text.rpartition(PREFIX)[2]
+        # What hardly ever comes is as rare with a signal as without: else a large gamma chooses it.
+        key = f"{number} {written}".encode()
+        seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
         shares = 0.02 * np.random.default_rng(seed).dirichlet(np.full(WORDS, 0.05)) + 1e-9
         program = PROGRAM.format(sign="+" if guided else "-", number=number)
-        left = program[len(text.rpartition(PREFIX)[2]) :] if number.isdigit() else "x"
+        left = program[len(written) :] if number.isdigit() else "x"
         [*words] = PROMPT_PIECE.findall(left)[:1]
         word = self._id(words[0] if words else "")
         if words and words[0] in "+-":

@@ -67,6 +67,7 @@ class Dispatcher:
         self._slots = Slots(slots)
         self._turn = asyncio.Lock()  # to start the server or to take processes from it
         self._ready_pool = ready_pool
+        self._over: list[Watch] = []  # executions that are, and are still to be closed
 
     async def pool(self) -> Pool:
         """Return the processes of a live server.
@@ -118,6 +119,7 @@ class Dispatcher:
     async def _attempt(self, job: Job) -> tuple[Answer, ...]:
         for _ in range(REPLACEMENTS):
             watches: list[Watch] = []
+            answered = False
             try:
                 try:
                     pool = await self._start(job, watches)
@@ -130,11 +132,21 @@ class Dispatcher:
                 answers = await self._answers(watches)
                 if any(answer.how == "lost" for answer in answers):
                     await pool.server.settle()
+                answered = True
                 return answers
             finally:
-                for watch in watches:
-                    watch.close()
+                self._over += watches
+                if answered:
+                    # Whoever waits for the answer goes first: closing wakes the server up.
+                    self.loop.call_soon(self.close)
+                else:
+                    self.close()
         return (Answer(how="lost", detail=str(cause)),)
+
+    def close(self) -> None:
+        """Close what is over, which otherwise happens when its event loop comes to it."""
+        while self._over:
+            self._over.pop().close()
 
     async def _answers(self, watches: Sequence[Watch]) -> tuple[Answer, ...]:
         """Return the answers of a job; when its judge has answered, its program soon has to."""

@@ -142,8 +142,11 @@ class Sandbox:
 
     def close(self) -> None:
         """End the service and everything that it started. Cancel first what is still to run."""
-        if self._pool is not None and self._owner == os.getpid():
-            self._pool.server.close()
+        if self._owner == os.getpid():
+            if self._dispatcher is not None:
+                self._dispatcher.close()
+            if self._pool is not None:
+                self._pool.server.close()
         self._pool = None
 
     async def __aenter__(self) -> Self:
@@ -197,6 +200,8 @@ class Sandbox:
                 "a sandbox serves one event loop at a time, and another one has executions in it; "
                 "make a Sandbox for each"
             )
+        if last is not None and self._owner == os.getpid():
+            last.close()
         self._dispatcher = Dispatcher(loop, self.workers, self._ready_pool)
         return self._dispatcher
 

@@ -130,6 +130,7 @@ def test_cancelled_executions_are_killed_without_layers(
 ) -> None:
     async def work() -> None:
         await bare_sandbox.run([Execution(source="")])
+        await asyncio.sleep(0)  # now it is closed, too
         descriptors = len(os.listdir("/proc/self/fd"))
         started.clear()
         task = asyncio.create_task(bare_sandbox.run([LOOP, SLEEP] * 3))
