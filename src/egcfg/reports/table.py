@@ -106,7 +106,7 @@ def left_out_view(left_out: Sequence[LeftOut]) -> RenderableType:
         more = len(paths) - NAMED_AT_MOST
         parts.append(Text(f"left out: {files} ({why}):", style="red"))
         parts += [_path(path) for path in paths[:NAMED_AT_MOST]]
-        parts += [Text(f"  and {more} more")] if more > 0 else []
+        parts += [Text(f"  and {more} more (--format json names all)")] if more > 0 else []
     return Lines(*parts)
 
 
