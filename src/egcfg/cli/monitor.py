@@ -59,7 +59,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "--sort",
     type=click.Choice(["name", "gamma", "solved", "accuracy", "rsr", "tokens", "seconds", "cost"]),
-    help="Sort the rows of each table, the largest number first.",
+    help="Sort the rows of each table: names and gammas upwards, else the largest number first.",
 )
 @click.option(
     "--top",
@@ -253,6 +253,9 @@ class _View:
         reports = select(aggregate(found, self.prices), self.model, self.gammas)
         if not reports:
             raise UsageError("no row is left; leave out --model or --gammas")
+        prices = [row.cost.price for report in reports for row in report.rows]
+        if self.sort == "cost" and prices.count(None) == len(prices):
+            raise UsageError("no row's cost is known; give --prices, or --sort tokens")
         return reports
 
     def _units(self, found: Results) -> list[ResultRow]:

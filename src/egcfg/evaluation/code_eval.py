@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from egcfg.errors import SandboxError, UsageError
+from egcfg.errors import MissingExtraError, SandboxError, UsageError
 from egcfg.evaluation.reward import Reward, judge_blocking
 from egcfg.evaluation.samples import Sample
 from egcfg.interfaces.problem import AssertTest, Problem
@@ -92,6 +93,29 @@ class CodeEval:
         fewest = min(samples for samples, _ in counts)
         wanted = [k] if isinstance(k, int) else k
         return {f"pass@{n}": mean_pass_at_k(counts, n) for n in wanted if n <= fewest}, results
+
+    def install(self) -> None:
+        """Make ``evaluate.load("code_eval")`` return this object, in this process from now on.
+
+        lm-evaluation-harness calls it when it opens a task: install before that.
+
+        Raises:
+            MissingExtraError: the package ``evaluate`` is not installed.
+        """
+        try:
+            import evaluate
+        except ImportError as error:
+            raise MissingExtraError(
+                "the package evaluate, whose code_eval is to be replaced, is not installed: "
+                "pip install evaluate (lm-eval brings it)"
+            ) from error
+        load = evaluate.load
+
+        @functools.wraps(load)
+        def load_other(path: str, *args: Any, **options: Any) -> Any:
+            return self if path == "code_eval" else load(path, *args, **options)
+
+        evaluate.load = load_other
 
 
 def _problem(number: int, reference: str, timeout: float, scorer: str) -> Problem:

@@ -73,7 +73,7 @@ def verifiers_reward(
     It is plugged in by its import path, in a taskset's configuration
     (``rewards = {"tests": {"fn": "package.module:name"}}``), or awaited in a task's own
     ``@vf.reward`` method. What it judges is the trace's last reply; the task's data says with its
-    ``id`` which problem that answers.
+    ``id``, or its ``name`` where it has none, which problem that answers.
 
     Args:
         problems: those of the taskset.
@@ -86,10 +86,12 @@ def verifiers_reward(
     known = _by_task_id(problems)
 
     async def egcfg_reward(task: Any, trace: Any) -> float:
-        [judged] = await reward([trace.last_reply], _problem(known, task.id))
+        # Before verifiers 0.4 a task has no id.
+        task_id = getattr(task, "id", None) or getattr(task, "name", None)
+        [judged] = await reward([trace.last_reply], _problem(known, task_id))
         value = _value(judged, graded=graded)
         if value is None:
-            raise SandboxError(f"the sandbox failed on an answer to {task.id}: {judged.error}")
+            raise SandboxError(f"the sandbox failed on an answer to {task_id}: {judged.error}")
         return value
 
     return egcfg_reward

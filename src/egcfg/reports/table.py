@@ -106,7 +106,7 @@ def left_out_view(left_out: Sequence[LeftOut]) -> RenderableType:
         more = len(paths) - NAMED_AT_MOST
         parts.append(Text(f"left out: {files} ({why}):", style="red"))
         parts += [_path(path) for path in paths[:NAMED_AT_MOST]]
-        parts += [Text(f"  and {more} more")] if more > 0 else []
+        parts += [Text(f"  and {more} more (--format json names all)")] if more > 0 else []
     return Lines(*parts)
 
 
@@ -119,7 +119,7 @@ def progress_view(progress: Progress) -> RenderableType:
             said = [f"{progress.done} of {progress.planned} units done", *said]
             said.append(f"{progress.left} left")
         if progress.per_minute is not None:
-            said.append(f"{progress.per_minute:.3g} a minute")
+            said.append(f"{_pace(progress.per_minute)} a minute")
         if progress.seconds_left is not None:
             said.append(f"about {timedelta(seconds=round(progress.seconds_left))} to go")
         elif not progress.running and progress.left:
@@ -324,7 +324,7 @@ def _time_taken(report: Report) -> str:
         return ""
     judged = sum(row.done for row in report.rows)
     pace = 60 * judged / report.wall_seconds
-    return f" in {_seconds(report.wall_seconds)} s on the clock ({pace:.3g} units a minute)"
+    return f" in {_seconds(report.wall_seconds)} s on the clock ({_pace(pace)} units a minute)"
 
 
 def _table() -> Table:
@@ -356,6 +356,10 @@ def _number(value: float | None, digits: int) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def _pace(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def short_count(value: int | None) -> str:

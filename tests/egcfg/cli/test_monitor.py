@@ -95,6 +95,11 @@ def test_rows_are_united_chosen_sorted_and_cut(egcfg: Callable[..., Any], folder
     assert len([line for line in lines_of(top.out) if line.startswith("ns")]) == 2
     assert "2 of 6 rows are shown" in top.out
 
+    priced = ("--sort", "cost", "--prices", "input=1,output=1")
+    (report,) = json.loads(egcfg("monitor", str(folder), *priced, "--format", "json").out)
+    prices = [row["price"] for row in report["rows"]]
+    assert prices == sorted(prices, reverse=True)
+
     none = egcfg("monitor", str(folder), "--model", "other")
     assert (none.status, none.out) == (2, "")
     assert "no row is left; leave out --model or --gammas" in none.err
@@ -130,6 +135,7 @@ def test_what_cannot_be_shown_is_refused_with_the_next_step(
         (("--watch", "--format", "csv"), "--watch shows text"),
         (("--gammas", "one"), "give numbers, such as 0,0.5,-0.1"),
         (("--by", "prompt"), "'prompt' is not one of"),
+        (("--sort", "cost"), "no row's cost is known; give --prices"),
     ):
         ran = egcfg("monitor", str(folder), *options)
         assert (ran.status, ran.out) == (2, "")
@@ -152,6 +158,11 @@ def test_unknown_costs_and_files_left_out_are_told(egcfg: Callable[..., Any], fo
     (report,) = json.loads(egcfg("monitor", str(folder), "--format", "json").out)
     assert report["tasks"] == 5
     assert len(report["left_out"]) == 2
+    for number in range(2, 6):
+        (folder / "mbpp" / "org_model" / CONFIGS[0] / f"task_id={number}_gamma=x.json").touch()
+    said = egcfg("monitor", str(folder)).out
+    assert "left out: 5 files (no number after _gamma=):" in said
+    assert "  and 2 more (--format json names all)" in said
 
 
 def test_what_is_running_stale_and_left_is_told(egcfg: Callable[..., Any], folder: Path) -> None:

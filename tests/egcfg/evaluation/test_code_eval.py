@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import egcfg
-from egcfg.errors import SandboxError, UsageError
+from egcfg.errors import MissingExtraError, SandboxError, UsageError
 from egcfg.evaluation import code_eval
 
 ADD = "def add(a, b): return a + b"
@@ -102,3 +104,18 @@ def test_no_verdict_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_eval, "judge_blocking", lambda *_: [failed])
     with pytest.raises(SandboxError, match="prediction 0 of task 0: no room"):
         egcfg.CodeEval().compute(predictions=[[ADD]], references=["assert add(1, 1) == 2"])
+
+
+def test_it_takes_the_place_of_what_evaluate_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = ModuleType("evaluate")
+    evaluate.load = lambda path, *args, **options: (path, args, options)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "evaluate", evaluate)
+    first, second = egcfg.CodeEval(), egcfg.CodeEval(scorer="inprocess")
+    first.install()
+    assert evaluate.load("code_eval") is first
+    second.install()
+    assert evaluate.load("code_eval") is second
+    assert evaluate.load("bleu", "x", seed=0) == ("bleu", ("x",), {"seed": 0})
+    monkeypatch.setitem(sys.modules, "evaluate", None)
+    with pytest.raises(MissingExtraError, match="pip install evaluate"):
+        first.install()

@@ -97,6 +97,8 @@ def test_the_reward_of_a_trace_is_that_of_its_last_reply() -> None:
         return list(await asyncio.gather(*calls))
 
     assert asyncio.run(rewards()) == [1.0, 0.5, 1.0]
+    named = SimpleNamespace(id=None, name="double")
+    assert asyncio.run(function(named, SimpleNamespace(last_reply=DOUBLE))) == 1.0
     with pytest.raises(UsageError, match="no problem has the task id None"):
         asyncio.run(function(SimpleNamespace(id=None), SimpleNamespace(last_reply=SAME)))
 
@@ -115,11 +117,11 @@ def test_verifiers_scores_a_trace_with_the_function_plugged_in(
         pass
 
     def scored(reply: str) -> Any:
-        task = Writing(vf.TaskData(id="double", prompt="Double it."), config)
+        task = Writing(vf.TaskData(id="double", name="double", prompt="Double it."), config)
         trace = vf.Trace(
             task=vf.TraceTask(type="Writing", data=task.data),
             agent=vf.AgentInfo.model_construct(),
-            root_reply=reply,
+            nodes=[{"message": {"role": "assistant", "content": reply}, "sampled": True}],
         )
         asyncio.run(task.score(trace, None))
         return trace.rewards["tests"].score

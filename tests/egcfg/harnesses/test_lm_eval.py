@@ -191,3 +191,47 @@ def test_a_task_of_likelihoods_is_refused(tmp_path: Path) -> None:
     done = ran(tmp_path, sys.executable, "-m", "egcfg", *command)
     assert done.returncode == 2, done.stderr
     assert "asks for likelihoods, which egcfg does not tell" in done.stderr
+
+
+CODE_EVAL = """\
+import json, sys
+from pathlib import Path
+import lm_eval
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+import egcfg
+
+folder = Path(sys.argv[1])
+own = Path(lm_eval.__file__).parent / "tasks" / "humaneval" / "humaneval.yaml"
+(folder / "own.yaml").write_text(
+    f"include: {own}\\ntask: own\\ndataset_path: json\\n"
+    f"dataset_kwargs:\\n  data_files:\\n    test: {folder}/records.jsonl\\n"
+)
+
+class Told(LM):
+    def generate_until(self, requests, disable_tqdm=False):
+        bodies = [request.doc["canonical_solution"] for request in requests]
+        return [bodies[0], "    import os; os._exit(0)"]
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError
+
+    loglikelihood_rolling = loglikelihood
+
+egcfg.CodeEval().install()
+results = lm_eval.simple_evaluate(
+    model=Told(), tasks=["own"], confirm_run_unsafe_code=True,
+    task_manager=TaskManager(include_path=str(folder)),
+)
+found = {each["doc"]["task_id"]: each["pass@1"] for each in results["samples"]["own"]}
+(folder / "out.json").write_text(json.dumps(found))
+"""
+
+
+def test_programs_of_its_own_tasks_are_judged_in_the_sandbox(tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "script.py").write_text(CODE_EVAL)
+    done = ran(tmp_path, sys.executable, str(tmp_path / "script.py"), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    # Without the network, and without HF_ALLOW_CODE_EVAL: the original was not loaded.
+    assert json.loads((tmp_path / "out.json").read_text()) == {"double": 1.0, "even": 0.0}

@@ -166,6 +166,8 @@ def test_shared_time_is_shown_on_the_clock_only(make_record, render):
     assert "seconds" not in shown
     assert "in 30.0 s on the clock (8 units a minute)" in shown
     assert "up to 4 units shared their time" in shown
+    many = [at(make_record(str(number)), 0, 2) for number in range(51)]
+    assert "in 2.0 s on the clock (1530 units a minute)" in render(run_view(rows(many)), width=200)
     (report,) = aggregate(rows([at(record, 0, 10, 1) for record in records]))
     assert (report.wall_seconds, report.union.cost.seconds) == (10, 10)
     assert "in 10.0 s:" in render(report_view(report), width=200)
