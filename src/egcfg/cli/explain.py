@@ -113,16 +113,16 @@ def code_lines(text: str, margin: str, style: str) -> Iterable[Text]:
 
 def _changed(choice: TokenChoice) -> Iterator[Text]:
     conditional = choice.logprob_conditional
-    with_signal = "" if conditional is None else f"conditional {conditional:.2f}, "
+    with_signal = "" if conditional is None else f"{conditional:.2f} with it, "
+    yield styled(f"  guidance chose {choice.text!r} over {choice.unconditional_text!r}", "yellow")
     yield styled(
-        f"  guidance chose {choice.text!r} over {choice.unconditional_text!r} "
-        f"(unconditional log-probability {choice.logprob_unconditional:.2f}, "
-        f"{with_signal}guided {choice.logprob_guided:.2f})",
+        f"    log-probability {choice.logprob_unconditional:.2f} without the signal, "
+        f"{with_signal}{choice.logprob_guided:.2f} guided",
         "yellow",
     )
     for name, likeliest in (
-        ("without the signal", choice.likeliest_unconditional),
-        ("with the signal", choice.likeliest_conditional),
+        ("without", choice.likeliest_unconditional),
+        ("with it", choice.likeliest_conditional),
     ):
         if likeliest:
             yield styled(f"    {name}: {_listed(likeliest)}", "dim")

@@ -96,10 +96,10 @@ def test_a_changed_token_has_both_lists() -> None:
     assert told[1:] == [
         "  signal: no candidate could be executed",
         "  policy gate: \\x07",
-        "  guidance chose '\\x1b' over '-' (unconditional log-probability -2.00, "
-        "conditional -0.25, guided -0.50)",
-        "    without the signal: '-' -0.10",
-        "    with the signal: '\\x1b' -0.25",
+        "  guidance chose '\\x1b' over '-'",
+        "    log-probability -2.00 without the signal, -0.25 with it, -0.50 guided",
+        "    without: '-' -0.10",
+        "    with it: '\\x1b' -0.25",
         "  decided | \\x1b\\u202e",
     ]
 
