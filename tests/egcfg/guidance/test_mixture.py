@@ -305,3 +305,9 @@ def test_a_dense_distribution_and_a_list_cannot_be_contrasted() -> None:
     dense = distribution(np.zeros(VOCABULARY))
     with pytest.raises(ValueError, match="dense"):
         mix(dense, dense, 0.5, against=cut(dense, 3))
+
+
+def test_what_just_reaches_one_of_both_thresholds_is_plausible() -> None:
+    plausible = Plausible(unconditional=-1.0, conditional=-2.0)
+    unconditional, conditional = np.array([-1.0, -1.5, -1.5]), np.array([-9.0, -2.0, -2.5])
+    assert plausible.holds(unconditional, conditional).tolist() == [True, True, False]
