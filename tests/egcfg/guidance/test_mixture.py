@@ -198,6 +198,8 @@ def test_exact_values_of_the_unresolved_tokens_settle_the_choice(
             missing = [token for token in guided.unresolved if not lists[i].lists(token)]
             lists[i] = lists[i].with_values(missing, exact.values[missing].tolist())
         guided = mix(lists[0], lists[1], gamma)
+    if not 0 <= gamma <= 1:
+        assert guided.certain  # tokens in no list are left out of account
     if guided.certain and 0 < gamma <= 1:
         best = mix(*dense, gamma).distribution
         assert best.values.max() - best.logprob(guided.distribution.argmax()) < 1e-5
