@@ -287,6 +287,9 @@ class _Probe:
             self.form, greedy = best
             return greedy
         if not silent:
+            if bare.whole_nucleus and any("top_p" in str(failure) for failure in failures):
+                self.form = evolve(bare, whole_nucleus=False)
+                return await self._find_top_k(prompt)
             raise failures[0]
         self.form = evolve(next(iter(silent.values()), bare), top_k=0)
         return None
