@@ -23,7 +23,7 @@ from egcfg.interfaces.backend import (
     Usage,
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
-from egcfg_backends_fireworks.address import api_key, checked_address
+from egcfg_backends_fireworks.address import api_key
 from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
@@ -67,7 +67,7 @@ class EndpointBackend(LogprobBackend):
                 "an endpoint needs the model's name as the service knows it; pass --model NAME"
             )
         self.options = options
-        self.address = self.api_address(checked_address(options.base_url or self.default_address()))
+        self.address = self.api_address()
         self.key = api_key(self.key_variable, self.address)
         self._model = options.model
         self._client: EndpointClient | None = None
@@ -76,12 +76,8 @@ class EndpointBackend(LogprobBackend):
         self._sampling: Sampling
 
     @abstractmethod
-    def default_address(self) -> str:
-        """Return where the service is if no address is given."""
-
-    def api_address(self, address: str) -> str:
-        """Return where the API is, its version included, by the address of the service."""
-        return address
+    def api_address(self) -> str:
+        """Return where the API is, its version included."""
 
     @abstractmethod
     def load_sdk(self) -> Sdk:

@@ -29,7 +29,7 @@ from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.options import OpenAIOptions, Route
+from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.responses import Spelling
 from egcfg_backends_fireworks.services import OpenAIBackend
@@ -200,7 +200,7 @@ def served(shape: Shape) -> ServedModel:
 
 
 def backend_of(address: str, **options: Any) -> OpenAIBackend:
-    return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
+    return OpenAIBackend(EndpointOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
 
 
 def prompt(*, chat: bool) -> Prompt:
@@ -445,7 +445,7 @@ def test_doctor_says_in_words_what_was_found(serve: Any, run: Any) -> None:
 
 def test_where_the_server_is_has_to_be_said() -> None:
     with pytest.raises(UsageError, match=r"--base-url, such as .*11434"):
-        OpenAIBackend(OpenAIOptions(model="m"))
+        OpenAIBackend(EndpointOptions(model="m"))
 
 
 def test_a_renamed_model_is_no_answer(serve: Any, opened: Any) -> None:
@@ -470,9 +470,9 @@ def test_a_vendors_sdk_is_imported_when_the_first_request_is_sent(serve: Any) ->
     server = serve(model, others=model.others)
     code = (
         "import asyncio, sys\n"
-        "from egcfg_backends_fireworks.options import OpenAIOptions\n"
+        "from egcfg_backends_fireworks.options import EndpointOptions\n"
         "from egcfg_backends_fireworks.services import OpenAIBackend\n"
-        f"backend = OpenAIBackend(OpenAIOptions(model='m', base_url='{server.address}/v1'))\n"
+        f"backend = OpenAIBackend(EndpointOptions(model='m', base_url='{server.address}/v1'))\n"
         "print({'openai', 'fireworks', 'httpx', 'httpx2'} & sys.modules.keys())\n"
         "asyncio.run(backend.open())\n"
         "print({'openai', 'fireworks'} & sys.modules.keys())\n"

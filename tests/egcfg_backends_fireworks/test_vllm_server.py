@@ -23,7 +23,7 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
-from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = pytest.mark.vllm
@@ -91,7 +91,7 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
 
 @pytest.fixture
 def backend(address: str, opened: Any) -> Iterator[Any]:
-    with opened(OpenAIBackend(OpenAIOptions(model="smollm2", base_url=address))) as waiting:
+    with opened(OpenAIBackend(EndpointOptions(model="smollm2", base_url=address))) as waiting:
         yield waiting
 
 
