@@ -101,7 +101,7 @@ class EndpointBackend(LogprobBackend):
             self.load_sdk, self.key, self.key_variable, self.address, self.options
         )
         try:
-            opened = await counted(open_server(client, self.service, self.options, tokenizer))
+            opened = await counted(open_server(client, self.service, tokenizer))
         except BaseException:
             await self.close()
             raise

@@ -14,7 +14,6 @@ from egcfg_backends_fireworks.detokenizer import Detokenizer
 from egcfg_backends_fireworks.distributions import RowReader
 from egcfg_backends_fireworks.gather import gather
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
-from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import probe_server
 from egcfg_backends_fireworks.profile import KeptProfiles, ServerProfile
 from egcfg_backends_fireworks.prompt_encoder import PromptEncoder
@@ -111,16 +110,14 @@ class Server:
 
 
 async def open_server(
-    client: EndpointClient,
-    service: Service,
-    options: EndpointOptions,
-    tokenizer: LocalTokenizer | None,
+    client: EndpointClient, service: Service, tokenizer: LocalTokenizer | None
 ) -> Server:
     """Probe a server, unless it was probed not long ago.
 
     Raises:
         UsageError, BackendError: it does not answer, or not this user.
     """
+    options = client.options
     model = options.model or ""
     routes = ServerRoutes(client, model, enabled=service.routes)
     kept = KeptProfiles(
@@ -131,7 +128,7 @@ async def open_server(
     keeps = bool(fingerprint) or not is_local(client.address)
     profile = kept.load(fingerprint) if keeps and not options.fresh else None
     if profile is None:
-        profile = await probe_server(client, service, options, routes)
+        profile = await probe_server(client, service, routes)
         if keeps:
             kept.save(profile, fingerprint)
     client.served, client.spelling, client.named = profile.served, profile.spelling, profile.named
