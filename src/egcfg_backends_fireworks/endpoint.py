@@ -204,5 +204,5 @@ class EndpointBackend(LogprobBackend):
 
     async def _decode(self, ids: Sequence[int]) -> str:
         if self.profile.token_id_strings:
-            await self._server.detokenizer.learn(ids)
+            await self._server.learn(ids)
         return self._server.reader.vocabulary.decode(ids)
