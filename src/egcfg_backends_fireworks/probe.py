@@ -301,11 +301,8 @@ class _Probe:
 
     async def _takes(self, prompt: WirePrompt) -> bool:
         """Whether the form is taken as scores are asked for, and as candidates are sampled."""
-        scored: dict[str, Any] = {"temperature": 0.0}
-        for manner in (scored, SAMPLED):
-            if not await self._holds(lambda _: True, prompt, max_tokens=2, **manner):
-                return False
-        return True
+        scored = await self._holds(lambda _: True, prompt, max_tokens=2, temperature=0.0)
+        return scored and await self._holds(lambda _: True, prompt, max_tokens=2, **SAMPLED)
 
     # --- questions -------------------------------------------------------------------------------
 
