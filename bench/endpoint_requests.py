@@ -46,7 +46,7 @@ from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.usage.model import Model
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape, llama_server
 from egcfg_backends_fireworks.vocabulary import PROMPT_PIECE
@@ -222,9 +222,9 @@ def _played(kind: Kindred, model: WordModel) -> Iterator[EndpointBackend]:
     served = ServedModel(model, kind.shape)
     with LoopbackServer(served, others=served.others) as server:
         if kind.name.startswith("Fireworks"):
-            yield FireworksBackend(FireworksOptions(base_url=server.address, **options))
+            yield FireworksBackend(EndpointOptions(base_url=server.address, **options))
         else:
-            yield OpenAIBackend(OpenAIOptions(base_url=f"{server.address}/v1", **options))
+            yield OpenAIBackend(EndpointOptions(base_url=f"{server.address}/v1", **options))
 
 
 def _scripted_tasks(*, chat: bool) -> Iterator[tuple[Problem, Prompt]]:
@@ -300,7 +300,7 @@ def main() -> None:
     with llama_server(Path(find_model(None).location)) as address:
         for kind, gamma in product(kinds[:2], arguments.gamma):
             options = {"model": "m", "base_url": f"{address}/v1", **PATIENCE, **kind.options}
-            row = asyncio.run(_row(OpenAIBackend(OpenAIOptions(**options)), _real_tasks(), gamma))
+            row = asyncio.run(_row(OpenAIBackend(EndpointOptions(**options)), _real_tasks(), gamma))
             print(f"{kind.name:30}{gamma:5}{row}", flush=True)
 
 

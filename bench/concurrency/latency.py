@@ -24,7 +24,7 @@ from served import requested
 from tables import Report
 from workbench import Workbench, model_options
 
-from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend
 from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel
 from egcfg_backends_hf.backend import HFBackend
@@ -56,7 +56,7 @@ async def run(options: Namespace, report: Report) -> None:
     with _far_away(model_options(options), options.latency) as server:
 
         async def way(in_flight: int) -> Flight:
-            settings = FireworksOptions(
+            settings = EndpointOptions(
                 model=model.name,
                 base_url=server.address,
                 tokenizer=str(folder),

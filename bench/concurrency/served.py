@@ -18,7 +18,7 @@ from workbench import Workbench
 
 from egcfg.errors import UsageError
 from egcfg.interfaces.problem import Problem
-from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 from egcfg_backends_fireworks.testing import llama_server
 from egcfg_backends_hf.loading.source import find_model
@@ -48,7 +48,7 @@ async def run(options: Namespace, report: Report) -> None:
             Path(model.location), parallel=options.parallel, threads=options.server_threads
         )
         with serving as address:
-            backend = OpenAIBackend(OpenAIOptions(model=model.name, base_url=f"{address}/v1"))
+            backend = OpenAIBackend(EndpointOptions(model=model.name, base_url=f"{address}/v1"))
             async with Workbench.opened(more, backend) as bench:
                 *problems, other = bench.problems
                 await bench.decode(other, cold=False, max_tokens=24)

@@ -14,7 +14,7 @@ def egcfg_components() -> list[Component]:
             name="fireworks",
             target="egcfg_backends_fireworks.services:FireworksBackend",
             summary="a model served by Fireworks (needs FIREWORKS_API_KEY)",
-            options="egcfg_backends_fireworks.options:FireworksOptions",
+            options="egcfg_backends_fireworks.options:EndpointOptions",
             extra="egcfg[fireworks]",
             variables=("FIREWORKS_API_KEY",),
         ),
@@ -23,7 +23,7 @@ def egcfg_components() -> list[Component]:
             name="openai",
             target="egcfg_backends_fireworks.services:OpenAIBackend",
             summary="any OpenAI-compatible server: llama.cpp, vLLM, Ollama, ... (needs --base-url)",
-            options="egcfg_backends_fireworks.options:OpenAIOptions",
+            options="egcfg_backends_fireworks.options:EndpointOptions",
             extra="egcfg[openai]",
         ),
     ]

@@ -23,7 +23,7 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatPrompt, TextPrompt
 from egcfg.interfaces.usage import Usage
-from egcfg_backends_fireworks.address import api_key, checked_address
+from egcfg_backends_fireworks.address import api_key
 from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
@@ -67,7 +67,7 @@ class EndpointBackend(LogprobBackend):
                 "an endpoint needs the model's name as the service knows it; pass --model NAME"
             )
         self.options = options
-        self.address = self.api_address(checked_address(options.base_url or self.default_address()))
+        self.address = self.api_address()
         self.key = api_key(self.key_variable, self.address)
         self._model = options.model
         self._client: EndpointClient | None = None
@@ -76,12 +76,8 @@ class EndpointBackend(LogprobBackend):
         self._sampling: Sampling
 
     @abstractmethod
-    def default_address(self) -> str:
-        """Return where the service is if no address is given."""
-
-    def api_address(self, address: str) -> str:
-        """Return where the API is, its version included, by the address of the service."""
-        return address
+    def api_address(self) -> str:
+        """Return where the API is, its version included."""
 
     @abstractmethod
     def load_sdk(self) -> Sdk:
@@ -105,7 +101,7 @@ class EndpointBackend(LogprobBackend):
             self.load_sdk, self.key, self.key_variable, self.address, self.options
         )
         try:
-            opened = await counted(open_server(client, self.service, self.options, tokenizer))
+            opened = await counted(open_server(client, self.service, tokenizer))
         except BaseException:
             await self.close()
             raise
@@ -213,5 +209,5 @@ class EndpointBackend(LogprobBackend):
 
     async def _decode(self, ids: Sequence[int]) -> str:
         if self.profile.token_id_strings:
-            await self._server.detokenizer.learn(ids)
+            await self._server.learn(ids)
         return self._server.reader.vocabulary.decode(ids)

@@ -18,6 +18,8 @@ import json
 import re
 from collections.abc import Mapping
 
+from attrs import define, field
+
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
 
 __all__ = [
@@ -69,6 +71,7 @@ NEXT_STEPS = {
 }
 
 
+@define
 class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
     """Asking again may help.
 
@@ -80,21 +83,11 @@ class TransientFault(Exception):  # noqa: N818 - a fault, not yet an error
         refused: whether there was not even a connection.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        retry_after: float | None = None,
-        *,
-        overloaded: bool = False,
-        unidentified: bool = False,
-        refused: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after = retry_after
-        self.overloaded = overloaded
-        self.unidentified = unidentified
-        self.refused = refused
+    reason: str
+    retry_after: float | None = None
+    overloaded: bool = field(default=False, kw_only=True)
+    unidentified: bool = field(default=False, kw_only=True)
+    refused: bool = field(default=False, kw_only=True)
 
 
 class NotServedError(UsageError):
@@ -135,7 +128,7 @@ def fault_of_status(
         headers: the response's headers, names in lower case.
         key_variable: name of the environment variable that holds the key, for messages.
     """
-    reason = _reason(body)
+    _, reason = _error_in(body)
     if status in OVERFLOW_STATUS and (overflow := overflow_of(body)) is not None:
         return overflow
     if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
@@ -152,18 +145,16 @@ def fault_of_status(
     return RejectedRequestError(status, reason)
 
 
-def _reason(body: str) -> str:
-    """Return the server's own words in one short line."""
-    message: object = body
+def _error_in(body: str) -> tuple[Mapping[str, object], str]:
+    """Return the error object in a body, or the body itself, and its words in one short line."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
-        parsed = None
-    if isinstance(parsed, dict):
-        error = parsed.get("error", parsed)
-        message = error.get("message", error) if isinstance(error, dict) else error
-    text = " ".join(str(message).split())
-    return (text if len(text) <= 240 else text[:237] + "...") or "no reason given"
+        parsed = body
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else body
+    told: Mapping[str, object] = error if isinstance(error, dict) else {}
+    text = " ".join(str(told.get("message", error)).split())
+    return told, (text if len(text) <= 240 else text[:237] + "...") or "no reason given"
 
 
 def overflow_of(body: str) -> ContextOverflowError | None:
@@ -171,15 +162,10 @@ def overflow_of(body: str) -> ContextOverflowError | None:
 
     A code decides; without one that is known, the words do. Numbers are for the message only.
     """
-    try:
-        error = json.loads(body).get("error")
-    except (ValueError, RecursionError, AttributeError):
-        error = None
-    told: Mapping[str, object] = error if isinstance(error, dict) else {}
+    told, reason = _error_in(body)
     if isinstance(needed := told.get("n_prompt_tokens"), int):
         available = told.get("n_ctx")
         return ContextOverflowError(needed, available if isinstance(available, int) else None)
-    reason = _reason(body)
     by_code = {str(told.get("code")), str(told.get("type"))} & OVERFLOW_CODES
     if not by_code and not OVERFLOW_WORDS.search(reason):
         return None

@@ -6,7 +6,7 @@ import enum
 
 from attrs import field, frozen, validators
 
-__all__ = ["EndpointOptions", "FireworksOptions", "OpenAIOptions", "Route"]
+__all__ = ["EndpointOptions", "Route"]
 
 
 class Route(enum.StrEnum):
@@ -31,8 +31,10 @@ class EndpointOptions:
     """How an endpoint is asked. API keys are no options: they come from the environment only.
 
     Attributes:
-        model: the model's name as the endpoint knows it; always required.
-        base_url: where the endpoint is.
+        model: the model's name as the endpoint knows it; always required. Fireworks wants the full
+            one, such as ``accounts/fireworks/models/deepseek-v3-0324``.
+        base_url: where the endpoint is, the API's version included, as in
+            ``http://127.0.0.1:8080/v1``; Fireworks' own may leave it out.
         route: which of its routes is asked.
         top_k: alternatives asked for per token; a server may give fewer. None: as many as it
             gives, up to 200.
@@ -80,19 +82,3 @@ class EndpointOptions:
     def model_name(self) -> str | None:
         """The model's name in results."""
         return self.model
-
-
-@frozen(kw_only=True)
-class FireworksOptions(EndpointOptions):
-    """The options of the backend ``fireworks``.
-
-    ``model`` is a full name, such as ``accounts/fireworks/models/deepseek-v3-0324``.
-    """
-
-
-@frozen(kw_only=True)
-class OpenAIOptions(EndpointOptions):
-    """The options of the backend ``openai``.
-
-    ``base_url`` ends in the API's version, as in ``http://127.0.0.1:8080/v1``.
-    """

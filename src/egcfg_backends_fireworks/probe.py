@@ -45,10 +45,7 @@ KEY_REFUSED = frozenset({401, 402})
 
 
 async def probe_server(
-    client: EndpointClient,
-    service: Service,
-    options: EndpointOptions,
-    routes: ServerRoutes,
+    client: EndpointClient, service: Service, routes: ServerRoutes
 ) -> ServerProfile:
     """Ask a server one or two dozen short questions.
 
@@ -58,11 +55,12 @@ async def probe_server(
     Raises:
         UsageError, BackendError: as `EndpointClient.complete`.
     """
+    options = client.options
     found: ServerProfile | None = None
     refusal: Exception | None = None
     if options.route is not Route.CHAT:
         try:
-            found = await _Probe(client, service, options, routes).completions()
+            found = await _Probe(client, service, routes).completions()
         except (RejectedRequestError, NotServedError) as error:
             if options.route is not Route.AUTO or error.status not in NO_ROUTE:
                 raise
@@ -70,7 +68,7 @@ async def probe_server(
     if found is not None and (options.route is Route.COMPLETIONS or _serves(found, options)):
         return found
     try:
-        chat = await _Probe(client, service, options, routes).chat()
+        chat = await _Probe(client, service, routes).chat()
     except (NotServedError, BackendError) as error:
         if found is None:
             raise refusal or error from None
@@ -112,7 +110,6 @@ class _Probe:
     Attributes:
         client: asks the server.
         service: what may be tried.
-        options: which model, and how many alternatives are wanted.
         routes: the server's further routes.
         form: of the requests that it takes, as far as it is known.
         temperature: at which it shows the model's own distributions.
@@ -121,7 +118,6 @@ class _Probe:
 
     client: EndpointClient
     service: Service
-    options: EndpointOptions
     routes: ServerRoutes
     form: RequestForm = field(init=False)
     temperature: float = field(default=0.0, init=False)
@@ -235,7 +231,7 @@ class _Probe:
         service = self.service
         optional = service.chat if route is Route.CHAT else service.optional
         self.form = RequestForm(
-            model=self.options.model or "",
+            model=self.client.options.model or "",
             route=route,
             top_k=0,
             fields=dict(service.always),
@@ -287,12 +283,15 @@ class _Probe:
             self.form, greedy = best
             return greedy
         if not silent:
+            if bare.whole_nucleus and any("top_p" in str(failure) for failure in failures):
+                self.form = evolve(bare, whole_nucleus=False)
+                return await self._find_top_k(prompt)
             raise failures[0]
         self.form = evolve(next(iter(silent.values()), bare), top_k=0)
         return None
 
     def _forms(self) -> Iterator[RequestForm]:
-        wanted, known = self.options.top_k, self.service.top_ks
+        wanted, known = self.client.options.top_k, self.service.top_ks
         for top_k in known if wanted is None else [wanted, *(k for k in known if k < wanted)]:
             for boolean in (False, True):
                 if self.form.route is Route.CHAT and not boolean:
@@ -302,11 +301,8 @@ class _Probe:
 
     async def _takes(self, prompt: WirePrompt) -> bool:
         """Whether the form is taken as scores are asked for, and as candidates are sampled."""
-        scored: dict[str, Any] = {"temperature": 0.0}
-        for manner in (scored, SAMPLED):
-            if not await self._holds(lambda _: True, prompt, max_tokens=2, **manner):
-                return False
-        return True
+        scored = await self._holds(lambda _: True, prompt, max_tokens=2, temperature=0.0)
+        return scored and await self._holds(lambda _: True, prompt, max_tokens=2, **SAMPLED)
 
     # --- questions -------------------------------------------------------------------------------
 

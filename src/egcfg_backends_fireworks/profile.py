@@ -8,14 +8,13 @@ models. ``egcfg doctor --fresh`` probes anew.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import cattrs
+import msgspec
 from attrs import frozen
 
 from egcfg.plugins.cache import cache_folder
@@ -192,6 +191,15 @@ class ServerProfile:
 
 
 @frozen
+class _Kept:
+    """What is in a file: a profile, when it was found, and of a server with which models."""
+
+    time: float
+    fingerprint: str
+    profile: ServerProfile
+
+
+@frozen
 class KeptProfiles:
     """Profiles in the user's cache, one file each.
 
@@ -215,27 +223,17 @@ class KeptProfiles:
     def load(self, fingerprint: str) -> ServerProfile | None:
         """Return the profile if there is one that is not too old, of the same server."""
         try:
-            kept = json.loads(self.path.read_text())
-            if kept["fingerprint"] != fingerprint:
-                return None
-            if not 0 <= time.time() - kept["time"] < LIFETIME_S:
-                return None
-            return _CONVERTER.structure(kept["profile"], ServerProfile)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            kept = msgspec.json.decode(self.path.read_bytes(), type=_Kept)
+        except (OSError, msgspec.MsgspecError):
             return None  # whatever is wrong with it, it can be found out again
+        fresh = 0 <= time.time() - kept.time < LIFETIME_S
+        return kept.profile if fresh and kept.fingerprint == fingerprint else None
 
     def save(self, profile: ServerProfile, fingerprint: str) -> None:
         """Keep a profile; a cache that cannot be written is none."""
-        kept = {
-            "time": time.time(),
-            "fingerprint": fingerprint,
-            "profile": _CONVERTER.unstructure(profile),
-        }
+        kept = msgspec.json.encode(_Kept(time.time(), fingerprint, profile))
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self.path.with_suffix(f".{os.getpid()}")
-            fresh.write_text(json.dumps(kept))
+            fresh.write_bytes(kept)
             fresh.replace(self.path)
-
-
-_CONVERTER = cattrs.Converter(detailed_validation=False)

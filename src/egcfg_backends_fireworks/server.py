@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import field, frozen
 
+from egcfg.errors import BackendError
 from egcfg_backends_fireworks.address import is_local
 from egcfg_backends_fireworks.client import EndpointClient
-from egcfg_backends_fireworks.detokenizer import Detokenizer
-from egcfg_backends_fireworks.distributions import RowReader
+from egcfg_backends_fireworks.distributions import END_TEXTS, RowReader
 from egcfg_backends_fireworks.gather import gather
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
-from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.probe import probe_server
 from egcfg_backends_fireworks.profile import KeptProfiles, ServerProfile
 from egcfg_backends_fireworks.prompt_encoder import PromptEncoder
@@ -39,7 +38,6 @@ class Server:
         profile: what it can do, and how it is asked.
         reader: reads its rows.
         prompts: turns prompts and prefixes into what is sent.
-        detokenizer: knows the texts of tokens that it names by id.
         context_length: tokens of prompt and answer together; None: not known.
         scored: the distributions that it told.
     """
@@ -48,7 +46,6 @@ class Server:
     profile: ServerProfile
     reader: RowReader
     prompts: PromptEncoder
-    detokenizer: Detokenizer
     context_length: int | None
     scored: ScoredPrefixes = field(factory=ScoredPrefixes, init=False, repr=False)
     _session: str = field(factory=lambda: uuid.uuid4().hex, init=False, repr=False)
@@ -106,21 +103,44 @@ class Server:
             *prompts, n=n, cache_key=f"egcfg-{self._session}-{start}", **fields
         )
         choices = (await self.client.complete(body, check_all)).choices
-        await self.detokenizer.learn_rows(choices)
+        tokens = [row.token for choice in choices for row in choice.rows]
+        await self.learn(t.id for t in tokens if t.content is None and t.id is not None)
         return list(choices)
+
+    async def learn(self, ids: Iterable[int]) -> None:
+        """See that the vocabulary has the texts of tokens, which some servers name by id alone.
+
+        Raises:
+            BackendError: the server does not tell them.
+        """
+        vocabulary, routes = self.reader.vocabulary, self.prompts.routes
+        unknown = [token for token in dict.fromkeys(ids) if vocabulary.content(token) is None]
+        texts = await gather(routes.detokenize(token) for token in unknown)
+        for token, text in zip(unknown, texts, strict=True):
+            if text is None:
+                raise BackendError("the endpoint stopped detokenizing; check the server")
+            vocabulary.learn(token, text.encode())
+
+    async def learn_end_ids(self) -> None:
+        """Learn which of the widespread end-of-sequence tokens this model has."""
+        texts = sorted(text.decode() for text in END_TEXTS)
+        read = await gather(self.prompts.routes.tokenize(text) for text in texts)
+        # Text that is no token of its own is split; a beginning token may come before it.
+        ends = {ids[-1]: text for ids, text in zip(read, texts, strict=True) if ids}
+        await self.learn(ends)
+        content = self.reader.vocabulary.content
+        self.reader.end_ids |= {t for t, text in ends.items() if content(t) == text.encode()}
 
 
 async def open_server(
-    client: EndpointClient,
-    service: Service,
-    options: EndpointOptions,
-    tokenizer: LocalTokenizer | None,
+    client: EndpointClient, service: Service, tokenizer: LocalTokenizer | None
 ) -> Server:
     """Probe a server, unless it was probed not long ago.
 
     Raises:
         UsageError, BackendError: it does not answer, or not this user.
     """
+    options = client.options
     model = options.model or ""
     routes = ServerRoutes(client, model, enabled=service.routes)
     kept = KeptProfiles(
@@ -131,29 +151,28 @@ async def open_server(
     keeps = bool(fingerprint) or not is_local(client.address)
     profile = kept.load(fingerprint) if keeps and not options.fresh else None
     if profile is None:
-        profile = await probe_server(client, service, options, routes)
+        profile = await probe_server(client, service, routes)
         if keeps:
             kept.save(profile, fingerprint)
     client.served, client.spelling, client.named = profile.served, profile.spelling, profile.named
     routes.known |= set(profile.routes)
     vocabulary = Vocabulary(has_ids=profile.ids_throughout)
     reader = RowReader(vocabulary, profile.form.top_k, profile.end_id)
-    detokenizer = Detokenizer(vocabulary, routes)
-    if profile.token_id_strings:
-        reader.end_ids |= await detokenizer.end_ids()
 
     async def read_ids(text: str) -> Sequence[int]:
         body = profile.form.body(text, top_k=1)
         return (await client.complete(body, _tells_prompt_ids)).choices[0].prompt_ids or ()
 
-    return Server(
+    server = Server(
         client=client,
         profile=profile,
         reader=reader,
         prompts=PromptEncoder(model, vocabulary, profile, routes, read_ids, tokenizer),
-        detokenizer=detokenizer,
         context_length=options.context_length or profile.context_length,
     )
+    if profile.token_id_strings:
+        await server.learn_end_ids()
+    return server
 
 
 def _tells_prompt_ids(completion: Completion) -> None:

@@ -6,10 +6,9 @@ import os
 from typing import Any, ClassVar
 
 from egcfg.errors import MissingExtraError, UsageError
-from egcfg_backends_fireworks.address import NO_KEY
+from egcfg_backends_fireworks.address import NO_KEY, checked_address
 from egcfg_backends_fireworks.client import Sdk
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
 from egcfg_backends_fireworks.wire import Service
 
 __all__ = ["FireworksBackend", "OpenAIBackend"]
@@ -21,7 +20,6 @@ UNCUT: dict[str, Any] = {"top_k": (0, -1), "min_p": (0.0,)}
 class FireworksBackend(EndpointBackend):
     """A model served by Fireworks."""
 
-    Options: ClassVar[type] = FireworksOptions
     key_variable: ClassVar[str] = "FIREWORKS_API_KEY"
     # Rows with ids, and an error where a prompt is too long.
     service: ClassVar[Service] = Service(
@@ -34,12 +32,9 @@ class FireworksBackend(EndpointBackend):
         routes=False,
     )
 
-    def default_address(self) -> str:
-        """Return the service's address."""
-        return "https://api.fireworks.ai/inference"
-
-    def api_address(self, address: str) -> str:
+    def api_address(self) -> str:
         """Return the address with the version, which Fireworks' own leaves out."""
+        address = checked_address(self.options.base_url or "https://api.fireworks.ai/inference")
         return address.removesuffix("/v1") + "/v1"
 
     def load_sdk(self) -> Sdk:
@@ -63,7 +58,6 @@ class FireworksBackend(EndpointBackend):
 class OpenAIBackend(EndpointBackend):
     """A model of an OpenAI-compatible server: llama.cpp, vLLM, SGLang, Ollama, Together, ..."""
 
-    Options: ClassVar[type] = OpenAIOptions
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     # OpenAI's own fields, with llama.cpp's, vLLM's and DeepSeek's.
     service: ClassVar[Service] = Service(
@@ -76,19 +70,20 @@ class OpenAIBackend(EndpointBackend):
         },
     )
 
-    def default_address(self) -> str:
-        """Return the address in the environment, as OpenAI's SDK reads it; there is no other.
+    def api_address(self) -> str:
+        """Return the address in the options or, as OpenAI's SDK reads it, in the environment.
 
         Raises:
-            UsageError: it is not set.
+            UsageError: it is in neither.
+            ConfigError: it is none.
         """
-        address = os.environ.get("OPENAI_BASE_URL")
+        address = self.options.base_url or os.environ.get("OPENAI_BASE_URL")
         if not address:
             raise UsageError(
                 "where is the server? pass --base-url, such as http://127.0.0.1:8080/v1 "
                 "(llama.cpp), http://127.0.0.1:11434/v1 (Ollama), http://127.0.0.1:8000/v1 (vLLM)"
             )
-        return address
+        return checked_address(address)
 
     def load_sdk(self) -> Sdk:
         """Import OpenAI's SDK."""

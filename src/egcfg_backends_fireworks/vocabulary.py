@@ -35,14 +35,12 @@ class Vocabulary:
     """The pieces seen so far and their ids.
 
     Attributes:
-        has_ids: whether the server gives the model's own ids. Then a piece without one is looked
-            up among those known by its bytes, then by its text where that is unique.
+        has_ids: whether the server gives the model's own ids. Then a piece without one has none.
     """
 
     has_ids: bool = False
     _contents: dict[int, bytes] = field(factory=dict, init=False, repr=False)
-    _by_content: dict[bytes, set[int]] = field(factory=dict, init=False, repr=False)
-    _by_text: dict[str, set[int]] = field(factory=dict, init=False, repr=False)
+    _by_content: dict[bytes, int] = field(factory=dict, init=False, repr=False)
     _prompt_ids: dict[str | ChatPrompt, int] = field(factory=dict, init=False, repr=False)
     _prompts: list[str | ChatPrompt] = field(factory=list, init=False, repr=False)
 
@@ -51,17 +49,13 @@ class Vocabulary:
 
         Interning the same piece again returns the same id.
         """
-        if self.has_ids:
-            if piece.id is None:
-                return self._look_up(piece)
-            self._learn(piece.id, piece)
-            return piece.id
         content = piece.content
-        if content is None:
-            return None
-        known = self._by_content.get(content)
-        token = min(known) if known else len(self._contents)
-        self._learn(token, piece)
+        if self.has_ids:
+            token = piece.id
+        else:
+            token = None if content is None else self._by_content.get(content, len(self._contents))
+        if token is not None and content is not None:
+            self.learn(token, content)
         return token
 
     def intern_text(self, text: str) -> tuple[int, ...]:
@@ -71,16 +65,14 @@ class Vocabulary:
 
     def learn(self, token: int, content: bytes) -> None:
         """Note that `token` stands for `content`."""
-        self._learn(token, Piece(token, content))
+        self._contents.setdefault(token, content)
+        self._by_content.setdefault(content, token)
 
     def end_token(self) -> int:
         """Return an id for an end of sequence that the server never names."""
-        if not self.has_ids:
-            token = self.intern(Piece(text=""))
-            assert token is not None  # a piece with text always has an id then
-            return token
-        self.learn(UNNAMED_END, b"")
-        return UNNAMED_END
+        token = UNNAMED_END if self.has_ids else self._by_content.get(b"", len(self._contents))
+        self.learn(token, b"")
+        return token
 
     def content(self, token: int) -> bytes | None:
         """The bytes of a token; None where they are not known."""
@@ -127,18 +119,3 @@ class Vocabulary:
             self._prompts.append(part)
             token = self._prompt_ids[part] = -len(self._prompts)
         return token
-
-    def _look_up(self, piece: Piece) -> int | None:
-        found: set[int] = set()
-        if piece.data is not None:
-            found = self._by_content.get(piece.data, found)
-        if not found and piece.text is not None:
-            found = self._by_text.get(piece.text, found)
-        return next(iter(found)) if len(found) == 1 else None
-
-    def _learn(self, token: int, piece: Piece) -> None:
-        content = piece.content
-        if content is not None and token not in self._contents:
-            self._contents[token] = content
-            self._by_content.setdefault(content, set()).add(token)
-            self._by_text.setdefault(content.decode(errors="replace"), set()).add(token)

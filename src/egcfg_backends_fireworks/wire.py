@@ -85,6 +85,8 @@ class RequestForm:
         top_k: alternatives per token; 0: no log-probabilities are asked for.
         boolean: whether ``logprobs`` is true beside ``top_logprobs``, rather than their number.
         fields: of every request beyond OpenAI's.
+        whole_nucleus: whether ``top_p: 1`` is sent; text-generation-inference refuses it, and cuts
+            nothing where it is left out.
         prefill: how an answer's beginning is continued; None: it is not, or not known.
         cache_key: the field that names the prompt cache.
     """
@@ -94,6 +96,7 @@ class RequestForm:
     top_k: int
     boolean: bool = False
     fields: dict[str, Any] = field(factory=dict)
+    whole_nucleus: bool = True
     prefill: Prefill | None = None
     cache_key: str | None = None
 
@@ -132,9 +135,10 @@ class RequestForm:
             **self._prompt(prompts),
             "max_tokens": max_tokens,
             "temperature": temperature,
-            "top_p": top_p,
             **self.fields,
         }
+        if top_p < 1.0 or self.whole_nucleus:
+            request["top_p"] = top_p
         alternatives = min(top_k or self.top_k, self.top_k)
         if alternatives and self.boolean:
             request |= {"logprobs": True, "top_logprobs": alternatives}

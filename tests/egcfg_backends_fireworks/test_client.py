@@ -18,7 +18,7 @@ from egcfg.interfaces.usage import Usage
 from egcfg_backends_fireworks.client import EndpointClient, counted
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.faults import RejectedRequestError, fault_of_status, overflow_of
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.responses import Completion, MalformedResponseError
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 
@@ -183,9 +183,9 @@ class Client:
 
     def backend(self, address: str, **options: Any) -> EndpointBackend:
         if self.vendor == "openai":
-            chosen = OpenAIOptions(model="m", base_url=f"{address}/v1", **options)
+            chosen = EndpointOptions(model="m", base_url=f"{address}/v1", **options)
             return OpenAIBackend(chosen)
-        return FireworksBackend(FireworksOptions(model="m", base_url=address, **options))
+        return FireworksBackend(EndpointOptions(model="m", base_url=address, **options))
 
 
 @pytest.fixture(params=["openai", "fireworks"])
@@ -310,7 +310,7 @@ def test_no_wait_is_begun_that_ends_after_the_deadline(
 
 def test_the_deadline_holds_while_others_have_all_the_places(serve: Any, answer: Any) -> None:
     server = serve(lambda _: answer(GOOD))
-    options = OpenAIOptions(
+    options = EndpointOptions(
         model="m", base_url=f"{server.address}/v1", max_concurrency=1, timeout_s=0.2
     )
 

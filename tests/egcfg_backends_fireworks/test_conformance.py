@@ -10,7 +10,7 @@ import pytest
 from egcfg.testing import LogprobBackendSuite
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape
 
@@ -45,7 +45,7 @@ class TestFireworks(_Served):
 
     @classmethod
     def backend(cls, address: str) -> EndpointBackend:
-        return FireworksBackend(FireworksOptions(model="m", base_url=address, fresh=True))
+        return FireworksBackend(EndpointOptions(model="m", base_url=address, fresh=True))
 
 
 class TestOpenAI(_Served):
@@ -53,7 +53,7 @@ class TestOpenAI(_Served):
 
     @classmethod
     def backend(cls, address: str) -> EndpointBackend:
-        return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", fresh=True))
+        return OpenAIBackend(EndpointOptions(model="m", base_url=f"{address}/v1", fresh=True))
 
 
 del _Served, LogprobBackendSuite  # pytest would collect them, too

@@ -30,7 +30,7 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import ServedModel
 
@@ -43,9 +43,9 @@ Open = Callable[..., Any]
 def backend_of(endpoint: Any, address: str, **options: Any) -> Any:
     """The backend for a scripted endpoint's shape."""
     if endpoint.shape == "fireworks":
-        chosen = FireworksOptions(model="m", base_url=address, **FAST, **options)
+        chosen = EndpointOptions(model="m", base_url=address, **FAST, **options)
         return FireworksBackend(chosen)
-    return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
+    return OpenAIBackend(EndpointOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
 
 
 @pytest.fixture
@@ -551,7 +551,7 @@ def test_unused_tokens_of_an_earlier_call_give_way_to_newer_ones(serve: Any, ope
     script = "x = 1\ny = 2\nz = 3\n"
     scripted = ScriptedOptions(script=lambda text: script[len(text) - 1 :], noise=1e-9)
     served = ServedModel(ScriptedBackend(scripted))
-    options = FireworksOptions(model="m", base_url=serve(served).address, **FAST)
+    options = EndpointOptions(model="m", base_url=serve(served).address, **FAST)
     with opened(FireworksBackend(options)) as backend:
         prefix, line = backend.ids("#"), SamplingParams(max_lines=1)
         for _ in range(3):
@@ -817,8 +817,8 @@ def test_a_process_that_forgets_to_close_still_ends(serve: Any, tiny_endpoint: A
     code = (
         "import asyncio\n"
         "from egcfg_backends_fireworks.services import OpenAIBackend\n"
-        "from egcfg_backends_fireworks.options import OpenAIOptions\n"
-        f"options = OpenAIOptions(model='m', base_url='{server.address}/v1')\n"
+        "from egcfg_backends_fireworks.options import EndpointOptions\n"
+        f"options = EndpointOptions(model='m', base_url='{server.address}/v1')\n"
         "backend = OpenAIBackend(options)\n"
         "asyncio.run(backend.open())\n"
         "print(backend.profile.form.top_k)\n"
@@ -838,4 +838,4 @@ def test_closing_again_does_nothing(endpoint: Any, serve: Any, run: Any) -> None
 
 
 def test_the_models_name_is_known_without_opening() -> None:
-    assert FireworksOptions(model="m").model_name == "m"
+    assert EndpointOptions(model="m").model_name == "m"

@@ -28,7 +28,7 @@ from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg_backends_fireworks.endpoint import EndpointBackend
-from egcfg_backends_fireworks.options import FireworksOptions, OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend, OpenAIBackend
 from egcfg_backends_fireworks.testing import FAULTS, Answer, Faulty, ServedModel, Shape
 from egcfg_backends_fireworks.testing.faults import Fault
@@ -152,9 +152,9 @@ async def run_tasks(
     backend: EndpointBackend
     given: dict[str, Any] = {"model": "m", "attempt_timeout_s": attempt_timeout_s, **PATIENCE}
     if kind == "Fireworks":
-        backend = FireworksBackend(FireworksOptions(base_url=address, **given))
+        backend = FireworksBackend(EndpointOptions(base_url=address, **given))
     else:
-        backend = OpenAIBackend(OpenAIOptions(base_url=f"{address}/v1", **given))
+        backend = OpenAIBackend(EndpointOptions(base_url=f"{address}/v1", **given))
     async with Engine(
         backend=backend,
         tracer=create(Kind.TRACER, "minimal"),
@@ -237,7 +237,7 @@ def test_each_fault_alone_changes_no_answer(serve: Any, opened: Any, name: str) 
 
 def answers(address: str, opened: Any, attempt_timeout_s: float = 20.0) -> list[Any]:
     """Ask for a bit of everything."""
-    options = FireworksOptions(
+    options = EndpointOptions(
         model="m", base_url=address, attempt_timeout_s=attempt_timeout_s, **PATIENCE
     )
     found: list[Any] = []

@@ -16,7 +16,7 @@ from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
 from egcfg.interfaces.solution import Generation
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
-from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = [pytest.mark.server, pytest.mark.model]
@@ -30,7 +30,7 @@ def _without_keys(no_keys: None) -> None:
 
 
 def backend_of(address: str, route: str) -> OpenAIBackend:
-    return OpenAIBackend(OpenAIOptions(model="smollm2", base_url=f"{address}/v1", route=route))
+    return OpenAIBackend(EndpointOptions(model="smollm2", base_url=f"{address}/v1", route=route))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import LogprobRequest, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template
 from egcfg_backends_fireworks.client import counted
-from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = pytest.mark.server
@@ -24,7 +24,7 @@ EMOJI = "Copy: " + "🦄🎉" * 5 + "🦄"
 
 @pytest.fixture(scope="module")
 def backend(llama_server: str, opened: Any) -> Iterator[Any]:
-    options = OpenAIOptions(model="smollm2", base_url=f"{llama_server}/v1")
+    options = EndpointOptions(model="smollm2", base_url=f"{llama_server}/v1")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OPENAI_API_KEY", raising=False)
         with opened(OpenAIBackend(options)) as waiting:

@@ -9,7 +9,7 @@ import pytest
 from egcfg.errors import BackendError, MissingExtraError, UsageError
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPrompt
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
-from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend
 
 
@@ -18,7 +18,7 @@ def test_a_chat_is_worded_without_asking_the_server(
     tiny_llama: Path, serve: Any, tiny_endpoint: Any, opened: Any
 ) -> None:
     server = serve(tiny_endpoint("fireworks"))
-    options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
+    options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
     tokenizer = LocalTokenizer(str(tiny_llama))
     with opened(FireworksBackend(options)) as backend:
         assert backend.capabilities.chat
@@ -57,7 +57,7 @@ def test_special_tokens_that_literal_text_spells_out_are_text(
 ) -> None:
     pytest.importorskip("transformers", reason="transformers is not installed")
     server = serve(tiny_endpoint("fireworks"))
-    options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
+    options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
     tokenizer = LocalTokenizer(str(tiny_llama))
     [token] = tokenizer.encode(marker)
     with opened(FireworksBackend(options)) as backend:
@@ -84,7 +84,7 @@ def test_reasoning_that_the_template_opens_is_closed_before_a_given_beginning(
     loaded.chat_template = "{{ messages[0]['content'] + '<think>\\n' }}"
     loaded.save_pretrained(tmp_path)
     server = serve(tiny_endpoint("fireworks"))
-    options = FireworksOptions(model="m", base_url=server.address, tokenizer=str(tmp_path))
+    options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tmp_path))
     tokenizer = LocalTokenizer(str(tmp_path))
     with opened(FireworksBackend(options)) as backend:
         assert backend.capabilities.reasons

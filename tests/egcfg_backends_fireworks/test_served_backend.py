@@ -29,7 +29,7 @@ from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.budget import Budget, Meter
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.options import FireworksOptions
+from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend
 from egcfg_backends_fireworks.testing import ServedModel, Shape
 
@@ -95,7 +95,7 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     for echoes, speculated in ((True, 8), (False, 8), (False, 1)):
         served = ServedModel(scripted(), Shape(echoes=echoes))
         server = serve(served)
-        options = FireworksOptions(model="m", base_url=server.address, speculated_tokens=speculated)
+        options = EndpointOptions(model="m", base_url=server.address, speculated_tokens=speculated)
         with opened(FireworksBackend(options)) as model:
             assert model.capabilities.scores_drafts is echoes
             probed = len(served.requests)
@@ -113,7 +113,7 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
 
 
 async def solved(address: str, **budget: Any) -> tuple[str, Usage]:
-    backend = FireworksBackend(FireworksOptions(model="m", base_url=address))
+    backend = FireworksBackend(EndpointOptions(model="m", base_url=address))
     async with Engine(
         backend=backend,
         tracer=ProgramLength(),
@@ -159,7 +159,7 @@ def test_a_signal_that_does_not_fit_the_servers_context_is_cut(
     context = len(PROMPT.unconditional().text) + len(expected.response) + 8
     options = ScriptedOptions(script=script, noise=0.1, context_length=context)
     server = serve(ServedModel(ScriptedBackend(options)))
-    with opened(FireworksBackend(FireworksOptions(model="m", base_url=server.address))) as model:
+    with opened(FireworksBackend(EndpointOptions(model="m", base_url=server.address))) as model:
         ids = model.ids("x" * 2 * context)
         with pytest.raises(ContextOverflowError) as raised:
             model.score([ScoreRequest(ids)])
@@ -177,7 +177,7 @@ def test_a_transformers_model_behind_a_server_scores_and_writes_the_same(
     chosen = hf.HFBackend.Options(model=str(tiny_llama))
     text = "def add(first, second):\n    "
     served = ServedModel(hf.HFBackend(chosen))
-    options = FireworksOptions(model="m", base_url=serve(served).address)
+    options = EndpointOptions(model="m", base_url=serve(served).address)
     with (
         closing(served),
         opened(hf.HFBackend(chosen)) as local,

@@ -17,7 +17,7 @@ from egcfg.config import RunConfig
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BackendError, CapabilityError, UsageError
+from egcfg.errors import BackendError, CapabilityError, ContextOverflowError, UsageError
 from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt, TextPrompt
@@ -29,7 +29,7 @@ from egcfg.plugins.registry import create
 from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
-from egcfg_backends_fireworks.options import OpenAIOptions, Route
+from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.responses import Spelling
 from egcfg_backends_fireworks.services import OpenAIBackend
@@ -68,6 +68,27 @@ def strict(request: dict[str, Any]) -> str:
     """As servers refuse that know OpenAI's fields alone."""
     beyond = request.keys() & {"top_k", "min_p", "return_token_ids", "chat_template_kwargs"}
     return f"unrecognized request argument: {min(beyond)}" if beyond else ""
+
+
+def as_tgi(request: dict[str, Any]) -> str:
+    """As text-generation-inference refuses, by its `router/src/validation.rs`."""
+    prompt = request.get("prompt")
+    texts = [prompt] if isinstance(prompt, str) else prompt or []
+    texts += [message["content"] for message in request.get("messages", ())]
+    given, most = sum(map(len, texts)), request["max_tokens"]  # a token for each letter
+    found = ""
+    if not 0.0 < request.get("top_p", 0.5) < 1.0:
+        found = "`top_p` must be > 0.0 and < 1.0"
+    elif request.get("top_k", 1) <= 0:
+        found = "`top_k` must be strictly positive"
+    elif request.get("top_logprobs", 0) > 5:
+        found = f"`top_n_tokens` must be >= 0 and <= 5. Given: {request['top_logprobs']}"
+    elif given + most > 4096:
+        found = (
+            "`inputs` tokens + `max_new_tokens` must be <= 4096. "
+            f"Given: {given} `inputs` tokens and {most} `max_new_tokens`"
+        )
+    return found and f"Input validation error: {found}"
 
 
 def _hot(request: dict[str, Any]) -> bool:
@@ -147,6 +168,15 @@ SHAPES = {
         refuses=strict,
     ),
 }
+TGI = Shape(
+    completions="ignored",
+    chat="boolean",
+    most_alternatives=1000,
+    names="text",
+    takes_ids="",
+    refuses=as_tgi,
+    refused=422,
+)
 CHATS = ("vLLM's chat", "Ollama", "DeepSeek", "TabbyAPI", "a gateway", "SGLang")
 
 
@@ -170,7 +200,7 @@ def served(shape: Shape) -> ServedModel:
 
 
 def backend_of(address: str, **options: Any) -> OpenAIBackend:
-    return OpenAIBackend(OpenAIOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
+    return OpenAIBackend(EndpointOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
 
 
 def prompt(*, chat: bool) -> Prompt:
@@ -328,6 +358,31 @@ def test_a_server_without_logprobs_runs_text_methods_and_says_so(
     assert "without log-probabilities only methods run" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("shape", "chat"), [(TGI, True), (evolve(TGI, chat=""), False)], ids=["chat", "completions"]
+)
+def test_tgi_runs_text_methods_without_the_fields_that_it_refuses(
+    serve: Any, opened: Any, run: Any, shape: Shape, chat: bool
+) -> None:
+    model = served(shape)
+    with opened(backend_of(serve(model, others=model.others).address)) as backend:
+        assert not backend.capabilities.logprobs
+        assert (backend.capabilities.chat, backend.capabilities.text) == (chat, not chat)
+        fields = backend.profile.form.fields
+        assert "top_k" not in fields
+        assert fields.get("min_p") == (0.0 if chat else None)  # where it was tried, it is taken
+        generation = run(decoded(backend.backend, 0.0, prompt(chat=chat)))
+        assert generation.code == PLAIN.removesuffix("```\n")
+        asked: Any = ChatPrompt((ChatMessage("user", "a"),)) if chat else TextPrompt(("a",))
+        for top_p, sent in ((0.95, 0.95), (1.0, None)):
+            params = SamplingParams(temperature=0.8, top_p=top_p, max_tokens=40)
+            run(backend.backend.complete(asked, params))
+            assert model.requests[-1].get("top_p") == sent
+        with pytest.raises(ContextOverflowError) as caught:
+            run(backend.backend.complete(asked, evolve(params, max_tokens=5000)))
+        assert caught.value.available == 4096
+
+
 def test_the_chosen_route_is_taken_or_refused(serve: Any, opened: Any, run: Any) -> None:
     model = served(SHAPES["llama.cpp"])
     server = serve(model, others=model.others)
@@ -390,7 +445,7 @@ def test_doctor_says_in_words_what_was_found(serve: Any, run: Any) -> None:
 
 def test_where_the_server_is_has_to_be_said() -> None:
     with pytest.raises(UsageError, match=r"--base-url, such as .*11434"):
-        OpenAIBackend(OpenAIOptions(model="m"))
+        OpenAIBackend(EndpointOptions(model="m"))
 
 
 def test_a_renamed_model_is_no_answer(serve: Any, opened: Any) -> None:
@@ -415,9 +470,9 @@ def test_a_vendors_sdk_is_imported_when_the_first_request_is_sent(serve: Any) ->
     server = serve(model, others=model.others)
     code = (
         "import asyncio, sys\n"
-        "from egcfg_backends_fireworks.options import OpenAIOptions\n"
+        "from egcfg_backends_fireworks.options import EndpointOptions\n"
         "from egcfg_backends_fireworks.services import OpenAIBackend\n"
-        f"backend = OpenAIBackend(OpenAIOptions(model='m', base_url='{server.address}/v1'))\n"
+        f"backend = OpenAIBackend(EndpointOptions(model='m', base_url='{server.address}/v1'))\n"
         "print({'openai', 'fireworks', 'httpx', 'httpx2'} & sys.modules.keys())\n"
         "asyncio.run(backend.open())\n"
         "print({'openai', 'fireworks'} & sys.modules.keys())\n"

@@ -23,21 +23,22 @@ from egcfg.interfaces.backend import (
     ScoreRequest,
 )
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
-from egcfg_backends_fireworks.options import OpenAIOptions
+from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.services import OpenAIBackend
 
 pytestmark = pytest.mark.vllm
 VENV = Path(__file__).parents[2] / ".venv-vllm"
 TEXT = "def add(a, b):\n    return"
 SHOWN = "# Adds two numbers.\ndef add(a, b):\n    return"
-STARTED_S = 300
+STARTED_S = 600
 
 
 @pytest.fixture(scope="module")
 def local(opened: Any) -> Iterator[Any]:
-    """The same model in this process."""
+    """The same model in this process, its weights in float32 as well: not rounded to float16."""
     hf = pytest.importorskip("egcfg_backends_hf.backend", reason="transformers is not installed")
-    with opened(hf.HFBackend(hf.HFBackend.Options(dtype="float32"))) as waiting:
+    options = hf.HFBackend.Options(dtype="float32", weights="plain")
+    with opened(hf.HFBackend(options)) as waiting:
         yield waiting
 
 
@@ -91,7 +92,7 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
 
 @pytest.fixture
 def backend(address: str, opened: Any) -> Iterator[Any]:
-    with opened(OpenAIBackend(OpenAIOptions(model="smollm2", base_url=address))) as waiting:
+    with opened(OpenAIBackend(EndpointOptions(model="smollm2", base_url=address))) as waiting:
         yield waiting
 
 
@@ -159,6 +160,21 @@ def test_a_chat_and_its_end_are_those_of_the_model_in_process(backend: Any, loca
     assert local.end_ids <= backend.end_ids
     [[distribution]] = backend.score([ScoreRequest(ids)])
     assert distribution.argmax() in backend.end_ids
+
+
+@pytest.mark.parametrize("text", ["", "def add", "def add(a, b):\n", "def add(a, b):\n    "])
+def test_distributions_after_a_chats_answer_begins_are_those_of_the_model_in_process(
+    address: str, opened: Any, local: Any, text: str
+) -> None:
+    chat = ChatPrompt((ChatMessage("user", "Write `add`."),), f"```python\n{text}")
+    options = EndpointOptions(model="smollm2", base_url=address, route=Route.CHAT)
+    with opened(OpenAIBackend(options)) as backend:
+        assert backend.profile.form.prefill is not None
+        [[found]] = backend.score([ScoreRequest(backend.encode(chat))])
+        [[dense]] = local.score([ScoreRequest(local.encode(chat))])
+        assert backend.decode([found.argmax()]) == local.decode([dense.argmax()])
+        likeliest = sorted(dense.values, reverse=True)[: len(found.values)]
+        assert found.values.tolist() == pytest.approx(likeliest, abs=2e-3)
 
 
 def test_what_was_cached_is_told(address: str) -> None:

@@ -55,6 +55,7 @@ class Shape:
         echoes: whether prompts are echoed.
         routes: whether there are routes to tokenize and detokenize, and for templates.
         refuses: from a request to why it is refused; empty: it is not.
+        refused: the HTTP status of a refusal; 422 has TGI's body, others OpenAI's.
         breaks: whether a request that is refused loses its connection instead.
     """
 
@@ -70,6 +71,7 @@ class Shape:
     echoes: bool = True
     routes: bool = False
     refuses: Callable[[dict[str, Any]], str] = lambda _: ""
+    refused: int = 400
     breaks: bool = False
 
 
@@ -144,7 +146,11 @@ class ServedModel:
                         f"The prompt is too long: {error.needed}, "
                         f"model maximum context length: {error.available}"
                     )
-        return Answer(json.dumps({"error": {"message": refusal}}).encode(), 400)
+        if self.shape.refused == 422:
+            told: dict[str, Any] = {"error": refusal, "error_type": "validation"}
+        else:
+            told = {"error": {"message": refusal}}
+        return Answer(json.dumps(told).encode(), self.shape.refused)
 
     async def _opening(self, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         if not self._opened:
