@@ -15,12 +15,13 @@ demo: $(INSTALLED)
 		--results-dir $(DEMO)
 	$(BIN)/egcfg show $(DEMO)/quickstart/*/*/task_id=factorial_gamma=1.0.json
 
-# Each built-in method on easy problems with the embedded model: minutes. The table at the end has what
-# each solved, and the tokens that it took of METHOD_TOKENS per task. What is done is not done again.
+# Each built-in method on easy problems with the embedded model: half an hour, or a few minutes with
+# METHOD_TASKS=2. The table at the end has what each solved, and what it took of METHOD_TOKENS per task.
+# What is done is not done again.
 METHODS ?= $(shell $(BIN)/python -c "from egcfg import Kind; \
 	from egcfg.plugins.registry import registry; print(*registry().components(Kind.METHOD))")
 METHOD_TASKS ?= 12
-METHOD_TOKENS ?= 6000
+METHOD_TOKENS ?= 4000
 methods: $(INSTALLED)
 	@for method in $(METHODS); do \
 		$(BIN)/egcfg run --quiet --method $$method --dataset quickstart --limit $(METHOD_TASKS) \
