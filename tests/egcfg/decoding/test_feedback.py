@@ -98,6 +98,7 @@ def test_traces_are_shortened_before_a_program_is_dropped(make: Callable[..., Si
     tight = make(PROGRAMS, 3_000)
     tiny = make(PROGRAMS, 500)
     assert not whole.cut
+    assert make(PROGRAMS, whole.tokens - 1).cut
     assert tight.cut
     assert all(entry.shown for entry in tight.entries)
     assert [entry.shown for entry in tiny.entries] == [True, False, False, False]

@@ -6,7 +6,12 @@ import ast
 
 import pytest
 
-from egcfg.scorers.test_source import asks_something, free_modules, reason_against
+from egcfg.scorers.test_source import (
+    asks_something,
+    assigned_names,
+    free_modules,
+    reason_against,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +85,17 @@ def test_what_a_test_does_to_its_own_process_is_a_reason(test: str, reason: str 
 def test_modules_that_a_test_forgot_to_import_are_found() -> None:
     source = "import re\nassert f(sys.maxsize) == math.pi == own.value == re.A == np.pi"
     assert free_modules(ast.parse(source)) == {"math": "math", "np": "numpy", "sys": "sys"}
+
+
+@pytest.mark.parametrize(
+    ("test", "names"),
+    [
+        ("x = f(1)\nassert x", ("x",)),
+        ("for i, (a, *b) in f(1): pass", ("a", "b", "i")),
+        ("def g():\n    global n\n    n = local = 1\ng()", ("g", "n")),
+        ("async def g():\n    def h():\n        global n\n        n = 1", ("g", "n")),
+        ("class C:\n    x = 1\nassert [y for y in f(1)] == (lambda z: z)(1)", ()),
+    ],
+)
+def test_the_global_names_that_a_test_gives_are_known(test: str, names: tuple[str, ...]) -> None:
+    assert assigned_names(ast.parse(test)) == names
