@@ -11,6 +11,7 @@ import contextlib
 import errno
 import gzip
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -19,7 +20,17 @@ from typing import BinaryIO
 
 from egcfg.errors import RunError
 
-__all__ = ["create_exclusively", "gzip_lines", "read_whole", "see_anew", "write_atomically"]
+__all__ = [
+    "create_exclusively",
+    "gzip_lines",
+    "read_whole",
+    "remove_leftovers",
+    "see_anew",
+    "write_atomically",
+]
+
+LEFT_S = 3600.0
+"""Age from which on a file that is being written is one whose writer was killed."""
 
 LARGEST_LINES = 256 << 20
 """Bytes of lines under gzip: a few kilobytes may say that they are more than fit in memory."""
@@ -81,6 +92,14 @@ def write_atomically(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _refused(path, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed have left below a folder, where that is old enough."""
+    for path in folder.rglob(".tmp-*"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            if time.time() - path.stat().st_mtime > LEFT_S:
+                path.unlink()
 
 
 def create_exclusively(path: Path, data: bytes, *, folders: int | None = None) -> bool:

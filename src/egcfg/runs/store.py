@@ -37,7 +37,12 @@ from attrs import frozen
 
 from egcfg.errors import RunError
 from egcfg.runs.config_string import decimal_text
-from egcfg.runs.files import create_exclusively, read_whole, write_atomically
+from egcfg.runs.files import (
+    create_exclusively,
+    read_whole,
+    remove_leftovers,
+    write_atomically,
+)
 from egcfg.runs.result_file import MalformedResultError, dump_result, load_result
 from egcfg.runs.results import Result
 
@@ -178,12 +183,15 @@ class ResultsFolder:
     def note_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep which units a run is to do, for whoever watches; an equal plan is kept once.
 
+        What killed runs have left half written goes.
+
         Args:
             plan: its ``rows``, pairs of a configuration's folder and gamma, and its ``tasks``.
 
         Raises:
             RunError: the file system refused.
         """
+        remove_leftovers(self.path)
         data = orjson.dumps(dict(plan))
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.json"
         write_atomically(self.path / PLANS_NAME / name, data, durable=False)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from egcfg.errors import RunError
-from egcfg.runs.files import create_exclusively, write_atomically
+from egcfg.runs.files import create_exclusively, remove_leftovers, write_atomically
 
 
 def test_a_file_is_replaced_as_a_whole_and_nothing_is_left(tmp_path):
@@ -74,3 +74,15 @@ def test_one_of_many_creates_a_file(tmp_path, monkeypatch, hard_links):
     assert len(created) == 1
     assert path.read_bytes() == b"%d" % created[0]
     assert os.listdir(tmp_path) == ["claim"]
+
+
+def test_what_killed_writers_left_goes_once_it_is_old(tmp_path):
+    old, young, result = (tmp_path / "c" / name for name in (".tmp-1", ".tmp-2", "task_id=1.json"))
+    old.parent.mkdir()
+    for path in (old, young, result):
+        path.touch()
+    for path in (old, result):
+        os.utime(path, (0, 0))
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in old.parent.iterdir()) == [".tmp-2", "task_id=1.json"]
+    remove_leftovers(tmp_path / "absent")
