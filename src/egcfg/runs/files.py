@@ -29,6 +29,9 @@ __all__ = [
     "write_atomically",
 ]
 
+TEMPORARY = ".tmp-"
+"""How the name of a file begins that is being written: hidden, so that no scan of its folder takes
+it for a result."""
 LEFT_S = 3600.0
 """Age from which on a file that is being written is one whose writer was killed."""
 
@@ -96,10 +99,11 @@ def write_atomically(
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what writers that were killed have left below a folder, where that is old enough."""
-    for path in folder.rglob(".tmp-*"):
-        with contextlib.suppress(OSError):  # another process was quicker
-            if time.time() - path.stat().st_mtime > LEFT_S:
-                path.unlink()
+    for path, _, names in os.walk(folder):  # which passes over what is gone meanwhile
+        for left in (Path(path, name) for name in names if name.startswith(TEMPORARY)):
+            with contextlib.suppress(OSError):  # another process was quicker
+                if time.time() - left.stat().st_mtime > LEFT_S:
+                    left.unlink()
 
 
 def create_exclusively(path: Path, data: bytes, *, folders: int | None = None) -> bool:
@@ -157,8 +161,7 @@ def _create_and_write(path: Path, data: bytes) -> bool:
 def _write_beside(
     path: Path, data: bytes, *, durable: bool = True, folders: int | None = None
 ) -> Path:
-    # Hidden, so that no scan of the folder takes it for a result.
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         if folders is None:
             path.parent.mkdir(parents=True, exist_ok=True)

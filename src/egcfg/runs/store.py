@@ -317,7 +317,8 @@ class ResultsFolder:
         if self.has_results(config):
             return False
         path = self.path / config / PROVENANCE_NAME
-        aside = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        # No name of a file that is being written: old as it is, another run would remove it.
+        aside = path.with_name(f".dropped-{uuid.uuid4().hex}")
         try:
             path.rename(aside)
             if self.has_results(config):
