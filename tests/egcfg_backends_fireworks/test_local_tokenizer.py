@@ -11,13 +11,16 @@ from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template, TextPromp
 from egcfg_backends_fireworks.local_tokenizer import LocalTokenizer
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend
+from egcfg_backends_fireworks.testing import ServedModel
+
+from .tiny_model import TinyModel
 
 
 @pytest.mark.model
 def test_a_chat_is_worded_without_asking_the_server(
-    tiny_llama: Path, serve: Any, tiny_endpoint: Any, opened: Any
+    tiny_llama: Path, serve: Any, opened: Any
 ) -> None:
-    server = serve(tiny_endpoint("fireworks"))
+    server = serve(ServedModel(TinyModel()))
     options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
     tokenizer = LocalTokenizer(str(tiny_llama))
     with opened(FireworksBackend(options)) as backend:
@@ -53,10 +56,10 @@ def test_prompt_ids_are_the_tokenizers(tiny_llama: Path) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("marker", ["<|im_end|>", "<|endoftext|>"])
 def test_special_tokens_that_literal_text_spells_out_are_text(
-    tiny_llama: Path, serve: Any, tiny_endpoint: Any, opened: Any, marker: str
+    tiny_llama: Path, serve: Any, opened: Any, marker: str
 ) -> None:
     pytest.importorskip("transformers", reason="transformers is not installed")
-    server = serve(tiny_endpoint("fireworks"))
+    server = serve(ServedModel(TinyModel()))
     options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tiny_llama))
     tokenizer = LocalTokenizer(str(tiny_llama))
     [token] = tokenizer.encode(marker)
@@ -77,13 +80,13 @@ def test_special_tokens_that_literal_text_spells_out_are_text(
 
 @pytest.mark.model
 def test_reasoning_that_the_template_opens_is_closed_before_a_given_beginning(
-    tiny_llama: Path, tmp_path: Path, serve: Any, tiny_endpoint: Any, opened: Any
+    tiny_llama: Path, tmp_path: Path, serve: Any, opened: Any
 ) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     loaded = transformers.AutoTokenizer.from_pretrained(tiny_llama)
     loaded.chat_template = "{{ messages[0]['content'] + '<think>\\n' }}"
     loaded.save_pretrained(tmp_path)
-    server = serve(tiny_endpoint("fireworks"))
+    server = serve(ServedModel(TinyModel()))
     options = EndpointOptions(model="m", base_url=server.address, tokenizer=str(tmp_path))
     tokenizer = LocalTokenizer(str(tmp_path))
     with opened(FireworksBackend(options)) as backend:

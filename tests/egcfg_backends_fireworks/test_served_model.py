@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg_backends_fireworks.testing import ServedModel
+from egcfg_backends_fireworks.testing import ServedModel, Shape
 
 TEXT = "def f():\n    return 1\n"
 
@@ -85,3 +85,12 @@ def test_what_the_service_does_not_take_is_refused(
     answer = served({"model": "m", "prompt": "a", "max_tokens": 1, **fields})
     assert answer.status == 400
     assert reason in json.loads(answer.body)["error"]["message"]
+
+
+def test_a_server_may_count_its_first_prompt_and_choice_alone(served: ServedModel) -> None:
+    def counted(**shape: Any) -> tuple[int, int]:
+        served.shape = Shape(**shape)
+        usage = ask(served, prompt=["def", "def f"], n=2)["usage"]
+        return usage["prompt_tokens"], usage["completion_tokens"]
+
+    assert (counted(), counted(counts_first=True)) == ((8, 12), (3, 3))

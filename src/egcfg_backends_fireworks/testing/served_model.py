@@ -32,6 +32,10 @@ __all__ = ["ServedModel", "Shape"]
 
 KEPT = 32
 """Prompts kept per cache key."""
+COLDEST = 1e-3
+"""The temperature that stands for 0 where it shows."""
+CUT = -9999.0
+"""The log-probability of what is not in the nucleus, as vLLM has it: JSON knows no infinity."""
 NO_ROUTE = Answer(b'{"error": {"message": "no such route"}}', 404)
 
 
@@ -45,6 +49,7 @@ class Shape:
             empty: there is no such route.
         chat: the same for the chat route, where it is never a number.
         most_alternatives: what may be asked for per token.
+        most_choices: what ``n`` may be at most.
         prefill: how an answer's beginning is continued on the chat route; None: not at all.
         repeats: whether the answer repeats that beginning.
         trims: whether that beginning loses the white space at its end.
@@ -52,7 +57,14 @@ class Shape:
             spelling, the likeliest token's row in any token's place).
         takes_ids: whether prompts may be token ids; ``"mixed"``: after a text, too.
         several: whether ``n`` and several prompts are taken.
+        takes_bias: whether ``logit_bias`` is taken: it decides what is generated, greedily, and
+            does not show in the log-probabilities.
         echoes: whether prompts are echoed.
+        shifts: whether each echoed token has the log-probabilities of the one before.
+        raw: whether log-probabilities are the model's own, not what temperature and top-p made of
+            them.
+        shows_end: whether the end of a text has a row and an id.
+        counts_first: whether the usage counts the first prompt and choice alone, as llama.cpp's.
         routes: whether there are routes to tokenize and detokenize, and for templates.
         refuses: from a request to why it is refused; empty: it is not.
         refused: the HTTP status of a refusal; 422 has TGI's body, others OpenAI's.
@@ -62,13 +74,19 @@ class Shape:
     completions: str = "either"
     chat: str = ""
     most_alternatives: int = 5
+    most_choices: int = 128
     prefill: Prefill | None = None
     repeats: bool = False
     trims: bool = False
     names: str = "id"
     takes_ids: str = "ids"
     several: bool = True
+    takes_bias: bool = False
     echoes: bool = True
+    shifts: bool = False
+    raw: bool = True
+    shows_end: bool = True
+    counts_first: bool = False
     routes: bool = False
     refuses: Callable[[dict[str, Any]], str] = lambda _: ""
     refused: int = 400
@@ -168,9 +186,9 @@ class ServedModel:
             return "logprobs must be an integer"
         if form != "ignored" and _alternatives(request) > shape.most_alternatives:
             return f"logprobs must be at most {shape.most_alternatives}"
-        if not 1 <= request.get("n", 1) <= 128:
-            return "n must be between 1 and 128"
-        if request.get("logit_bias") or request.get("logprob_token_ids"):
+        if not 1 <= request.get("n", 1) <= shape.most_choices:
+            return f"n must be between 1 and {shape.most_choices}"
+        if request.get("logprob_token_ids") or (request.get("logit_bias") and not shape.takes_bias):
             return "logit_bias is not taken"
         prompt = request.get("prompt", "")
         if isinstance(prompt, list) and (
@@ -228,13 +246,18 @@ class ServedModel:
         count = request.get("n", 1) if self.shape.several else 1
         prompts = prompts if self.shape.several else prompts[:1]
         wanted = [SampleRequest(ids, count, params) for ids in prompts]
-        sampled = (await _value(self.backend.sample(wanted))).value
+        if bias := request.get("logit_bias"):
+            sampled = [[await self._biased(each, bias)] * count for each in wanted]
+        else:
+            sampled = (await _value(self.backend.sample(wanted))).value
         choices: list[dict[str, Any]] = []
         for ids, continuations in zip(prompts, sampled, strict=True):
             for continuation in continuations:
                 choice = await self._choice(request, ids, continuation)
                 choices.append({"index": len(choices), **choice})
-        sent = sum(map(len, prompts))
+        generated = [len(choice.pop("generated")) for choice in choices]
+        counted = slice(1 if self.shape.counts_first else None)
+        sent = sum(map(len, prompts[counted]))
         return {
             "id": "cmpl-1",
             "object": "text_completion",
@@ -242,9 +265,9 @@ class ServedModel:
             "choices": choices,
             "usage": {
                 "prompt_tokens": sent,
-                "completion_tokens": sum(len(choice.pop("generated")) for choice in choices),
+                "completion_tokens": sum(generated[counted]),
                 "total_tokens": sent,
-                "prompt_tokens_details": {"cached_tokens": cached},
+                "prompt_tokens_details": {"cached_tokens": sum(cached[counted])},
             },
         }
 
@@ -255,12 +278,25 @@ class ServedModel:
         ids: tuple[int, ...] = (await _value(self.backend.encode(TextPrompt((prompt,))))).value
         return ids
 
-    def _cached(self, prompts: Sequence[tuple[int, ...]], key: str) -> int:
-        """Return how many tokens of the prompts are kept under their key, and keep them."""
+    async def _biased(self, request: SampleRequest, bias: dict[str, float]) -> Continuation:
+        """Continue a prefix by the likeliest tokens under a bias of logits."""
+        ids: tuple[int, ...] = ()
+        finished = False
+        while len(ids) < request.params.max_tokens and not finished:
+            [scored] = (await _value(self.backend.score([ScoreRequest(request.ids + ids)]))).value
+            values = np.array(scored[0].values)
+            for token, added in bias.items():
+                values[int(token)] += added
+            finished = int(values.argmax()) in self.backend.end_ids
+            ids += () if finished else (int(values.argmax()),)
+        return Continuation(ids=ids, text="", finished=finished)
+
+    def _cached(self, prompts: Sequence[tuple[int, ...]], key: str) -> list[int]:
+        """Return how many tokens of each prompt are kept under their key, and keep them."""
         kept = self._kept.setdefault(key, deque(maxlen=KEPT))
         shared = [max((_shared(ids, other) for other in kept), default=0) for ids in prompts]
         kept.extend(prompts)
-        return sum(min(count, len(ids) - 1) for count, ids in zip(shared, prompts, strict=True))
+        return [min(count, len(ids) - 1) for count, ids in zip(shared, prompts, strict=True)]
 
     async def _choice(
         self, request: dict[str, Any], ids: tuple[int, ...], sampled: Continuation
@@ -268,13 +304,15 @@ class ServedModel:
         last = request.get("echo_last", len(ids) - 1 if request.get("echo") else 0)
         last = min(last, len(ids) - 1) if self.shape.echoes else 0
         before, echoed = ids[: len(ids) - last], ids[len(ids) - last :]
-        end = (min(self.backend.end_ids),) if sampled.finished else ()
+        end = (min(self.backend.end_ids),) if sampled.finished and self.shape.shows_end else ()
         generated = (*sampled.ids, *end)
         tokens = (*echoed, *generated)
-        prefixes = [ScoreRequest(before + tokens[:end]) for end in range(len(tokens))]
+        late = last if self.shape.shifts else 0
+        ends = [len(before) + place - (place < late) for place in range(len(tokens))]
+        prefixes = [ScoreRequest((before + tokens)[:end]) for end in ends]
         scored = await _value(self.backend.score(prefixes))
         rows = [
-            await self._row(token, distribution, _alternatives(request))
+            await self._row(token, self._shown(distribution, request), _alternatives(request))
             for token, [distribution] in zip(tokens, scored.value, strict=True)
         ]
         text = await self._text((*echoed, *sampled.ids))
@@ -302,6 +340,17 @@ class ServedModel:
                 "completion_logprobs": content,
             }
         return choice
+
+    def _shown(self, distribution: Logprobs, request: dict[str, Any]) -> Logprobs:
+        """Return the distribution that is told: the model's own, or the one it is sampled from."""
+        if self.shape.raw:
+            return distribution
+        values = np.asarray(distribution.values) / max(request.get("temperature", 1.0), COLDEST)
+        values -= np.logaddexp.reduce(values)
+        order = np.argsort(-values, kind="stable")
+        shares = np.exp(values[order])
+        values[order[np.cumsum(shares) - shares >= request.get("top_p", 1.0)]] = CUT
+        return Logprobs(values)
 
     async def _row(self, token: int, distribution: Logprobs, count: int) -> dict[str, Any]:
         order = np.argsort(-np.asarray(distribution.values), kind="stable")[:count]
@@ -351,7 +400,8 @@ def _alternatives(request: dict[str, Any]) -> int:
 
 def _arrays(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return rows in the legacy shape."""
-    ids = {"token_ids": [row["token_id"] for row in rows]} if "token_id" in rows[0] else {}
+    named = rows and "token_id" in rows[0]
+    ids = {"token_ids": [row["token_id"] for row in rows]} if named else {}
     return ids | {
         "tokens": [row["token"] for row in rows],
         "token_logprobs": [row["logprob"] for row in rows],
