@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,78 +10,19 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.loop import decode
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.errors import BudgetError, ContextOverflowError
-from egcfg.interfaces.backend import LogprobBackend, ScoreRequest
-from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.backend import ScoreRequest
+from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import Prompt
-from egcfg.interfaces.solution import Generation
-from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.interfaces.usage import Usage
-from egcfg.plugins.component import OpenComponent
-from egcfg.plugins.hookspecs import Kind
-from egcfg.plugins.registry import create
-from egcfg.sandbox import Sandbox
-from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.budget import Budget, Meter
-from egcfg.usage.model import Model
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import FireworksBackend
 from egcfg_backends_fireworks.testing import ServedModel, Shape
 
-PROBLEM = Problem(
-    task_id="t/1",
-    description="Add one.",
-    entry_point="f",
-    visible_tests=[AssertTest("assert f(1) == 2")],
-)
-PROMPT = Prompt(
-    before="Add one.\n",
-    after="Answer:\n",
-    signal_header="Signal:\n",
-    response_prefix="```python\n",
-)
-PLAIN = "def f(x):\n    y = x - 1\n    return y\n```\n"
-SHOWN = "def f(x):\n    y = x + 1\n    return y\n```\n"
-
-
-@frozen
-class ProgramLength(Tracer):
-    """Words each program by its length: deterministic, different for different programs."""
-
-    @frozen
-    class Options:
-        """None."""
-
-    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
-        return [Trace(source=r.source, call=r.call) for r in requests]
-
-    def render(self, trace: Trace, max_chars: int) -> str:
-        return f"{trace.call} after {len(trace.source)}"[:max_chars]
-
-
-def script(text: str) -> str:
-    """What the scripted model wants to write, with and without a signal in sight."""
-    shown = "Signal:" in text
-    response = text.rpartition("Answer:\n```python\n")[2]
-    return (SHOWN if shown else PLAIN)[len(response) :]
-
-
-async def decoded(backend: LogprobBackend, gamma: float) -> Generation:
-    model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
-    feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
-    settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
-    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "rule")
-    *_, last = [step async for step in decode(model, feedback, rule, PROBLEM, PROMPT, settings)]
-    assert isinstance(last, Generation)
-    return last
-
-
-def scripted() -> ScriptedBackend:
-    return ScriptedBackend(ScriptedOptions(script=script, noise=0.1))
+from ..add_one import PROBLEM, PROMPT, RIGHT, WRONG, ProgramLength, decoded, scripted
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.7, 1.0, 1.3])
@@ -90,7 +30,7 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     serve: Any, opened: Any, run: Any, gamma: float
 ) -> None:
     expected = run(decoded(scripted(), gamma))
-    assert expected.code == (SHOWN if gamma > 0 else PLAIN).removesuffix("```\n")
+    assert expected.code == (RIGHT if gamma > 0 else WRONG).removesuffix("```\n")
     requests = {}
     for echoes, speculated in ((True, 8), (False, 8), (False, 1)):
         served = ServedModel(scripted(), Shape(echoes=echoes))
@@ -157,8 +97,7 @@ def test_a_signal_that_does_not_fit_the_servers_context_is_cut(
     """The service does not say how long its context is: it refuses what is longer."""
     expected = run(decoded(scripted(), 1.0))
     context = len(PROMPT.unconditional().text) + len(expected.response) + 8
-    options = ScriptedOptions(script=script, noise=0.1, context_length=context)
-    server = serve(ServedModel(ScriptedBackend(options)))
+    server = serve(ServedModel(scripted(context)))
     with opened(FireworksBackend(EndpointOptions(model="m", base_url=server.address))) as model:
         ids = model.ids("x" * 2 * context)
         with pytest.raises(ContextOverflowError) as raised:

@@ -5,30 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 
 from egcfg.cli.diagnosis import look_at_backend
 from egcfg.config import RunConfig
-from egcfg.decoding.feedback import Feedback
-from egcfg.decoding.loop import decode
-from egcfg.decoding.settings import DecodingSettings
 from egcfg.errors import BackendError, CapabilityError, ContextOverflowError, UsageError
-from egcfg.interfaces.backend import LogprobBackend, SampleRequest, SamplingParams, ScoreRequest
-from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt, TextPrompt
-from egcfg.interfaces.solution import Generation
-from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
-from egcfg.plugins.component import OpenComponent
-from egcfg.plugins.hookspecs import Kind
-from egcfg.plugins.registry import create
-from egcfg.sandbox import Sandbox
-from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
-from egcfg.usage.model import Model
+from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, TextPrompt
 from egcfg_backends_fireworks.options import EndpointOptions, Route
 from egcfg_backends_fireworks.profile import KeptProfiles
 from egcfg_backends_fireworks.responses import Spelling
@@ -36,26 +23,10 @@ from egcfg_backends_fireworks.services import OpenAIBackend
 from egcfg_backends_fireworks.testing import Answer, ServedModel, Shape
 from egcfg_backends_fireworks.wire import Prefill
 
+from ..add_one import PREFIX, RIGHT, WRONG, decoded, scripted
+
 pytestmark = pytest.mark.usefixtures("no_keys")
-PLAIN = "def f(x):\n    y = x - 1\n    return y\n```\n"
-SHOWN = "def f(x):\n    y = x + 1\n    return y\n```\n"
-PREFIX = "```python\n"
 FAST = {"backoff_s": 0.001, "max_backoff_s": 0.01, "attempt_timeout_s": 20.0}
-PROBLEM = Problem(
-    task_id="t/1",
-    description="Add one.",
-    entry_point="f",
-    visible_tests=[AssertTest("assert f(1) == 2")],
-)
-
-
-def script(text: str) -> str:
-    """What the model wants to write, with and without a signal in sight."""
-    program = SHOWN if "Signal:" in text else PLAIN
-    _, chats, answer = text.rpartition("<assistant>\n")
-    return (
-        (PREFIX + program)[len(answer) :] if chats else program[len(text.rpartition(PREFIX)[2]) :]
-    )
 
 
 def no_cut(request: dict[str, Any]) -> str:
@@ -180,47 +151,12 @@ TGI = Shape(
 CHATS = ("vLLM's chat", "Ollama", "DeepSeek", "TabbyAPI", "a gateway", "SGLang")
 
 
-@frozen
-class ProgramLength(Tracer):
-    """Words each program by its length: deterministic, different for different programs."""
-
-    @frozen
-    class Options:
-        """None."""
-
-    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
-        return [Trace(source=r.source, call=r.call) for r in requests]
-
-    def render(self, trace: Trace, max_chars: int) -> str:
-        return f"{trace.call} after {len(trace.source)}"[:max_chars]
-
-
 def served(shape: Shape) -> ServedModel:
-    return ServedModel(ScriptedBackend(ScriptedOptions(script=script, noise=0.1)), shape)
+    return ServedModel(scripted(), shape)
 
 
 def backend_of(address: str, **options: Any) -> OpenAIBackend:
     return OpenAIBackend(EndpointOptions(model="m", base_url=f"{address}/v1", **FAST, **options))
-
-
-def prompt(*, chat: bool) -> Prompt:
-    return Prompt(
-        before="Add one.\n",
-        after="Answer:\n",
-        chat=chat,
-        signal_header="Signal:\n",
-        response_prefix=PREFIX,
-    )
-
-
-async def decoded(backend: LogprobBackend, gamma: float, worded: Prompt) -> Generation:
-    model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
-    feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
-    settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
-    rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "rule")
-    *_, last = [step async for step in decode(model, feedback, rule, PROBLEM, worded, settings)]
-    assert isinstance(last, Generation)
-    return last
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
@@ -234,9 +170,9 @@ def test_the_text_is_the_models_own_and_every_request_is_counted(
         assert backend.usage.requests == server.paths.total()  # the probe's
         before = server.paths.total()
         chat = backend.capabilities.chat
-        generation = run(decoded(backend.backend, gamma, prompt(chat=chat)))
+        generation = run(decoded(backend.backend, gamma, chat=chat))
         assert backend.capabilities.text is not (name in CHATS)
-    assert generation.code == (SHOWN if gamma else PLAIN).removesuffix("```\n")
+    assert generation.code == (RIGHT if gamma else WRONG).removesuffix("```\n")
     assert generation.total_usage.requests == server.paths.total() - before
 
 
@@ -276,7 +212,7 @@ def test_distributions_after_a_prefix_are_the_models_own(
         for text in ("", "def f(x):", "def f(x):\n", "def f(x):\n    "):
             chat = ChatPrompt((ChatMessage("user", "Add one."),), PREFIX + text)
             [[found]] = backend.score([ScoreRequest(backend.encode(chat))])
-            local = ScriptedBackend(ScriptedOptions(script=script, noise=0.1))
+            local = scripted()
             ids = tuple(map(ord, f"<user>\nAdd one.\n<assistant>\n{PREFIX}{text}"))
             [[dense]] = run(local.score([ScoreRequest(ids)])).value
             for token, value in zip(found.ids, found.values, strict=True):
@@ -330,8 +266,8 @@ def test_a_beginning_that_loses_its_white_space_is_no_use(
         [lack] = backend.profile.lacks
         assert "does not go on from the beginning of an answer" in lack
         # Methods that need text alone still run.
-        generation = run(decoded(backend.backend, 0.0, prompt(chat=True)))
-        assert generation.code == PLAIN.removesuffix("```\n")
+        generation = run(decoded(backend.backend, 0.0, chat=True))
+        assert generation.code == WRONG.removesuffix("```\n")
 
 
 @pytest.mark.parametrize(
@@ -353,8 +289,8 @@ def test_a_server_without_logprobs_runs_text_methods_and_says_so(
         assert not backend.capabilities.logprobs
         chat = bool(shape.chat)
         assert (backend.capabilities.chat, backend.capabilities.text) == (chat, not chat)
-        generation = run(decoded(backend.backend, 0.0, prompt(chat=chat)))
-        assert generation.code == PLAIN.removesuffix("```\n")
+        generation = run(decoded(backend.backend, 0.0, chat=chat))
+        assert generation.code == WRONG.removesuffix("```\n")
     assert "without log-probabilities only methods run" in caplog.text
 
 
@@ -371,8 +307,8 @@ def test_tgi_runs_text_methods_without_the_fields_that_it_refuses(
         fields = backend.profile.form.fields
         assert "top_k" not in fields
         assert fields.get("min_p") == (0.0 if chat else None)  # where it was tried, it is taken
-        generation = run(decoded(backend.backend, 0.0, prompt(chat=chat)))
-        assert generation.code == PLAIN.removesuffix("```\n")
+        generation = run(decoded(backend.backend, 0.0, chat=chat))
+        assert generation.code == WRONG.removesuffix("```\n")
         asked: Any = ChatPrompt((ChatMessage("user", "a"),)) if chat else TextPrompt(("a",))
         for top_p, sent in ((0.95, 0.95), (1.0, None)):
             params = SamplingParams(temperature=0.8, top_p=top_p, max_tokens=40)
@@ -390,11 +326,11 @@ def test_the_chosen_route_is_taken_or_refused(serve: Any, opened: Any, run: Any)
     for route in ("completions", "chat"):
         with opened(backend_of(server.address, route=route)) as backend:
             assert backend.profile.form.route is Route(route)
-            texts.add(run(decoded(backend.backend, 1.0, prompt(chat=True))).code)
+            texts.add(run(decoded(backend.backend, 1.0, chat=True)).code)
             if route == "chat":
                 with pytest.raises(CapabilityError, match="--prompt chat"):
                     backend.encode(TextPrompt(("a",)))
-    assert texts == {SHOWN.removesuffix("```\n")}
+    assert texts == {RIGHT.removesuffix("```\n")}
     only = served(Shape())
     with pytest.raises(UsageError, match="404"):
         run(backend_of(serve(only, others=only.others).address, route="chat").open())

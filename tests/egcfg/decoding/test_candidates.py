@@ -9,22 +9,17 @@ from attrs import define, evolve, field
 from egcfg.decoding.candidates import Candidate, CandidatePool, Drafts
 from egcfg.decoding.settings import DecodingSettings
 from egcfg.interfaces.backend import Answer, Continuation, SampleRequest
-from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
+from egcfg.interfaces.problem import Problem, StdioTest
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 
+from ...add_one import PROBLEM
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-PROBLEM = Problem(
-    task_id="t/1",
-    description="Add one.",
-    entry_point="f",
-    visible_tests=[AssertTest("assert f(1) == 2")],
-    hidden_tests=[AssertTest("assert f(41) == 42")],
-)
 PROMPT = Prompt(before="Add one.\n", after="", signal_header="", layout=CodeLayout.FENCED)
 START = PROMPT.unconditional().text
 ANSWER = "a = 1\nb = 2\nc = 3\nd = 4\n```\n"

@@ -10,7 +10,7 @@ from types import coroutine
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.errors import ContextOverflowError
 from egcfg.interfaces.backend import Logprobs, SampleRequest, ScoreRequest
-from egcfg.interfaces.problem import AssertTest, Problem
+from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.prompt import CodeLayout, Prompt
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Stage
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
@@ -33,41 +33,13 @@ from egcfg.testing.reference import reference_decode
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 
+from ...add_one import PROBLEM, PROMPT, RIGHT, WRONG, ProgramLength
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Decode = Callable[..., tuple[list[LineStep], Generation]]
 
-PROBLEM = Problem(
-    task_id="t/1",
-    description="Add one.",
-    entry_point="f",
-    visible_tests=[AssertTest("assert f(1) == 2")],
-    hidden_tests=[AssertTest("assert f(41) == 42")],
-)
-PROMPT = Prompt(
-    before="Add one.\n",
-    after="Answer:\n",
-    signal_header="Signal:\n",
-    response_prefix="```python\n",
-)
 BARE = tuple(PROMPT.unconditional().text.encode())
 BARE_LENGTH = len(BARE)
-UNGUIDED_ANSWER = "def f(x):\n    y = x - 1\n    return y\n```\n"
-GUIDED_ANSWER = "def f(x):\n    y = x + 1\n    return y\n```\n"
-
-
-@frozen
-class ProgramEcho(Tracer):
-    """Words each program by its own length: deterministic, different for different programs."""
-
-    @frozen
-    class Options:
-        """None."""
-
-    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:  # noqa: ARG002
-        return [Trace(source=r.source, call=r.call) for r in requests]
-
-    def render(self, trace: Trace, max_chars: int) -> str:
-        return f"{trace.call} after {len(trace.source)}"[:max_chars]
 
 
 def answers(unguided: str, guided: str) -> Callable[[str], str]:
@@ -85,7 +57,7 @@ def answers(unguided: str, guided: str) -> Callable[[str], str]:
 
 
 def backend(**options: object) -> ScriptedBackend:
-    base = ScriptedOptions(script=answers(UNGUIDED_ANSWER, GUIDED_ANSWER))
+    base = ScriptedOptions(script=answers(WRONG, RIGHT))
     return ScriptedBackend(evolve(base, **options))
 
 
@@ -93,7 +65,7 @@ def opened(
     scripted: ScriptedBackend, tracer: Tracer | None = None
 ) -> tuple[Model, Feedback, OpenComponent]:
     model = Model(OpenComponent(Kind.BACKEND, scripted, "the backend"), PROBLEM.task_id)
-    component = OpenComponent(Kind.TRACER, tracer or ProgramEcho(), "the tracer")
+    component = OpenComponent(Kind.TRACER, tracer or ProgramLength(), "the tracer")
     rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
     return model, Feedback(component, Sandbox(), model), rule
 
@@ -131,7 +103,7 @@ def reference(run: Run) -> Callable[[ScriptedBackend, DecodingSettings], tuple[i
 
 def test_gamma_0_is_greedy_decoding_of_the_unconditional_prompt(decode: Decode) -> None:
     _, generation = decode(backend(), gamma=0)
-    assert generation.response == "```python\n" + UNGUIDED_ANSWER[:-1]
+    assert generation.response == "```python\n" + WRONG[:-1]
     assert generation.code == "def f(x):\n    y = x - 1\n    return y\n"
     assert generation.finish is FinishReason.CODE_END
 
@@ -233,7 +205,7 @@ class Watched(ScriptedBackend):
 def test_drafts_are_the_distinct_first_lines_of_the_candidates(
     decode: Decode, max_tokens: int
 ) -> None:
-    model = Watched(ScriptedOptions(script=answers(UNGUIDED_ANSWER, GUIDED_ANSWER), noise=0.3))
+    model = Watched(ScriptedOptions(script=answers(WRONG, RIGHT), noise=0.3))
     model.calls = []
     decode(model, candidates=5, max_tokens=max_tokens)
     several = 0
@@ -332,7 +304,7 @@ def test_lines_between_signals_keep_the_signal(decode: Decode) -> None:
 
 
 def test_a_blank_line_does_not_call_for_a_new_signal(decode: Decode) -> None:
-    script = answers(UNGUIDED_ANSWER, "def f(x):\n\n\n    return x\n```")
+    script = answers(WRONG, "def f(x):\n\n\n    return x\n```")
     steps, _ = decode(backend(script=script, noise=0.05), gamma=1)
     by_text = {step.text: step.fresh for step in steps if step.signal}
     assert [step.fresh for step in steps if step.text == "\n"] == [True, False]
@@ -352,7 +324,7 @@ def test_hidden_tests_never_reach_the_model(decode: Decode) -> None:
 def test_expected_values_never_reach_a_trace_request(decode: Decode) -> None:
     seen: list[TraceRequest] = []
 
-    class Spy(ProgramEcho):
+    class Spy(ProgramLength):
         async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
             seen.extend(requests)
             return await super().trace(requests, sandbox)
@@ -386,18 +358,18 @@ def test_prose_before_the_code_is_decoded_without_guidance(decode: Decode) -> No
     assert generation.code == "import math\ndef f(x):\n    return x\n"
 
 
-RIGHT = "```python\ndef f(x):\n    return x + 1\n```\n"
-WRONG = "```python\ndef f(x):\n    return x\n```\n"
+FENCED_RIGHT = "```python\ndef f(x):\n    return x + 1\n```\n"
+FENCED_WRONG = "```python\ndef f(x):\n    return x\n```\n"
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        f"<think>\nTry:\n{WRONG}no.\n</think>\n{RIGHT}",
-        f"A first attempt:\n{WRONG}It misses one. Better:\n{RIGHT}",
-        f"```bash\npip install it\n```\n{RIGHT}",
-        f"It is used so:\n```python\nprint(f(1))\n```\nWhere:\n{RIGHT}Done.",
-        f"{RIGHT}Test:\n```python\nfrom solution import f\nassert f(1) == 2\n```\n",
+        f"<think>\nTry:\n{FENCED_WRONG}no.\n</think>\n{FENCED_RIGHT}",
+        f"A first attempt:\n{FENCED_WRONG}It misses one. Better:\n{FENCED_RIGHT}",
+        f"```bash\npip install it\n```\n{FENCED_RIGHT}",
+        f"It is used so:\n```python\nprint(f(1))\n```\nWhere:\n{FENCED_RIGHT}Done.",
+        f"{FENCED_RIGHT}Test:\n```python\nfrom solution import f\nassert f(1) == 2\n```\n",
         "def f(x):\n    return x + 1\n",
     ],
 )
@@ -448,7 +420,7 @@ def test_reasoning_that_the_template_opened_is_waited_for(decode: Decode) -> Non
             return evolve(super().capabilities, reasons=True)
 
     def script(text: str) -> str:
-        answer = f"Try:\n{WRONG}no.\n</think>\n{RIGHT}"
+        answer = f"Try:\n{FENCED_WRONG}no.\n</think>\n{FENCED_RIGHT}"
         return answer[len(text.rpartition("<assistant>\n")[2]) :]
 
     prompt = evolve(PROMPT, response_prefix="", chat=True)
@@ -586,7 +558,7 @@ def test_choices_that_rounding_may_turn_are_counted_the_last_one_included(
         return choose(sampler, distribution, position)
 
     monkeypatch.setattr(Sampler, "choose", watched)
-    script = answers(UNGUIDED_ANSWER[:-5], GUIDED_ANSWER[:-5])
+    script = answers(WRONG[:-5], RIGHT[:-5])
     _, generation = decode(backend(script=script, noise=0.45), gamma=gamma)
     assert generation.finish is FinishReason.END_OF_SEQUENCE
     assert generation.near_ties == 0
@@ -641,7 +613,7 @@ def pause() -> Generator[str, None, None]:
 def test_two_decodings_in_any_order_give_the_texts_of_each_alone(
     decode: Decode, order: list[bool]
 ) -> None:
-    script = answers(UNGUIDED_ANSWER, GUIDED_ANSWER)
+    script = answers(WRONG, RIGHT)
     shared = Patient(ScriptedOptions(script=script, noise=0.3))
     chosen = ({"gamma": 0.5, "seed": 1}, {"gamma": 2.0, "seed": 2})
     running = [all_of(steps_of(shared, **values)) for values in chosen]

@@ -18,7 +18,6 @@ from egcfg.decoding.policies import choose, guided_among_plausible, is_confident
 from egcfg.decoding.settings import Comments, DecodingSettings, Order, Policies, Verdicts
 from egcfg.interfaces.backend import Logprobs
 from egcfg.interfaces.problem import AssertTest, Problem, StdioTest
-from egcfg.interfaces.prompt import Prompt
 from egcfg.interfaces.scorer import Score, TestResult, TestStatus
 from egcfg.interfaces.solution import FinishReason, Generation, LineStep, SignalEntry, Stage
 from egcfg.interfaces.tracer import RaisedValue, Trace, Tracer, TraceRequest, Value
@@ -30,6 +29,8 @@ from egcfg.sandbox.types import Outcome
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.model import Model
 
+from ...add_one import PROMPT, RIGHT, WRONG
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Decode = Callable[..., tuple[list[LineStep], Generation]]
 Script = Callable[[str], str]
@@ -40,15 +41,7 @@ PROBLEM = Problem(
     entry_point="f",
     visible_tests=[AssertTest("assert f(1) == 2"), AssertTest("assert f(0) == 1")],
 )
-PROMPT = Prompt(
-    before="Add one.\n",
-    after="Answer:\n",
-    signal_header="Signal:\n",
-    response_prefix="```python\n",
-)
 BARE = PROMPT.unconditional().text
-WRONG = "def f(x):\n    y = x - 1\n    return y\n```\n"
-RIGHT = "def f(x):\n    y = x + 1\n    return y\n```\n"
 
 
 def value_of(program: str, call: str) -> Any:
