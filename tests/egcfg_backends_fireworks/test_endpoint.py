@@ -468,6 +468,9 @@ def test_where_prompts_cannot_be_batched_they_are_asked_side_by_side(start: Open
     before = len(endpoint.requests)
     backend.score([ScoreRequest(prefix, candidate.ids), ScoreRequest(other, candidate.ids)])
     assert len(endpoint.requests) - before == 2
+    backend.sample([SampleRequest(ids, 1, SamplingParams(max_tokens=1)) for ids in (prefix, other)])
+    assert len(endpoint.requests) - before == 4
+    assert not any(several_prompts(request) for request in endpoint.requests[before:])
 
 
 def test_several_prompts_are_never_asked_for_several_continuations(start: Open) -> None:
