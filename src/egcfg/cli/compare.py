@@ -90,7 +90,7 @@ def compare_command(
 
     PATH is a results folder or a part of it, a folder or file of saved arms (--save), or the
     verdicts that `egcfg score --out` wrote on another tool's samples. An arm is one configuration
-    at one gamma, or one method with its options.
+    at one gamma, or one method with its options; its tasks may be spread over several PATHs.
 
     Within a budget the last answer that came in time counts. Intervals are bootstraps over tasks;
     gained and lost tasks are held against a baseline at equal cost by McNemar's exact test.

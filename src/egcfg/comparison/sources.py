@@ -29,13 +29,15 @@ __all__ = ["Tried", "outcome_of", "read_arms"]
 def read_arms(sources: Sequence[str]) -> list[Arm]:
     """Return the arms of all sources, in their order, with distinct labels.
 
+    What was made with the same settings on different tasks is one arm, in however many folders.
+
     Args:
         sources: each a results folder or a part of one, a folder of saved arms, a saved arm, or a
             verdict file; with a name of one's own as ``NAME=PATH``.
 
     Raises:
         RunError: there is no such file, or it holds none of these.
-        UsageError: two arms cannot be told apart.
+        UsageError: two arms of the same tasks cannot be told apart.
     """
     arms: list[Arm] = []
     for source in sources:
@@ -47,7 +49,7 @@ def read_arms(sources: Sequence[str]) -> list[Arm]:
                 for arm in found
             ]
         arms += found
-    return _distinct(arms)
+    return _joined(_distinct(arms))
 
 
 def _named(source: str) -> tuple[str | None, Path]:
@@ -84,14 +86,32 @@ def _distinct(arms: Sequence[Arm]) -> list[Arm]:
         names = sorted({name for each in alike for name in each if each.get(name) != own.get(name)})
         text = ", ".join(f"{name.rpartition('.')[2]}={own.get(name, 'not set')}" for name in names)
         distinct.append(evolve(arm, label=f"{arm.label} ({text})") if text else arm)
-    labels = [arm.label for arm in distinct]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(
-                f"two arms are called {label!r} and were made with the same settings; give each "
-                "folder once, or names: NAME=DIR"
-            )
     return distinct
+
+
+def _joined(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms, those of one label as one: the parts of a run that was split by tasks."""
+    joined: dict[str, Arm] = {}
+    for arm in arms:
+        first = joined.setdefault(arm.label, arm)
+        if first is arm:
+            continue
+        if _kind(first) != _kind(arm) or first.outcomes.keys() & arm.outcomes.keys():
+            raise UsageError(
+                f"two arms are called {arm.label!r} and were made with the same settings; give "
+                "each folder once, or names: NAME=DIR"
+            )
+        joined[arm.label] = evolve(
+            first,
+            outcomes={**first.outcomes, **arm.outcomes},
+            skipped=first.skipped + arm.skipped,
+            unreadable={**first.unreadable, **arm.unreadable},
+        )
+    return list(joined.values())
+
+
+def _kind(arm: Arm) -> tuple[object, ...]:
+    return arm.dataset, arm.model, arm.config, arm.gamma
 
 
 # --- results ------------------------------------------------------------------------------------

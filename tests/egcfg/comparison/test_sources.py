@@ -179,6 +179,26 @@ class TestLabels:
         labels = [arm.label for arm in read_arms([str(tmp_path / "0"), str(tmp_path / "1")])]
         assert labels == ["greedy (seed=0)", "greedy (seed=1)"]
 
+    def test_parts_of_a_run_are_one_arm_where_they_are_of_different_tasks(
+        self, write: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        whole = write(RESULT)
+        write(b"{", "task_id=3.json")
+        whole.rename(tmp_path / "first")
+        folders = [str(tmp_path / "first"), str(write(RESULT, "task_id=2.json"))]
+        [arm] = read_arms(folders)
+        assert (arm.label, [*arm.outcomes]) == ("best_of_n", ["1", "2"])
+        assert len(arm.unreadable) == 1
+        [named] = read_arms([f"mine={folder}" for folder in folders])
+        assert (named.label, [*named.outcomes]) == ("mine", ["1", "2"])
+
+    def test_results_of_different_data_sets_are_not_one_arm(
+        self, write: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        (write(RESULT) / "mbpp-1").rename(tmp_path / "other")
+        with pytest.raises(UsageError, match="two arms are called 'best_of_n'"):
+            read_arms([str(tmp_path / "other"), str(write(RESULT, "task_id=2.json"))])
+
     def test_one_folder_twice_is_refused(self, write: Callable[..., Path]) -> None:
         folder = str(write(RESULT))
         with pytest.raises(UsageError, match="NAME=DIR"):
