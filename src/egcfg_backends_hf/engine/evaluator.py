@@ -50,8 +50,8 @@ SHARED_PROMPT = 64
 
 REMEMBERED_BYTES = 32 * 2**20
 """Bytes of distributions that are remembered for each task in flight, in case they are asked for
-again: some 50 of a vocabulary of 150,000 tokens. Four times as many save 2 to 4 % of the tokens that
-run, and no time that shows (Qwen2.5-Coder-0.5B, gamma 1 and 3, up to 5 candidates of 8 lines)."""
+again: some 50 of a vocabulary of 150,000 tokens. Four times as many save up to 4 % of the tokens
+that run, and no time that shows (Qwen2.5-Coder-0.5B, gamma 1 and 3, 5 candidates of 8 lines)."""
 
 REMEMBERED_FOR = 2
 """Tasks at least for which that much is remembered."""
