@@ -5,7 +5,8 @@ conditional branch), and on the continuations that it sampled last. Its lane has
 these, with the keys and values. A new lane begins with a copy of what another one knows of its
 prompt, and of the answer to the same prompt: a few-shot prompt is computed once, and so is what a
 task's answers at several guidance strengths begin with alike. When its task is done a lane is idle,
-and stays for later tasks until memory is short: the least recently used goes first.
+and stays for later tasks. No more are idle than were live at once, and fewer where memory is short:
+the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -209,6 +210,7 @@ class Lanes:
         self._idle: list[Lane] = []
         self._count = 0
         self._largest = 0
+        self._most_live = 0
         self.on_end: Callable[[], None] = lambda: None
         self._room = asyncio.Event()
         self._waiting_is_told = False
@@ -229,6 +231,7 @@ class Lanes:
             if self._has_room(expected):
                 self._live[task] = Lane(self._count, expected, TokenTree(self._longest_short))
                 self._count += 1
+                self._most_live = max(self._most_live, len(self._live))
                 task.add_done_callback(self._task_is_done)
             else:
                 self._room.clear()
@@ -251,7 +254,7 @@ class Lanes:
         return sum(lane.buffers.bytes for lane in self.all)
 
     def tidy(self) -> None:
-        """Note how large live lanes are, and forget idle ones until all fit; before each pass."""
+        """Note how large live lanes are, and forget idle ones that are too many; before each pass."""
         if self._capacity < self._most and self._backoff.succeeded():
             self._capacity = min(self._most, self._capacity + max(self._capacity, self._largest))
             self._room.set()
@@ -262,12 +265,13 @@ class Lanes:
         self.forget_idle(self._capacity)
 
     def forget_idle(self, capacity: int = 0) -> None:
-        """Forget the least recently used idle lanes until all take no more than `capacity` bytes.
+        """Forget the least recently used idle lanes until all take no more than `capacity` bytes,
+        and no more are idle than were live at once.
 
         Between passes.
         """
         self._idle.sort(key=lambda lane: lane.last_pass)
-        while self._idle and self.bytes > capacity:
+        while self._idle and (len(self._idle) > self._most_live or self.bytes > capacity):
             self._idle.pop(0).clear()
 
     def limit(self) -> None:

@@ -177,8 +177,10 @@ def test_each_task_has_a_lane_of_its_own_until_it_is_done() -> None:
 def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> None:
     async def check() -> None:
         lanes, finish = Lanes(SLOT, 3 * GROWTH * SLOT), asyncio.Event()
+        tasks = [asyncio.create_task(hold(lanes, ids, finish)) for ids in (FIRST, SECOND)]
+        await asyncio.sleep(0)
         finish.set()
-        old, used = [await asyncio.create_task(hold(lanes, ids, finish)) for ids in (FIRST, SECOND)]
+        old, used = [await task for task in tasks]
         await asyncio.sleep(0)
         old.last_pass, used.last_pass = 2, 1
         live = await lanes.current(1)
@@ -193,6 +195,20 @@ def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> N
         assert lanes.all == [live]
         assert used.computed(SECOND) == old.computed(FIRST) == 0  # nothing holds their memory
         assert live.computed(FIRST) == len(FIRST)
+
+    asyncio.run(check())
+
+
+def test_no_more_lanes_are_idle_than_were_live_at_once() -> None:
+    async def check() -> None:
+        lanes, finish = Lanes(SLOT, 10**6), asyncio.Event()
+        finish.set()
+        for number in range(4):
+            lane = await asyncio.create_task(hold(lanes, FIRST, finish))
+            lane.last_pass = number
+            await asyncio.sleep(0)
+        lanes.tidy()
+        assert lanes.all == [lane]
 
     asyncio.run(check())
 

@@ -483,8 +483,8 @@ def test_idle_lanes_go_where_memory_is_short(
     small = open_folder(tiny_llama, cache_bytes=300 * token_bytes)
 
     async def held(backend: HFBackend) -> tuple[int, int]:
-        for ids in PROMPTS:
-            await asyncio.create_task(sample(backend, ids, 8))
+        await asyncio.gather(*(asyncio.create_task(sample(backend, ids, 8)) for ids in PROMPTS))
+        await asyncio.sleep(0)
         lanes = backend._open_model.lanes
         lanes.tidy()
         return len(lanes.all), lanes.bytes // token_bytes
