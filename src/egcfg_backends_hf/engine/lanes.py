@@ -254,7 +254,7 @@ class Lanes:
         return sum(lane.buffers.bytes for lane in self.all)
 
     def tidy(self) -> None:
-        """Note how large live lanes are, and forget idle ones that are too many; before each pass."""
+        """Note how large live lanes are, and forget idle ones that do not fit; before each pass."""
         if self._capacity < self._most and self._backoff.succeeded():
             self._capacity = min(self._most, self._capacity + max(self._capacity, self._largest))
             self._room.set()
