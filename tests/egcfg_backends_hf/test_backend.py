@@ -620,8 +620,9 @@ def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
     ask: Asker, open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
 ) -> None:
     async def check(ask: Asker, costs: list[int]) -> None:
-        finished = asyncio.create_task(ask.score(DISTINCT))  # referred to, but done
-        await finished
+        # Two at once, so that two are kept; referred to, but done.
+        finished = [asyncio.create_task(ask.score(ids)) for ids in (DISTINCT, (54,))]
+        await asyncio.wait(finished)
         for ids in (DISTINCT, (*DISTINCT, 50), (*DISTINCT, 51), (52, *DISTINCT), DISTINCT):
             await asyncio.create_task(ask.score(ids))
             costs.append(ask.spent.forward_tokens)
