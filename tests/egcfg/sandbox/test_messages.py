@@ -50,6 +50,12 @@ def values():
     return [P(1), F(2), N(1, 2), C.RED, L([1, 2]), E(4), O(), C, P, kept, {F(2): N(1, [3])}]
 def change(a): a.append(a)
 def boom(): raise E(5)
+def noted():
+    error = KeyError(1)
+    error.code = [2]
+    error.add_note('n')
+    return error
+def code(error): return error.code
 """
 
 
@@ -89,6 +95,21 @@ def test_values_keep_their_class_and_what_they_can_do(
     assert (kept, table[frozen]) == ([[1], {"k": (2, [3])}], (1, [3]))
     with pytest.raises(remote.Unsupported, match="__eq__ of O would decide"):
         _ = own == 4
+
+
+def test_what_an_exception_was_given_goes_with_it_both_ways(
+    program: tuple[remote.Remote, types.ModuleType],
+) -> None:
+    judge, _ = program
+    told = judge.ask("name", "noted")()
+    assert (type(told), told.args, vars(told)) == (
+        KeyError,
+        (1,),
+        {"code": [2], "__notes__": ["n"]},
+    )
+    own = ValueError()
+    own.code = 3  # type: ignore[attr-defined]
+    assert judge.ask("name", "code")(own) == 3
 
 
 def test_the_same_object_is_the_same_object_both_ways(
@@ -151,6 +172,36 @@ def test_damaged_messages_are_values_or_refused(data: st.DataObject) -> None:
         Mirror.described.clear()
 
 
+def received(message: bytes) -> Any:
+    """Return what a judge reads of bytes that a program sent."""
+    end, other = socket.socketpair()
+    try:
+        return remote._JudgeReceiver(message, remote.Remote(end, (), ())).message()
+    finally:
+        end.close()
+        other.close()
+
+
+@pytest.mark.parametrize("length", [b"T", b"f" + bytes(8), b"s\x00\x00\x00\x01x"])
+def test_a_deque_has_a_whole_number_as_its_length(length: bytes) -> None:
+    # Anything else might be an object of the program's, whose code would be asked for a number.
+    end, other = socket.socketpair()
+    with end, other:
+        service = serving.Service(other, load(), "<program>", PROGRAM)
+        message = serving._ProgramSender(service).message(deque(["y"], 77))
+    assert received(message).maxlen == 77
+    number = b"i\x00\x00\x00\x01M"
+    assert message.count(number) == 1
+    with pytest.raises(DecodeError, match="a length expected"):
+        received(message.replace(number, length))
+
+
+def test_objects_within_objects_end_as_deep_as_values_do() -> None:
+    # An exception whose arguments hold one, and so on: without its own end it is Python's stack.
+    with pytest.raises(DecodeError, match="nested too deep"):
+        received(bytes(8) + (b"#" + bytes(8) + b"x") * 1000)
+
+
 def test_what_is_not_equal_to_itself_is_the_same_object_both_ways(
     program: tuple[remote.Remote, types.ModuleType],
 ) -> None:
@@ -172,16 +223,10 @@ def test_what_is_not_equal_to_itself_is_the_same_object_both_ways(
 
 @pytest.mark.parametrize("number", [b"f" + bytes(8), b"N", b"s\x00\x00\x00\x011"])
 def test_a_number_of_its_own_is_only_what_is_not_equal_to_itself(number: bytes) -> None:
-    end, other = socket.socketpair()
-    try:
-        judge = remote.Remote(end, (), ())
-        kind = b"G\x00\x00\x00\x0ebuiltins:float"
-        message = bytes(8) + b"#" + (-1).to_bytes(8, "big", signed=True) + b"v" + kind + number
-        with pytest.raises(DecodeError, match="not equal to itself"):
-            remote._JudgeReceiver(message, judge).message()
-    finally:
-        end.close()
-        other.close()
+    kind = b"G\x00\x00\x00\x0ebuiltins:float"
+    own = b"#" + (-1).to_bytes(8, "big", signed=True) + b"v"
+    with pytest.raises(DecodeError, match="not equal to itself"):
+        received(bytes(8) + own + kind + number)
 
 
 @pytest.mark.parametrize(
