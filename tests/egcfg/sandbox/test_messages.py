@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import math
 import os
 import socket
@@ -95,6 +96,13 @@ def test_values_keep_their_class_and_what_they_can_do(
     assert (kept, table[frozen]) == ([[1], {"k": (2, [3])}], (1, [3]))
     with pytest.raises(remote.Unsupported, match="__eq__ of O would decide"):
         _ = own == 4
+
+
+def test_the_parameters_of_a_function_are_told(
+    program: tuple[remote.Remote, types.ModuleType],
+) -> None:
+    judge, _ = program
+    assert str(inspect.signature(judge.ask("name", "echo"))) == "(x)"
 
 
 def test_what_an_exception_was_given_goes_with_it_both_ways(
