@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 RACE = Path(__file__).parent.parent / "bench" / "race"
@@ -60,3 +62,18 @@ def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:
     ran = race(tmp_path / "out", "--arms", "greedy", "--model", "/nowhere", "--limit", "1")
     assert ran.returncode == 1
     assert "greedy ended with status 2" in ran.stderr
+
+
+def test_a_race_that_is_asked_to_end_takes_its_run_along(tiny_llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arms = ("--arms", "greedy", "--model", str(tiny_llama))
+    command = [sys.executable, str(RACE), "--out", str(out), *arms, "--", "--max-tokens", "8"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as racing:
+        while not (out / "greedy").exists():
+            assert racing.poll() is None
+            time.sleep(0.02)
+        runs = psutil.Process(racing.pid).children()
+        racing.terminate()
+        assert racing.wait() == 143
+    assert runs
+    assert not any(run.is_running() for run in runs)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ INTERRUPTED = (130, 143, -2, -15)
 def main() -> int:
     """Run the arms that are asked for; return the exit status."""
     options, for_runs = _options()
+    # What is asked to end takes its run along, which else would go on unseen.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     shared = _shared(options, for_runs)
     commands = {
         arm: [*EGCFG, "run", *shared, *ARMS[arm], "--results-dir", str(options.out / arm)]
