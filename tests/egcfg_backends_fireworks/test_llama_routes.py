@@ -11,7 +11,7 @@ from egcfg.decoding.settings import DecodingSettings
 from egcfg.engine import Engine
 from egcfg.interfaces.backend import ScoreRequest
 from egcfg.interfaces.problem import Problem
-from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Prompt
 from egcfg.interfaces.solution import Generation
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
@@ -56,31 +56,33 @@ def test_without_guidance_texts_are_those_of_the_local_backend_up_to_near_ties(
     served = [engine_of(backend_of(llama_server, route)) for route in ROUTES]
     told = [run(generations(engine, problems, 0.0)) for engine in served]
 
+    settings = DecodingSettings(gamma=0, max_tokens=48)
+
     async def compare() -> None:
         async with engine_of(hf.HFBackend(hf.HFBackend.Options())) as engine:
             backend = await engine.open()
             for problem, *others in zip(problems, *told, strict=True):
-                prompt = engine.prompt(problem)
-                solution = await engine.solve(problem, DecodingSettings(gamma=0, max_tokens=48))
-                here = solution.generation
+                here = (await engine.solve(problem, settings)).generation
                 for there in {other.response for other in others} - {here.response}:
-                    answer = there.removeprefix(prompt.response_prefix)
-                    texts = [
-                        (await backend.decode(here.ids[:n])).value for n in range(len(here.ids))
-                    ]
-                    same = max(n for n, text in enumerate(texts) if answer.startswith(text))
-                    before = (await backend.encode(prompt.unconditional())).value + here.ids[:same]
-                    [[dense]] = (await backend.score([ScoreRequest(before)])).value
-                    rest = answer[len(texts[same]) :]
-                    for token in np.argsort(np.asarray(dense.values))[::-1][:50]:
-                        if rest.startswith((await backend.decode([int(token)])).value):
-                            break
-                    else:
-                        pytest.fail(f"{rest!r} begins with none of the likeliest tokens")
-                    gap = dense.logprob(here.ids[same]) - dense.logprob(int(token))
+                    gap = await gap_where_they_part(backend, engine.prompt(problem), here, there)
                     assert 0 <= gap < 0.7, problem.task_id
 
     run(compare())
+
+
+async def gap_where_they_part(backend: Any, prompt: Prompt, here: Generation, there: str) -> float:
+    """Return by how much a model prefers its own next token where another response leaves its."""
+    answer = there.removeprefix(prompt.response_prefix)
+    texts = [(await backend.decode(here.ids[:n])).value for n in range(len(here.ids))]
+    same = max(n for n, text in enumerate(texts) if answer.startswith(text))
+    before = (await backend.encode(prompt.unconditional())).value + here.ids[:same]
+    [[dense]] = (await backend.score([ScoreRequest(before)])).value
+    rest = answer[len(texts[same]) :]
+    for token in map(int, np.argsort(np.asarray(dense.values))[::-1][:50]):
+        if rest.startswith((await backend.decode([token])).value):
+            gap: float = dense.logprob(here.ids[same]) - dense.logprob(token)
+            return gap
+    pytest.fail(f"{rest!r} begins with none of the likeliest tokens")
 
 
 @pytest.mark.parametrize(
