@@ -9,6 +9,7 @@ for one another.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -142,9 +143,9 @@ def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> 
 def _convert(file: Path, folder: Path) -> None:
     # The bar of the dequantisation knows no switch; it would break into a caller's own display.
     silence = contextlib.redirect_stderr(io.StringIO())
-    with TemporaryDirectory() as lone, quiet_transformers(), silence:
+    with TemporaryDirectory() as lone, quiet_transformers(), silence, _reading_once():
         # Whatever else lies in the file's folder (another model's settings) must not be read.
-        link = Path(lone, "model.gguf")
+        link = Path(lone, file.name)
         link.symlink_to(file.resolve())
         try:
             tokenizer = AutoTokenizer.from_pretrained(lone, gguf_file=link.name)
@@ -158,10 +159,27 @@ def _convert(file: Path, folder: Path) -> None:
                 f"cannot read {file}: {summarize(error)}; the file may be incomplete (download it "
                 "again) or of an architecture that transformers does not read from GGUF"
             ) from error
-        _split_as_trained(tokenizer, file)
+        _split_as_trained(tokenizer, link)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / ORIGIN).write_text(json.dumps({"file": file.name}))
+
+
+@contextlib.contextmanager
+def _reading_once() -> Iterator[None]:
+    """Read a file's header once, which takes seconds, and the names of its tensors.
+
+    transformers parses it for the config, for the tokenizer and for the weights, and makes the
+    table of names again for each module: that was two thirds of a small model's conversion.
+    """
+    usual = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, make in usual.items():
+        setattr(gguf, name, functools.cache(make))
+    try:
+        yield
+    finally:
+        for name, make in usual.items():
+            setattr(gguf, name, make)
 
 
 def _split_as_trained(tokenizer: Any, file: Path) -> None:
@@ -170,7 +188,7 @@ def _split_as_trained(tokenizer: Any, file: Path) -> None:
     It splits as GPT-2's tokenizer does for all others: SmolLM2's would keep the digits of a number
     together, and cut ``"1\\n\\n2"`` into other tokens than the model was trained on.
     """
-    field = gguf.GGUFReader(file).get_field("tokenizer.ggml.pre")
+    field = gguf.GGUFReader(str(file)).get_field("tokenizer.ggml.pre")
     name = "default" if field is None else str(field.contents())
     if name in SPLITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(SPLITS[name]))

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
-from gguf import LlamaFileType
+from gguf import GGUFReader, LlamaFileType, get_tensor_name_map
 from transformers import AutoTokenizer
 
 from egcfg.errors import UsageError
@@ -100,6 +100,23 @@ def test_a_file_is_converted_once(tiny_gguf: Path, tmp_path: Path) -> None:
     copy.write_bytes(tiny_gguf.read_bytes())
     assert converted_folder(copy, tmp_path, told.append) == first
     assert len(told) == 2
+
+
+def test_a_file_is_parsed_once_and_the_libraries_are_left_as_they_were(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[Any] = []
+
+    class Counting(GGUFReader):
+        def __init__(self, path: Any, *arguments: Any) -> None:
+            parsed.append(path)
+            super().__init__(path, *arguments)
+
+    monkeypatch.setattr("gguf.GGUFReader", Counting)
+    converted_folder(tiny_gguf, tmp_path)
+    assert len(parsed) == 1
+    assert gguf.gguf.GGUFReader is Counting
+    assert gguf.gguf.get_tensor_name_map is get_tensor_name_map
 
 
 def test_a_new_converter_converts_again(
