@@ -106,25 +106,10 @@ class Suite:
 
 
 class SandboxedSuite(Suite):
-    """Checks of a component that runs programs.
+    """Checks of a component that runs programs."""
 
-    Attributes:
-        sandbox: where; open during the checks.
-    """
-
-    sandbox: ClassVar[Sandbox]
-
-    @classmethod
-    def setup_class(cls) -> None:
-        """Open the sandbox as well."""
-        super().setup_class()
-        cls.sandbox = Sandbox()
-
-    @classmethod
-    def teardown_class(cls) -> None:
-        """Close it."""
-        cls.sandbox.close()
-        super().teardown_class()
+    sandbox: ClassVar[Sandbox] = Sandbox()
+    """Where: one for all suites of a process, which starts with the first program and ends with it."""
 
 
 class BackendSuite(Suite):

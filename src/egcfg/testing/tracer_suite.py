@@ -14,7 +14,7 @@ from egcfg.testing.suite import SandboxedSuite, require
 __all__ = ["TracerSuite"]
 
 DOUBLE: Final = "def double(x):\n    y = 2 * x\n    return y\n"
-BRIEF: Final = Limits(cpu_seconds=0.5, wall_seconds=5.0)
+BRIEF: Final = Limits(cpu_seconds=0.2, wall_seconds=5.0)
 ENDS: Final = {
     Outcome.OK: TraceRequest(source=DOUBLE, call="double(21)"),
     Outcome.EXCEPTION: TraceRequest(source="def f(x):\n    return x / 0\n", call="f(1)"),

@@ -6,7 +6,7 @@ from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import registry
 from egcfg.testing import ScorerSuite
 
-BRIEF = {"cpu_seconds": 0.5, "wall_seconds": 5.0}
+BRIEF = {"cpu_seconds": 0.2, "wall_seconds": 5.0}
 
 
 class TestAsserts(ScorerSuite):

@@ -377,7 +377,7 @@ def test_a_wrong_prompt_fails_at_the_right_check(made: Any, check: str, mend: st
 
 class Asserts(AssertsScorer):
     def __init__(self) -> None:
-        super().__init__(ScorerOptions(cpu_seconds=0.5, wall_seconds=5.0))
+        super().__init__(ScorerOptions(cpu_seconds=0.2, wall_seconds=5.0))
 
 
 class Generous(Asserts):

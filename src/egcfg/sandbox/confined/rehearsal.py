@@ -24,8 +24,8 @@ from .serving import Service
 
 __all__ = ["Recorded", "rehearse", "rehearse_conversation", "rehearse_judge", "warm_up"]
 
-# So often, that the interpreter has adapted the code.
-TIMES = 30
+# So often, that the interpreter has adapted the code: after six rounds it changes no more of it.
+TIMES = 10
 PROGRAM = """
 from typing import List
 
