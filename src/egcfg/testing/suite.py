@@ -109,7 +109,7 @@ class SandboxedSuite(Suite):
     """Checks of a component that runs programs."""
 
     sandbox: ClassVar[Sandbox] = Sandbox()
-    """Where: one for all suites of a process, which starts with the first program and ends with it."""
+    """Where: one for all suites of a process, and as long as that lasts."""
 
 
 class BackendSuite(Suite):
