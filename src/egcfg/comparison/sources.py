@@ -96,10 +96,15 @@ def _joined(arms: Sequence[Arm]) -> list[Arm]:
         first = joined.setdefault(arm.label, arm)
         if first is arm:
             continue
-        if _kind(first) != _kind(arm) or first.outcomes.keys() & arm.outcomes.keys():
+        if _kind(first) != _kind(arm):
             raise UsageError(
-                f"two arms are called {arm.label!r} and were made with the same settings; give "
-                "each folder once, or names: NAME=DIR"
+                f"two arms are called {arm.label!r}, of different data sets, models or methods; "
+                "give them names: NAME=DIR"
+            )
+        if first.outcomes.keys() & arm.outcomes.keys():
+            raise UsageError(
+                f"two arms are called {arm.label!r} and have tasks in common, with the same "
+                "settings; give each folder once, or names: NAME=DIR"
             )
         joined[arm.label] = evolve(
             first,

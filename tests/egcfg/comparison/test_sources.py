@@ -196,12 +196,12 @@ class TestLabels:
         self, write: Callable[..., Path], tmp_path: Path
     ) -> None:
         (write(RESULT) / "mbpp-1").rename(tmp_path / "other")
-        with pytest.raises(UsageError, match="two arms are called 'best_of_n'"):
+        with pytest.raises(UsageError, match="called 'best_of_n', of different data sets"):
             read_arms([str(tmp_path / "other"), str(write(RESULT, "task_id=2.json"))])
 
     def test_one_folder_twice_is_refused(self, write: Callable[..., Path]) -> None:
         folder = str(write(RESULT))
-        with pytest.raises(UsageError, match="NAME=DIR"):
+        with pytest.raises(UsageError, match="have tasks in common.*NAME=DIR"):
             read_arms([folder, folder])
 
 
