@@ -9,6 +9,7 @@ __all__ = ["ARMS"]
 ARMS: Mapping[str, tuple[str, ...]] = {
     "greedy": ("--method=greedy",),
     "best_of_n": ("--method=best_of_n", "-omethod.n=10", "-omethod.greedy_first=false"),
+    "best_of_n_default": ("--method=best_of_n",),
     "best_of_40": ("--method=best_of_n", "-omethod.n=40", "-omethod.greedy_first=false"),
     "egcfg": ("--gamma=1",),
     "egcfg_placebo": ("--gamma=1", "-omethod.placebo=true"),

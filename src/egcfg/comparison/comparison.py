@@ -151,12 +151,13 @@ def compare(
         UsageError: no arm has finished a task, or no single arm is called as a baseline.
         MissingExtraError: scipy is not installed.
     """
+    left_out = [arm for arm in arms if not arm.outcomes]
     arms = [arm for arm in arms if arm.outcomes]
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
     bases = [_named(label, arms) for label in baselines] or [a for a in arms if a.method == BAR]
-    notes = []
+    notes = [f"left out: {arm.label} has no task of its own" for arm in left_out]
     if not bases:
         notes.append("no baseline: gained and lost tasks are told with --baseline LABEL")
     elif not baselines and len(bases) > 1:
@@ -186,12 +187,13 @@ def compare(
 
 
 def common_tasks(arms: Sequence[Arm]) -> list[Arm]:
-    """Return the arms with the tasks that all of them finished.
+    """Return the arms with the tasks that all of them finished, but for arms that finished none.
 
     Raises:
         UsageError: there is no such task.
     """
-    common = set.intersection(*(set(arm.outcomes) for arm in arms))
+    finished = [set(arm.outcomes) for arm in arms if arm.outcomes]
+    common = set.intersection(*finished) if finished else set()
     if not common:
         raise UsageError("no task was finished by every arm; choose arms with --arm")
     return [

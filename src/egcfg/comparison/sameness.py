@@ -66,15 +66,16 @@ def _protocols(arms: Sequence[Arm]) -> Iterator[str]:
     """Yield what differs about the tests of tasks, as far as two arms tell it."""
     first: dict[str, tuple[str, Outcome]] = {}
     differing: dict[tuple[str, str, str], list[str]] = {}
-    for arm in arms:
+    told = [arm for arm in arms if arm.outcomes]
+    for arm in told:
         common = False
         for task, outcome in arm.outcomes.items():
             label, other = first.setdefault(task, (arm.label, outcome))
             common = common or label != arm.label
             if label != arm.label and (words := _tests_differ(other, outcome)):
                 differing.setdefault((label, arm.label, words), []).append(task)
-        if not common and arm is not arms[0]:
-            yield f"{arm.label} has no task in common with {arms[0].label}"
+        if not common and arm is not told[0]:
+            yield f"{arm.label} has no task in common with {told[0].label}"
     for (label, another, words), tasks in differing.items():
         more = "" if len(tasks) == 1 else f" and {len(tasks) - 1} more"
         yield f"task {tasks[0]}{more} of {label} and of {another}: {words}"

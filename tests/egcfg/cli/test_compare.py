@@ -77,6 +77,19 @@ def test_common_tasks_alone(egcfg: Callable[..., Any], results: Path) -> None:
     assert json.loads(ran.out)["tasks"] == ["1", "2"]
 
 
+def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
+    egcfg: Callable[..., Any], problems: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "results")
+    chosen = ("--dataset", str(problems), "--limit", "1", "--backend", "scripted")
+    gammas = ("-g", "0", "-g", "1", "--stop-when-solved")
+    assert egcfg("run", *chosen, *gammas, "--results-dir", out).status == 0
+    for more in ((), ("--common",)):
+        ran = egcfg("compare", out, *more)
+        assert (ran.status, ran.err) == (0, "")
+        assert "left out: ns3t0.7d2_chat_ln gamma 1 has no task of its own" in ran.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
