@@ -20,7 +20,7 @@ SHOWN = 12
 def cache_command(entries: tuple[str, ...], clear: bool) -> None:
     """List models that were converted and kept, newest first; with --clear, delete them.
 
-    A .gguf file is converted the first time that it is used, which takes a minute or two. What is
+    A .gguf file is converted the first time that it is used, which takes seconds to minutes. What is
     deleted is made again when it is needed.
     """
     from egcfg.errors import UsageError

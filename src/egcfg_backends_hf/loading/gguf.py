@@ -1,6 +1,6 @@
 """Converts a GGUF file, once, to a folder that transformers loads in seconds.
 
-Reading GGUF takes transformers about a minute (weights are dequantised, the tokenizer is rebuilt).
+Reading GGUF takes transformers seconds to minutes (weights are dequantised, the tokenizer is rebuilt).
 The result is kept in the user's cache under a hash of the file and this converter's version. A
 folder appears there by renaming, so it is always complete; processes that want the same file wait
 for one another.
@@ -15,6 +15,7 @@ import io
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Container, Iterator
 from importlib import import_module
@@ -65,6 +66,9 @@ SPLITS = {
 it: as the tokenizer.json of these models says."""
 
 LIKE_GPT_2 = frozenset({"default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion"})
+
+_ONE_CONVERSION = threading.Lock()
+"""Of the threads of this process: while one converts, the library that reads files is changed."""
 
 
 @contextlib.contextmanager
@@ -130,7 +134,7 @@ def _convert_into(file: Path, folder: Path, progress: Callable[[str], None]) -> 
     """Convert under the lock: what lies in the unfinished folder is a killed process's."""
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    progress(f"converting {file.name}: done once per file, takes a minute or two")
+    progress(f"converting {file.name}: done once per file, which takes seconds to minutes")
     started = time.monotonic()
     try:
         _convert(file, unfinished)
@@ -172,14 +176,15 @@ def _reading_once() -> Iterator[None]:
     transformers parses it for the config, for the tokenizer and for the weights, and makes the
     table of names again for each module: that was two thirds of a small model's conversion.
     """
-    usual = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    for name, make in usual.items():
-        setattr(gguf, name, functools.cache(make))
-    try:
-        yield
-    finally:
+    with _ONE_CONVERSION:
+        usual = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
         for name, make in usual.items():
-            setattr(gguf, name, make)
+            setattr(gguf, name, functools.cache(make))
+        try:
+            yield
+        finally:
+            for name, make in usual.items():
+                setattr(gguf, name, make)
 
 
 def _split_as_trained(tokenizer: Any, file: Path) -> None:
