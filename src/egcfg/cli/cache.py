@@ -20,8 +20,8 @@ SHOWN = 12
 def cache_command(entries: tuple[str, ...], clear: bool) -> None:
     """List models that were converted and kept, newest first; with --clear, delete them.
 
-    A .gguf file is converted the first time that it is used, which takes seconds to minutes. What is
-    deleted is made again when it is needed.
+    A .gguf file is converted the first time that it is used, which takes seconds to minutes. What
+    is deleted is made again when it is needed.
     """
     from egcfg.errors import UsageError
     from egcfg.plugins.cache import CACHE_VARIABLE, cache_folder, cached, remove_leftovers

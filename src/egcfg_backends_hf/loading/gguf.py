@@ -1,9 +1,9 @@
 """Converts a GGUF file, once, to a folder that transformers loads in seconds.
 
-Reading GGUF takes transformers seconds to minutes (weights are dequantised, the tokenizer is rebuilt).
-The result is kept in the user's cache under a hash of the file and this converter's version. A
-folder appears there by renaming, so it is always complete; processes that want the same file wait
-for one another.
+Reading GGUF takes transformers seconds to minutes: weights are dequantised, the tokenizer is
+rebuilt. The result is kept in the user's cache under a hash of the file and this converter's
+version. A folder appears there by renaming, so it is always complete; processes that want the same
+file wait for one another.
 """
 
 from __future__ import annotations

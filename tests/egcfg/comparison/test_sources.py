@@ -201,7 +201,7 @@ class TestLabels:
 
     def test_one_folder_twice_is_refused(self, write: Callable[..., Path]) -> None:
         folder = str(write(RESULT))
-        with pytest.raises(UsageError, match="have tasks in common.*NAME=DIR"):
+        with pytest.raises(UsageError, match=r"have tasks in common.*NAME=DIR"):
             read_arms([folder, folder])
 
 

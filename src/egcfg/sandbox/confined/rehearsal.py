@@ -24,7 +24,7 @@ from .serving import Service
 
 __all__ = ["Recorded", "rehearse", "rehearse_conversation", "rehearse_judge", "warm_up"]
 
-# Often enough for the interpreter to have adapted the code: after six rounds it changes no more of it.
+# Often enough for the interpreter to adapt the code: after six rounds it changes no more of it.
 TIMES = 10
 PROGRAM = """
 from typing import List
