@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from egcfg.runs.claims import ClaimState, claims_in
+
 RACE = Path(__file__).parent.parent / "bench" / "race"
 
 
@@ -64,16 +66,21 @@ def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:
     assert "greedy ended with status 2" in ran.stderr
 
 
-def test_a_race_that_is_asked_to_end_takes_its_run_along(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_race_that_is_asked_to_end_has_its_run_give_its_tasks_back(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     arms = ("--arms", "greedy", "--model", str(tiny_llama))
     command = [sys.executable, str(RACE), "--out", str(out), *arms, "--", "--max-tokens", "8"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as racing:
-        while not (out / "greedy").exists():
+        while not [*out.rglob(".claims/*")]:
             assert racing.poll() is None
             time.sleep(0.02)
         runs = psutil.Process(racing.pid).children()
         racing.terminate()
-        assert racing.wait() == 143
+        assert racing.wait() == 130
     assert runs
     assert not any(run.is_running() for run in runs)
+    [claims] = out.rglob(".claims")
+    states = claims_in(claims, time.time()).values()
+    assert set(states) == {ClaimState.RELEASED}

@@ -33,8 +33,6 @@ INTERRUPTED = (130, 143, -2, -15)
 def main() -> int:
     """Run the arms that are asked for; return the exit status."""
     options, for_runs = _options()
-    # What is asked to end takes its run along, which else would go on unseen.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     shared = _shared(options, for_runs)
     commands = {
         arm: [*EGCFG, "run", *shared, *ARMS[arm], "--results-dir", str(options.out / arm)]
@@ -48,7 +46,7 @@ def main() -> int:
         for arm, command in commands.items():
             print(f"=== {arm}: egcfg {shlex.join(command[3:])}", file=sys.stderr, flush=True)
             # The table of a single arm is of no interest; progress and errors go to stderr.
-            status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+            status = _run(command)
             if status in INTERRUPTED:
                 return 130
             if status:
@@ -61,6 +59,15 @@ def main() -> int:
     for arm, status in failed.items():
         print(f"{arm} ended with status {status}; see above", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run a command, and return its exit status; asked to end, have it end its own way."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        status = process.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return status
 
 
 def _options() -> tuple[argparse.Namespace, Sequence[str]]:
@@ -117,7 +124,7 @@ def _say_what_is_left(options: argparse.Namespace) -> None:
     tasks = max([*done.values(), _wanted(options)])
     for arm, number in done.items():
         state = "done" if 0 < tasks <= number else f"{number} of {tasks or '?'} tasks"
-        print(f"{arm:<16}{state}", file=sys.stderr)
+        print(f"{arm:<20}{state}", file=sys.stderr)
 
 
 def _wanted(options: argparse.Namespace) -> int:
