@@ -9,7 +9,7 @@ Plain ``generate`` and transformers' guidance processor write the text that egcf
 each way: tokens and passes per second, the device's time per pass (CUDA events around the model's
 own code) and what is left of the time, in which the device waits for the host; and which share of
 the memory's bandwidth, as a copy of a large tensor reaches it, reading all weights once per pass
-comes to. ``--minutes`` bounds it all: what there is no time for is named.
+comes to. After ``--minutes`` nothing new begins: what there is no time for is named.
 
 Without a GPU the command says so and ends. ``--hidden 640 --intermediate 1600`` runs it on the CPU,
 in float32: that shows that it works, and nothing else. It has never run on a GPU.
