@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import struct
-from collections.abc import Iterator
-from io import SEEK_CUR
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from egcfg.errors import UsageError
+from egcfg_backends_hf.loading.gguf_header import MAGIC, read_header
 
 __all__ = ["check_file", "check_folder", "is_rounded"]
 
 LFS_POINTER = b"version https://git-lfs"
-
-MAGIC = b"GGUF"
 
 SPLIT_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
@@ -28,15 +24,6 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.js
 
 FLOAT32 = 0
 """GGUF's number for a file (``general.file_type``) whose weights are float32."""
-
-VALUES = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?"} | {
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
-"""GGUF's types of numbers, as `struct` spells them."""
-
-STRING, ARRAY = 8, 9
 
 
 def check_file(file: Path) -> None:
@@ -47,22 +34,20 @@ def check_file(file: Path) -> None:
     """
     with file.open("rb") as stream:
         start = stream.read(len(LFS_POINTER))
-        if start == LFS_POINTER:
-            raise _pointer(file)
-        if start[: len(MAGIC)] != MAGIC:
-            weights = file.suffix in (".safetensors", ".bin")
-            instead = "the folder that it is in" if weights else "a .gguf model or a model folder"
-            raise UsageError(f"{file} is no GGUF file; pass {instead}, or a hub id")
-        if split := SPLIT_NAME.fullmatch(file.name):
-            raise UsageError(
-                f"{file} is one of {int(split['count'])} parts of a model; join them first: "
-                f"llama-gguf-split --merge {file.name} {split['stem']}.gguf"
-            )
-        try:
-            tensors, found = _header(stream)
-        except (struct.error, UnicodeDecodeError):
-            return  # cut off: whoever converts it says so
-    kind, architecture = found.get("general.type", "model"), found.get("general.architecture")
+    if start == LFS_POINTER:
+        raise _pointer(file)
+    if start[: len(MAGIC)] != MAGIC:
+        weights = file.suffix in (".safetensors", ".bin")
+        instead = "the folder that it is in" if weights else "a .gguf model or a model folder"
+        raise UsageError(f"{file} is no GGUF file; pass {instead}, or a hub id")
+    if split := SPLIT_NAME.fullmatch(file.name):
+        raise UsageError(
+            f"{file} is one of {int(split['count'])} parts of a model; join them first: "
+            f"llama-gguf-split --merge {file.name} {split['stem']}.gguf"
+        )
+    header = read_header(file)
+    kind = header.values.get("general.type", "model")
+    architecture = header.values.get("general.architecture")
     if kind == "adapter":
         raise UsageError(
             f"{file} is an adapter, which is no model by itself; merge it into its model first "
@@ -70,17 +55,13 @@ def check_file(file: Path) -> None:
         )
     if kind in ("mmproj", "imatrix") or architecture == "clip":
         raise UsageError(f"{file} is a companion file of a model ({architecture}); pass the model")
-    if tensors == 0:
+    if header.tensors == 0:
         raise UsageError(f"{file} is a vocabulary without weights; pass the model's own file")
 
 
 def is_rounded(file: Path) -> bool:
     """Return whether a GGUF file says that its weights are not those of training, but rounded."""
-    with file.open("rb") as stream:
-        try:
-            return bool(_header(stream)[1].get("general.file_type", (FLOAT32,)) != (FLOAT32,))
-        except (struct.error, UnicodeDecodeError):
-            return False
+    return bool(read_header(file).values.get("general.file_type", FLOAT32) != FLOAT32)
 
 
 def check_folder(folder: Path) -> None:
@@ -137,44 +118,3 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # whoever loads it says what is wrong
     return found if isinstance(found, dict) else {}
-
-
-def _header(stream: BinaryIO) -> tuple[int, dict[str, Any]]:
-    """Return how many tensors a GGUF file has, and its single values up to its vocabulary."""
-    stream.seek(len(MAGIC))
-    _version, tensors, values = struct.unpack("<IQQ", stream.read(20))
-    return tensors, dict(_values(stream, values))
-
-
-def _values(stream: BinaryIO, count: int) -> Iterator[tuple[str, Any]]:
-    """Yield the single values of a GGUF file's header, up to its vocabulary."""
-    for _ in range(count):
-        name = _string(stream)
-        [kind] = struct.unpack("<I", stream.read(4))
-        if kind == ARRAY:
-            if name.startswith("tokenizer."):
-                return
-            _skip_array(stream)
-        elif kind == STRING:
-            yield name, _string(stream)
-        else:
-            form = VALUES.get(kind, "")
-            yield name, struct.unpack(form, stream.read(struct.calcsize(form)))
-
-
-def _skip_array(stream: BinaryIO) -> None:
-    kind, length = struct.unpack("<IQ", stream.read(12))
-    if length > 2**32:
-        raise struct.error("no array is that long")
-    if kind == STRING:
-        for _ in range(length):
-            _string(stream)
-    else:
-        stream.seek(length * struct.calcsize(VALUES.get(kind, "")), SEEK_CUR)
-
-
-def _string(stream: BinaryIO) -> str:
-    [length] = struct.unpack("<Q", stream.read(8))
-    if length > 2**20:
-        raise struct.error("no string is that long")
-    return stream.read(length).decode("utf-8")

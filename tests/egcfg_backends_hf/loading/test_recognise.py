@@ -6,13 +6,15 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from gguf import GGUFWriter, LlamaFileType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egcfg.errors import UsageError
-from egcfg_backends_hf.loading.recognise import check_file, check_folder
+from egcfg_backends_hf.loading.recognise import check_file, check_folder, is_rounded
 from egcfg_backends_hf.options import HFOptions
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -47,6 +49,35 @@ def test_files_that_are_no_model_are_named_for_what_they_are(
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(UsageError, match=message):
+        check_file(file)
+
+
+def rewritten(file: Path, file_type: int, kind: str = "model") -> Path:
+    """Write the header of a model as llama-quantize does, which puts the type last."""
+    writer: Any = GGUFWriter(file, "llama")
+    writer.add_type(kind)
+    writer.add_token_list([f"token {number}" for number in range(300)])
+    writer.add_token_types([1] * 300)
+    writer.add_file_type(file_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return file
+
+
+@pytest.mark.parametrize(("said", "rounded"), [("MOSTLY_Q4_K_M", True), ("ALL_F32", False)])
+def test_weights_are_known_to_be_rounded_where_the_type_stands_behind_the_vocabulary(
+    tmp_path: Path, said: str, rounded: bool
+) -> None:
+    file = rewritten(tmp_path / "m.gguf", getattr(LlamaFileType, said))
+    assert is_rounded(file) == rounded
+
+
+def test_a_file_that_ends_within_its_vocabulary_is_named_all_the_same(tmp_path: Path) -> None:
+    file = rewritten(tmp_path / "m.gguf", LlamaFileType.MOSTLY_Q4_1, kind="adapter")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert not is_rounded(file)
+    with pytest.raises(UsageError, match="an adapter"):
         check_file(file)
 
 
