@@ -193,6 +193,22 @@ def test_a_cut_off_file_is_one_clear_line(tiny_gguf: Path, tmp_path: Path, kept:
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+def test_an_architecture_that_transformers_does_not_read_is_named(
+    tiny_gguf: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(tiny_gguf.read_bytes().replace(b"llama", b"dream"))
+    message = r"does not read its architecture 'dream' from GGUF; pass the folder or hub id"
+    with pytest.raises(UsageError, match=message) as caught:
+        converted_folder(file, tmp_path / "cache")
+    assert "incomplete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2moe", "gpt-oss", "minimax-m2", "lfm2", "gemma3"])
+def test_names_of_architectures_are_known_as_gguf_spells_them(name: str) -> None:
+    assert gguf._plainly(name) in gguf._readable()
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "model.gguf"
     other.write_bytes(b"PK\x03\x04")
