@@ -322,7 +322,8 @@ class HFBackend(LogprobBackend):
                 "the generation settings of %s ask for %s, which is left out: greedy texts may "
                 "differ from those of transformers' generate",
                 self.model_name,
-                ", ".join(f"{name}={value}" for name, value in left_out.items()),
+                # Some are objects that show themselves in several lines.
+                ", ".join(f"{name}={' '.join(str(v).split())}" for name, v in left_out.items()),
             )
         capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
         lanes = Lanes(model.token_bytes, capacity, model.longest_short)

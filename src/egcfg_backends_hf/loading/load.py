@@ -29,9 +29,13 @@ from egcfg_backends_hf.options import HFOptions
 __all__ = ["LoadedModel", "compile_model", "load_model", "pack_model", "settings_left_out"]
 
 CHANGING: Mapping[str, tuple[object, ...]] = {
+    "num_beams": (1,),
+    "penalty_alpha": (0, 0.0),
+    "dola_layers": (),
     "repetition_penalty": (1, 1.0),
     "encoder_repetition_penalty": (1, 1.0),
     "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
     "min_length": (0,),
     "min_new_tokens": (0,),
     "bad_words_ids": (),
@@ -41,8 +45,14 @@ CHANGING: Mapping[str, tuple[object, ...]] = {
     "exponential_decay_length_penalty": (),
     "sequence_bias": (),
     "guidance_scale": (1, 1.0),
+    "watermarking_config": (),
+    "stop_strings": (),
+    "token_healing": (False,),
 }
-"""Generation settings that change greedy decoding, with the values that change nothing."""
+"""Generation settings that change greedy decoding, with the values that change nothing, as
+`NOTHING` does for each."""
+
+NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 @frozen
@@ -139,7 +149,7 @@ def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
     """
     settings = model.generation_config
     asked = {name: getattr(settings, name, None) for name in CHANGING}
-    return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
+    return {k: value for k, value in asked.items() if value not in (*NOTHING, *CHANGING[k])}
 
 
 def pack_model(
