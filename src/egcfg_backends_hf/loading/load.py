@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from egcfg.errors import BackendError, UsageError, summarize
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
-from egcfg_backends_hf.engine.linear_layers import can_round, pack_linear_layers
+from egcfg_backends_hf.engine.linear_layers import can_pack, can_round, pack_linear_layers
 from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
 from egcfg_backends_hf.loading.source import find_model, is_rounded
 from egcfg_backends_hf.options import HFOptions
@@ -157,6 +157,7 @@ def pack_model(
     options: HFOptions,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
+    without: Container[str] = (),
 ) -> str:
     """Keep a loaded model's weights as `options` ask.
 
@@ -165,25 +166,38 @@ def pack_model(
         options: the same.
         run: runs a few tokens through it as passes will.
         release: releases the memory of what was read, see `releasing_pages`.
+        without: ways in which it could not be kept before, for ``"auto"`` to pass over.
 
     Returns:
         One of `WEIGHTS`, and not ``"auto"``.
 
     Raises:
         UsageError: its weights cannot be kept so.
+        WeightsError: the same, and some layers may have been replaced: it must be loaded again.
         BackendError: memory runs out.
     """
     if _stays_plain(options, model.device):
         return "plain"
-    weights = options.weights
-    if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
-        weights = "float16"
+    weights = next(way for way in _ways(options, model.dtype) if way not in without)
     try:
-        return pack_linear_layers(model, weights, model.dtype, run, release)
+        pack_linear_layers(model, weights, model.dtype, run, release)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise _too_large(options.model_name, model.device) from error
         raise
+    return weights
+
+
+def _ways(options: HFOptions, dtype: torch.dtype) -> Sequence[str]:
+    """Return how `options` would have weights kept, best first."""
+    if options.weights != "auto":
+        return [options.weights]
+    is_possible = {
+        "float16": can_round(dtype) and is_rounded(options.model),
+        "packed": can_pack(dtype),
+        "plain": True,
+    }
+    return [way for way, possible in is_possible.items() if possible]
 
 
 def compile_model(model: PreTrainedModel, run: Callable[[], object]) -> None:

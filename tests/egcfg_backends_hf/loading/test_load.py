@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import shutil
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,9 @@ from transformers.utils import logging as transformers_logging
 from egcfg.errors import BackendError, CapabilityError, UsageError
 from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg_backends_hf import backend
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.engine.linear_layers import PackedLinear
 from egcfg_backends_hf.loading import load
 from egcfg_backends_hf.loading.gguf import quiet_transformers
 from egcfg_backends_hf.loading.load import LoadedModel, load_model, settings_left_out
@@ -269,6 +272,35 @@ def test_a_sliding_window_is_a_mask_over_positions(
     for token in first.ids:
         assert token == int(naive(chain).argmax())
         chain += (token,)
+
+
+def test_a_model_that_does_not_run_with_packed_weights_stays_plain_unless_they_are_asked_for(
+    tiny_llama: Path,
+    open_folder: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models: list[weakref.ref[Any]] = []
+
+    def noting(options: HFOptions) -> LoadedModel:
+        assert not [model for model in models if model()]  # there may be no memory for two
+        loaded = load_model(options)
+        models.append(weakref.ref(loaded.model))
+        return loaded
+
+    def needs_its_weight(*_: object) -> None:
+        raise TypeError("needs its weight")
+
+    monkeypatch.setattr(backend, "load_model", noting)
+    monkeypatch.setattr(PackedLinear, "forward", needs_its_weight)
+    with pytest.raises(UsageError, match=r"needs its weight; use -o backend\.weights=plain"):
+        open_folder(tiny_llama, dtype="float32", weights="packed")
+    models.clear()
+    assert open_folder(tiny_llama, dtype="float32").resolved["weights"] == "plain"
+    assert len(models) == 2
+    [told] = caplog.records
+    reason = "backend.weights=packed cannot be had here: TypeError: needs its weight"
+    assert told.getMessage() == f"{tiny_llama.name} is loaded again: {reason}"
 
 
 # --- compiled models ----------------------------------------------------------------------------
