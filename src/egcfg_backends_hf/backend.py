@@ -14,7 +14,7 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
 from typing import ClassVar
 
@@ -37,6 +37,7 @@ from egcfg.threads.worker_thread import WorkerThread
 from egcfg_backends_hf.engine.causal_model import CausalModel, is_out_of_memory
 from egcfg_backends_hf.engine.evaluator import choose_known, evaluator_for, look_up
 from egcfg_backends_hf.engine.lanes import Lane, Lanes
+from egcfg_backends_hf.engine.linear_layers import WeightsError
 from egcfg_backends_hf.engine.pass_runner import Call, NotNumbersError, PassRunner
 from egcfg_backends_hf.engine.prompt_lookup import TokenIndex, speculate
 from egcfg_backends_hf.engine.sampling import SamplingState
@@ -309,12 +310,26 @@ class HFBackend(LogprobBackend):
     # --- in the worker thread ------------------------------------------------------------------
 
     def _load(self, worker: WorkerThread) -> _Opened:
+        given_up: set[str] = set()
+        while True:
+            try:
+                return self._load_once(worker, given_up)
+            except WeightsError as error:
+                if self._options.weights != "auto":
+                    raise
+                given_up.add(error.weights)
+                logger.warning(
+                    "%s is loaded again: backend.weights=%s cannot be had here: %s",
+                    *(self.model_name, error.weights, error.why),
+                )
+
+    def _load_once(self, worker: WorkerThread, given_up: Container[str]) -> _Opened:
         loaded = load_model(self._options)
         text = TextCodec(loaded.tokenizer, self.model_name)
         model = CausalModel(loaded.model)
         with releasing_pages(loaded.model) as release:
             evaluator = evaluator_for(model, self.model_name)
-            weights = pack_model(loaded.model, self._options, model.run_once, release)
+            weights = pack_model(loaded.model, self._options, model.run_once, release, given_up)
         if self._options.compile:
             compile_model(loaded.model, model.run_once)
         if left_out := settings_left_out(loaded.model):
@@ -322,7 +337,8 @@ class HFBackend(LogprobBackend):
                 "the generation settings of %s ask for %s, which is left out: greedy texts may "
                 "differ from those of transformers' generate",
                 self.model_name,
-                ", ".join(f"{name}={value}" for name, value in left_out.items()),
+                # Some are objects that show themselves in several lines.
+                ", ".join(f"{name}={' '.join(str(v).split())}" for name, v in left_out.items()),
             )
         capacity = self._options.cache_bytes or free_memory(loaded.model.device) // 3
         lanes = Lanes(model.token_bytes, capacity, model.longest_short)

@@ -12,8 +12,9 @@ __all__ = ["DEVICE_MAPS", "DTYPES", "WEIGHTS", "HFOptions"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 WEIGHTS = ("auto", "plain", "packed", "float16", "int8")
-NVIDIA = Path("/dev/nvidiactl")
-"""Is there where torch may find a CUDA device, which "auto" then takes."""
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""One of these is there where torch may find a CUDA device, which "auto" then takes: the driver of
+NVIDIA, of AMD (ROCm), or of Windows (WSL2)."""
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -84,7 +85,9 @@ class HFOptions:
         together may then turn close choices."""
         if self.dtype != "auto":
             return self.dtype in ("bfloat16", "float16")
-        return self.device.startswith("cuda") or (self.device == "auto" and NVIDIA.exists())
+        if self.device == "auto":
+            return any(gpu.exists() for gpu in GPUS)
+        return self.device.partition(":")[0] != "cpu"
 
     @property
     def model_name(self) -> str:

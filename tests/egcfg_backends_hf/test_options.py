@@ -7,27 +7,33 @@ import pytest
 
 from egcfg.config import load_config
 from egcfg.runs.fingerprint import component_provenance
-from egcfg_backends_hf import options as options_module
 from egcfg_backends_hf.options import HFOptions
 
 
 @pytest.mark.parametrize(
     ("given", "gpu", "coarse"),
     [
-        ({}, False, False),
-        ({}, True, True),
-        ({"device": "cpu"}, True, False),
-        ({"device": "cuda:1"}, False, True),
-        ({"dtype": "bfloat16", "device": "cpu"}, False, True),
-        ({"dtype": "float16"}, False, True),
-        ({"dtype": "float32"}, True, False),
+        ({}, None, False),
+        ({}, "/dev/nvidiactl", True),
+        ({}, "/dev/kfd", True),
+        ({}, "/dev/dxg", True),
+        ({"device": "cpu"}, "/dev/nvidiactl", False),
+        ({"device": "cpu:0"}, "/dev/nvidiactl", False),
+        ({"device": "cuda:1"}, None, True),
+        ({"device": "mps"}, None, True),
+        ({"device": "xpu:0"}, None, True),
+        ({"dtype": "bfloat16", "device": "cpu"}, None, True),
+        ({"dtype": "float16"}, None, True),
+        ({"dtype": "float32"}, "/dev/nvidiactl", False),
     ],
 )
 def test_what_computes_in_16_bits_is_known_without_torch(
-    given: dict[str, str], gpu: bool, coarse: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    given: dict[str, str], gpu: str | None, coarse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options_module, "NVIDIA", tmp_path if gpu else tmp_path / "none")
-    assert HFOptions(**given).rounding_is_coarse == coarse
+    options = HFOptions(**given)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda path: str(path) == gpu)
+        assert options.rounding_is_coarse == coarse
 
 
 def provenance(model: Path, dtype: str, *options: str, **flags: Any) -> dict[str, Any]:

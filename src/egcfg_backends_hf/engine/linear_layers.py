@@ -28,6 +28,8 @@ __all__ = [
     "SharedInput",
     "SharingLinear",
     "TiedRows",
+    "WeightsError",
+    "can_pack",
     "can_round",
     "pack_linear_layers",
 ]
@@ -47,6 +49,22 @@ CHECKED = 100
 """Blocks of packed weights, of hundreds or thousands, that are compared with what was packed."""
 
 LARGEST_HALF = torch.finfo(torch.float16).max
+
+
+class WeightsError(UsageError):
+    """A model's weights cannot be kept as asked; some of its layers may have been replaced.
+
+    Attributes:
+        weights: how they cannot be kept.
+        why: what happened.
+    """
+
+    def __init__(self, weights: str, why: str) -> None:
+        self.weights = weights
+        self.why = why
+        super().__init__(
+            f"backend.weights={weights} cannot be had here: {why}; use -o backend.weights=plain"
+        )
 
 
 class PackedLinear(nn.Module):
@@ -257,36 +275,40 @@ def can_round(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 and torch.backends.quantized.engine in ("fbgemm", "x86")
 
 
+def can_pack(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN, which has the packed layers, computes with these numbers here."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
+
+
 def pack_linear_layers(
     model: nn.Module,
     weights: str,
     dtype: torch.dtype,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
-) -> str:
+) -> None:
     """Replace the linear layers of a model on the CPU, one after the other.
 
     Layers whose weights the model reads itself (Mamba, Jamba, RWKV do) stay as they are.
 
     Args:
         model: in evaluation mode.
-        weights: ``"plain"``: nothing is replaced; ``"auto"``: ``"packed"`` where that is supported;
-            or one of `KINDS`.
+        weights: ``"plain"``: nothing is replaced; or one of `KINDS`.
         dtype: the model's.
         run: runs a few tokens through the model: to see who reads what, and whether it still runs.
         release: called after each few layers: what they were read from is of no use any more.
 
-    Returns:
-        `weights`, or what ``"auto"`` came to.
-
     Raises:
-        UsageError: this way cannot be had with these numbers, or on this machine.
+        UsageError: this way cannot be had with these numbers.
+        WeightsError: it cannot be had on this machine, or with this model.
         RuntimeError: out of memory.
     """
-    if weights == "auto":
-        weights = "packed" if _can_pack(dtype) else "plain"
     if weights == "plain":
-        return weights
+        return
     kind, dtypes = KINDS[weights]
     if dtype not in dtypes:
         names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -316,7 +338,6 @@ def pack_linear_layers(
                     setattr(*tied, rows)
             release()
         run()
-    return weights
 
 
 class _Watched(nn.Module):
@@ -393,18 +414,7 @@ def _is_plain(layer: object) -> TypeGuard[nn.Linear]:
 def _saying_what_cannot_be_had(weights: str) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a model's code fails in any way without its layers
         if is_out_of_memory(error):
             raise
-        raise UsageError(
-            f"backend.weights={weights} cannot be had here: {summarize(error)}; "
-            "use -o backend.weights=plain"
-        ) from error
-
-
-def _can_pack(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype == torch.float32
+        raise WeightsError(weights, summarize(error)) from error

@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from egcfg.errors import UsageError, summarize
 from egcfg.plugins.cache import CACHE_VARIABLE, ORIGIN
+from egcfg_backends_hf.loading.gguf_header import read_header
 from egcfg_backends_hf.loading.recognise import check_file
 from egcfg_backends_hf.loading.source import models_folder
 
@@ -64,6 +65,12 @@ SPLITS = {
 }
 """How text is split into words before their bytes are merged, by the name that a GGUF file has for
 it: as the tokenizer.json of these models says."""
+
+READABLE = (
+    ("modeling_gguf_pytorch_utils", "GGUF_SUPPORTED_ARCHITECTURES"),
+    ("integrations.gguf", "GGUF_ARCHS"),
+)
+"""Where transformers says which architectures it reads from GGUF."""
 
 LIKE_GPT_2 = frozenset({"default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion"})
 
@@ -159,14 +166,38 @@ def _convert(file: Path, folder: Path) -> None:
             model = _plain_copy(packed)
         # Truncated and unsupported files fail in any way, inside two libraries.
         except Exception as error:
-            raise UsageError(
-                f"cannot read {file}: {summarize(error)}; the file may be incomplete (download it "
-                "again) or of an architecture that transformers does not read from GGUF"
-            ) from error
+            raise UsageError(f"cannot read {file}: {_why(file, error)}") from error
         _split_as_trained(tokenizer, link)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / ORIGIN).write_text(json.dumps({"file": file.name}))
+
+
+def _why(file: Path, error: Exception) -> str:
+    """Return what is wrong with a file that could not be converted, and what to do."""
+    architecture = read_header(file).values.get("general.architecture")
+    readable = _readable()
+    if isinstance(architecture, str) and readable and _plainly(architecture) not in readable:
+        version = transformers.__version__
+        return (
+            f"transformers {version} does not read its architecture {architecture!r} from GGUF; "
+            "pass the folder or hub id that the file was made from"
+        )
+    return f"{summarize(error)}; the file may be incomplete: download it again"
+
+
+def _readable() -> frozenset[str]:
+    """Return the architectures that transformers reads from GGUF, see `_plainly`; none: unknown."""
+    names: set[str] = set()
+    for module, name in READABLE:
+        with contextlib.suppress(ImportError):  # of another version
+            names.update(getattr(import_module(f"transformers.{module}"), name, ()))
+    return frozenset(_plainly(name) for name in names)
+
+
+def _plainly(architecture: str) -> str:
+    """Return a name without what transformers and GGUF spell in different ways."""
+    return architecture.replace("-", "").replace("_", "")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from egcfg.errors import BackendError, UsageError, summarize
 from egcfg_backends_hf.engine.causal_model import is_out_of_memory
-from egcfg_backends_hf.engine.linear_layers import can_round, pack_linear_layers
+from egcfg_backends_hf.engine.linear_layers import can_pack, can_round, pack_linear_layers
 from egcfg_backends_hf.loading.gguf import converted_folder, quiet_transformers
 from egcfg_backends_hf.loading.source import find_model, is_rounded
 from egcfg_backends_hf.options import HFOptions
@@ -29,9 +29,13 @@ from egcfg_backends_hf.options import HFOptions
 __all__ = ["LoadedModel", "compile_model", "load_model", "pack_model", "settings_left_out"]
 
 CHANGING: Mapping[str, tuple[object, ...]] = {
+    "num_beams": (1,),
+    "penalty_alpha": (0, 0.0),
+    "dola_layers": (),
     "repetition_penalty": (1, 1.0),
     "encoder_repetition_penalty": (1, 1.0),
     "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
     "min_length": (0,),
     "min_new_tokens": (0,),
     "bad_words_ids": (),
@@ -41,8 +45,14 @@ CHANGING: Mapping[str, tuple[object, ...]] = {
     "exponential_decay_length_penalty": (),
     "sequence_bias": (),
     "guidance_scale": (1, 1.0),
+    "watermarking_config": (),
+    "stop_strings": (),
+    "token_healing": (False,),
 }
-"""Generation settings that change greedy decoding, with the values that change nothing."""
+"""Generation settings that change greedy decoding, with the values that change nothing, as
+`NOTHING` does for each."""
+
+NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 @frozen
@@ -139,7 +149,7 @@ def settings_left_out(model: PreTrainedModel) -> dict[str, Any]:
     """
     settings = model.generation_config
     asked = {name: getattr(settings, name, None) for name in CHANGING}
-    return {name: value for name, value in asked.items() if value not in (None, *CHANGING[name])}
+    return {k: value for k, value in asked.items() if value not in (*NOTHING, *CHANGING[k])}
 
 
 def pack_model(
@@ -147,6 +157,7 @@ def pack_model(
     options: HFOptions,
     run: Callable[[], object],
     release: Callable[[], object] = lambda: None,
+    without: Container[str] = (),
 ) -> str:
     """Keep a loaded model's weights as `options` ask.
 
@@ -155,25 +166,38 @@ def pack_model(
         options: the same.
         run: runs a few tokens through it as passes will.
         release: releases the memory of what was read, see `releasing_pages`.
+        without: ways in which it could not be kept before, for ``"auto"`` to pass over.
 
     Returns:
         One of `WEIGHTS`, and not ``"auto"``.
 
     Raises:
         UsageError: its weights cannot be kept so.
+        WeightsError: the same, and some layers may have been replaced: it must be loaded again.
         BackendError: memory runs out.
     """
     if _stays_plain(options, model.device):
         return "plain"
-    weights = options.weights
-    if weights == "auto" and is_rounded(options.model) and can_round(model.dtype):
-        weights = "float16"
+    weights = next(way for way in _ways(options, model.dtype) if way not in without)
     try:
-        return pack_linear_layers(model, weights, model.dtype, run, release)
+        pack_linear_layers(model, weights, model.dtype, run, release)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise _too_large(options.model_name, model.device) from error
         raise
+    return weights
+
+
+def _ways(options: HFOptions, dtype: torch.dtype) -> Sequence[str]:
+    """Return how `options` would have weights kept, best first."""
+    if options.weights != "auto":
+        return [options.weights]
+    is_possible = {
+        "float16": can_round(dtype) and is_rounded(options.model),
+        "packed": can_pack(dtype),
+        "plain": True,
+    }
+    return [way for way, possible in is_possible.items() if possible]
 
 
 def compile_model(model: PreTrainedModel, run: Callable[[], object]) -> None:

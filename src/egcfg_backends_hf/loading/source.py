@@ -17,7 +17,7 @@ from attrs import frozen
 from egcfg.errors import MissingExtraError, UsageError, summarize
 from egcfg.plugins.cache import cache_folder
 from egcfg_backends_hf.loading import recognise
-from egcfg_backends_hf.loading.recognise import check_file, check_folder
+from egcfg_backends_hf.loading.recognise import check_file, check_folder, check_repository
 
 __all__ = [
     "EMBEDDED_DISTRIBUTION",
@@ -95,7 +95,8 @@ def find_model(model: str | None, revision: str | None = None) -> ModelSource:
     The hub is asked whether it has the model, once and quickly, before anything is loaded from it.
 
     Raises:
-        UsageError: there is no such file or folder or it contains no model, or the hub has none.
+        UsageError: there is no such file or folder or it contains no model, or the hub has none,
+            or something else under that name.
         MissingExtraError: the embedded model is asked for and not installed.
     """
     path = _path(model)
@@ -158,14 +159,14 @@ def _must_use_local_copy(model: str, revision: str | None) -> bool:
     """Return whether the hub cannot be reached, so that only what was downloaded earlier is used.
 
     Raises:
-        UsageError: the hub has no such model or revision, or it cannot be reached and no earlier
-            download is there.
+        UsageError: the hub has no such model or revision, or something else under that name; or it
+            cannot be reached and no earlier download is there.
     """
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
-        huggingface_hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
+        found = huggingface_hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT)
     except (
         errors.HFValidationError,
         errors.RepositoryNotFoundError,
@@ -185,4 +186,5 @@ def _must_use_local_copy(model: str, revision: str | None) -> bool:
             ) from error
         logger.warning("the hub cannot be reached; using the copy of %s downloaded earlier", model)
         return True
+    check_repository(model, [file.rfilename for file in found.siblings or ()])
     return False

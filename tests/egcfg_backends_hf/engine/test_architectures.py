@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,7 +20,8 @@ from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading.gguf import quiet_transformers
 
-BENCH = Path(__file__).parents[3] / "bench"
+ROOT = Path(__file__).parents[3]
+BENCH = ROOT / "bench"
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Ids = tuple[int, ...]
@@ -32,6 +34,18 @@ def bench() -> Any:
         return importlib.import_module("architectures")
     finally:
         sys.path.remove(str(BENCH))
+
+
+def test_the_docs_have_all_cases_of_the_bench_with_the_pinned_versions(bench: Any) -> None:
+    page = (ROOT / "docs/architectures.md").read_text()
+    assert re.findall(r"^\| (.+?) \|", page, re.MULTILINE) == ["architecture", *bench.CASES]
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
+    )
+    versions = f"with transformers {pinned['transformers']} and torch {pinned['torch']}."
+    assert versions in page
+    assert f"Of {len(bench.CASES)}: " in page
+    assert f"table of {len(bench.CASES)} arch" in (ROOT / "docs/local_models.md").read_text()
 
 
 @pytest.mark.parametrize(

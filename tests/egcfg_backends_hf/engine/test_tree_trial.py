@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.engine import causal_model, tree_trial
 from egcfg_backends_hf.engine.causal_model import CausalModel
 from egcfg_backends_hf.engine.tree_trial import enable_trees
@@ -50,6 +52,20 @@ def test_a_model_runs_trees_whatever_its_numbers_are(tiny_llama: Path, dtype: st
     layers, numbers = 2, 2 * 2 * 16  # keys and values of two heads
     assert model.token_bytes == layers * numbers * inner.dtype.itemsize
     assert inner.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.model
+def test_the_embedded_model_runs_trees_in_bfloat16_and_warns_of_nothing(
+    run: Callable[[Coroutine[Any, Any, Any]], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = HFBackend(HFOptions(device="cpu", dtype="bfloat16"))
+    try:
+        run(backend.open())
+        assert backend.resolved["dtype"] == "bfloat16"
+        assert backend._open_model.model.masks
+    finally:
+        run(backend.close())
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_the_trial_computes_in_float32_with_the_models_own_weights(tiny_llama: Path) -> None:

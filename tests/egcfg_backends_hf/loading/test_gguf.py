@@ -91,6 +91,27 @@ def test_weights_that_were_rounded_before_are_held_in_float16_unless_asked_other
     assert backend.resolved == {"device": "cpu", "dtype": "float32", "weights": kept}
 
 
+@pytest.mark.skipif(not can_round(torch.float32), reason="FBGEMM computes on x86 processors only")
+def test_a_weight_that_float16_cannot_hold_is_no_reason_to_refuse_a_file(
+    tiny_llama: Path,
+    plain_model: Any,
+    tmp_path: Path,
+    open_folder: Callable[..., HFBackend],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path))
+    model = copy.deepcopy(plain_model)
+    model.model.layers[1].mlp.down_proj.weight.data[0, 0] = 1e5
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    file = write_gguf(tmp_path / "t.gguf", model, tokenizer, LlamaFileType.MOSTLY_Q4_1)
+    assert open_folder(file).resolved["weights"] == "packed"
+    assert "t is loaded again: backend.weights=float16 cannot be had here" in caplog.text
+    assert "100000 does not fit float16" in caplog.text
+    with pytest.raises(UsageError, match="100000 does not fit float16"):
+        open_folder(file, weights="float16")
+
+
 def test_a_file_is_converted_once(tiny_gguf: Path, tmp_path: Path) -> None:
     told: list[str] = []
     first = converted_folder(tiny_gguf, tmp_path, told.append)
@@ -191,6 +212,22 @@ def test_a_cut_off_file_is_one_clear_line(tiny_gguf: Path, tmp_path: Path, kept:
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.unfinished"))
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_an_architecture_that_transformers_does_not_read_is_named(
+    tiny_gguf: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(tiny_gguf.read_bytes().replace(b"llama", b"dream"))
+    message = r"does not read its architecture 'dream' from GGUF; pass the folder or hub id"
+    with pytest.raises(UsageError, match=message) as caught:
+        converted_folder(file, tmp_path / "cache")
+    assert "incomplete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2moe", "gpt-oss", "minimax-m2", "lfm2", "gemma3"])
+def test_names_of_architectures_are_known_as_gguf_spells_them(name: str) -> None:
+    assert gguf._plainly(name) in gguf._readable()
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

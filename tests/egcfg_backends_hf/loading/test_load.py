@@ -4,25 +4,35 @@ import asyncio
 import json
 import logging
 import shutil
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 from transformers.utils import logging as transformers_logging
 
 from egcfg.errors import BackendError, CapabilityError, UsageError
 from egcfg.interfaces.backend import SampleRequest, SamplingParams, ScoreRequest
 from egcfg.interfaces.prompt import ChatMessage, ChatPrompt
+from egcfg_backends_hf import backend
 from egcfg_backends_hf.backend import HFBackend
+from egcfg_backends_hf.engine.linear_layers import PackedLinear
 from egcfg_backends_hf.loading import load
 from egcfg_backends_hf.loading.gguf import quiet_transformers
-from egcfg_backends_hf.loading.load import LoadedModel, load_model
+from egcfg_backends_hf.loading.load import LoadedModel, load_model, settings_left_out
 from egcfg_backends_hf.options import HFOptions
 from egcfg_backends_hf.testing import build_tiny_tokenizer
 
@@ -106,6 +116,44 @@ def test_generation_settings_that_are_left_out_are_told(
     open_folder(broken)
     assert "ask for repetition_penalty=1.1, which is left out" in caplog.text
     assert "temperature" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"num_beams": 4},
+        {"penalty_alpha": 0.6},
+        {"stop_strings": ["\n\n"]},
+        {"encoder_no_repeat_ngram_size": 3},
+        {"watermarking_config": {"bias": 2.5}},
+        {"token_healing": True},
+        {"suppress_tokens": [5]},
+        {"dola_layers": "high"},
+    ],
+    ids=str,
+)
+def test_every_setting_that_changes_greedy_texts_is_told_in_one_line(
+    broken: Path, open_folder: Open, caplog: pytest.LogCaptureFixture, setting: dict[str, Any]
+) -> None:
+    (broken / "generation_config.json").write_text(json.dumps(setting))
+    open_folder(broken)
+    [told] = [r.getMessage() for r in caplog.records if r.name == "egcfg_backends_hf.backend"]
+    assert f"ask for {next(iter(setting))}=" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"num_beams": 1, "penalty_alpha": 0.0, "encoder_no_repeat_ngram_size": 0},
+        {"bad_words_ids": [], "suppress_tokens": [], "sequence_bias": {}, "stop_strings": []},
+        {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_new_tokens": 99},
+    ],
+    ids=str,
+)
+def test_settings_that_change_no_greedy_text_are_not_told(setting: dict[str, Any]) -> None:
+    model: Any = SimpleNamespace(generation_config=GenerationConfig(**setting))
+    assert settings_left_out(model) == {}
 
 
 def test_missing_weights_are_refused_rather_than_made_up(broken: Path) -> None:
@@ -224,6 +272,35 @@ def test_a_sliding_window_is_a_mask_over_positions(
     for token in first.ids:
         assert token == int(naive(chain).argmax())
         chain += (token,)
+
+
+def test_a_model_that_does_not_run_with_packed_weights_stays_plain_unless_they_are_asked_for(
+    tiny_llama: Path,
+    open_folder: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models: list[weakref.ref[Any]] = []
+
+    def noting(options: HFOptions) -> LoadedModel:
+        assert not [model for model in models if model()]  # there may be no memory for two
+        loaded = load_model(options)
+        models.append(weakref.ref(loaded.model))
+        return loaded
+
+    def needs_its_weight(*_: object) -> None:
+        raise TypeError("needs its weight")
+
+    monkeypatch.setattr(backend, "load_model", noting)
+    monkeypatch.setattr(PackedLinear, "forward", needs_its_weight)
+    with pytest.raises(UsageError, match=r"needs its weight; use -o backend\.weights=plain"):
+        open_folder(tiny_llama, dtype="float32", weights="packed")
+    models.clear()
+    assert open_folder(tiny_llama, dtype="float32").resolved["weights"] == "plain"
+    assert len(models) == 2
+    [told] = caplog.records
+    reason = "backend.weights=packed cannot be had here: TypeError: needs its weight"
+    assert told.getMessage() == f"{tiny_llama.name} is loaded again: {reason}"
 
 
 # --- compiled models ----------------------------------------------------------------------------

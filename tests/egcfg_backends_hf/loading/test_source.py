@@ -114,6 +114,41 @@ def test_an_earlier_download_serves_while_the_hub_is_away(
     assert "downloaded earlier" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("adapter_config.json", "adapter_model.safetensors"), "is an adapter.*merge it first"),
+        (
+            ("README.md", "config.json", "m.Q4_K_M.gguf", "m.Q8_0.gguf"),
+            r"GGUF files only.*`hf download someone/model m\.Q4_K_M\.gguf`, and pass its path",
+        ),
+    ],
+)
+def test_a_repository_without_a_model_is_named_for_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], message: str
+) -> None:
+    hold(monkeypatch, *files)
+    with pytest.raises(UsageError, match=message):
+        find_model("someone/model")
+
+
+@pytest.mark.parametrize(
+    "weights", ["model.safetensors", "pytorch_model.bin.index.json", "odd.safetensors"]
+)
+def test_a_repository_with_a_model_may_hold_other_forms_of_it(
+    monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    beside = () if weights.startswith("odd") else ("adapter_config.json", "m.gguf")
+    hold(monkeypatch, "config.json", weights, *beside)
+    assert find_model("someone/model").location == "someone/model"
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, *files: str) -> None:
+    """Let every repository of the hub hold these files."""
+    found = types.SimpleNamespace(siblings=[types.SimpleNamespace(rfilename=f) for f in files])
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: found)
+
+
 def test_a_model_that_the_hub_lacks_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = types.SimpleNamespace(headers={}, request=None)
     error = errors.RepositoryNotFoundError("404", response=answer)  # type: ignore[arg-type]
