@@ -64,8 +64,8 @@ test-fast: $(INSTALLED)
 test-thorough: $(INSTALLED)
 	$(PYTEST) -m hypothesis --hypothesis-profile thorough $(FLAGS) $(TESTED)
 
-# The tracers and the sandbox under every later Python that is found, each in an environment of its
-# own without the extras: what they do hangs on the interpreter.
+# Core, command line, runs, tracers and sandbox under every later Python that is found, each in an
+# environment of its own without torch: ten minutes each. What they do hangs on the interpreter.
 PYTHONS ?= $(shell for minor in 12 13 14; do \
 	for python in python3.$$minor $(HOME)/.pyenv/versions/3.$$minor.*/bin/python; do \
 		$$python -c pass 2>/dev/null && echo $$python && break; \
@@ -76,10 +76,11 @@ test-pythons:
 		folder=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
 		$$python -m venv $$folder && \
 		$$folder/bin/python -m pip install --quiet --disable-pip-version-check \
-			--constraint constraints.txt --editable . hypothesis jsonschema pytest && \
+			--constraint constraints.txt --editable '.[compare,datasets,fireworks,openai,report,tables]' \
+			hypothesis jsonschema pytest psutil && \
 		$$folder/bin/python --version && \
-		$$folder/bin/python -m pytest tests/egcfg_tracers tests/egcfg/sandbox \
-			tests/egcfg/reports/test_trace_json.py || exit 1; \
+		PYTHONPATH=$(CURDIR)/tests/without_torch $$folder/bin/python -m pytest $(FLAGS) $(FAST) \
+			tests/egcfg/cli tests/egcfg/runs tests/egcfg_tracers tests/egcfg/sandbox || exit 1; \
 	done
 
 # Verdicts on published data sets, every form of test, 10,000 executions with their servers killed:
