@@ -117,14 +117,21 @@ def test_the_python_of_the_page_about_results_runs(
     assert names["hard"] == ["add"]
 
 
-@pytest.mark.parametrize("package", ["datasets", "verifiers"])
+@pytest.mark.parametrize(
+    ("package", "absent"),
+    [
+        ("datasets", "datasets is not installed"),
+        ("verifiers", "verifiers is not installed"),
+    ],
+)
 def test_the_python_of_the_page_about_records_runs(
     package: str,
+    absent: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip(package, reason=f"{package} is not installed")
+    pytest.importorskip(package, reason=absent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     given = ["run", "--quiet", "--record", "--dataset", "quickstart", "--limit", "1", "-g", "0"]

@@ -111,10 +111,20 @@ def test_answers_have_the_rewards_that_the_example_shows() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, by trl
-@pytest.mark.parametrize("package", ["egcfg", "trl", "verifiers", "lm_eval"])
-def test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "absent"),
+    [
+        ("egcfg", ""),
+        ("trl", "trl is not installed"),
+        ("verifiers", "verifiers is not installed"),
+        ("lm_eval", "lm_eval is not installed"),
+    ],
+)
+def test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom(
+    package: str, absent: str
+) -> None:
     """The blocks that need no more than egcfg, and those about one other package."""
-    pytest.importorskip(package, reason=f"{package} is not installed")
+    pytest.importorskip(package, reason=absent)
     blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "reward.md").read_text(), re.M | re.S)
     others = [re.findall(r"^(?:from|import) (trl|verifiers|lm_eval)\b", b, re.M) for b in blocks]
     assert [package] in others or package == "egcfg"
