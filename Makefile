@@ -138,7 +138,8 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The wheel, built and installed in clean environments, bare and with every extra; solves a problem there.
+# The wheel, built and installed in clean environments, bare and with [all]; solves a problem there. Each extra
+# must be resolvable.
 smoke: $(INSTALLED)
 	PYTHON=$(PYTHON) .ci/smoke
 

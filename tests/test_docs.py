@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
 import inspect
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -117,11 +117,21 @@ def test_the_python_of_the_page_about_results_runs(
     assert names["hard"] == ["add"]
 
 
+@pytest.mark.parametrize(
+    ("package", "absent"),
+    [
+        ("datasets", "datasets is not installed"),
+        ("verifiers", "verifiers is not installed"),
+    ],
+)
 def test_the_python_of_the_page_about_records_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str,
+    absent: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """But for the block about a package that is not installed."""
-    pytest.importorskip("datasets")
+    pytest.importorskip(package, reason=absent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     given = ["run", "--quiet", "--record", "--dataset", "quickstart", "--limit", "1", "-g", "0"]
@@ -129,12 +139,13 @@ def test_the_python_of_the_page_about_records_runs(
     capsys.readouterr()
     assert invoke(["trajectories", "results"]) == 0
     (tmp_path / "trajectories.jsonl").write_text(capsys.readouterr().out)
-    first, second = python_blocks("docs/records.md")
-    names: dict[str, object] = {}
-    exec(first, names)
-    assert names["data"].column_names == ["prompt", "completion", "label"]  # type: ignore[attr-defined]
-    if importlib.util.find_spec("verifiers"):
-        exec(second, names)
+    [block] = [b for b in python_blocks("docs/records.md") if f"from {package}" in b]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    if package == "datasets":
+        assert names["data"].column_names == ["prompt", "completion", "label"]
+    else:
+        assert len(names["tasks"]) == 1
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "plugins.md"], ids=lambda page: page.name)

@@ -8,6 +8,7 @@ import site
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,17 +29,23 @@ def generate(folder: Path, kind: str, name: str, author: str = "Somebody") -> Pa
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packages(made_once: Callable[..., Path]) -> dict[str, Path]:
     """Return a generated package of each kind."""
-    folder = tmp_path_factory.mktemp("packages")
-    return {kind: generate(folder / kind, kind, f"my_{kind}") for kind in Kind}
+    folder = made_once(
+        "packages", lambda folder: [generate(folder / kind, kind, f"my_{kind}") for kind in Kind]
+    )
+    return {kind: folder / kind for kind in Kind}
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, packages: dict[str, Path]) -> Path:
+def environment(made_once: Callable[..., Path], packages: dict[str, Path]) -> Path:
     """Return the Python of a fresh environment: it has what this one has, and all packages, built
     into wheels offline and installed."""
-    folder = tmp_path_factory.mktemp("environment")
+    return made_once("environment", lambda folder: equip(folder, packages)) / "bin" / "python"
+
+
+def equip(folder: Path, packages: dict[str, Path]) -> None:
+    """Make an environment in a folder, and install the packages there."""
     venv.create(folder, symlinks=True)
     [site_packages] = folder.glob("lib/python*/site-packages")
     shared = [*site.getsitepackages(), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
@@ -49,7 +56,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory, packages: dict[str, Pa
     ran(python, "pip", "wheel", *offline, "-q", *map(str, packages.values()), cwd=folder)
     wheels = [f"egcfg_my_{kind}-0.1.0-py3-none-any.whl" for kind in packages]
     ran(python, "pip", "install", *offline, "-q", *wheels, cwd=folder)
-    return python
 
 
 def ran(python: Path, *command: str, cwd: Path) -> str:

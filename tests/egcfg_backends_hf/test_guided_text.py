@@ -98,8 +98,13 @@ def problem(number: int) -> tuple[Problem, Prompt]:
 
 
 @pytest.fixture(scope="module")
-def writer(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def writer(tiny_llama: Path, made_once: Callable[..., Path]) -> Path:
     """Return the folder of the tiny model after it has learnt to write functions."""
+    return made_once("writer", lambda folder: train(tiny_llama, folder))
+
+
+def train(tiny_llama: Path, folder: Path) -> None:
+    """Teach the tiny model to write functions, and save it in a folder."""
     chance = random.Random(3)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
@@ -126,11 +131,9 @@ def writer(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.zero_grad()
         model(torch.tensor(ids), labels=torch.tensor(labels)).loss.backward()
         optimizer.step()
-    folder = tmp_path_factory.mktemp("writer")
     with quiet_transformers():
         model.double().eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    return folder
 
 
 class NaiveBackend(HFBackend):

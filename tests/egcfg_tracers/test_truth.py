@@ -7,15 +7,18 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from egcfg.interfaces.tracer import EventKind, Trace
+from egcfg.interfaces.tracer import EventKind, Trace, Tracer, TraceRequest
+from egcfg.sandbox import Limits, Sandbox
 from egcfg_tracers.tracers import (
+    BytecodeOptions,
+    BytecodeTracer,
     FullOptions,
     FullTracer,
     MinimalOptions,
@@ -23,6 +26,7 @@ from egcfg_tracers.tracers import (
 )
 
 WIDE = 10**6
+PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
 BENCH = Path(__file__).parents[2] / "bench" / "trace_oracle.py"
 
 PROGRAMS = {
@@ -190,6 +194,32 @@ class Stack:
 }
 
 
+GOLDEN = (
+    "caught_and_raised_again",
+    "classes",
+    "closures",
+    "failing",
+    "finally_returns",
+    "generators",
+    "handled",
+    "iterations_that_differ",
+    "last_line",
+    "long_loop",
+    "loop",
+    "mutation",
+    "recursion",
+    "tree_recursion",
+)
+
+
+def golden_program(name: str) -> tuple[str, str]:
+    source = Path(__file__).with_name("golden").joinpath(f"{name}.program").read_text("utf-8")
+    return source, source.partition("\n")[0].removeprefix("# call: ")
+
+
+PROGRAMS |= {f"golden {name}": golden_program(name) for name in GOLDEN}
+
+
 def loaded_oracle() -> ModuleType:
     spec = importlib.util.spec_from_file_location("trace_oracle", BENCH)
     assert spec is not None
@@ -208,17 +238,47 @@ def recorded() -> dict[str, Any]:
     return {name: oracle.record(*program) for name, program in PROGRAMS.items()}
 
 
+TRACERS: dict[str, Tracer] = {
+    "full": FullTracer(FullOptions(max_chars=WIDE)),
+    "bytecode": BytecodeTracer(BytecodeOptions(max_chars=WIDE, show_opcodes=True)),
+    "minimal": MinimalTracer(MinimalOptions(max_chars=WIDE)),
+}
+PAPER: dict[str, Tracer] = {
+    "full": FullTracer(FullOptions(layout="paper", max_chars=WIDE)),
+    "bytecode": BytecodeTracer(BytecodeOptions(layout="paper", max_chars=WIDE)),
+    "minimal": MinimalTracer(MinimalOptions(layout="paper", max_chars=WIDE)),
+}
+
+
+@pytest.fixture(scope="module")
+def traces(run: Callable[..., Any], sandbox: Sandbox) -> dict[tuple[str, str], Trace]:
+    """By program and tracer."""
+    requests = [
+        TraceRequest(source=source, call=call, limits=PATIENT) for source, call in PROGRAMS.values()
+    ]
+    return {
+        (name, kind): trace
+        for kind, tracer in TRACERS.items()
+        for name, trace in zip(PROGRAMS, run(tracer.trace(requests, sandbox)), strict=True)
+    }
+
+
+@pytest.mark.parametrize("kind", ["full", "bytecode"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_change_of_a_variable_is_lost(trace: Callable[..., Trace], recorded, name):
-    source, call = PROGRAMS[name]
-    assert oracle.lost_changes(list(trace(source, call).events), recorded[name]) == []
+def test_no_change_of_a_variable_is_lost(traces, recorded, name, kind):
+    assert oracle.lost_changes(list(traces[name, kind].events), recorded[name]) == []
+
+
+PLACE = r"[^\W\d]\w*(\[[^]]+\])*"
 
 
 def effects(text: str) -> list[tuple[str, str]]:
-    """Return names and values of ``a=1, b=[2, 3]``; places such as ``dp[25]=3`` are no names."""
+    """Return names and values of ``a=1, b=[2, 3], dp[25]=3``, not what is told of attributes."""
     parts, quote, depth = [""], "", 0
     for at, char in enumerate(text):
-        if quote:
+        if text.startswith("...,", at):  # the value is cut, so what it opens stays open
+            quote, depth = "", 0
+        elif quote:
             quote = "" if char == quote and text[at - 1] != "\\" else quote
         elif char in "'\"":
             quote = char
@@ -229,12 +289,12 @@ def effects(text: str) -> list[tuple[str, str]]:
         else:
             parts[-1] += char
     pairs = [part.strip().partition("=") for part in parts]
-    return [(name, value) for name, _, value in pairs if name.isidentifier()]
+    return [(name, value) for name, _, value in pairs if re.fullmatch(PLACE, name)]
 
 
-def whole(value: str) -> bool:
-    """Whether a text is a value's `repr`: neither cut nor made by the tracer."""
-    return "..." not in value and not value.startswith(("<", "defaultdict"))
+def words_of_the_tracer(value: str) -> bool:
+    """Whether a text is no `repr` but made by the tracer, as of an object of the program's."""
+    return value.startswith(("<", "defaultdict"))
 
 
 def in_order(value: str) -> str:
@@ -246,98 +306,225 @@ def in_order(value: str) -> str:
     return repr(sorted(found)) if isinstance(found, set) else value
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_each_line_of_the_compact_layout_is_true(trace: Callable[..., Trace], recorded, name):
-    source, call = PROGRAMS[name]
-    known = recorded[name]
-    states = {
-        (line, variable, in_order(value))
-        for activation in known.activations
-        for line, variable, value in activation.states
-    }
-    raised = {(line, kind) for line, kind in known.raised}
-    text = FullTracer(FullOptions(max_chars=WIDE)).render(trace(source, call), WIDE)
-    checked = 0
-    for row in text.split("\n"):
-        line, _, told = row.strip().partition(" -> ")
-        if not (number := re.match(r"L(\d+)\b", line)):
+def agrees(shown: str, real: str | None) -> bool:
+    """Whether a shown text is a value's `repr`, its ends where it is cut, or the tracer's words."""
+    if real is None or words_of_the_tracer(shown):
+        return real is not None
+    shown = shown.replace("<cycle>", "[...]")
+    if "..." in shown and shown != real:
+        head, tail = shown.partition("...")[0].rstrip("'"), shown.rpartition("...")[2]
+        tail = re.sub(r"^ \d+ more|^b?'", "", tail)
+        return real.startswith(head) and real.endswith(tail)
+    return in_order(shown) == in_order(real)
+
+
+Told = tuple[str, int, str, str]
+"""``call``, ``held``, ``return`` or ``exception``; the line; the variable; the text."""
+
+
+def held(moment: Any, place: str) -> str | None:
+    """Return the text of a variable or of a place in one such as ``dp[25]``, if there is one."""
+    variable, bracket, _ = place.partition("[")
+    text: str | None = moment.variables.get(variable)
+    if text is None or not bracket:
+        return text
+    try:
+        whole = ast.literal_eval(text)
+        part = eval(place, {variable: whole})
+    except (ValueError, LookupError):
+        return None
+    return repr(bytes([part]) if isinstance(whole, bytes) else part)
+
+
+def happened(moment: Any, told: Told) -> bool:
+    """Whether something told is what the recorder saw at a moment."""
+    kind, line, name, text = told
+    if kind in ("call", "held"):
+        place = (moment.event, 0) if kind == "call" else ("held", moment.ran)
+        return place == (kind, line) and agrees(text, held(moment, name))
+    return (moment.event, moment.line) == (kind, line) and agrees(text, moment.told)
+
+
+def first_untrue(moments: Sequence[Any], told: Sequence[Told]) -> Told | None:
+    """Return the first thing told that did not happen, or not after what is told before it."""
+    at = 0
+    for each in told:
+        while at < len(moments) and not happened(moments[at], each):
+            at += 1
+        if at == len(moments):
+            return each
+        at += not each[2]  # several variables may hold at one moment
+    return None
+
+
+def told_by_lines(text: str) -> list[Told]:
+    """Return what the rows of a compact text say of calls and lines, from top to bottom."""
+    told: list[Told] = []
+    line = 0
+    for number, row in enumerate(map(str.strip, text.split("\n"))):
+        if match := re.match(r"L(\d+)\b", row):
+            line = int(match[1])
+        if match or number == 0 or row.startswith("call "):
+            parts = re.split(r" (->|=>|!!) ", row)
+        elif row.startswith("where "):  # what held when the line above failed
+            shown = effects(row.removeprefix("where "))
+            told[-1:-1] = [("held", line, name, value) for name, value in shown]
             continue
-        told, _, returned = told.partition(" => ")
-        told, _, failure = told.partition(" !! ")
-        if not failure:
-            failure = row.partition(" !! ")[2]
-        if not returned and " => " in row:
-            returned = row.partition(" => ")[2]
-        returned = returned.removeprefix("yields ")
-        for variable, value in effects(told):
-            if whole(value):
-                assert (int(number[1]), variable, in_order(value)) in states, row
-                checked += 1
-        if returned and whole(returned):
-            assert returned in known.returns, row
-        if failure:
-            assert (int(number[1]), failure.partition(":")[0]) in raised, row
-    assert checked > 2 or name in {"long text", "deep", "chain", "objects"}
-    result = text.rpartition("\nresult ")[2]
-    if known.result is not None and whole(result):
-        assert result == known.result
+        else:
+            continue
+        for sign, said in zip(parts[1::2], parts[2::2], strict=True):
+            if sign == "->" and match is None:
+                told += [("call", 0, name, value) for name, value in effects(said)]
+            elif sign == "->":
+                told += [("held", line, name, value) for name, value in effects(said)]
+            else:
+                kind = "return" if sign == "=>" else "exception"
+                told.append((kind, line, "", said.removeprefix("yields ")))
+    return told
 
 
+@pytest.mark.parametrize("kind", ["full", "bytecode"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_each_phase_of_the_paper_layout_is_true(trace: Callable[..., Trace], recorded, name):
+def test_each_line_of_the_compact_layout_is_true(traces, recorded, name, kind):
+    known = recorded[name]
+    text = TRACERS[kind].render(traces[name, kind], WIDE)
+    told = told_by_lines(text)
+    assert any(not words_of_the_tracer(value) for *_, value in told)
+    assert first_untrue(known.moments, told) is None
+    check_ending(text, known)
+
+
+def check_ending(text: str, known: Any) -> None:
+    """The last line tells the value of the call, or the exception that it was left by."""
+    last = text.rpartition("\n")[2]
+    if known.result is None:
+        assert agrees(last.removeprefix("raised "), known.moments[-1].told)
+    else:
+        assert agrees(last.removeprefix("result "), known.result)
+
+
+def as_json(text: str) -> Any:
+    """Return a value as the paper's layout shows it; what JSON cannot hold stays a text."""
+    try:
+        return json.loads(json.dumps(ast.literal_eval(text)))
+    except (ValueError, SyntaxError, TypeError):
+        return text
+
+
+def shows(shown: dict[str, Any], variables: dict[str, str]) -> bool:
+    """Whether a dict of the paper's layout has all variables, each with its value."""
+    return shown.keys() == variables.keys() and all(
+        value == as_json(variables[name])
+        or (isinstance(value, str) and agrees(value, variables[name]))
+        for name, value in shown.items()
+    )
+
+
+def shown_dict(line: str) -> dict[str, Any]:
+    """Return the variables of ``== {...} , {...}``."""
+    variables: dict[str, Any] = eval(line.lstrip("= ").partition("} , {")[0] + "}")
+    return variables
+
+
+@pytest.mark.parametrize("kind", ["full", "bytecode"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_phase_of_the_paper_layout_is_true(traces, recorded, name, kind):
+    """All lines in their order with all variables, all returned values and failures."""
     source, call = PROGRAMS[name]
     known = recorded[name]
     lines = [line.expandtabs(4).rstrip() for line in source.splitlines()]
-    before = {
-        (variable, value)
-        for activation in known.activations
-        for _, variable, value in activation.states
-    }
-    tracer = FullTracer(FullOptions(layout="paper", max_chars=WIDE))
-    phases = re.split(r"\n(?==+ \{)", tracer.render(trace(source, call), WIDE).strip())
-    for phase in phases:
+    text = PAPER[kind].render(traces[name, kind], WIDE).strip()
+    stops: list[tuple[str, dict[str, Any]]] = []
+    returned: list[str] = []
+    left: list[str] = []
+    for phase in re.split(r"\n(?==+ \{)", text):
         head, event, *more = phase.split("\n")
-        kind, _, shown = event.partition(": ")
+        what, _, shown = event.partition(": ")
         assert shown in lines or shown == call
-        if head.startswith("== ") and kind == "LINE":
-            held = eval(head[3:].partition(" , {")[0])
-            for variable, value in held.items():
-                if json.dumps(value) == json.dumps(value, default=str) and isinstance(value, int):
-                    assert (variable, repr(value)) in before, phase
-        if kind == "RETURN" and shown == call:
-            assert phase == phases[-1], "the call returns once, at the end"
-            assert more == [f"Return Value: {known.result}"] or not whole(more[0])
-        if kind == "EXCEPTION" and shown != call:
-            place = re.search(r"Exception: \((\w+), .*, line (\d+)\)", more[0])
-            assert (int(place[2]), place[1]) in known.raised
+        if what == "LINE" and shown != call:
+            stops.append((shown, shown_dict(head)))
+        elif what == "RETURN" and shown == call:
+            assert agrees(more[0].removeprefix("Return Value: "), known.result)
+        elif what == "RETURN":
+            returned.append(more[0].removeprefix("Return Value: "))
+        elif what == "EXCEPTION":
+            left.append(more[0])
+
+    moments = [m for m in known.moments if m.told != "GeneratorExit"]
+    before = [moment for moment in moments if moment.event == "line"]
+    assert len(stops) == len(before) > 0
+    for (shown, variables), moment in zip(stops, before, strict=True):
+        assert shown == lines[moment.line - 1]
+        assert shows(variables, moment.variables), (shown, variables, moment.variables)
+    values = [moment.told for moment in moments if moment.event == "return"]
+    if len(returned) < len(values):  # that of the called function is told as the call's
+        assert values.pop() == known.result
+    for shown, real in zip(returned, values, strict=True):
+        assert agrees(shown, real)
+    failures = [moment for moment in moments if moment.event == "left"]
+    places = [f"line {moment.line}" for moment in failures]
+    if known.result is None:  # the call fails as well, with what its function was left by
+        failures, places = [*failures, failures[-1]], [*places, "the call"]
+    for triple, moment, place in zip(left, failures, places, strict=True):
+        raised, _, message = moment.told.partition(": ")
+        assert triple == f"Exception: ({raised}, {message!r}, {place})"
+
+
+def last_moments(known: Any) -> list[Any]:
+    """Return the last moment of each call."""
+    return list({moment.activation: moment for moment in known.moments}.values())
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_minimal_layout_shows_variables_of_the_frame_that_it_names(
-    trace: Callable[..., Trace], recorded, name
+def test_the_minimal_layout_shows_the_last_variables_of_the_frame_that_it_names(
+    traces, recorded, name
 ):
-    source, call = PROGRAMS[name]
+    """Or, of a line that failed, those that it failed with."""
+    _, call = PROGRAMS[name]
     known = recorded[name]
-    tracer = MinimalTracer(MinimalOptions(max_chars=WIDE))
-    result = trace(source, call, tracer)
-    told = tracer.render(result, WIDE).split("\n")
-    frames = {}
-    for activation in known.activations:
-        frames.setdefault(activation.function, set()).update(
-            (variable, value) for _, variable, value in activation.states
-        )
-    called = call.partition("(")[0]
+    moments = last_moments(known)
+    told = TRACERS["minimal"].render(traces[name, "minimal"], WIDE).split("\n")
+    function = call.partition("(")[0]
+    checked = 0
     for row in told[1:]:
         if row.startswith(("result", "raised")):
             continue
-        if place := re.match(r"L\d+ .* in (\w+)$", row):
-            called = place[1]
+        if place := re.match(r"L(\d+) .* in (\w+)$", row):
+            function = place[2]
+            failed = "exception", int(place[1])
+            moments = [m for m in known.moments if (m.event, m.line) == failed]
             continue
         if place := re.match(r"in (\w+): ", row):
-            called, row = place[1], row[place.end() :]
-        for variable, value in effects(row.removeprefix("where ")):
-            if whole(value):
-                assert (variable, value) in frames[called], row
+            function, row = place[1], row[place.end() :]
+        shown = effects(row.removeprefix("where "))
+        assert any(
+            known.activations[moment.activation].function == function
+            and all(agrees(value, held(moment, name)) for name, value in shown)
+            for moment in moments
+        ), row
+        checked += len(shown)
+    assert checked > 0
+    check_ending("\n".join(told), known)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_minimal_layout_of_the_paper_shows_all_last_variables_of_the_called_function(
+    traces, recorded, name
+):
+    known = recorded[name]
+    text = PAPER["minimal"].render(traces[name, "minimal"], WIDE).strip()
+    state, *rest = text.split("\n")
+    shown = shown_dict(state)
+    _, call = PROGRAMS[name]
+    called = re.search(r"(\w+)\([^()]*\)$", call)[1]
+    assert shown
+    assert any(
+        shows(shown, moment.variables)
+        for moment in last_moments(known)
+        if known.activations[moment.activation].function == called
+    )
+    if known.result is None:
+        check_ending("\n".join(rest), known)
 
 
 def test_a_failing_line_stands_with_the_variables_of_its_own_frame(trace: Callable[..., Trace]):

@@ -69,9 +69,13 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(made_once: Callable[..., Path]) -> Path:
     """Return a folder into which pip installed every package of tests/plugins and the example."""
-    folder = tmp_path_factory.mktemp("plugins")
+    return made_once("plugins", install) / "site"
+
+
+def install(folder: Path) -> None:
+    """Build the packages in a folder, and install them into ``site`` in it."""
     # Building leaves files beside the sources, so it is done on a copy.
     sources = [
         shutil.copytree(package, folder / "sources" / package.name)
@@ -80,11 +84,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for taught in ("guidance.py", "method.py"):
         results = folder / "sources" / "egcfg-results" / "egcfg_results"
         shutil.copy(TEMPLATE / "kinds" / taught, results / taught)
-    target = folder / "site"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
+    command += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder / "site")]
     subprocess.run([*command, *map(str, sources)], check=True, capture_output=True, text=True)
-    return target
 
 
 @pytest.fixture

@@ -28,7 +28,15 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="layers of Linux")
 
-NAMESPACES = tuple(name for name in LINUX_ONLY if name.endswith("namespace"))
+UNSHARED = {
+    "user namespace": 0,
+    "network namespace": linux.CLONE_NEWNET,
+    "ipc namespace": linux.CLONE_NEWIPC,
+    "uts namespace": linux.CLONE_NEWUTS,
+    "mount namespace": linux.CLONE_NEWNS,
+    "pid namespace": linux.CLONE_NEWPID,
+}
+NAMESPACES = tuple(UNSHARED)
 NEEDS = {
     **dict.fromkeys(NAMESPACES, ("user namespace",)),
     **dict.fromkeys(("landlock", "seccomp"), ("no_new_privs",)),
@@ -70,6 +78,12 @@ def landlock_version() -> int:
     return int(linux.libc.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), 1))
 
 
+def can_unshare(flag: int) -> bool:
+    """Whether the kernel gives an ordinary user a namespace, inside a user namespace of its own."""
+    code = f"import ctypes; exit(ctypes.CDLL(None).unshare({linux.CLONE_NEWUSER | flag}))"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
     """Return what is there to be reached: a file, three servers, a process, shared memory."""
@@ -107,10 +121,9 @@ def test_every_layer_that_the_kernel_has_is_active(run: Run, sandbox: Sandbox) -
     with contextlib.suppress(OSError):
         ctypes.CDLL(LIBRARY)
         expected.add("seccomp")
-    new_user = [sys.executable, "-c", "import ctypes; exit(ctypes.CDLL(None).unshare(0x10000000))"]
-    if subprocess.run(new_user, check=False).returncode == 0:
-        expected.add("user namespace")
-    assert expected <= {name for name, status in report.layers.items() if status == "active"}
+    expected.update(name for name, flag in UNSHARED.items() if can_unshare(flag))
+    active = {name for name, status in report.layers.items() if status == "active"}
+    assert expected <= active, report.layers
 
 
 @pytest.mark.parametrize(
