@@ -138,18 +138,21 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The wheel, built and installed in clean environments, bare and with [all]; solves a problem there. Each extra
-# must be resolvable.
+# The wheel, built and installed in clean environments, bare and with [all]; solves a problem there. With
+# SMOKE=--every-extra also whether what each extra needs can be had, which takes pip minutes.
 smoke: $(INSTALLED)
-	PYTHON=$(PYTHON) .ci/smoke
+	PYTHON=$(PYTHON) .ci/smoke $(SMOKE)
 
-# Every claim about speed, measured side by side on this machine.
+# Every claim about speed, measured side by side on this machine, with the embedded model. The tables of Qwen are
+# made by the same commands with --model; that of architectures by bench/architectures.py.
 bench: $(INSTALLED)
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/tracers.py
 	$(BIN)/python bench/trace_tokens.py
 	$(BIN)/python bench/endpoint_requests.py
 	$(BIN)/python bench/monitor.py
+	$(BIN)/python bench/reward.py
+	$(BIN)/python bench/decoding same --tasks 2 --max-tokens 40
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
 	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
 	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
