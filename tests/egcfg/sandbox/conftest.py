@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from attrs import field, frozen
 
 from egcfg.sandbox import LAYERS, Call, Execution, ExecutionResult, Limits, Sandbox, server_process
 from egcfg.sandbox.server_process import ServerProcess
@@ -23,28 +24,44 @@ Execute = Callable[..., ExecutionResult]
 T = TypeVar("T")
 
 
-@pytest.fixture(scope="package", autouse=True)
-def nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@frozen
+class Started:
+    """The servers that the tests of this folder started.
+
+    Attributes:
+        mark: where they run their code from. Every process of a sandbox is a fork of its server,
+            and has the server's command line.
+        servers: process id and scratch folder of each.
+    """
+
+    mark: Path
+    servers: list[tuple[int, str | None]] = field(factory=list)
+
+
+@pytest.fixture(scope="package")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """Run all that is hostile here; in the end no process, zombie or file of it may be left."""
-    if sys.platform != "linux":
-        yield
-        return
-    # Every process of a sandbox is a fork of its server, and has the server's command line.
     mark = tmp_path_factory.mktemp("confined") / "link"
     mark.symlink_to(server_process.CONFINED)
-    servers: list[tuple[int, str | None]] = []
+    noted = Started(mark)
+    yield noted
+    assert wait_until(lambda: not leftovers(noted)), leftovers(noted)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note each server that a test starts; those of other folders' tests may live longer."""
+    if sys.platform != "linux":
+        return
     start = ServerProcess.start
 
     async def noted(*args: Any) -> ServerProcess:
         server = await start(*args)
-        servers.append((server.pid, server._scratch_root))
+        started.servers.append((server.pid, server._scratch_root))
         return server
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_process, "CONFINED", mark)
-        patch.setattr(ServerProcess, "start", noted)
-        yield
-    assert wait_until(lambda: not leftovers(mark, servers)), leftovers(mark, servers)
+    monkeypatch.setattr(server_process, "CONFINED", started.mark)
+    monkeypatch.setattr(ServerProcess, "start", noted)
 
 
 def wait_until(look: Callable[[], T]) -> T:
@@ -60,14 +77,14 @@ def eventually() -> Callable[[Callable[[], T]], T]:
     return wait_until
 
 
-def leftovers(mark: Path, servers: list[tuple[int, str | None]]) -> list[str]:
-    """Return processes with `mark` in their command line, and what is left of `servers`."""
-    found = [scratch for _, scratch in servers if scratch and os.path.exists(scratch)]
+def leftovers(started: Started) -> list[str]:
+    """Return the processes and folders of `started` that are still there."""
+    found = [scratch for _, scratch in started.servers if scratch and os.path.exists(scratch)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
             line = (process / "cmdline").read_text()
-            zombie = not line and int(process.name) in {pid for pid, _ in servers}
-            if zombie or str(mark) in line:
+            zombie = not line and int(process.name) in {pid for pid, _ in started.servers}
+            if zombie or str(started.mark) in line:
                 found.append(str(process))
     return found
 
