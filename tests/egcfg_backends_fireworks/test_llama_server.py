@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from egcfg.interfaces.prompt import ChatMessage, ChatPrompt, Template
 from egcfg_backends_fireworks.client import counted
 from egcfg_backends_fireworks.options import EndpointOptions
 from egcfg_backends_fireworks.services import OpenAIBackend
+from egcfg_backends_fireworks.testing.llama_server import llama_server as real_server
 
 pytestmark = pytest.mark.server
 PROMPT = "def add(a, b):\n    return"
@@ -184,3 +186,12 @@ def test_a_prompt_that_is_too_long_overflows_the_context(backend: Any) -> None:
     with pytest.raises(ContextOverflowError) as raised:
         backend.score([ScoreRequest(ids)])
     assert (raised.value.needed, raised.value.available) == (2501, 2048)
+
+
+def test_a_server_that_ends_at_once_is_told_of_with_what_it_said(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    with (
+        pytest.raises(RuntimeError, match=r"ended at once(?s:.*)broken\.gguf"),
+        real_server(tmp_path / "broken.gguf"),
+    ):
+        pass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,30 +30,33 @@ def llama_server(model: Path, *, parallel: int = 4, threads: int = 1) -> Iterato
     Raises:
         RuntimeError: it ended at once; the message has the last that it said.
     """
-    command = [sys.executable, __file__, str(model), str(parallel), str(threads)]
-    with tempfile.TemporaryFile("a+b") as log:
+    # The address has a pipe of its own: in the log it may come between the words of another thread.
+    reader, writer = os.pipe()
+    command = [sys.executable, __file__, str(model), str(parallel), str(threads), str(writer)]
+    with tempfile.TemporaryFile("a+b") as log, open(reader, encoding="utf-8") as told:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writer],
         )
+        os.close(writer)
         try:
-            while True:
-                ended = process.poll() is not None
+            address = told.readline().strip()
+            if not address:
+                process.wait()
                 log.seek(0)
                 said = log.read().decode(errors="replace")
-                for line in said.splitlines(keepends=True):
-                    if line.startswith("http://") and line.endswith("\n"):
-                        yield line.strip()
-                        return
-                if ended:
-                    raise RuntimeError(f"the llama.cpp server ended at once: {said[-2000:]}")
-                time.sleep(0.05)
+                raise RuntimeError(f"the llama.cpp server ended at once: {said[-2000:]}")
+            yield address
         finally:
             process.kill()
             process.wait()
 
 
-def _serve(model: str, parallel: int, threads: int) -> None:
-    """Serve until this process is killed; print the address."""
+def _serve(model: str, parallel: int, threads: int, told: int) -> None:
+    """Serve until this process is killed; write the address to the descriptor `told`."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -64,10 +67,10 @@ def _serve(model: str, parallel: int, threads: int) -> None:
     params.warmup = False
     params.cpuparams.n_threads = threads
     server = xllamacpp.Server(params)
-    sys.stdout.write(f"{server.listening_address}\n")
-    sys.stdout.flush()
+    with open(told, "w", encoding="utf-8") as pipe:
+        pipe.write(f"{server.listening_address}\n")
     signal.pause()
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    _serve(sys.argv[1], *map(int, sys.argv[2:]))

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @frozen
-class Started:
+class OwnServers:
     """The servers that the tests of this folder started.
 
     Attributes:
@@ -39,17 +39,17 @@ class Started:
 
 
 @pytest.fixture(scope="package")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
     """Run all that is hostile here; in the end no process, zombie or file of it may be left."""
     mark = tmp_path_factory.mktemp("confined") / "link"
     mark.symlink_to(server_process.CONFINED)
-    noted = Started(mark)
+    noted = OwnServers(mark)
     yield noted
     assert wait_until(lambda: not leftovers(noted)), leftovers(noted)
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_behind(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_stays_behind(own_servers: OwnServers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Note each server that a test starts; those of other folders' tests may live longer."""
     if sys.platform != "linux":
         return
@@ -57,10 +57,10 @@ def nothing_stays_behind(started: Started, monkeypatch: pytest.MonkeyPatch) -> N
 
     async def noted(*args: Any) -> ServerProcess:
         server = await start(*args)
-        started.servers.append((server.pid, server._scratch_root))
+        own_servers.servers.append((server.pid, server._scratch_root))
         return server
 
-    monkeypatch.setattr(server_process, "CONFINED", started.mark)
+    monkeypatch.setattr(server_process, "CONFINED", own_servers.mark)
     monkeypatch.setattr(ServerProcess, "start", noted)
 
 
@@ -77,14 +77,14 @@ def eventually() -> Callable[[Callable[[], T]], T]:
     return wait_until
 
 
-def leftovers(started: Started) -> list[str]:
-    """Return the processes and folders of `started` that are still there."""
-    found = [scratch for _, scratch in started.servers if scratch and os.path.exists(scratch)]
+def leftovers(own: OwnServers) -> list[str]:
+    """Return the processes and folders of `own` that are still there."""
+    found = [scratch for _, scratch in own.servers if scratch and os.path.exists(scratch)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
             line = (process / "cmdline").read_text()
-            zombie = not line and int(process.name) in {pid for pid, _ in started.servers}
-            if zombie or str(started.mark) in line:
+            zombie = not line and int(process.name) in {pid for pid, _ in own.servers}
+            if zombie or str(own.mark) in line:
                 found.append(str(process))
     return found
 
