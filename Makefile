@@ -39,13 +39,11 @@ race: $(INSTALLED)
 		-- --quiet --max-tokens 200
 
 # The whole test suite, real model and real server included, or the tests of one room (ROOM=sandbox): a
-# process more than there are cores, since many tests wait for other processes, but four at most, since
-# each may load the model. FLAGS go on to pytest.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN) && echo $$((cores < 3 ? cores + 1 : 4)))
+# process for each core, but for four at most, since each may load the model. FLAGS go on to pytest.
 ROOMS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py tests/*/*/test_*.py))))
 TESTED := $(if $(ROOM),$(or $(filter %/$(ROOM),$(ROOMS)), \
 	$(error no room is called "$(ROOM)"; there are: $(sort $(notdir $(ROOMS))))))
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal \
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal \
 	--durations 15 --durations-min 1
 test: $(INSTALLED)
 	$(PYTEST) $(FLAGS) $(TESTED)

@@ -108,7 +108,8 @@ def test_ten_thousand_executions_survive_servers_that_are_killed_at_random(
 def test_a_dead_server_is_replaced(run: Run, own_sandbox: Sandbox) -> None:
     run(own_sandbox.report())
     for _ in range(3):
-        os.kill(server_of(own_sandbox).pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a process staged before it died answered
+            os.kill(server_of(own_sandbox).pid, signal.SIGKILL)
         (result,) = run(own_sandbox.run([Execution(source="", call=Call("1"))]))
         assert result.value == 1
 
