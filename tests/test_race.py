@@ -78,7 +78,7 @@ def test_a_race_that_is_asked_to_end_has_its_run_give_its_tasks_back(
             time.sleep(0.02)
         runs = psutil.Process(racing.pid).children()
         racing.terminate()
-        assert racing.wait() == 130
+        assert racing.wait() == 143
     assert runs
     assert not any(run.is_running() for run in runs)
     [claims] = out.rglob(".claims")

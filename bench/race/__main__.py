@@ -33,6 +33,7 @@ INTERRUPTED = (130, 143, -2, -15)
 def main() -> int:
     """Run the arms that are asked for; return the exit status."""
     options, for_runs = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     shared = _shared(options, for_runs)
     commands = {
         arm: [*EGCFG, "run", *shared, *ARMS[arm], "--results-dir", str(options.out / arm)]
@@ -62,12 +63,13 @@ def main() -> int:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run a command, and return its exit status; asked to end, have it end its own way."""
+    """Run a command, and return its exit status; asked to end, have it end its own way first."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        status = process.wait()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return status
+        try:
+            return process.wait()
+        except SystemExit:
+            process.terminate()
+            raise
 
 
 def _options() -> tuple[argparse.Namespace, Sequence[str]]:

@@ -156,7 +156,7 @@ def _convert(file: Path, folder: Path) -> None:
     silence = contextlib.redirect_stderr(io.StringIO())
     with TemporaryDirectory() as lone, quiet_transformers(), silence, _reading_once():
         # Whatever else lies in the file's folder (another model's settings) must not be read.
-        link = Path(lone, file.name)
+        link = Path(lone, "model.gguf")
         link.symlink_to(file.resolve())
         try:
             tokenizer = AutoTokenizer.from_pretrained(lone, gguf_file=link.name)
@@ -167,7 +167,7 @@ def _convert(file: Path, folder: Path) -> None:
         # Truncated and unsupported files fail in any way, inside two libraries.
         except Exception as error:
             raise UsageError(f"cannot read {file}: {_why(file, error)}") from error
-        _split_as_trained(tokenizer, link)
+        _split_as_trained(tokenizer, file)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / ORIGIN).write_text(json.dumps({"file": file.name}))
@@ -205,7 +205,7 @@ def _reading_once() -> Iterator[None]:
     """Read a file's header once, which takes seconds, and the names of its tensors.
 
     transformers parses it for the config, for the tokenizer and for the weights, and makes the
-    table of names again for each module: that was two thirds of a small model's conversion.
+    table of names again for each module: that was half of a small model's conversion.
     """
     with _ONE_CONVERSION:
         usual = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
@@ -224,8 +224,7 @@ def _split_as_trained(tokenizer: Any, file: Path) -> None:
     It splits as GPT-2's tokenizer does for all others: SmolLM2's would keep the digits of a number
     together, and cut ``"1\\n\\n2"`` into other tokens than the model was trained on.
     """
-    field = gguf.GGUFReader(str(file)).get_field("tokenizer.ggml.pre")
-    name = "default" if field is None else str(field.contents())
+    name = str(read_header(file).values.get("tokenizer.ggml.pre", "default"))
     if name in SPLITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(SPLITS[name]))
     elif name not in LIKE_GPT_2 and name not in _known_to_transformers():
