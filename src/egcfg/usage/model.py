@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj, to_device
 from attrs import define, evolve, field
 
 from egcfg.errors import BudgetError, PluginError, TaskBudgetError
@@ -173,8 +173,9 @@ class Model:
                     f"score gave {_count(distributions, 'distribution')} for a draft of "
                     f"{len(request.draft)} tokens, not {wanted}"
                 )
-            for number, distribution in enumerate(distributions):
-                self._check_distribution(distribution, whole=number == 0)
+            for distribution in distributions:
+                self._check_form(distribution)
+        self._check_numbers(answers)
         return answers
 
     async def sample(
@@ -311,8 +312,8 @@ class Model:
         self.usage[stage] = self.usage.get(stage, Usage()) + spent
         self.meter.add(spent)
 
-    def _check_distribution(self, distribution: object, *, whole: bool) -> None:
-        """See that a distribution holds log-probabilities; of all of them together if `whole`."""
+    def _check_form(self, distribution: object) -> None:
+        """See that something is a distribution, of the kind that the backend gives."""
         if not isinstance(distribution, Logprobs):
             raise self._broken(f"score gave {type(distribution).__name__}, not Logprobs")
         values, ids = distribution.values, distribution.ids
@@ -322,17 +323,32 @@ class Model:
             isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.shape == values.shape
         ):
             raise self._broken(f"score gave {_form(ids)} as the ids of {_form(values)}")
-        xp = array_namespace(values)
-        top = float(xp.max(values))
-        if math.isnan(top) or top > MASS_TOLERANCE or top == -math.inf:
-            raise self._broken(f"score gave {top} as a log-probability")
-        if whole and (mass := float(xp.sum(xp.exp(values)))) > 1 + MASS_TOLERANCE:
-            raise self._broken(
-                f"score gave probabilities that add up to {mass:.3g}; they must be normalised"
-            )
         if distribution.dense != (self.capabilities.top_k is None):
             kind, top_k = "dense" if distribution.dense else "cut", self.capabilities.top_k
             raise self._broken(f"score gave a {kind} distribution, but its top_k is {top_k}")
+
+    def _check_numbers(self, answers: Sequence[Sequence[Logprobs]]) -> None:
+        """See that all rows hold log-probabilities, and that those of each answer's first row add
+        up; what tells of it leaves the device in one copy."""
+        rows = [distribution.values for answer in answers for distribution in answer]
+        if not rows:
+            return
+        try:
+            xp = array_namespace(*rows)
+        except TypeError:
+            raise self._broken("score gave arrays of several libraries in one answer") from None
+        with np.errstate(over="ignore"):  # the exponentials of what is no log-probability
+            masses = [xp.sum(xp.exp(answer[0].values)) for answer in answers]
+        told = to_device(xp.stack([*map(xp.max, rows), *masses]), "cpu")
+        numbers = [float(number) for number in told]
+        for top in numbers[: len(rows)]:
+            if math.isnan(top) or top > MASS_TOLERANCE or top == -math.inf:
+                raise self._broken(f"score gave {top} as a log-probability")
+        for mass in numbers[len(rows) :]:
+            if mass > 1 + MASS_TOLERANCE:
+                raise self._broken(
+                    f"score gave probabilities that add up to {mass:.3g}; they must be normalised"
+                )
 
     def _broken(self, what: str) -> PluginError:
         return self.backend.broken(what, self.task_id)

@@ -59,7 +59,8 @@ class SlotBuffers:
         """Fill the first slots with those of another lane, in the order of `slots`."""
         index = torch.tensor(slots)
         for number, buffers in source._buffers.items():
-            keys, values = (b.index_select(2, index.to(b.device)) for b in buffers)
+            index = index.to(buffers[0].device)  # once where all layers are on one device
+            keys, values = (b.index_select(2, index) for b in buffers)
             self._set(number, keys, values)
 
     def clear(self) -> None:

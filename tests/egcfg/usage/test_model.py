@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+import egcfg.usage.model
 from egcfg.errors import (
     BackendError,
     CapabilityError,
@@ -114,6 +115,7 @@ LOG_3_SHARES = np.log(np.full(12, 3 / 12))
         (Logprobs(np.array([-1.0, np.nan, -2.0])), "score gave nan as a log-probability"),
         (Logprobs(np.array([-1.0, np.inf, -2.0])), "score gave inf as a log-probability"),
         (Logprobs(np.array([2.5, -1.0])), "score gave 2.5 as a log-probability"),
+        (Logprobs(np.array([1e4, -1.0])), "score gave 10000.0 as a log-probability"),
         (Logprobs(np.full(4, -np.inf)), "score gave -inf as a log-probability"),
         (Logprobs(np.array([0.5, 0.3, 0.2])), "score gave 0.5 as a log-probability"),
         (
@@ -122,10 +124,6 @@ LOG_3_SHARES = np.log(np.full(12, 3 / 12))
         ),
         (
             Logprobs(LOG_3_SHARES),
-            "score gave probabilities that add up to 3; they must be normalised",
-        ),
-        (
-            Logprobs(LOG_3_SHARES, np.arange(12)),
             "score gave probabilities that add up to 3; they must be normalised",
         ),
         (
@@ -152,6 +150,12 @@ def test_what_is_no_distribution_is_never_a_result(run: Run, distribution: Any, 
         assert refused(run, model.score(requests, Stage.GUIDED)) == said
 
 
+def test_the_probabilities_of_a_cut_distribution_are_added_up_as_well(run: Run) -> None:
+    model = asking(Answer([[Logprobs(LOG_3_SHARES, np.arange(12))]]), top_k=12)
+    said = refused(run, model.score([ScoreRequest(IDS)], Stage.GUIDED))
+    assert said == "score gave probabilities that add up to 3; they must be normalised"
+
+
 @pytest.mark.parametrize("numbers", ["float16", "bfloat16", "float32", "float64"])
 def test_tensors_of_any_width_are_checked_as_arrays_are(run: Run, numbers: str) -> None:
     torch = pytest.importorskip("torch")
@@ -168,6 +172,30 @@ def test_tensors_of_any_width_are_checked_as_arrays_are(run: Run, numbers: str) 
         model = asking(Answer([[Logprobs(values.to(dtype))]]))
         told = refused(run, model.score([ScoreRequest(IDS)], Stage.GUIDED))
         assert told.startswith(f"score gave {said}")
+
+
+def test_what_a_device_holds_is_checked_by_one_copy(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    copies = []
+
+    def to_device(array: Any, device: str) -> Any:  # "meta" is a device that cannot be read
+        copies.append((array.device.type, len(array)))
+        return torch.full(array.shape, -1.0, device=device)
+
+    monkeypatch.setattr(egcfg.usage.model, "to_device", to_device)
+    row = Logprobs(torch.zeros(50, device="meta"))
+    requests = [ScoreRequest(IDS, (99,)), ScoreRequest(IDS)]
+    run(asking(Answer([[row, row], [row]])).score(requests, Stage.GUIDED))
+    assert copies == [("meta", 3 + 2)]
+
+
+def test_arrays_of_two_libraries_are_no_answer(run: Run) -> None:
+    torch = pytest.importorskip("torch")
+    model = asking(Answer([[GOOD], [Logprobs(torch.log(torch.tensor([0.5, 0.5])))]]))
+    said = refused(run, model.score([ScoreRequest(IDS), ScoreRequest(IDS)], Stage.GUIDED))
+    assert said == "score gave arrays of several libraries in one answer"
 
 
 @pytest.mark.parametrize(
