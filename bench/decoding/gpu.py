@@ -91,13 +91,16 @@ async def run(options: Namespace, report: Report) -> None:
         options.device = "cuda" if cuda else "cpu"
         async with Workbench.opened(options) as bench:
             ways = Ways(bench, options, report)
-            await ways.alone()
-            for count in options.in_flight:
-                if time.monotonic() < over:
-                    await ways.in_flight(count)
-                else:
-                    report.say(f"{count} in flight: left out, {options.minutes:g} minutes are over")
-            report.table("time per pass", COLUMNS, ways.rows)
+            try:
+                await ways.alone()
+                for count in options.in_flight:
+                    if time.monotonic() < over:
+                        await ways.in_flight(count)
+                    else:
+                        minutes = f"{options.minutes:g} minutes"
+                        report.say(f"{count} in flight: left out, {minutes} are over")
+            finally:  # what was measured before memory ran out is of use as well
+                report.table("time per pass", COLUMNS, ways.rows)
 
 
 class Ways:
