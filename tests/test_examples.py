@@ -62,6 +62,7 @@ def test_an_example_solves_its_problem_with_a_model_that_can(
         )
     assert ran.returncode == 0, ran.stderr
     assert said in ran.stdout
+    assert "Warning" not in ran.stderr  # at its end Python prints those that it makes errors of
 
 
 def test_an_example_takes_the_folder_of_a_model(tiny_llama: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -60,4 +61,6 @@ def engine_file() -> Path:
 
 @cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="egcfg-engine-")
+    folder = tempfile.TemporaryDirectory(prefix="egcfg-engine-")
+    atexit.register(folder.cleanup)  # else Python warns that it does so
+    return folder
