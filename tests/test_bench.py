@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,32 @@ def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
     for row in latency:
         assert row["requests"] > 0
         assert row["answered by the model"] == 0
+
+
+@pytest.mark.parametrize(
+    ("bench", "arguments", "said"),
+    [
+        ("sandbox.py", ("--programs", "2"), "2 programs; "),
+        ("trace_tokens.py", ("--programs", "2"), "\nminimal, paper   "),
+        # Per line of code: tokens changed, requests of the probe, requests, tokens.
+        (
+            "endpoint_requests.py",
+            ("--gamma", "1", "--kind", "llama.cpp, completions"),
+            "120     0.20     22      1.22       36\n",
+        ),
+    ],
+)
+def test_a_bench_of_one_table_prints_it(
+    bench: str,
+    arguments: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [bench, *arguments])
+    monkeypatch.syspath_prepend(str(BENCH))
+    runpy.run_path(str(BENCH / bench), run_name="__main__")
+    assert said in capsys.readouterr().out
 
 
 def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def main() -> int:
     for room in sys.argv[1:]:
         percent, missing = measured(room)
         floor = FLOORS.get(room, 0)
-        print(f"{room}: {percent:.1f} % of lines and branches; the floor is {floor} %", flush=True)
+        held = f"the floor is {floor} %" if floor else "it has no floor"
+        print(f"{room}: {percent:.1f} % of lines and branches; {held}", flush=True)
         if percent < floor:
             below += 1
             for name, lines in missing.items():
