@@ -117,7 +117,7 @@ test-browser: $(INSTALLED)
 
 # Branch coverage of each room by its own tests, held against tests/lanes/floors.toml where that has a
 # floor for it; ROOMS_MEASURED chooses some: `make coverage ROOMS_MEASURED=egcfg/guidance`.
-ROOMS_MEASURED ?= $(filter egcfg/%,$(ROOMS:tests/%=%)) egcfg_tracers egcfg_backends_hf egcfg_backends_fireworks
+ROOMS_MEASURED ?= $(filter egcfg/%,$(ROOMS:tests/%=%)) egcfg_backends_hf egcfg_backends_fireworks
 coverage: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt coverage
 	$(BIN)/python tests/lanes/branches.py $(ROOMS_MEASURED)

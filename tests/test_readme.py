@@ -7,8 +7,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 import pytest
+
+from egcfg.comparison.arms import Axis
+from egcfg.comparison.sources import read_arms
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -21,6 +25,24 @@ def test_the_first_command_prints_what_is_printed_there(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "egcfg", *shlex.split(command)]
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, said), ran.stderr
+
+
+def test_what_is_said_of_the_race_is_what_was_measured() -> None:
+    said = re.search(
+        r"solves (\d+) tasks for ([\d,]+) tokens each \(up to forty: (\d+) for ([\d,]+)\), guided "
+        r"decoding (\d+) for ([\d,]+),\s+greedy decoding (\d+) for ([\d,]+)\.",
+        README,
+    )
+    assert said is not None
+    numbers = [int(number.replace(",", "")) for number in said.groups()]
+    arms = {arm.label: arm for arm in read_arms([str(ROOT / "docs" / "effect")])}
+    measured: list[int] = []
+    for name in ("best_of_n", "best_of_40", "egcfg", "greedy"):
+        tasks = arms[name].outcomes.values()
+        assert len(tasks) == 200
+        tokens = [Axis.TOKENS.cost(task.counts) or 0 for task in tasks]
+        measured += [int(sum(task.solved for task in tasks)), round(mean(tokens))]
+    assert numbers == measured
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
