@@ -154,6 +154,7 @@ def _harmless(arm: Arm) -> Arm:
             printable_line(task): evolve(outcome, task_id=printable_line(task))
             for task, outcome in arm.outcomes.items()
         },
+        planned=tuple(map(printable_line, arm.planned)),
     )
 
 

@@ -169,6 +169,7 @@ class Arm:
         config: name of its configuration's folder, likewise.
         gamma: guidance strength; None where a whole method is the unit.
         outcomes: by task id, of the tasks that it finished.
+        planned: ids of the tasks that its runs were to do; empty: not known.
         skipped: tasks left out because another configuration had solved them.
         unreadable: result files that say nothing, each with the reason.
         provenance: whatever else its results were made with, as JSON values; empty: not known.
@@ -180,6 +181,7 @@ class Arm:
     config: str | None = None
     gamma: float | None = None
     outcomes: Mapping[str, Outcome] = field(factory=dict, repr=False)
+    planned: tuple[str, ...] = field(default=(), repr=False)
     skipped: int = 0
     unreadable: Mapping[str, str] = field(factory=dict, repr=False)
     provenance: Mapping[str, Any] = field(factory=dict, repr=False)

@@ -58,7 +58,7 @@ class Row:
 
     Attributes:
         arm: the arm, without the tasks that are not compared.
-        tasks: tasks that any arm has: what it would have finished.
+        tasks: tasks that any arm finished or was to do.
         shares: one per budget, and the last of whatever it took; None: its costs are not known.
         reachable: tasks that a perfect choice among its answers would have solved.
         accepted: tasks whose answer passed all visible tests, as far as that is known.
@@ -116,7 +116,8 @@ class Comparison:
         budgets: per task, ascending.
         rows: one per arm, in the order in which they were given.
         duels: by arm, baseline and budget.
-        tasks: tasks that any arm has.
+        tasks: tasks that any arm finished.
+        planned: how many tasks any arm finished or was to do.
         union: tasks that any arm's answer solved.
         reachable: tasks that any answer of any arm solved.
         notes: what a reader should know.
@@ -127,6 +128,7 @@ class Comparison:
     rows: tuple[Row, ...]
     duels: tuple[Duel, ...]
     tasks: tuple[str, ...]
+    planned: int
     union: tuple[str, ...]
     reachable: tuple[str, ...]
     notes: tuple[str, ...]
@@ -151,20 +153,22 @@ def compare(
         UsageError: no arm has finished a task, or no single arm is called as a baseline.
         MissingExtraError: scipy is not installed.
     """
+    planned = len({task for arm in arms for task in (*arm.outcomes, *arm.planned)})
     left_out = [arm for arm in arms if not arm.outcomes]
     arms = [arm for arm in arms if arm.outcomes]
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
     bases = [_named(label, arms) for label in baselines] or [a for a in arms if a.method == BAR]
-    notes = [f"left out: {arm.label} has no task of its own" for arm in left_out]
+    notes = [f"left out: {arm.label}: 0 of {planned} tasks finished" for arm in left_out]
+    notes += [note for arm in left_out for note in _files_left_out(arm)]
     if not bases:
         notes.append("no baseline: gained and lost tasks are told with --baseline LABEL")
     elif not baselines and len(bases) > 1:
         notes.append(f"{len(bases)} arms of {BAR}: choose one with --baseline LABEL")
         bases = []
     tasks = tuple(dict.fromkeys(task for arm in arms for task in arm.outcomes))
-    rows = tuple(_row(arm, len(tasks), chosen, axis) for arm in arms)
+    rows = tuple(_row(arm, planned, chosen, axis) for arm in arms)
     duels = [
         duel
         for base in bases
@@ -180,6 +184,7 @@ def compare(
         rows=rows,
         duels=tuple(duels),
         tasks=tasks,
+        planned=planned,
         union=_in_order(tasks, {each.task_id for each in outcomes if each.solved}),
         reachable=_in_order(tasks, {each.task_id for each in outcomes if each.reachable}),
         notes=(*notes, *_notes(rows, axis)),
@@ -197,7 +202,11 @@ def common_tasks(arms: Sequence[Arm]) -> list[Arm]:
     if not common:
         raise UsageError("no task was finished by every arm; choose arms with --arm")
     return [
-        evolve(arm, outcomes={t: each for t, each in arm.outcomes.items() if t in common})
+        evolve(
+            arm,
+            outcomes={t: each for t, each in arm.outcomes.items() if t in common},
+            planned=tuple(t for t in arm.planned if t in common),
+        )
         for arm in arms
     ]
 
@@ -346,11 +355,17 @@ def _notes(rows: Sequence[Row], axis: Axis) -> list[str]:
                 f"{label}: {len(early)} answers count at the end of their task: what was spent "
                 f"before them ({axis.value}) was not written down"
             )
-        if row.arm.skipped:
-            notes.append(f"{label}: {row.arm.skipped} tasks left out, which others solved")
-        if row.arm.unreadable:
-            notes.append(f"{label}: {len(row.arm.unreadable)} unreadable result files left out")
+        notes += _files_left_out(row.arm)
         if row.sandbox_errors:
             notes.append(f"{label}: the sandbox failed on {row.sandbox_errors}: not solved")
     notes += [f"settings differ: {line}" for line in differing_settings([r.arm for r in rows])]
+    return notes
+
+
+def _files_left_out(arm: Arm) -> list[str]:
+    notes = []
+    if arm.skipped:
+        notes.append(f"{arm.label}: {arm.skipped} tasks left out, which others solved")
+    if arm.unreadable:
+        notes.append(f"{arm.label}: {len(arm.unreadable)} unreadable result files left out")
     return notes

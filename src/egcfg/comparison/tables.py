@@ -81,7 +81,8 @@ def _headline(comparison: Comparison) -> str:
         for each in ([arm.dataset for arm in arms], [arm.model for arm in arms])
     ]
     tests = dict.fromkeys(arm.tests.words() for arm in arms if arm.tests.scored != (0, 0))
-    tasks = f"{len(comparison.tasks)} task{'' if len(comparison.tasks) == 1 else 's'}"
+    done, planned = len(comparison.tasks), comparison.planned
+    tasks = f"{done if done == planned else f'{done} of {planned}'} task{'s' * (planned != 1)}"
     return " · ".join([*filter(None, names), tasks, *(tests or ["tests seen: not written down"])])
 
 

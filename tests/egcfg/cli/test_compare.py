@@ -87,7 +87,8 @@ def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
     for more in ((), ("--common",)):
         ran = egcfg("compare", out, *more)
         assert (ran.status, ran.err) == (0, "")
-        assert "left out: ns3t0.7d2_chat_ln gamma 1 has no task of its own" in ran.out
+        assert "left out: ns3t0.7d2_chat_ln gamma 1: 0 of 1 tasks finished" in ran.out
+        assert "gamma 1: 1 tasks left out, which others solved" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome
 from egcfg.comparison.comparison import common_tasks, compare, default_budgets
+from egcfg.comparison.tables import as_text
 from egcfg.errors import UnknownNameError, UsageError
 
 MakeArm = Callable[..., Arm]
@@ -92,6 +93,16 @@ def test_an_unfinished_arm_is_compared_on_what_it_has(race: list[Arm]) -> None:
     assert {duel.tasks for duel in found.duels if duel.label == "egcfg"} == {2}
 
 
+def test_tasks_that_no_arm_has_finished_yet_count_where_they_were_planned(race: list[Arm]) -> None:
+    planned = [evolve(arm, planned=("1", "2", "3", "4", "5", "6")) for arm in race]
+    found = compare(planned)
+    assert (len(found.tasks), found.planned) == (4, 6)
+    assert {row.tasks for row in found.rows} == {6}
+    assert "unfinished: greedy has 4 of 6 tasks" in found.notes
+    assert "4 of 6 tasks" in as_text(found).splitlines()[0]
+    assert not any("unfinished" in note for note in compare(common_tasks(planned)).notes)
+
+
 def test_common_tasks_are_those_that_all_arms_finished(race: list[Arm], make_arm: MakeArm) -> None:
     [greedy, best_of_n, egcfg] = race
     started = evolve(egcfg, outcomes={task: egcfg.outcomes[task] for task in ("1", "2")})
@@ -111,7 +122,9 @@ def test_one_task_is_a_comparison_without_certainty(make_arm: MakeArm) -> None:
 
 
 def test_an_arm_without_a_result_is_left_out(race: list[Arm], make_arm: MakeArm) -> None:
-    assert len(compare([*race, make_arm("none", {})]).rows) == 3
+    found = compare([*race, evolve(make_arm("none", {}), planned=("1", "7"))])
+    assert len(found.rows) == 3
+    assert "left out: none: 0 of 5 tasks finished" in found.notes
     with pytest.raises(UsageError, match="no arm has finished a task"):
         compare([make_arm("none", {})])
 
