@@ -118,7 +118,7 @@ class Comparison:
         duels: by arm, baseline and budget.
         tasks: tasks that any arm finished.
         planned: how many tasks any arm finished or was to do.
-        union: tasks that any arm's answer solved.
+        union: tasks that any arm solved: by its answer, or by every one of its samples.
         reachable: tasks that any answer of any arm solved.
         notes: what a reader should know.
     """
@@ -185,7 +185,7 @@ def compare(
         duels=tuple(duels),
         tasks=tasks,
         planned=planned,
-        union=_in_order(tasks, {each.task_id for each in outcomes if each.solved}),
+        union=_in_order(tasks, {each.task_id for each in outcomes if each.solved == 1}),
         reachable=_in_order(tasks, {each.task_id for each in outcomes if each.reachable}),
         notes=(*notes, *_notes(rows, axis)),
     )

@@ -141,6 +141,8 @@ def test_samples_of_another_tool_stand_beside_without_a_curve(race: list[Arm]) -
     )
     found = compare([*race, samples], budgets=[500])
     assert solved(found, "other") == [None, 1.5]
+    alone = compare([samples])
+    assert (alone.union, alone.reachable) == (("2",), ("1", "2"))
     assert all(duel.label != "other" for duel in found.duels)
 
     single = evolve(
