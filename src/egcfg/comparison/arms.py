@@ -195,13 +195,7 @@ class Arm:
     @property
     def tests(self) -> TestCounts:
         """How many tests of a task were seen and scored."""
-        counts = [(each.seen, each.scored, each.both) for each in self.outcomes.values()]
-        return TestCounts.of(
-            (seen, scored, both)
-            if seen is not None and scored is not None and both is not None
-            else None
-            for seen, scored, both in counts
-        )
+        return TestCounts.of((each.seen, each.scored, each.both) for each in self.outcomes.values())
 
     def mean(self, count: str) -> float | None:
         """Return the mean of a count over the tasks; None: some do not say."""

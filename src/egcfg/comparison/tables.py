@@ -80,10 +80,15 @@ def _headline(comparison: Comparison) -> str:
         " and ".join(dict.fromkeys(name for name in each if name is not None))
         for each in ([arm.dataset for arm in arms], [arm.model for arm in arms])
     ]
-    tests = dict.fromkeys(arm.tests.words() for arm in arms if arm.tests.scored != (0, 0))
+    tests = [] if _tests_differ(comparison) else dict.fromkeys(arm.tests.words() for arm in arms)
     done, planned = len(comparison.tasks), comparison.planned
     tasks = f"{done if done == planned else f'{done} of {planned}'} task{'s' * (planned != 1)}"
-    return " · ".join([*filter(None, names), tasks, *(tests or ["tests seen: not written down"])])
+    return " · ".join([*filter(None, names), tasks, *tests])
+
+
+def _tests_differ(comparison: Comparison) -> bool:
+    """Whether the arms were told, or scored by, different numbers of tests: then a column says."""
+    return len({row.arm.tests.short for row in comparison.rows}) > 1
 
 
 def _tables(
@@ -92,13 +97,23 @@ def _tables(
     """Return the tables; `with_interval` adds a column with the interval of the last share."""
     columns = (*comparison.budgets, None)
     interval = ["95 %"] if with_interval else []
-    header = ["arm", "tasks", *map(budget_name, columns), *interval, "oracle", "false accepts"]
+    tests = ["seen/scored"] if _tests_differ(comparison) else []
+    header = [
+        "arm",
+        *tests,
+        "tasks",
+        *map(budget_name, columns),
+        *interval,
+        "oracle",
+        "false accepts",
+    ]
     solved = Table(
         f"Solved, in %, within so many {MEANINGS[comparison.axis.value]}",
         header,
         [
             [
                 row.arm.label,
+                *(row.arm.tests.short for _ in tests),
                 str(row.done) if row.done == row.tasks else f"{row.done} of {row.tasks}",
                 *map(cell, row.shares),
                 *(_interval(row.shares[-1]) for _ in interval),
@@ -175,6 +190,11 @@ def _lines(comparison: Comparison) -> list[str]:
             f"union {len(comparison.union)}/{tasks} = {100 * len(comparison.union) / tasks:.1f} %, "
             f"oracle over all answers {len(comparison.reachable)}/{tasks}: the scoring tests pick, "
             "so this is what no user without them would see"
+        )
+    if _tests_differ(comparison):
+        lines.append(
+            "seen/scored: how many tests of a task its decoder saw, and how many decided; ?: not "
+            "written down"
         )
     lines.append(
         "oracle: tasks that any answer of the arm solved; false accepts: answers that passed all "

@@ -27,6 +27,12 @@ def test_json_has_everything(race: list[Arm]) -> None:
     assert (end["gained"], end["lost"]) == (["3"], ["1", "4"])
 
 
+def test_the_tests_that_scored_are_told_where_those_seen_are_not_known() -> None:
+    samples = Arm(label="v3", outcomes={"1": Outcome(task_id="1", rate=1.0, scored=3)})
+    [arm] = json.loads(as_json(compare([samples])))["arms"]
+    assert arm["tests"] == {"seen": None, "scored": [3, 3], "both": None, "unknown": 1}
+
+
 def test_csv_has_a_line_per_arm_budget_and_baseline(race: list[Arm]) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv(compare(race, budgets=[500, 1000])))))
     assert [(line["arm"], line["budget"]) for line in lines] == [
