@@ -147,7 +147,8 @@ def compare(
         arms: at least one, each with a label of its own.
         axis: what budgets are counted in.
         budgets: per task; none: `default_budgets`.
-        baselines: labels, or the beginning of one; none: the arm of `best_of_n`, if there is one.
+        baselines: labels, or the beginning of one; none: the arm called `best_of_n`, else the only
+            one of that method.
 
     Raises:
         UsageError: no arm has finished a task, or no single arm is called as a baseline.
@@ -159,7 +160,7 @@ def compare(
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
-    bases = [_named(label, arms) for label in baselines] or [a for a in arms if a.method == BAR]
+    bases = [_named(label, arms) for label in baselines] or _usual(arms)
     notes = [f"left out: {arm.label}: 0 of {planned} tasks finished" for arm in left_out]
     notes += [note for arm in left_out for note in _files_left_out(arm)]
     if not bases:
@@ -326,6 +327,12 @@ def _named(label: str, arms: Sequence[Arm]) -> Arm:
     if len(found) == 1:
         return found[0]
     raise UnknownNameError("arm", label, [arm.label for arm in arms])
+
+
+def _usual(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the usual baseline, or the arms that might be."""
+    called = [arm for arm in arms if arm.label == BAR]
+    return called or [arm for arm in arms if arm.method == BAR]
 
 
 def _in_order(tasks: Sequence[str], chosen: Collection[str]) -> tuple[str, ...]:

@@ -76,12 +76,17 @@ def test_without_a_baseline_nothing_is_gained_or_lost_and_that_is_said(race: lis
     assert any("--baseline" in note for note in found.notes)
 
 
-def test_two_bars_are_no_baseline_until_one_is_chosen(race: list[Arm], make_arm: MakeArm) -> None:
+def test_of_several_bars_the_one_called_so_is_the_baseline_or_one_is_chosen(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
     other = make_arm("best_of_n,n=5", {"1": [(100, True)]}, config="method=best_of_n,n=5")
-    found = compare([*race, other])
+    found = compare([other, *race])
+    assert {duel.baseline for duel in found.duels} == {"best_of_n"}
+    arms = [other, race[0], evolve(race[1], label="best_of_n,n=10")]
+    found = compare(arms)
     assert found.duels == ()
     assert any("2 arms of best_of_n" in note for note in found.notes)
-    assert compare([*race, other], baselines=["best_of_n"]).duels
+    assert compare(arms, baselines=["best_of_n,n=5"]).duels
 
 
 def test_an_unfinished_arm_is_compared_on_what_it_has(race: list[Arm]) -> None:
