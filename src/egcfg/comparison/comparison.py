@@ -170,14 +170,13 @@ def compare(
         bases = []
     tasks = tuple(dict.fromkeys(task for arm in arms for task in arm.outcomes))
     rows = tuple(_row(arm, planned, chosen, axis) for arm in arms)
-    duels = [
-        duel
-        for base in bases
-        for arm in arms
-        if arm is not base
-        for budget in (*chosen, None)
-        if (duel := _duel(arm, base, budget, axis)) is not None
-    ]
+    duels: list[Duel] = []
+    for arm, base in [(arm, base) for base in bases for arm in arms if arm is not base]:
+        if why := _untested(arm, base):
+            notes.append(f"{arm.label} is not tested against {base.label}: {why}")
+            continue
+        found = [_duel(arm, base, budget, axis) for budget in (*chosen, None)]
+        duels += [duel for duel in found if duel is not None]
     outcomes = [outcome for arm in arms for outcome in arm.outcomes.values()]
     return Comparison(
         axis=axis,
@@ -277,13 +276,21 @@ def _share(arm: Arm, budget: int | None, axis: Axis) -> Share | None:
     return Share(budget=budget, solved=sum(known), tasks=len(known), interval=mean_interval(known))
 
 
+def _untested(arm: Arm, base: Arm) -> str:
+    """Return why an arm cannot be held against another; empty: it can."""
+    common = [task for task in base.outcomes if task in arm.outcomes]
+    for each in (arm, base):
+        if not {each.outcomes[task].solved for task in common} <= {0.0, 1.0}:
+            return f"{each.label} has several samples of a task, and none of them is its answer"
+    return "" if common else "they have no task in common"
+
+
 def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
-    """Return how an arm stands against another; None: they have no task in common, costs are not
-    known, or one has several samples of a task, so that none of them is its answer."""
+    """Return how an arm stands against another; None: costs are not known."""
     common = [task for task in base.outcomes if task in arm.outcomes]
     own = _verdicts(arm, common, budget, axis)
     others = _verdicts(base, common, budget, axis)
-    if not own or not others:
+    if own is None or others is None:
         return None
     found = changes(own, others)
     return Duel(
@@ -302,10 +309,10 @@ def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
 def _verdicts(
     arm: Arm, tasks: Sequence[str], budget: int | None, axis: Axis
 ) -> dict[str, float] | None:
-    """Return 1 or 0 for each task; None: not all are known, or one has several samples."""
+    """Return 1 or 0 for each task; None: not all are known."""
     found = {task: _solved(arm.outcomes[task], budget, axis) for task in tasks}
     known = {task: value for task, value in found.items() if value is not None}
-    return known if len(known) == len(found) and {*known.values()} <= {0.0, 1.0} else None
+    return known if len(known) == len(found) else None
 
 
 def _solved(outcome: Outcome, budget: int | None, axis: Axis) -> float | None:

@@ -118,6 +118,14 @@ def test_common_tasks_are_those_that_all_arms_finished(race: list[Arm], make_arm
         common_tasks([greedy, make_arm("other", {"99": [(1, True)]})])
 
 
+def test_an_arm_without_a_common_task_is_not_tested_and_that_is_said(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
+    found = compare([*race, make_arm("far", {"99": [(1, True)]})])
+    assert "far is not tested against best_of_n: they have no task in common" in found.notes
+    assert {duel.label for duel in found.duels} == {"greedy", "egcfg"}
+
+
 def test_one_task_is_a_comparison_without_certainty(make_arm: MakeArm) -> None:
     arms = [make_arm("best_of_n", {"1": [(100, True)]}), make_arm("new", {"1": [(100, False)]})]
     found = compare(arms)
@@ -149,6 +157,11 @@ def test_samples_of_another_tool_stand_beside_without_a_curve(race: list[Arm]) -
     alone = compare([samples])
     assert (alone.union, alone.reachable) == (("2",), ("1", "2"))
     assert all(duel.label != "other" for duel in found.duels)
+    why = "other has several samples of a task, and none of them is its answer"
+    assert f"other is not tested against best_of_n: {why}" in found.notes
+    bar = compare([*race, samples], baselines=["other"])
+    assert bar.duels == ()
+    assert f"greedy is not tested against other: {why}" in bar.notes
 
     single = evolve(
         samples, outcomes={t: evolve(o, rate=float(t == "3")) for t, o in samples.outcomes.items()}
