@@ -12,7 +12,7 @@ from attrs import evolve
 
 from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.terminal import printable, printable_json, printable_line
-from egcfg.errors import UnknownNameError
+from egcfg.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from egcfg.comparison.arms import Arm
@@ -101,7 +101,7 @@ def compare_command(
     from egcfg.comparison.saved import save_arm
     from egcfg.comparison.sources import read_arms
 
-    arms = _chosen(read_arms(sources), patterns)
+    arms = _chosen(read_arms(sources), patterns, baselines)
     if not allow_mixed:
         check_same(arms)
     if save is not None:
@@ -135,12 +135,20 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     return numbers
 
 
-def _chosen(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
+def _chosen(arms: Sequence[Arm], patterns: Sequence[str], baselines: Sequence[str]) -> list[Arm]:
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(arm.label, pattern) for arm in arms):
             raise UnknownNameError("arm", pattern, [arm.label for arm in arms])
     fits = [any(fnmatch.fnmatchcase(arm.label, p) for p in patterns or ["*"]) for arm in arms]
-    return [arm for arm, fit in zip(arms, fits, strict=True) if fit]
+    chosen = [arm for arm, fit in zip(arms, fits, strict=True) if fit]
+    for label in baselines:
+        named = [arm for arm in arms if arm.label.startswith(label)]
+        if named and not any(arm in chosen for arm in named):
+            raise UsageError(
+                f"the baseline {label!r} is none of the arms that --arm chooses; add --arm "
+                f"'{named[0].label}'"
+            )
+    return chosen
 
 
 def _harmless(arm: Arm) -> Arm:

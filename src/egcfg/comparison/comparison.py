@@ -155,12 +155,13 @@ def compare(
         MissingExtraError: scipy is not installed.
     """
     planned = len({task for arm in arms for task in (*arm.outcomes, *arm.planned)})
+    bases = [_named(label, arms) for label in baselines]
     left_out = [arm for arm in arms if not arm.outcomes]
     arms = [arm for arm in arms if arm.outcomes]
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
-    bases = [_named(label, arms) for label in baselines] or _usual(arms)
+    bases = bases or _usual(arms)
     notes = [f"left out: {arm.label}: 0 of {planned} tasks finished" for arm in left_out]
     notes += [note for arm in left_out for note in _files_left_out(arm)]
     if not bases:
@@ -331,9 +332,17 @@ def _end_costs(arm: Arm, axis: Axis) -> list[int]:
 def _named(label: str, arms: Sequence[Arm]) -> Arm:
     exact = [arm for arm in arms if arm.label == label]
     found = exact or [arm for arm in arms if arm.label.startswith(label)]
-    if len(found) == 1:
-        return found[0]
-    raise UnknownNameError("arm", label, [arm.label for arm in arms])
+    if not found:
+        raise UnknownNameError("arm", label, [arm.label for arm in arms])
+    if len(found) > 1:
+        labels = ", ".join(arm.label for arm in found)
+        raise UsageError(f"several arms begin with {label!r}: {labels}; give the whole label")
+    if not found[0].outcomes:
+        raise UsageError(
+            f"{found[0].label!r} has finished no task, so nothing can be held against it; wait for "
+            "its first results, or choose another baseline"
+        )
+    return found[0]
 
 
 def _usual(arms: Sequence[Arm]) -> list[Arm]:

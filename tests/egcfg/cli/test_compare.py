@@ -98,6 +98,11 @@ def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
         (["--at", "many"], 2, "such as 1000,2000"),
         (["--baseline", "best"], 0, ""),
         (["--baseline", "gredy"], 2, "did you mean 'greedy'"),
+        (
+            ["--baseline", "greedy", "--arm", "best*"],
+            2,
+            "of the arms that --arm chooses; add --arm",
+        ),
         (["--arm", "nothing"], 2, "no arm named 'nothing'"),
         (["nowhere"], 1, "there is no folder nowhere"),
     ],

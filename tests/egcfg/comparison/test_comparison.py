@@ -66,8 +66,19 @@ def test_the_baseline_is_chosen_by_its_label_or_the_beginning_of_one(race: list[
         assert {duel.baseline for duel in found.duels} == {"greedy"}
     both = compare(race, baselines=["greedy", "best_of_n"])
     assert {duel.baseline for duel in both.duels} == {"greedy", "best_of_n"}
+
+
+def test_a_baseline_that_cannot_be_one_is_refused_with_the_reason(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'greedy'"):
         compare(race, baselines=["greddy"])
+    arms = [*race, make_arm("egcfg_fast", {"1": [(1, True)]}), make_arm("retry", {})]
+    with pytest.raises(UsageError, match="several arms begin with 'eg': egcfg, egcfg_fast; give"):
+        compare(arms, baselines=["eg"])
+    assert {duel.baseline for duel in compare(arms, baselines=["egcfg"]).duels} == {"egcfg"}
+    with pytest.raises(UsageError, match="'retry' has finished no task"):
+        compare(arms, baselines=["retry"])
 
 
 def test_without_a_baseline_nothing_is_gained_or_lost_and_that_is_said(race: list[Arm]) -> None:
