@@ -127,7 +127,10 @@ class Outcome:
 
     @property
     def reachable(self) -> bool:
-        """Whether any answer passed: what a perfect choice among them would have solved."""
+        """Whether any answer passed that stood at some time; of several samples, whether any did.
+
+        Methods keep the answers that they held for their best one, not all that they drew.
+        """
         return bool(self.rate) or any(answer.passed for answer in self.answers)
 
     @property

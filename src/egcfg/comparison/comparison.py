@@ -60,7 +60,7 @@ class Row:
         arm: the arm, without the tasks that are not compared.
         tasks: tasks that any arm finished or was to do.
         shares: one per budget, and the last of whatever it took; None: its costs are not known.
-        reachable: tasks that a perfect choice among its answers would have solved.
+        reachable: tasks that any answer solved which stood at some time (`Outcome.reachable`).
         accepted: tasks whose answer passed all visible tests, as far as that is known.
         false_accepts: those of them that did not pass the scoring ones.
         sandbox_errors: tasks that count as not solved because the sandbox failed on them.
@@ -119,7 +119,7 @@ class Comparison:
         tasks: tasks that any arm finished.
         planned: how many tasks any arm finished or was to do.
         union: tasks that any arm solved: by its answer, or by every one of its samples.
-        reachable: tasks that any answer of any arm solved.
+        reachable: tasks that are `reachable` of any arm.
         notes: what a reader should know.
     """
 

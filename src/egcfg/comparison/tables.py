@@ -188,7 +188,7 @@ def _lines(comparison: Comparison) -> list[str]:
     if len(comparison.rows) > 1:
         lines.append(
             f"union {len(comparison.union)}/{tasks} = {100 * len(comparison.union) / tasks:.1f} %, "
-            f"oracle over all answers {len(comparison.reachable)}/{tasks}: the scoring tests pick, "
+            f"oracle over all arms {len(comparison.reachable)}/{tasks}: the scoring tests pick, "
             "so this is what no user without them would see"
         )
     if _tests_differ(comparison):
@@ -197,8 +197,8 @@ def _lines(comparison: Comparison) -> list[str]:
             "written down"
         )
     lines.append(
-        "oracle: tasks that any answer of the arm solved; false accepts: answers that passed all "
-        "visible tests, but not the scoring ones"
+        "oracle: tasks that any answer solved which stood at some time; false accepts: answers "
+        "that passed all visible tests, but not the scoring ones"
     )
     return [*lines, *comparison.notes]
 
