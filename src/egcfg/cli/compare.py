@@ -64,7 +64,8 @@ AXES = ("tokens", "all-tokens", "output", "calls", "passes", "requests", "execut
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
+    metavar="FILE.svg",
+    callback=lambda _context, _parameter, value: _svg(value),
     help="also draw the curves as SVG",
 )
 @click.option(
@@ -117,12 +118,12 @@ def compare_command(
         budgets=budgets,
         baselines=baselines,
     )
+    click.echo(_renderer(form)(comparison), nl=False)
     if plot is not None:
         from egcfg.comparison.plot import as_svg
         from egcfg.runs.files import write_atomically
 
         write_atomically(plot, as_svg(comparison))
-    click.echo(_renderer(form)(comparison), nl=False)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
@@ -133,6 +134,12 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     if any(number < 1 for number in numbers):
         raise click.BadParameter(f"{text!r} are no whole numbers such as 1000,2000")
     return numbers
+
+
+def _svg(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".svg":
+        raise click.BadParameter(f"{path} would be SVG; give it a name that ends in .svg")
+    return path
 
 
 def _chosen(arms: Sequence[Arm], patterns: Sequence[str], baselines: Sequence[str]) -> list[Arm]:

@@ -58,6 +58,17 @@ def test_every_format_a_figure_and_files_to_keep(
     assert egcfg("compare", str(kept), "--format", "csv").out.startswith("arm,dataset,")
 
 
+def test_a_figure_that_cannot_be_written_costs_no_table(
+    egcfg: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    ran = egcfg("compare", str(results), "--plot", str(tmp_path / "file" / "race.svg"))
+    assert ran.status == 1
+    assert "Against best_of_n" in ran.out
+    assert "change its rights or choose another place" in ran.err
+    assert "units" not in ran.err
+
+
 def test_every_axis_can_be_chosen(egcfg: Callable[..., Any], results: Path) -> None:
     assert set(AXES) == {axis.value for axis in Axis}
     for axis in AXES:
@@ -94,6 +105,7 @@ def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
+        (["--plot", "race.png"], 2, "race.png would be SVG; give it a name that ends in .svg"),
         (["--at", "0"], 2, "such as 1000,2000"),
         (["--at", "many"], 2, "such as 1000,2000"),
         (["--baseline", "best"], 0, ""),
