@@ -105,11 +105,6 @@ def compare_command(
     arms = _chosen(read_arms(sources), patterns, baselines)
     if not allow_mixed:
         check_same(arms)
-    if save is not None:
-        for arm in arms:
-            path = save_arm(arm, save)
-            if not is_quiet():
-                click.echo(printable_line(f"saved {path}"), err=True)
     if common:
         arms = common_tasks(arms)
     comparison = compare(
@@ -119,6 +114,11 @@ def compare_command(
         baselines=baselines,
     )
     click.echo(_renderer(form)(comparison), nl=False)
+    if save is not None:
+        for arm in arms:
+            path = save_arm(arm, save)
+            if not is_quiet():
+                click.echo(printable_line(f"saved {path}"), err=True)
     if plot is not None:
         from egcfg.comparison.plot import as_svg
         from egcfg.runs.files import write_atomically

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
 import cattrs
 
 from egcfg.comparison.arms import Arm, Outcome
-from egcfg.errors import RunError
+from egcfg.errors import RunError, UsageError
 from egcfg.plugins.options import strict_converter
 from egcfg.runs.files import gzip_lines, write_atomically
 from egcfg.runs.store import file_name
@@ -32,8 +32,15 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     """Write an arm into a folder, under its label; return the file.
 
     Raises:
+        UsageError: an arm is there that has tasks which this one lacks.
         RunError: the file system refused, or the label is too long for a file name.
     """
+    path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
+    if lost := [task for task in _tasks_in(path) if task not in arm.outcomes]:
+        raise UsageError(
+            f"{path} has {len(lost)} tasks that {arm.label} now lacks, such as {lost[0]}; save "
+            "into another folder, or remove that file first"
+        )
     head = attrs.asdict(arm, filter=lambda attribute, _: attribute.name != "outcomes")
     head["unreadable"] = {}  # their paths are of this machine
     lines = [{FORMAT: VERSION, **head}]
@@ -43,9 +50,15 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     ]
     # In ASCII: names of folders may hold bytes that are no text.
     content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
     write_atomically(path, gzip.compress(content.encode(), mtime=0))
     return path
+
+
+def _tasks_in(path: Path) -> Iterable[str]:
+    try:
+        return load_arm(path).outcomes
+    except RunError:
+        return ()  # there is none, or no whole one
 
 
 def is_saved(path: Path) -> bool:

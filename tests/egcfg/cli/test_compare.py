@@ -88,6 +88,19 @@ def test_common_tasks_alone(egcfg: Callable[..., Any], results: Path) -> None:
     assert json.loads(ran.out)["tasks"] == ["1", "2"]
 
 
+def test_what_was_compared_is_kept_and_takes_the_place_of_no_more_tasks(
+    egcfg: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    assert egcfg("compare", str(results), "--common", "--save", str(kept)).status == 0
+    assert "· 2 tasks ·" in egcfg("compare", str(kept)).out
+    assert egcfg("compare", str(results), "--save", str(kept)).status == 0
+    ran = egcfg("compare", str(results), "--common", "--save", str(kept))
+    assert ran.status == 2
+    assert "best_of_n.jsonl.gz has 1 tasks that best_of_n now lacks, such as 3; save" in ran.err
+    assert "· 3 tasks ·" in egcfg("compare", str(kept)).out
+
+
 def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
     egcfg: Callable[..., Any], problems: Path, tmp_path: Path
 ) -> None:
