@@ -151,7 +151,8 @@ def compare(
             one of that method.
 
     Raises:
-        UsageError: no arm has finished a task, or no single arm is called as a baseline.
+        UsageError: no arm has finished a task, none spent anything of what the axis counts, or no
+            single arm is called as a baseline.
         MissingExtraError: scipy is not installed.
     """
     planned = len({task for arm in arms for task in (*arm.outcomes, *arm.planned)})
@@ -160,6 +161,10 @@ def compare(
     arms = [arm for arm in arms if arm.outcomes]
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
+    if {0} == {cost for arm in arms for cost in _end_costs(arm, axis)}:
+        others = [each for each in Axis if any(any(_end_costs(arm, each)) for arm in arms)]
+        counted = f"; what has counts: {', '.join(others)}" if others else ""
+        raise UsageError(f"no arm spent any {axis}, so there is nothing to compare{counted}")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
     bases = bases or _usual(arms)
     notes = [f"left out: {arm.label}: 0 of {planned} tasks finished" for arm in left_out]

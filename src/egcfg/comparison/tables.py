@@ -135,19 +135,18 @@ def _tables(
             for row in comparison.rows
         ],
     )
-    return [solved, _without_unknown(costs), *_duel_tables(comparison)]
+    return [solved, *_without_unknown(costs), *_duel_tables(comparison)]
 
 
-def _without_unknown(table: Table) -> Table:
-    """Return a table without columns that say nothing in any row."""
+def _without_unknown(table: Table) -> list[Table]:
+    """Return a table without columns that say nothing in any row; none if no other is left."""
     kept = [
         at
         for at in range(len(table.header))
         if at == 0 or any(row[at] not in (UNKNOWN, "0") for row in table.rows)
     ]
-    return Table(
-        table.title, [table.header[at] for at in kept], [[r[at] for at in kept] for r in table.rows]
-    )
+    header, rows = [table.header[at] for at in kept], [[r[at] for at in kept] for r in table.rows]
+    return [Table(table.title, header, rows)] if len(kept) > 1 else []
 
 
 def _duel_tables(comparison: Comparison) -> list[Table]:

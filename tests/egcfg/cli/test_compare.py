@@ -20,7 +20,13 @@ def results(tmp_path: Path) -> Path:
         folder = tmp_path / "results" / "mbpp-1" / "tiny" / f"method={method}"
         folder.mkdir(parents=True)
         for task in ("1", "2", "3") if method == "best_of_n" else ("1", "2"):
-            usage = {"input_tokens": tokens, "output_tokens": tokens, "cached_tokens": 0}
+            usage = {
+                "input_tokens": tokens,
+                "output_tokens": tokens,
+                "cached_tokens": 0,
+                "requests": 1,
+                "forward_passes": 0,
+            }
             content = {
                 "passed": task in solved,
                 "results": {"assert f(1)": {"result": task in solved}},
@@ -72,7 +78,10 @@ def test_a_figure_that_cannot_be_written_costs_no_table(
 def test_every_axis_can_be_chosen(egcfg: Callable[..., Any], results: Path) -> None:
     assert set(AXES) == {axis.value for axis in Axis}
     for axis in AXES:
-        assert egcfg("compare", str(results), "--axis", axis).status == 0
+        ran = egcfg("compare", str(results), "--axis", axis)
+        assert (ran.status, "any passes" in ran.err) == (
+            (2, True) if axis == "passes" else (0, False)
+        )
 
 
 def test_arms_and_budgets_are_chosen(egcfg: Callable[..., Any], results: Path) -> None:
@@ -109,7 +118,7 @@ def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
     gammas = ("-g", "0", "-g", "1", "--stop-when-solved")
     assert egcfg("run", *chosen, *gammas, "--results-dir", out).status == 0
     for more in ((), ("--common",)):
-        ran = egcfg("compare", out, *more)
+        ran = egcfg("compare", out, "--axis", "calls", *more)
         assert (ran.status, ran.err) == (0, "")
         assert "left out: ns3t0.7d2_chat_ln gamma 1: 0 of 1 tasks finished" in ran.out
         assert "gamma 1: 1 tasks left out, which others solved" in ran.out

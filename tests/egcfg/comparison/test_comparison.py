@@ -204,6 +204,18 @@ def test_settings_of_no_method_are_told_of_where_they_differ(race: list[Arm]) ->
     assert note == ("settings differ: decoding.max_tokens: 200 (egcfg), 512 (best_of_n and 1 more)")
 
 
+def test_an_axis_of_which_nothing_was_spent_is_refused_with_those_that_have_counts(
+    race: list[Arm],
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"any requests.*: tokens, all-tokens, output, calls, pass"
+    ):
+        compare(race, axis=Axis.REQUESTS)
+    free = Outcome(task_id="1", answers=(Answer(passed=True, counts={"requests": 0}),))
+    with pytest.raises(UsageError, match=r"nothing to compare$"):
+        compare([Arm(label="free", outcomes={"1": free})], axis=Axis.REQUESTS)
+
+
 class TestDefaultBudgets:
     def test_double_from_the_cheapest_arm_to_where_all_is_said(self, race: list[Arm]) -> None:
         assert default_budgets(race, Axis.TOKENS) == (125, 250, 500, 1000, 2000)

@@ -46,6 +46,8 @@ def test_markdown_has_tables_of_equal_width_whatever_the_labels(race: list[Arm])
 def test_columns_that_say_nothing_are_left_out(race: list[Arm]) -> None:
     assert "requests" not in text(race)
     assert "executions" in text(race)
+    samples = Arm(label="other", outcomes={"1": Outcome(task_id="1", rate=1.0)})
+    assert "What a task took" not in text([samples])
 
 
 def test_arms_that_differ_in_what_they_saw_each_say_it(race: list[Arm], make_arm) -> None:
