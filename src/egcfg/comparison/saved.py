@@ -20,7 +20,7 @@ from egcfg.plugins.options import strict_converter
 from egcfg.runs.files import gzip_lines, write_atomically
 from egcfg.runs.store import file_name
 
-__all__ = ["ARM_SUFFIX", "is_saved", "load_arm", "save_arm"]
+__all__ = ["ARM_SUFFIX", "is_saved", "lines_of", "load_arm", "save_arm"]
 
 ARM_SUFFIX = ".jsonl.gz"
 FORMAT = "egcfg_arm"
@@ -68,11 +68,9 @@ def is_saved(path: Path) -> bool:
         RunError: it cannot be read.
     """
     try:
-        head = json.loads(next(_lines(path), b""))
+        head = json.loads(next(lines_of(path), b""))
     except ValueError:
         return False
-    except OSError as error:
-        raise _unreadable(path, error) from error
     return isinstance(head, dict) and FORMAT in head
 
 
@@ -83,13 +81,11 @@ def load_arm(path: Path) -> Arm:
         RunError: it cannot be read, or is not whole.
     """
     try:
-        head, *rows = map(json.loads, _lines(path))
+        head, *rows = map(json.loads, lines_of(path))
         if head.pop(FORMAT) != VERSION:
             raise RunError(f"{path} is of another version of egcfg; save the arm again")
         outcomes = [_CONVERTER.structure(row, Outcome) for row in rows]
         arm = _CONVERTER.structure({**head, "outcomes": {}}, Arm)
-    except OSError as error:
-        raise _unreadable(path, error) from error
     except (*MALFORMED, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{path} is no whole arm ({error}); save it again with egcfg compare --save"
@@ -100,10 +96,16 @@ def load_arm(path: Path) -> Arm:
 _CONVERTER = strict_converter(detailed_validation=False, forbid_extra_keys=True)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from gzip_lines(file) if path.suffix == ".gz" else file
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which is gzipped where its name ends in .gz.
 
-
-def _unreadable(path: Path, error: Exception) -> RunError:
-    return RunError(f"cannot read {path}: {error}; give a results folder, or another file")
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from gzip_lines(file) if path.suffix == ".gz" else file
+    except OSError as error:
+        raise RunError(
+            f"cannot read {path}: {error}; give a results folder, or another file"
+        ) from error

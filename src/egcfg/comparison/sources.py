@@ -12,7 +12,7 @@ import orjson
 from attrs import evolve, frozen
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome, counts_of
-from egcfg.comparison.saved import ARM_SUFFIX, is_saved, load_arm
+from egcfg.comparison.saved import ARM_SUFFIX, is_saved, lines_of, load_arm
 from egcfg.errors import RunError, UsageError
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
@@ -272,7 +272,7 @@ def _verdict_arm(path: Path) -> Arm:
     verdicts: dict[str, list[bool]] = defaultdict(list)
     scored: dict[str, int] = {}
     failed: set[str] = set()
-    for number, line in enumerate(path.read_bytes().splitlines() or [b""], start=1):
+    for number, line in enumerate([*lines_of(path)] or [b""], start=1):
         match _json(line):
             case {"task_id": str(task), "passed": bool(passed), "tests": list(tests)} as row:
                 verdicts[task].append(passed)

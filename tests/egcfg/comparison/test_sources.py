@@ -237,6 +237,12 @@ class TestOtherTools:
         assert {task: each.rate for task, each in arm.outcomes.items()} == {"1": 0.5, "2": 0.0}
         assert [each.scored for each in arm.outcomes.values()] == [1, 2]
         assert arm.outcomes["1"].sandbox_error
+        kept = tmp_path / "other.jsonl.gz"
+        kept.write_bytes(gzip.compress(path.read_bytes()))
+        assert read_arms([str(kept)]) == [arm]
+        kept.write_bytes(kept.read_bytes()[:-6])
+        with pytest.raises(RunError, match="cannot read"):
+            read_arms([str(kept)])
 
     @pytest.mark.parametrize(
         "content", [b"", b"hello\n", b"[1]\n", b'{"task_id": "1"}\n', b"\xff\x00"]
