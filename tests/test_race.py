@@ -16,6 +16,9 @@ from egcfg.runs.claims import ClaimState, claims_in
 RACE = Path(__file__).parent.parent / "bench" / "race"
 
 
+BRIEF = ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion")
+
+
 def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(RACE), "--out", str(out), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=out.parent)
@@ -25,7 +28,7 @@ def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "out", ("--model", str(tiny_llama))
     few = ("--limit", "2", "--arms", "greedy", "best_of_n", "egcfg")
-    runs = ("--", "--quiet", "--record", "--max-tokens", "8", "--prompt", "completion")
+    runs = (*BRIEF, "--record")
 
     left = race(out, *model, *few, "--left")
     assert left.returncode == 0
@@ -58,6 +61,20 @@ def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path:
     told = subprocess.run(causes, capture_output=True, text=True, check=True).stdout.splitlines()
     assert told[0].split() == ["tasks", "same", "sampled", "changed", "comment"]
     assert sum(int(line[12:].split()[0]) for line in told[1:5]) == 2
+
+
+def test_a_comparison_that_is_refused_fails_and_leaves_the_earlier_one(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    other = out / "greedy" / "mbpp-1" / "another model" / "method=greedy"
+    other.mkdir(parents=True)
+    (other / "task_id=1.json").write_text('{"passed": true, "results": {}}')
+    (out / "race.md").write_text("as it was")
+    ran = race(out, "--arms", "greedy", "--model", str(tiny_llama), "--limit", "1", *BRIEF)
+    assert ran.returncode == 2
+    assert "not of one model and one protocol" in ran.stderr
+    assert (out / "race.md").read_text() == "as it was"
 
 
 def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:

@@ -56,10 +56,10 @@ def main() -> int:
         return 130
     finally:
         _say_what_is_left(options)
-        _compare(options)
+        compared = _compare(options)
     for arm, status in failed.items():
         print(f"{arm} ended with status {status}; see above", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed else compared
 
 
 def _run(command: Sequence[str]) -> int:
@@ -136,16 +136,21 @@ def _wanted(options: argparse.Namespace) -> int:
     return min(asked, options.limit) if asked and options.limit else asked or options.limit or 0
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: argparse.Namespace) -> int:
+    """Write what the arms come to; return the exit status of `egcfg compare`."""
     found = [f"{arm}={options.out / arm}" for arm in options.arms if _done(options.out / arm)]
     if not found:
-        return
+        return 0
     bases = [arm for arm in ("best_of_n", "greedy") if any(f.startswith(f"{arm}=") for f in found)]
     command = [*EGCFG, "compare", *found, *(f"--baseline={arm}" for arm in bases)]
     keep = ["--plot", str(options.out / "race.svg"), "--save", str(options.out / "saved")]
-    subprocess.run([*command, "--quiet", *keep], check=False)
-    with (options.out / "race.md").open("wb") as file:
-        subprocess.run([*command, "--format", "markdown"], stdout=file, check=False)
+    status = subprocess.run([*command, "--quiet", *keep], check=False).returncode
+    if status == 0:
+        markdown = subprocess.run(
+            [*command, "--format=markdown"], stdout=subprocess.PIPE, check=True
+        )
+        (options.out / "race.md").write_bytes(markdown.stdout)
+    return status
 
 
 if __name__ == "__main__":

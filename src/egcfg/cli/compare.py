@@ -12,7 +12,7 @@ from attrs import evolve
 
 from egcfg.cli.logs import is_quiet, log_options
 from egcfg.cli.terminal import printable, printable_json, printable_line
-from egcfg.errors import UnknownNameError
+from egcfg.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from egcfg.comparison.arms import Arm
@@ -64,7 +64,8 @@ AXES = ("tokens", "all-tokens", "output", "calls", "passes", "requests", "execut
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
+    metavar="FILE.svg",
+    callback=lambda _context, _parameter, value: _svg(value),
     help="also draw the curves as SVG",
 )
 @click.option(
@@ -101,14 +102,9 @@ def compare_command(
     from egcfg.comparison.saved import save_arm
     from egcfg.comparison.sources import read_arms
 
-    arms = _chosen(read_arms(sources), patterns)
+    arms = _chosen(read_arms(sources), patterns, baselines)
     if not allow_mixed:
         check_same(arms)
-    if save is not None:
-        for arm in arms:
-            path = save_arm(arm, save)
-            if not is_quiet():
-                click.echo(printable_line(f"saved {path}"), err=True)
     if common:
         arms = common_tasks(arms)
     comparison = compare(
@@ -117,12 +113,17 @@ def compare_command(
         budgets=budgets,
         baselines=baselines,
     )
+    click.echo(_renderer(form)(comparison), nl=False)
+    if save is not None:
+        for arm in arms:
+            path = save_arm(arm, save)
+            if not is_quiet():
+                click.echo(printable_line(f"saved {path}"), err=True)
     if plot is not None:
         from egcfg.comparison.plot import as_svg
         from egcfg.runs.files import write_atomically
 
         write_atomically(plot, as_svg(comparison))
-    click.echo(_renderer(form)(comparison), nl=False)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:
@@ -135,12 +136,26 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     return numbers
 
 
-def _chosen(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
+def _svg(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".svg":
+        raise click.BadParameter(f"{path} would be SVG; give it a name that ends in .svg")
+    return path
+
+
+def _chosen(arms: Sequence[Arm], patterns: Sequence[str], baselines: Sequence[str]) -> list[Arm]:
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(arm.label, pattern) for arm in arms):
             raise UnknownNameError("arm", pattern, [arm.label for arm in arms])
     fits = [any(fnmatch.fnmatchcase(arm.label, p) for p in patterns or ["*"]) for arm in arms]
-    return [arm for arm, fit in zip(arms, fits, strict=True) if fit]
+    chosen = [arm for arm, fit in zip(arms, fits, strict=True) if fit]
+    for label in baselines:
+        named = [arm for arm in arms if arm.label.startswith(label)]
+        if named and not any(arm in chosen for arm in named):
+            raise UsageError(
+                f"the baseline {label!r} is none of the arms that --arm chooses; add --arm "
+                f"'{named[0].label}'"
+            )
+    return chosen
 
 
 def _harmless(arm: Arm) -> Arm:
@@ -154,6 +169,7 @@ def _harmless(arm: Arm) -> Arm:
             printable_line(task): evolve(outcome, task_id=printable_line(task))
             for task, outcome in arm.outcomes.items()
         },
+        planned=tuple(map(printable_line, arm.planned)),
     )
 
 

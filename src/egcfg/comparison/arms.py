@@ -127,7 +127,10 @@ class Outcome:
 
     @property
     def reachable(self) -> bool:
-        """Whether any answer passed: what a perfect choice among them would have solved."""
+        """Whether any answer passed that stood at some time; of several samples, whether any did.
+
+        Methods keep the answers that they held for their best one, not all that they drew.
+        """
         return bool(self.rate) or any(answer.passed for answer in self.answers)
 
     @property
@@ -169,6 +172,7 @@ class Arm:
         config: name of its configuration's folder, likewise.
         gamma: guidance strength; None where a whole method is the unit.
         outcomes: by task id, of the tasks that it finished.
+        planned: ids of the tasks that its runs were to do; empty: not known.
         skipped: tasks left out because another configuration had solved them.
         unreadable: result files that say nothing, each with the reason.
         provenance: whatever else its results were made with, as JSON values; empty: not known.
@@ -180,6 +184,7 @@ class Arm:
     config: str | None = None
     gamma: float | None = None
     outcomes: Mapping[str, Outcome] = field(factory=dict, repr=False)
+    planned: tuple[str, ...] = field(default=(), repr=False)
     skipped: int = 0
     unreadable: Mapping[str, str] = field(factory=dict, repr=False)
     provenance: Mapping[str, Any] = field(factory=dict, repr=False)
@@ -193,13 +198,7 @@ class Arm:
     @property
     def tests(self) -> TestCounts:
         """How many tests of a task were seen and scored."""
-        counts = [(each.seen, each.scored, each.both) for each in self.outcomes.values()]
-        return TestCounts.of(
-            (seen, scored, both)
-            if seen is not None and scored is not None and both is not None
-            else None
-            for seen, scored, both in counts
-        )
+        return TestCounts.of((each.seen, each.scored, each.both) for each in self.outcomes.values())
 
     def mean(self, count: str) -> float | None:
         """Return the mean of a count over the tasks; None: some do not say."""

@@ -58,9 +58,9 @@ class Row:
 
     Attributes:
         arm: the arm, without the tasks that are not compared.
-        tasks: tasks that any arm has: what it would have finished.
+        tasks: tasks that any arm finished or was to do.
         shares: one per budget, and the last of whatever it took; None: its costs are not known.
-        reachable: tasks that a perfect choice among its answers would have solved.
+        reachable: tasks that any answer solved which stood at some time (`Outcome.reachable`).
         accepted: tasks whose answer passed all visible tests, as far as that is known.
         false_accepts: those of them that did not pass the scoring ones.
         sandbox_errors: tasks that count as not solved because the sandbox failed on them.
@@ -116,9 +116,10 @@ class Comparison:
         budgets: per task, ascending.
         rows: one per arm, in the order in which they were given.
         duels: by arm, baseline and budget.
-        tasks: tasks that any arm has.
-        union: tasks that any arm's answer solved.
-        reachable: tasks that any answer of any arm solved.
+        tasks: tasks that any arm finished.
+        planned: how many tasks any arm finished or was to do.
+        union: tasks that any arm solved: by its answer, or by every one of its samples.
+        reachable: tasks that are `reachable` of any arm.
         notes: what a reader should know.
     """
 
@@ -127,6 +128,7 @@ class Comparison:
     rows: tuple[Row, ...]
     duels: tuple[Duel, ...]
     tasks: tuple[str, ...]
+    planned: int
     union: tuple[str, ...]
     reachable: tuple[str, ...]
     notes: tuple[str, ...]
@@ -145,34 +147,42 @@ def compare(
         arms: at least one, each with a label of its own.
         axis: what budgets are counted in.
         budgets: per task; none: `default_budgets`.
-        baselines: labels, or the beginning of one; none: the arm of `best_of_n`, if there is one.
+        baselines: labels, or the beginning of one; none: the arm called `best_of_n`, else the only
+            one of that method.
 
     Raises:
-        UsageError: no arm has finished a task, or no single arm is called as a baseline.
+        UsageError: no arm has finished a task, none spent anything of what the axis counts, or no
+            single arm is called as a baseline.
         MissingExtraError: scipy is not installed.
     """
+    planned = len({task for arm in arms for task in (*arm.outcomes, *arm.planned)})
+    bases = [_named(label, arms) for label in baselines]
     left_out = [arm for arm in arms if not arm.outcomes]
     arms = [arm for arm in arms if arm.outcomes]
     if not arms:
         raise UsageError("no arm has finished a task yet; wait for the first results")
+    if {0} == {cost for arm in arms for cost in _end_costs(arm, axis)}:
+        others = [each for each in Axis if any(any(_end_costs(arm, each)) for arm in arms)]
+        counted = f"; what has counts: {', '.join(others)}" if others else ""
+        raise UsageError(f"no arm spent any {axis}, so there is nothing to compare{counted}")
     chosen = tuple(sorted(set(budgets))) or default_budgets(arms, axis)
-    bases = [_named(label, arms) for label in baselines] or [a for a in arms if a.method == BAR]
-    notes = [f"left out: {arm.label} has no task of its own" for arm in left_out]
+    bases = bases or _usual(arms)
+    notes = [f"left out: {arm.label}: 0 of {planned} tasks finished" for arm in left_out]
+    notes += [note for arm in left_out for note in _files_left_out(arm)]
     if not bases:
         notes.append("no baseline: gained and lost tasks are told with --baseline LABEL")
     elif not baselines and len(bases) > 1:
         notes.append(f"{len(bases)} arms of {BAR}: choose one with --baseline LABEL")
         bases = []
     tasks = tuple(dict.fromkeys(task for arm in arms for task in arm.outcomes))
-    rows = tuple(_row(arm, len(tasks), chosen, axis) for arm in arms)
-    duels = [
-        duel
-        for base in bases
-        for arm in arms
-        if arm is not base
-        for budget in (*chosen, None)
-        if (duel := _duel(arm, base, budget, axis)) is not None
-    ]
+    rows = tuple(_row(arm, planned, chosen, axis) for arm in arms)
+    duels: list[Duel] = []
+    for arm, base in [(arm, base) for base in bases for arm in arms if arm is not base]:
+        if why := _untested(arm, base):
+            notes.append(f"{arm.label} is not tested against {base.label}: {why}")
+            continue
+        found = [_duel(arm, base, budget, axis) for budget in (*chosen, None)]
+        duels += [duel for duel in found if duel is not None]
     outcomes = [outcome for arm in arms for outcome in arm.outcomes.values()]
     return Comparison(
         axis=axis,
@@ -180,7 +190,8 @@ def compare(
         rows=rows,
         duels=tuple(duels),
         tasks=tasks,
-        union=_in_order(tasks, {each.task_id for each in outcomes if each.solved}),
+        planned=planned,
+        union=_in_order(tasks, {each.task_id for each in outcomes if each.solved == 1}),
         reachable=_in_order(tasks, {each.task_id for each in outcomes if each.reachable}),
         notes=(*notes, *_notes(rows, axis)),
     )
@@ -197,7 +208,11 @@ def common_tasks(arms: Sequence[Arm]) -> list[Arm]:
     if not common:
         raise UsageError("no task was finished by every arm; choose arms with --arm")
     return [
-        evolve(arm, outcomes={t: each for t, each in arm.outcomes.items() if t in common})
+        evolve(
+            arm,
+            outcomes={t: each for t, each in arm.outcomes.items() if t in common},
+            planned=tuple(t for t in arm.planned if t in common),
+        )
         for arm in arms
     ]
 
@@ -267,13 +282,21 @@ def _share(arm: Arm, budget: int | None, axis: Axis) -> Share | None:
     return Share(budget=budget, solved=sum(known), tasks=len(known), interval=mean_interval(known))
 
 
+def _untested(arm: Arm, base: Arm) -> str:
+    """Return why an arm cannot be held against another; empty: it can."""
+    common = [task for task in base.outcomes if task in arm.outcomes]
+    for each in (arm, base):
+        if not {each.outcomes[task].solved for task in common} <= {0.0, 1.0}:
+            return f"{each.label} has several samples of a task, and none of them is its answer"
+    return "" if common else "they have no task in common"
+
+
 def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
-    """Return how an arm stands against another; None: they have no task in common, costs are not
-    known, or one has several samples of a task, so that none of them is its answer."""
+    """Return how an arm stands against another; None: costs are not known."""
     common = [task for task in base.outcomes if task in arm.outcomes]
     own = _verdicts(arm, common, budget, axis)
     others = _verdicts(base, common, budget, axis)
-    if not own or not others:
+    if own is None or others is None:
         return None
     found = changes(own, others)
     return Duel(
@@ -292,10 +315,10 @@ def _duel(arm: Arm, base: Arm, budget: int | None, axis: Axis) -> Duel | None:
 def _verdicts(
     arm: Arm, tasks: Sequence[str], budget: int | None, axis: Axis
 ) -> dict[str, float] | None:
-    """Return 1 or 0 for each task; None: not all are known, or one has several samples."""
+    """Return 1 or 0 for each task; None: not all are known."""
     found = {task: _solved(arm.outcomes[task], budget, axis) for task in tasks}
     known = {task: value for task, value in found.items() if value is not None}
-    return known if len(known) == len(found) and {*known.values()} <= {0.0, 1.0} else None
+    return known if len(known) == len(found) else None
 
 
 def _solved(outcome: Outcome, budget: int | None, axis: Axis) -> float | None:
@@ -314,9 +337,23 @@ def _end_costs(arm: Arm, axis: Axis) -> list[int]:
 def _named(label: str, arms: Sequence[Arm]) -> Arm:
     exact = [arm for arm in arms if arm.label == label]
     found = exact or [arm for arm in arms if arm.label.startswith(label)]
-    if len(found) == 1:
-        return found[0]
-    raise UnknownNameError("arm", label, [arm.label for arm in arms])
+    if not found:
+        raise UnknownNameError("arm", label, [arm.label for arm in arms])
+    if len(found) > 1:
+        labels = ", ".join(arm.label for arm in found)
+        raise UsageError(f"several arms begin with {label!r}: {labels}; give the whole label")
+    if not found[0].outcomes:
+        raise UsageError(
+            f"{found[0].label!r} has finished no task, so nothing can be held against it; wait for "
+            "its first results, or choose another baseline"
+        )
+    return found[0]
+
+
+def _usual(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the usual baseline, or the arms that might be."""
+    called = [arm for arm in arms if arm.label == BAR]
+    return called or [arm for arm in arms if arm.method == BAR]
 
 
 def _in_order(tasks: Sequence[str], chosen: Collection[str]) -> tuple[str, ...]:
@@ -346,11 +383,17 @@ def _notes(rows: Sequence[Row], axis: Axis) -> list[str]:
                 f"{label}: {len(early)} answers count at the end of their task: what was spent "
                 f"before them ({axis.value}) was not written down"
             )
-        if row.arm.skipped:
-            notes.append(f"{label}: {row.arm.skipped} tasks left out, which others solved")
-        if row.arm.unreadable:
-            notes.append(f"{label}: {len(row.arm.unreadable)} unreadable result files left out")
+        notes += _files_left_out(row.arm)
         if row.sandbox_errors:
             notes.append(f"{label}: the sandbox failed on {row.sandbox_errors}: not solved")
     notes += [f"settings differ: {line}" for line in differing_settings([r.arm for r in rows])]
+    return notes
+
+
+def _files_left_out(arm: Arm) -> list[str]:
+    notes = []
+    if arm.skipped:
+        notes.append(f"{arm.label}: {arm.skipped} tasks left out, which others solved")
+    if arm.unreadable:
+        notes.append(f"{arm.label}: {len(arm.unreadable)} unreadable result files left out")
     return notes

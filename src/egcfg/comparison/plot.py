@@ -19,7 +19,7 @@ STYLES = ("-", "--", "-.", ":")
 def as_svg(comparison: Comparison) -> bytes:
     """Return the figure as SVG; the same comparison gives the same bytes.
 
-    Arms whose costs are not known are level lines. The bars are 95 % intervals at the budgets.
+    Arms whose costs are not known are dotted level lines. Bars are 95 % intervals at the budgets.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -47,6 +47,8 @@ def _draw(axes: Any, number: int, row: Row, comparison: Comparison) -> int:
     look: dict[str, Any] = {"color": colour, "linestyle": style, "label": _name(row)}
     points = curve(row.arm, comparison.axis)
     if not points:
+        if not comparison.budgets or row.shares[0] is None:  # else no task has an answer
+            look |= {"linestyle": ":", "label": f"{_name(row)} (cost not known)"}
         if (share := row.shares[-1]) is not None:
             axes.axhline(share.percent, linewidth=1, **look)
         return 1

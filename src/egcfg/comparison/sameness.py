@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import combinations, groupby
 
 from egcfg.comparison.arms import Arm, Outcome
 from egcfg.errors import UsageError
@@ -22,7 +22,7 @@ def check_same(arms: Sequence[Arm]) -> None:
     Raises:
         UsageError: they are not; the message has the differences.
     """
-    found = [*_models(arms), *_protocols(arms)]
+    found = [*_models(arms), *_datasets(arms), *_protocols(arms)]
     if found:
         more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
         raise UsageError(
@@ -60,6 +60,25 @@ def _models(arms: Sequence[Arm]) -> Iterator[str]:
         values = {label: each.get(name, "not set") for label, each in settings.items()}
         if difference := _difference(name, values):
             yield difference
+
+
+def _datasets(arms: Sequence[Arm]) -> Iterator[str]:
+    """Yield the names of data sets that differ, unless fingerprints tell of the same problems."""
+    named = [arm for arm in arms if arm.dataset is not None]
+    if any(
+        one.dataset != other.dataset and _tests_unknown(one, other)
+        for one, other in combinations(named, 2)
+    ):
+        names = {arm.label: str(arm.dataset) for arm in named}
+        yield f"{_difference('data set', names)}, and results do not say that it is the same tests"
+
+
+def _tests_unknown(one: Arm, other: Arm) -> bool:
+    """Whether arms have tasks in common, and none of which both have the fingerprint."""
+    common = one.outcomes.keys() & other.outcomes.keys()
+    return bool(common) and not any(
+        one.outcomes[task].problem_sha256 and other.outcomes[task].problem_sha256 for task in common
+    )
 
 
 def _protocols(arms: Sequence[Arm]) -> Iterator[str]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
 import cattrs
 
 from egcfg.comparison.arms import Arm, Outcome
-from egcfg.errors import RunError
+from egcfg.errors import RunError, UsageError
 from egcfg.plugins.options import strict_converter
 from egcfg.runs.files import gzip_lines, write_atomically
 from egcfg.runs.store import file_name
 
-__all__ = ["ARM_SUFFIX", "is_saved", "load_arm", "save_arm"]
+__all__ = ["ARM_SUFFIX", "is_saved", "lines_of", "load_arm", "save_arm"]
 
 ARM_SUFFIX = ".jsonl.gz"
 FORMAT = "egcfg_arm"
@@ -32,8 +32,15 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     """Write an arm into a folder, under its label; return the file.
 
     Raises:
+        UsageError: an arm is there that has tasks which this one lacks.
         RunError: the file system refused, or the label is too long for a file name.
     """
+    path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
+    if lost := [task for task in _tasks_in(path) if task not in arm.outcomes]:
+        raise UsageError(
+            f"{path} has {len(lost)} tasks that {arm.label} now lacks, such as {lost[0]}; save "
+            "into another folder, or remove that file first"
+        )
     head = attrs.asdict(arm, filter=lambda attribute, _: attribute.name != "outcomes")
     head["unreadable"] = {}  # their paths are of this machine
     lines = [{FORMAT: VERSION, **head}]
@@ -43,9 +50,15 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     ]
     # In ASCII: names of folders may hold bytes that are no text.
     content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
     write_atomically(path, gzip.compress(content.encode(), mtime=0))
     return path
+
+
+def _tasks_in(path: Path) -> Iterable[str]:
+    try:
+        return load_arm(path).outcomes
+    except RunError:
+        return ()  # there is none, or no whole one
 
 
 def is_saved(path: Path) -> bool:
@@ -55,11 +68,9 @@ def is_saved(path: Path) -> bool:
         RunError: it cannot be read.
     """
     try:
-        head = json.loads(next(_lines(path), b""))
+        head = json.loads(next(lines_of(path), b""))
     except ValueError:
         return False
-    except OSError as error:
-        raise _unreadable(path, error) from error
     return isinstance(head, dict) and FORMAT in head
 
 
@@ -70,13 +81,11 @@ def load_arm(path: Path) -> Arm:
         RunError: it cannot be read, or is not whole.
     """
     try:
-        head, *rows = map(json.loads, _lines(path))
+        head, *rows = map(json.loads, lines_of(path))
         if head.pop(FORMAT) != VERSION:
             raise RunError(f"{path} is of another version of egcfg; save the arm again")
         outcomes = [_CONVERTER.structure(row, Outcome) for row in rows]
         arm = _CONVERTER.structure({**head, "outcomes": {}}, Arm)
-    except OSError as error:
-        raise _unreadable(path, error) from error
     except (*MALFORMED, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{path} is no whole arm ({error}); save it again with egcfg compare --save"
@@ -87,10 +96,16 @@ def load_arm(path: Path) -> Arm:
 _CONVERTER = strict_converter(detailed_validation=False, forbid_extra_keys=True)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from gzip_lines(file) if path.suffix == ".gz" else file
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which is gzipped where its name ends in .gz.
 
-
-def _unreadable(path: Path, error: Exception) -> RunError:
-    return RunError(f"cannot read {path}: {error}; give a results folder, or another file")
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from gzip_lines(file) if path.suffix == ".gz" else file
+    except OSError as error:
+        raise RunError(
+            f"cannot read {path}: {error}; give a results folder, or another file"
+        ) from error

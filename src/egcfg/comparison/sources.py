@@ -12,10 +12,11 @@ import orjson
 from attrs import evolve, frozen
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome, counts_of
-from egcfg.comparison.saved import ARM_SUFFIX, is_saved, load_arm
+from egcfg.comparison.saved import ARM_SUFFIX, is_saved, lines_of, load_arm
 from egcfg.errors import RunError, UsageError
 from egcfg.interfaces.scorer import TestStatus
 from egcfg.reports.aggregate import natural_order
+from egcfg.reports.progress import planned_units
 from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.config_string import METHOD_MARK
 from egcfg.runs.folder import read_folder
@@ -109,6 +110,7 @@ def _joined(arms: Sequence[Arm]) -> list[Arm]:
         joined[arm.label] = evolve(
             first,
             outcomes={**first.outcomes, **arm.outcomes},
+            planned=tuple(dict.fromkeys([*first.planned, *arm.planned])),
             skipped=first.skipped + arm.skipped,
             unreadable={**first.unreadable, **arm.unreadable},
         )
@@ -156,11 +158,17 @@ def _result_arms(units: Iterable[Tried]) -> list[Arm]:
     rows: dict[tuple[Path, float | None], list[Tried]] = defaultdict(list)
     for each in units:
         rows[Path(each.row.path).parent, each.row.gamma].append(each)
-    arms = [_result_arm(folder, gamma, rows[folder, gamma]) for folder, gamma in rows]
+    planned: dict[tuple[Path, float | None], list[str]] = defaultdict(list)
+    for parent in {folder.parent for folder, _ in rows}:
+        for config, gamma, task_id in planned_units(parent) or ():
+            planned[parent / config, gamma].append(task_id)
+    arms = [_result_arm(*key, units, planned[key]) for key, units in rows.items()]
     return sorted(arms, key=lambda arm: (natural_order(arm.config or ""), arm.gamma or 0.0))
 
 
-def _result_arm(folder: Path, gamma: float | None, units: Sequence[Tried]) -> Arm:
+def _result_arm(
+    folder: Path, gamma: float | None, units: Sequence[Tried], planned: Iterable[str]
+) -> Arm:
     first = units[0].row
     name = first.config.removeprefix(METHOD_MARK)
     ordered = sorted(units, key=lambda each: natural_order(each.row.task_id))
@@ -172,6 +180,7 @@ def _result_arm(folder: Path, gamma: float | None, units: Sequence[Tried]) -> Ar
         config=first.config,
         gamma=gamma,
         outcomes={each.row.task_id: each.outcome for each in ordered if each.outcome is not None},
+        planned=tuple(sorted(planned, key=natural_order)),
         skipped=skipped,
         unreadable={
             each.row.path: each.problem
@@ -263,7 +272,7 @@ def _verdict_arm(path: Path) -> Arm:
     verdicts: dict[str, list[bool]] = defaultdict(list)
     scored: dict[str, int] = {}
     failed: set[str] = set()
-    for number, line in enumerate(path.read_bytes().splitlines() or [b""], start=1):
+    for number, line in enumerate([*lines_of(path)] or [b""], start=1):
         match _json(line):
             case {"task_id": str(task), "passed": bool(passed), "tests": list(tests)} as row:
                 verdicts[task].append(passed)

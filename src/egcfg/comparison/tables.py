@@ -80,9 +80,15 @@ def _headline(comparison: Comparison) -> str:
         " and ".join(dict.fromkeys(name for name in each if name is not None))
         for each in ([arm.dataset for arm in arms], [arm.model for arm in arms])
     ]
-    tests = dict.fromkeys(arm.tests.words() for arm in arms if arm.tests.scored != (0, 0))
-    tasks = f"{len(comparison.tasks)} task{'' if len(comparison.tasks) == 1 else 's'}"
-    return " · ".join([*filter(None, names), tasks, *(tests or ["tests seen: not written down"])])
+    tests = [] if _tests_differ(comparison) else dict.fromkeys(arm.tests.words() for arm in arms)
+    done, planned = len(comparison.tasks), comparison.planned
+    tasks = f"{done if done == planned else f'{done} of {planned}'} task{'s' * (planned != 1)}"
+    return " · ".join([*filter(None, names), tasks, *tests])
+
+
+def _tests_differ(comparison: Comparison) -> bool:
+    """Whether the arms were told, or scored by, different numbers of tests: then a column says."""
+    return len({row.arm.tests.short for row in comparison.rows}) > 1
 
 
 def _tables(
@@ -91,13 +97,23 @@ def _tables(
     """Return the tables; `with_interval` adds a column with the interval of the last share."""
     columns = (*comparison.budgets, None)
     interval = ["95 %"] if with_interval else []
-    header = ["arm", "tasks", *map(budget_name, columns), *interval, "oracle", "false accepts"]
+    tests = ["seen/scored"] if _tests_differ(comparison) else []
+    header = [
+        "arm",
+        *tests,
+        "tasks",
+        *map(budget_name, columns),
+        *interval,
+        "oracle",
+        "false accepts",
+    ]
     solved = Table(
         f"Solved, in %, within so many {MEANINGS[comparison.axis.value]}",
         header,
         [
             [
                 row.arm.label,
+                *(row.arm.tests.short for _ in tests),
                 str(row.done) if row.done == row.tasks else f"{row.done} of {row.tasks}",
                 *map(cell, row.shares),
                 *(_interval(row.shares[-1]) for _ in interval),
@@ -119,19 +135,18 @@ def _tables(
             for row in comparison.rows
         ],
     )
-    return [solved, _without_unknown(costs), *_duel_tables(comparison)]
+    return [solved, *_without_unknown(costs), *_duel_tables(comparison)]
 
 
-def _without_unknown(table: Table) -> Table:
-    """Return a table without columns that say nothing in any row."""
+def _without_unknown(table: Table) -> list[Table]:
+    """Return a table without columns that say nothing in any row; none if no other is left."""
     kept = [
         at
         for at in range(len(table.header))
         if at == 0 or any(row[at] not in (UNKNOWN, "0") for row in table.rows)
     ]
-    return Table(
-        table.title, [table.header[at] for at in kept], [[r[at] for at in kept] for r in table.rows]
-    )
+    header, rows = [table.header[at] for at in kept], [[r[at] for at in kept] for r in table.rows]
+    return [Table(table.title, header, rows)] if len(kept) > 1 else []
 
 
 def _duel_tables(comparison: Comparison) -> list[Table]:
@@ -172,12 +187,17 @@ def _lines(comparison: Comparison) -> list[str]:
     if len(comparison.rows) > 1:
         lines.append(
             f"union {len(comparison.union)}/{tasks} = {100 * len(comparison.union) / tasks:.1f} %, "
-            f"oracle over all answers {len(comparison.reachable)}/{tasks}: the scoring tests pick, "
+            f"oracle over all arms {len(comparison.reachable)}/{tasks}: the scoring tests pick, "
             "so this is what no user without them would see"
         )
+    if _tests_differ(comparison):
+        lines.append(
+            "seen/scored: how many tests of a task its decoder saw, and how many decided; ?: not "
+            "written down"
+        )
     lines.append(
-        "oracle: tasks that any answer of the arm solved; false accepts: answers that passed all "
-        "visible tests, but not the scoring ones"
+        "oracle: tasks that any answer solved which stood at some time; false accepts: answers "
+        "that passed all visible tests, but not the scoring ones"
     )
     return [*lines, *comparison.notes]
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from attrs import evolve
 
+from egcfg.config.protocols import PROTOCOLS
 from egcfg.config.schema import RunConfig
 from egcfg.datasets.decoder_tests import with_decoder_tests
 from egcfg.datasets.records import FILE_ENDINGS
@@ -33,13 +34,20 @@ def open_dataset(
 
     Raises:
         UnknownNameError: nothing is registered under that name.
-        UsageError: the data set reads no file, or two files were given.
+        UsageError: it is a protocol, the data set reads no file, or two files were given.
         ConfigError: an option is unknown or wrong.
         PluginError: the plugin that brings it is broken.
         MissingExtraError: a package that it needs is not installed.
     """
     values = dict(options or {})
     name = name_or_path
+    protocol = PROTOCOLS.get(name)
+    if protocol is not None and protocol.dataset != name:
+        raise UsageError(
+            f"{name!r} is a protocol, which says who sees which tests of {protocol.dataset!r}; "
+            f"choose it with --protocol {name}; `egcfg datasets {protocol.dataset}` shows its "
+            "problems"
+        )
     if name_or_path.endswith(FILE_ENDINGS):
         if data is not None:
             raise UsageError(

@@ -137,6 +137,11 @@ class VerdictFile:
 
     def _open(self) -> int:
         """Open and lock the file."""
+        if self._shown.suffix == ".gz":
+            raise UsageError(
+                f"--out: {self._shown} would be no gzip: verdicts are added one by one, as they "
+                "come; leave out .gz, and compress the file at the end"
+            )
         if self.path.exists() and not self.path.is_file():
             raise self._refused("it is no regular file")
         try:

@@ -110,42 +110,45 @@ class TestCounts:
     """How many tests a task has, from the task with the fewest to the one with the most.
 
     Attributes:
-        seen: tests that the decoder saw.
-        scored: tests that decided.
-        both: tests that were seen and decided.
+        seen: tests that the decoder saw; None: nobody wrote it down of any task.
+        scored: tests that decided; None likewise.
+        both: tests that were seen and decided; None likewise.
         unknown: tasks of which nobody wrote down what was seen.
     """
 
     __test__ = False  # not a pytest class
 
-    seen: tuple[int, int] = (0, 0)
-    scored: tuple[int, int] = (0, 0)
-    both: tuple[int, int] = (0, 0)
+    seen: tuple[int, int] | None = None
+    scored: tuple[int, int] | None = None
+    both: tuple[int, int] | None = None
     unknown: int = 0
 
     @classmethod
-    def of(cls, tasks: Iterable[tuple[int, int, int] | None]) -> TestCounts:
+    def of(cls, tasks: Iterable[tuple[int | None, int | None, int | None]]) -> TestCounts:
         """Return the counts of tasks.
 
         Args:
-            tasks: how many tests were seen, decided, and both; None where that is not known.
+            tasks: how many tests were seen, decided, and both; each None where it is not known.
         """
-        counts = Counter(tasks)
-        unknown = counts.pop(None, 0)
-        if not counts:
-            return cls(unknown=unknown)
-        seen_counts, scored_counts, both_counts = zip(*filter(None, counts), strict=True)
+        told = [*tasks]
         return cls(
-            seen=(min(seen_counts), max(seen_counts)),
-            scored=(min(scored_counts), max(scored_counts)),
-            both=(min(both_counts), max(both_counts)),
-            unknown=unknown,
+            seen=_ends(seen for seen, _, _ in told),
+            scored=_ends(scored for _, scored, _ in told),
+            both=_ends(both for _, _, both in told),
+            unknown=sum(seen is None for seen, _, _ in told),
         )
+
+    @property
+    def short(self) -> str:
+        """The counts as ``seen/scored``; ``?`` is what nobody wrote down."""
+        some = " or ?" if self.seen and self.unknown else ""
+        return f"{_range(self.seen)}{some}/{_range(self.scored)}"
 
     def words(self, seen: str = "seen") -> str:
         """Say it in words; `seen` is what the decoder did with them."""
-        if self.scored == (0, 0):
-            return "tests seen: not written down"
+        if self.seen is None:
+            scored = f", {_range(self.scored)} scored" if self.scored else ""
+            return f"tests seen: not written down{scored}"
         text = (
             f"tests per task: {_range(self.seen)} {seen}, {_range(self.scored)} scored, "
             f"of which {_range(self.both)} {seen}"
@@ -153,7 +156,14 @@ class TestCounts:
         return f"{text}; {self.unknown} results do not say" if self.unknown else text
 
 
-def _range(counts: tuple[int, int]) -> str:
+def _ends(counts: Iterable[int | None]) -> tuple[int, int] | None:
+    known = [count for count in counts if count is not None]
+    return (min(known), max(known)) if known else None
+
+
+def _range(counts: tuple[int, int] | None) -> str:
+    if counts is None:
+        return "?"
     least, most = counts
     return str(least) if least == most else f"{least}-{most}"
 
@@ -377,9 +387,7 @@ def _row(rows: Sequence[ResultRow], tasks: int, prices: Prices | None) -> Row:
     )
 
 
-def _test_counts(row: ResultRow) -> tuple[int, int, int] | None:
-    if row.tests_seen is None or row.tests_seen_scored is None:
-        return None
+def _test_counts(row: ResultRow) -> tuple[int | None, int, int | None]:
     return row.tests_seen, row.tests, row.tests_seen_scored
 
 

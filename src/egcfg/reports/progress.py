@@ -13,7 +13,7 @@ from egcfg.reports.rows import ResultRow, RowState
 from egcfg.runs.claims import ClaimState, claims_in
 from egcfg.runs.store import CLAIMS_NAME, PLANS_NAME, parse_unit_name
 
-__all__ = ["Progress", "progress_of"]
+__all__ = ["Progress", "planned_units", "progress_of"]
 
 RECENT_S = 3600.0
 """How far back one looks for the pace."""
@@ -63,7 +63,7 @@ def progress_of(folder: Path, rows: Sequence[ResultRow], now: float) -> Progress
     over = {
         (r.config, r.gamma, r.task_id) for r in rows if r.state in (RowState.DONE, RowState.SKIPPED)
     }
-    planned = _planned(folder)
+    planned = planned_units(folder)
     running, stale = 0, []
     for claims in sorted(folder.glob(f"*/{CLAIMS_NAME}")):
         for name, state in sorted(claims_in(claims, now).items()):
@@ -82,8 +82,15 @@ def progress_of(folder: Path, rows: Sequence[ResultRow], now: float) -> Progress
     )
 
 
-def _planned(folder: Path) -> set[tuple[str, float | None, str]] | None:
-    """Return the units of all plans; None where there is none that can be read."""
+def planned_units(folder: Path) -> set[tuple[str, float | None, str]] | None:
+    """Return what runs were to do on a folder; None: it has no plan that can be read.
+
+    Args:
+        folder: that of one model on one data set.
+
+    Returns:
+        Units: the configuration's folder, gamma (None where a whole method is the unit), task id.
+    """
     units: set[tuple[str, float | None, str]] = set()
     found = False
     for path in (folder / PLANS_NAME).glob("*.json"):

@@ -192,8 +192,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _refused(path: Path, error: OSError) -> RunError:
     return RunError(
-        f"cannot write {path}: {error.strerror or error}; make room or change its rights, "
-        "then run again: finished units are kept"
+        f"cannot write {path}: {error.strerror or error}; make room, change its rights or "
+        "choose another place, then run again"
     )
 
 

@@ -162,6 +162,17 @@ def test_datasets_says_how_many_more_there_are(egcfg: Callable[..., Any]) -> Non
     assert ran.err.startswith("5 of ")
 
 
+@pytest.mark.parametrize("command", [("datasets",), ("run", "--dry-run", "--dataset")])
+def test_a_protocol_is_no_data_set_and_is_told_how_to_be_chosen(
+    egcfg: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    ran = egcfg(*command, "mbpp-1")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert "'mbpp-1' is a protocol, which says who sees which tests of 'mbpp'" in ran.err
+    assert "--protocol mbpp-1; `egcfg datasets mbpp` shows" in ran.err
+
+
 def test_an_unknown_dataset_has_a_suggestion(egcfg: Callable[..., Any]) -> None:
     ran = egcfg("datasets", "quickstrat")
 

@@ -20,7 +20,13 @@ def results(tmp_path: Path) -> Path:
         folder = tmp_path / "results" / "mbpp-1" / "tiny" / f"method={method}"
         folder.mkdir(parents=True)
         for task in ("1", "2", "3") if method == "best_of_n" else ("1", "2"):
-            usage = {"input_tokens": tokens, "output_tokens": tokens, "cached_tokens": 0}
+            usage = {
+                "input_tokens": tokens,
+                "output_tokens": tokens,
+                "cached_tokens": 0,
+                "requests": 1,
+                "forward_passes": 0,
+            }
             content = {
                 "passed": task in solved,
                 "results": {"assert f(1)": {"result": task in solved}},
@@ -58,10 +64,24 @@ def test_every_format_a_figure_and_files_to_keep(
     assert egcfg("compare", str(kept), "--format", "csv").out.startswith("arm,dataset,")
 
 
+def test_a_figure_that_cannot_be_written_costs_no_table(
+    egcfg: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    ran = egcfg("compare", str(results), "--plot", str(tmp_path / "file" / "race.svg"))
+    assert ran.status == 1
+    assert "Against best_of_n" in ran.out
+    assert "change its rights or choose another place" in ran.err
+    assert "units" not in ran.err
+
+
 def test_every_axis_can_be_chosen(egcfg: Callable[..., Any], results: Path) -> None:
     assert set(AXES) == {axis.value for axis in Axis}
     for axis in AXES:
-        assert egcfg("compare", str(results), "--axis", axis).status == 0
+        ran = egcfg("compare", str(results), "--axis", axis)
+        assert (ran.status, "any passes" in ran.err) == (
+            (2, True) if axis == "passes" else (0, False)
+        )
 
 
 def test_arms_and_budgets_are_chosen(egcfg: Callable[..., Any], results: Path) -> None:
@@ -77,6 +97,19 @@ def test_common_tasks_alone(egcfg: Callable[..., Any], results: Path) -> None:
     assert json.loads(ran.out)["tasks"] == ["1", "2"]
 
 
+def test_what_was_compared_is_kept_and_takes_the_place_of_no_more_tasks(
+    egcfg: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    assert egcfg("compare", str(results), "--common", "--save", str(kept)).status == 0
+    assert "· 2 tasks ·" in egcfg("compare", str(kept)).out
+    assert egcfg("compare", str(results), "--save", str(kept)).status == 0
+    ran = egcfg("compare", str(results), "--common", "--save", str(kept))
+    assert ran.status == 2
+    assert "best_of_n.jsonl.gz has 1 tasks that best_of_n now lacks, such as 3; save" in ran.err
+    assert "· 3 tasks ·" in egcfg("compare", str(kept)).out
+
+
 def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
     egcfg: Callable[..., Any], problems: Path, tmp_path: Path
 ) -> None:
@@ -85,18 +118,25 @@ def test_a_gamma_whose_tasks_another_had_solved_is_left_out_and_named(
     gammas = ("-g", "0", "-g", "1", "--stop-when-solved")
     assert egcfg("run", *chosen, *gammas, "--results-dir", out).status == 0
     for more in ((), ("--common",)):
-        ran = egcfg("compare", out, *more)
+        ran = egcfg("compare", out, "--axis", "calls", *more)
         assert (ran.status, ran.err) == (0, "")
-        assert "left out: ns3t0.7d2_chat_ln gamma 1 has no task of its own" in ran.out
+        assert "left out: ns3t0.7d2_chat_ln gamma 1: 0 of 1 tasks finished" in ran.out
+        assert "gamma 1: 1 tasks left out, which others solved" in ran.out
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
+        (["--plot", "race.png"], 2, "race.png would be SVG; give it a name that ends in .svg"),
         (["--at", "0"], 2, "such as 1000,2000"),
         (["--at", "many"], 2, "such as 1000,2000"),
         (["--baseline", "best"], 0, ""),
         (["--baseline", "gredy"], 2, "did you mean 'greedy'"),
+        (
+            ["--baseline", "greedy", "--arm", "best*"],
+            2,
+            "of the arms that --arm chooses; add --arm",
+        ),
         (["--arm", "nothing"], 2, "no arm named 'nothing'"),
         (["nowhere"], 1, "there is no folder nowhere"),
     ],

@@ -140,6 +140,7 @@ def test_a_file_that_is_none_of_samples_is_told_in_one_line(
     [
         (("--out", "."), "--out: cannot write .: it is no regular file"),
         (("--out", os.devnull), f"--out: cannot write {os.devnull}: it is no regular file"),
+        (("--out", "out.jsonl.gz"), "--out: out.jsonl.gz would be no gzip: verdicts are added one"),
         (("--out", "samples.jsonl"), "--out: samples.jsonl, line 1, holds no verdict"),
         (("--out", "samples.jsonl/out"), "--out: cannot write samples.jsonl/out"),
         (("--scorer", "stdio"), "task square: the scorer 'stdio' takes pairs of input and output"),

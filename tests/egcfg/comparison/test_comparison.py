@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from egcfg.comparison.arms import Answer, Arm, Axis, Outcome
 from egcfg.comparison.comparison import common_tasks, compare, default_budgets
+from egcfg.comparison.tables import as_text
 from egcfg.errors import UnknownNameError, UsageError
 
 MakeArm = Callable[..., Arm]
@@ -65,8 +66,19 @@ def test_the_baseline_is_chosen_by_its_label_or_the_beginning_of_one(race: list[
         assert {duel.baseline for duel in found.duels} == {"greedy"}
     both = compare(race, baselines=["greedy", "best_of_n"])
     assert {duel.baseline for duel in both.duels} == {"greedy", "best_of_n"}
+
+
+def test_a_baseline_that_cannot_be_one_is_refused_with_the_reason(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'greedy'"):
         compare(race, baselines=["greddy"])
+    arms = [*race, make_arm("egcfg_fast", {"1": [(1, True)]}), make_arm("retry", {})]
+    with pytest.raises(UsageError, match="several arms begin with 'eg': egcfg, egcfg_fast; give"):
+        compare(arms, baselines=["eg"])
+    assert {duel.baseline for duel in compare(arms, baselines=["egcfg"]).duels} == {"egcfg"}
+    with pytest.raises(UsageError, match="'retry' has finished no task"):
+        compare(arms, baselines=["retry"])
 
 
 def test_without_a_baseline_nothing_is_gained_or_lost_and_that_is_said(race: list[Arm]) -> None:
@@ -75,12 +87,17 @@ def test_without_a_baseline_nothing_is_gained_or_lost_and_that_is_said(race: lis
     assert any("--baseline" in note for note in found.notes)
 
 
-def test_two_bars_are_no_baseline_until_one_is_chosen(race: list[Arm], make_arm: MakeArm) -> None:
+def test_of_several_bars_the_one_called_so_is_the_baseline_or_one_is_chosen(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
     other = make_arm("best_of_n,n=5", {"1": [(100, True)]}, config="method=best_of_n,n=5")
-    found = compare([*race, other])
+    found = compare([other, *race])
+    assert {duel.baseline for duel in found.duels} == {"best_of_n"}
+    arms = [other, race[0], evolve(race[1], label="best_of_n,n=10")]
+    found = compare(arms)
     assert found.duels == ()
     assert any("2 arms of best_of_n" in note for note in found.notes)
-    assert compare([*race, other], baselines=["best_of_n"]).duels
+    assert compare(arms, baselines=["best_of_n,n=5"]).duels
 
 
 def test_an_unfinished_arm_is_compared_on_what_it_has(race: list[Arm]) -> None:
@@ -90,6 +107,16 @@ def test_an_unfinished_arm_is_compared_on_what_it_has(race: list[Arm]) -> None:
     assert "unfinished: egcfg has 2 of 4 tasks" in found.notes
     assert found.rows[2].shares[-1].tasks == 2
     assert {duel.tasks for duel in found.duels if duel.label == "egcfg"} == {2}
+
+
+def test_tasks_that_no_arm_has_finished_yet_count_where_they_were_planned(race: list[Arm]) -> None:
+    planned = [evolve(arm, planned=("1", "2", "3", "4", "5", "6")) for arm in race]
+    found = compare(planned)
+    assert (len(found.tasks), found.planned) == (4, 6)
+    assert {row.tasks for row in found.rows} == {6}
+    assert "unfinished: greedy has 4 of 6 tasks" in found.notes
+    assert "4 of 6 tasks" in as_text(found).splitlines()[0]
+    assert not any("unfinished" in note for note in compare(common_tasks(planned)).notes)
 
 
 def test_common_tasks_are_those_that_all_arms_finished(race: list[Arm], make_arm: MakeArm) -> None:
@@ -102,6 +129,14 @@ def test_common_tasks_are_those_that_all_arms_finished(race: list[Arm], make_arm
         common_tasks([greedy, make_arm("other", {"99": [(1, True)]})])
 
 
+def test_an_arm_without_a_common_task_is_not_tested_and_that_is_said(
+    race: list[Arm], make_arm: MakeArm
+) -> None:
+    found = compare([*race, make_arm("far", {"99": [(1, True)]})])
+    assert "far is not tested against best_of_n: they have no task in common" in found.notes
+    assert {duel.label for duel in found.duels} == {"greedy", "egcfg"}
+
+
 def test_one_task_is_a_comparison_without_certainty(make_arm: MakeArm) -> None:
     arms = [make_arm("best_of_n", {"1": [(100, True)]}), make_arm("new", {"1": [(100, False)]})]
     found = compare(arms)
@@ -111,7 +146,9 @@ def test_one_task_is_a_comparison_without_certainty(make_arm: MakeArm) -> None:
 
 
 def test_an_arm_without_a_result_is_left_out(race: list[Arm], make_arm: MakeArm) -> None:
-    assert len(compare([*race, make_arm("none", {})]).rows) == 3
+    found = compare([*race, evolve(make_arm("none", {}), planned=("1", "7"))])
+    assert len(found.rows) == 3
+    assert "left out: none: 0 of 5 tasks finished" in found.notes
     with pytest.raises(UsageError, match="no arm has finished a task"):
         compare([make_arm("none", {})])
 
@@ -128,7 +165,14 @@ def test_samples_of_another_tool_stand_beside_without_a_curve(race: list[Arm]) -
     )
     found = compare([*race, samples], budgets=[500])
     assert solved(found, "other") == [None, 1.5]
+    alone = compare([samples])
+    assert (alone.union, alone.reachable) == (("2",), ("1", "2"))
     assert all(duel.label != "other" for duel in found.duels)
+    why = "other has several samples of a task, and none of them is its answer"
+    assert f"other is not tested against best_of_n: {why}" in found.notes
+    bar = compare([*race, samples], baselines=["other"])
+    assert bar.duels == ()
+    assert f"greedy is not tested against other: {why}" in bar.notes
 
     single = evolve(
         samples, outcomes={t: evolve(o, rate=float(t == "3")) for t, o in samples.outcomes.items()}
@@ -158,6 +202,18 @@ def test_settings_of_no_method_are_told_of_where_they_differ(race: list[Arm]) ->
     ]
     [note] = [note for note in compare(arms).notes if note.startswith("settings differ")]
     assert note == ("settings differ: decoding.max_tokens: 200 (egcfg), 512 (best_of_n and 1 more)")
+
+
+def test_an_axis_of_which_nothing_was_spent_is_refused_with_those_that_have_counts(
+    race: list[Arm],
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"any requests.*: tokens, all-tokens, output, calls, pass"
+    ):
+        compare(race, axis=Axis.REQUESTS)
+    free = Outcome(task_id="1", answers=(Answer(passed=True, counts={"requests": 0}),))
+    with pytest.raises(UsageError, match=r"nothing to compare$"):
+        compare([Arm(label="free", outcomes={"1": free})], axis=Axis.REQUESTS)
 
 
 class TestDefaultBudgets:

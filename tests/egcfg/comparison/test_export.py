@@ -27,6 +27,12 @@ def test_json_has_everything(race: list[Arm]) -> None:
     assert (end["gained"], end["lost"]) == (["3"], ["1", "4"])
 
 
+def test_the_tests_that_scored_are_told_where_those_seen_are_not_known() -> None:
+    samples = Arm(label="v3", outcomes={"1": Outcome(task_id="1", rate=1.0, scored=3)})
+    [arm] = json.loads(as_json(compare([samples])))["arms"]
+    assert arm["tests"] == {"seen": None, "scored": [3, 3], "both": None, "unknown": 1}
+
+
 def test_csv_has_a_line_per_arm_budget_and_baseline(race: list[Arm]) -> None:
     lines = list(csv.DictReader(io.StringIO(as_csv(compare(race, budgets=[500, 1000])))))
     assert [(line["arm"], line["budget"]) for line in lines] == [
@@ -48,6 +54,12 @@ def test_the_figure_is_the_same_each_time_and_names_every_arm(race: list[Arm]) -
         assert f"<!-- {label}".encode() in svg
 
 
-def test_a_figure_of_arms_without_costs_has_level_lines() -> None:
+def test_a_figure_has_dotted_lines_of_arms_whose_costs_are_not_known(race: list[Arm]) -> None:
     samples = Arm(label="other", outcomes={"1": Outcome(task_id="1", rate=1.0)})
-    assert b"<!-- other -->" in as_svg(compare([samples]))
+    for arms in ([samples], [*race, samples]):
+        svg = as_svg(compare(arms))
+        assert b"<!-- other (cost not known) -->" in svg or b"<!-- other (1 of 4 tasks) (" in svg
+        assert b"stroke-dasharray" in svg
+    assert b"stroke-dasharray" not in as_svg(compare(race))
+    unanswered = Arm(label="other", outcomes={"1": Outcome(task_id="1")})
+    assert b"cost not known" not in as_svg(compare([*race, unanswered]))

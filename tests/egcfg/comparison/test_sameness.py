@@ -18,6 +18,18 @@ def test_names_of_the_same_problems_may_differ(race: list[Arm]) -> None:
     check_same([race[0], evolve(race[1], dataset="mbpp")])
 
 
+def test_another_protocol_by_name_is_refused_where_no_fingerprint_says_that_it_is_the_same(
+    race: list[Arm],
+) -> None:
+    tasks = {task: Outcome(task_id=task) for task in race[1].outcomes}
+    other = evolve(race[1], dataset="mbpp-published", outcomes=tasks)
+    with pytest.raises(UsageError, match=r"data set: mbpp-1 \(greedy\), mbpp-published \(best_of"):
+        check_same([race[0], other])
+    check_same([race[0], evolve(other, dataset=None)])
+    one = {**tasks, "3": race[1].outcomes["3"]}
+    check_same([race[0], evolve(other, outcomes=one)])
+
+
 def test_two_models_are_refused_with_the_arms_of_each(race: list[Arm]) -> None:
     with pytest.raises(UsageError) as caught:
         check_same([*race[1:], evolve(race[0], model="huge")])

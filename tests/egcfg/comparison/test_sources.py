@@ -16,6 +16,7 @@ from egcfg.comparison.saved import load_arm, save_arm
 from egcfg.comparison.sources import outcome_of, read_arms
 from egcfg.errors import RunError, UsageError
 from egcfg.runs.results import Result, ResultStats
+from egcfg.runs.store import ResultsFolder
 
 USAGE = {
     "forward_passes": 9,
@@ -131,6 +132,19 @@ def test_what_cannot_be_read_is_told_and_left_out(write: Callable[..., Path]) ->
     assert arm.skipped == 1
 
 
+def test_what_its_runs_were_to_do_is_an_arms_own_and_is_kept(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    write(RESULT, "task_id=1_gamma=1.0.json", "ns3")
+    folder = write(RESULT, config="method=greedy")
+    plans = ResultsFolder(folder, "mbpp-1", "tiny")
+    plans.note_plan({"rows": [["method=greedy", None]], "tasks": ["1", "10", "2"]})
+    plans.note_plan({"rows": [["ns3", 0.0], ["ns3", 1.0]], "tasks": ["3"]})
+    greedy, guided = read_arms([str(folder)])
+    assert (greedy.planned, guided.planned) == (("1", "2", "10"), ("3",))
+    assert load_arm(save_arm(greedy, tmp_path)) == greedy
+
+
 NAMES = st.sampled_from(["passed", "usage", "calls", "tokens", "visible"])
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -184,10 +198,14 @@ class TestLabels:
     ) -> None:
         whole = write(RESULT)
         write(b"{", "task_id=3.json")
+        ResultsFolder(whole, "mbpp-1", "tiny").note_plan(
+            {"rows": [["method=best_of_n", None]], "tasks": ["1", "2", "3"]}
+        )
         whole.rename(tmp_path / "first")
         folders = [str(tmp_path / "first"), str(write(RESULT, "task_id=2.json"))]
         [arm] = read_arms(folders)
         assert (arm.label, [*arm.outcomes]) == ("best_of_n", ["1", "2"])
+        assert arm.planned == ("1", "2", "3")
         assert len(arm.unreadable) == 1
         [named] = read_arms([f"mine={folder}" for folder in folders])
         assert (named.label, [*named.outcomes]) == ("mine", ["1", "2"])
@@ -219,6 +237,12 @@ class TestOtherTools:
         assert {task: each.rate for task, each in arm.outcomes.items()} == {"1": 0.5, "2": 0.0}
         assert [each.scored for each in arm.outcomes.values()] == [1, 2]
         assert arm.outcomes["1"].sandbox_error
+        kept = tmp_path / "other.jsonl.gz"
+        kept.write_bytes(gzip.compress(path.read_bytes()))
+        assert read_arms([str(kept)]) == [arm]
+        kept.write_bytes(kept.read_bytes()[:-6])
+        with pytest.raises(RunError, match="cannot read"):
+            read_arms([str(kept)])
 
     @pytest.mark.parametrize(
         "content", [b"", b"hello\n", b"[1]\n", b'{"task_id": "1"}\n', b"\xff\x00"]

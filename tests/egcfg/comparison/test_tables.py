@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from egcfg.comparison.arms import Arm
+from egcfg.comparison.arms import Arm, Outcome
 from egcfg.comparison.comparison import compare
 from egcfg.comparison.tables import as_markdown, as_text, budget_name
 
@@ -46,6 +46,24 @@ def test_markdown_has_tables_of_equal_width_whatever_the_labels(race: list[Arm])
 def test_columns_that_say_nothing_are_left_out(race: list[Arm]) -> None:
     assert "requests" not in text(race)
     assert "executions" in text(race)
+    samples = Arm(label="other", outcomes={"1": Outcome(task_id="1", rate=1.0)})
+    assert "What a task took" not in text([samples])
+
+
+def test_arms_that_differ_in_what_they_saw_each_say_it(race: list[Arm], make_arm) -> None:
+    samples = Arm(label="v3", outcomes={"1": Outcome(task_id="1", rate=1.0, scored=3)})
+    seeing = make_arm("published", {"1": [(1, True)]}, seen=3)
+    half = evolve(race[0], label="half", outcomes={**race[0].outcomes, "1": samples.outcomes["1"]})
+    shown = text([*race, seeing, samples, half])
+    assert "seen" not in shown.splitlines()[0]
+    header, _, *rows = shown.splitlines()[3:11]
+    assert "seen/scored" in header
+    cells = {row.split("  ")[0]: row for row in rows}
+    assert " 1/3 " in cells["greedy"]
+    assert " 3/3 " in cells["published"]
+    assert " ?/3 " in cells["v3"]
+    assert " 1 or ?/3 " in cells["half"]
+    assert "seen/scored" not in text(race)
 
 
 @pytest.mark.parametrize(

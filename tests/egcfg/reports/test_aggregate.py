@@ -147,13 +147,14 @@ def test_any_names_can_be_ordered(names):
     ("tasks", "said"),
     [
         ([], "tests seen: not written down"),
-        ([None], "tests seen: not written down"),
+        ([(None, None, None)], "tests seen: not written down"),
+        ([(None, 3, None), (None, 1, None)], "tests seen: not written down, 1-3 scored"),
         (
             [(3, 3, 3)],
             "tests per task: 3 seen, 3 scored, of which 3 seen",
         ),
         (
-            [(1, 3, 1), (2, 1, 0), None],
+            [(1, 3, 1), (2, 1, 0), (None, 3, None)],
             "tests per task: 1-2 seen, 1-3 scored, of which 0-1 seen; 1 results do not say",
         ),
     ],
