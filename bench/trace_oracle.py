@@ -69,6 +69,7 @@ class Moment:
             one that raised.
         variables: the text of each local variable.
         told: the text of the value that is returned, or class and message of the exception.
+        first: whether an exception is raised here, neither passed on nor raised again.
     """
 
     event: str
@@ -77,6 +78,7 @@ class Moment:
     line: int
     variables: dict[str, str]
     told: str = ""
+    first: bool = False
 
 
 @define
@@ -106,6 +108,7 @@ def record(source: str, call: str) -> Recorded:
     numbers: dict[int, int] = {}  # by frame: its activation's number
     failures: dict[int, tuple[str, int]] = {}  # by frame: its latest exception, and the line
     failed_at: dict[int, int] = {}  # by frame: the instruction that raised just now
+    raised: dict[int, BaseException] = {}  # by id; kept, so that no other gets the id
     inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
     hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
     _, found = comprehensions.compile_watched(source.encode(), codes.PROGRAM_FILE, hooks)
@@ -138,10 +141,13 @@ def record(source: str, call: str) -> Recorded:
         for name in [name for name in activation.texts if name not in frame.f_locals]:
             del activation.texts[name]
         told, line, raised_at = "", frame.f_lineno, failed_at.pop(id(frame), None)
+        first = False
         if event == "exception":
             failed_at[id(frame)] = frame.f_lasti
             told = f"{argument[0].__name__}: {argument[1]}".removesuffix(": ")
             failures[id(frame)] = told, line
+            first = id(argument[1]) not in raised
+            raised[id(argument[1])] = argument[1]
         elif event == "return" and raised_at != frame.f_lasti and gives_a_value(frame):
             told = text_of(argument)
         elif event == "return":
@@ -149,7 +155,7 @@ def record(source: str, call: str) -> Recorded:
             event, (told, line) = "left", failures.get(id(frame), ("GeneratorExit", line))
         number, ran = numbers[id(frame)], activation.line or frame.f_lineno
         texts = dict(activation.texts)
-        recorded.moments.append(Moment(event, number, ran, line, texts, told))
+        recorded.moments.append(Moment(event, number, ran, line, texts, told, first))
         activation.line = frame.f_lineno
         return on_event
 

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,199 +25,11 @@ from egcfg_tracers.tracers import (
     MinimalTracer,
 )
 
+from .programs import PROGRAMS
+
 WIDE = 10**6
 PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
 BENCH = Path(__file__).parents[2] / "bench" / "trace_oracle.py"
-
-PROGRAMS = {
-    "table beyond twenty items": (
-        """
-def f(n):
-    dp = [0] * (n + 1)
-    dp[0] = 1
-    for coin in (1, 5, 12):
-        for total in range(coin, n + 1):
-            dp[total] += dp[total - coin]
-    return dp[n]
-""",
-        "f(40)",
-    ),
-    "grid beyond its text": (
-        """
-def f(n):
-    grid = [[0] * n for _ in range(n)]
-    for i in range(n):
-        for j in range(n):
-            grid[i][j] = i * j
-    grid[n - 1][n - 1] = -1
-    del grid[0]
-    return sum(map(sum, grid))
-""",
-        "f(9)",
-    ),
-    "sieve": (
-        """
-def f(n):
-    prime = [True] * n
-    for i in range(2, n):
-        if prime[i]:
-            for j in range(i * i, n, i):
-                prime[j] = False
-    return [i for i in range(2, n) if prime[i]]
-""",
-        "f(50)",
-    ),
-    "long text": (
-        """
-def f(n):
-    text = "a" * n
-    text = text[:150] + "b" + text[151:]
-    text = text + "cd"
-    text = text[:-1]
-    text = text[1:]
-    data = bytes(n)
-    data = data[:170] + b"x" + data[171:]
-    return text.count("a"), len(data)
-""",
-        "f(200)",
-    ),
-    "sets and dicts": (
-        """
-def f(n):
-    seen, count = set(), {}
-    for i in range(n):
-        seen.add(i * 7 % n)
-        count[i % 25] = count.get(i % 25, 0) + i
-    seen.remove(n - 1)
-    del count[24]
-    count[3], count[24] = 0, 1
-    return len(seen), sum(count.values())
-""",
-        "f(60)",
-    ),
-    "deep": (
-        """
-def f(n):
-    deep = [[[[[[[n]]]]]]]
-    deep[0][0][0][0][0][0][0] = 9
-    deep[0][0][0][0][0][0].append({"k": [1]})
-    deep[0][0][0][0][0][0][1]["k"][0] = 2
-    return deep
-""",
-        "f(1)",
-    ),
-    "queues": (
-        """
-from collections import deque, defaultdict
-
-def f(n):
-    queue, before = deque([(0, 0)]), defaultdict(list)
-    while queue:
-        at, steps = queue.popleft()
-        for to in (2 * at + 1, 2 * at + 2):
-            if to < n:
-                queue.append((to, steps + 1))
-                before[to].append(at)
-    return len(before)
-""",
-        "f(70)",
-    ),
-    "objects": (
-        """
-class Node:
-    def __init__(self, value, next=None):
-        self.value = value
-        self.next = next
-
-    def __repr__(self):
-        return f"Node({self.value}, {self.next})"
-
-def f(n):
-    head = None
-    for i in range(n):
-        head = Node(i, head)
-    at = head
-    while at.next:
-        at.value *= 2
-        at = at.next
-    at.value = "end"
-    return head.value
-""",
-        "f(30)",
-    ),
-    "helpers and failures": (
-        """
-def share(total, parts):
-    return total // parts
-
-def f(n):
-    found = []
-    for i in range(n):
-        try:
-            found.append(share(n, i - 2))
-        except ZeroDivisionError:
-            found.append(None)
-    return share(found[0], n - n)
-""",
-        "f(4)",
-    ),
-    "generators": (
-        """
-def count(n):
-    total = 0
-    while total < n:
-        yield total
-        total += 2
-
-def f(n):
-    first = next(count(n))
-    rest = list(count(n))
-    return first, rest, [x * y for x in rest for y in rest if x != y]
-""",
-        "f(5)",
-    ),
-    "chain": (
-        """
-class Stack:
-    def __init__(self):
-        self.items = []
-    def __repr__(self):
-        return f"Stack({self.items})"
-    def push(self, x):
-        self.items = [*self.items, x]
-        return self
-    def top(self):
-        return self.items[-1]
-""",
-        "Stack().push(1).push(2).top()",
-    ),
-}
-
-
-GOLDEN = (
-    "caught_and_raised_again",
-    "classes",
-    "closures",
-    "failing",
-    "finally_returns",
-    "generators",
-    "handled",
-    "iterations_that_differ",
-    "last_line",
-    "long_loop",
-    "loop",
-    "mutation",
-    "recursion",
-    "tree_recursion",
-)
-
-
-def golden_program(name: str) -> tuple[str, str]:
-    source = Path(__file__).with_name("golden").joinpath(f"{name}.program").read_text("utf-8")
-    return source, source.partition("\n")[0].removeprefix("# call: ")
-
-
-PROGRAMS |= {f"golden {name}": golden_program(name) for name in GOLDEN}
 
 
 def loaded_oracle() -> ModuleType:
@@ -269,11 +81,20 @@ def test_no_change_of_a_variable_is_lost(traces, recorded, name, kind):
     assert oracle.lost_changes(list(traces[name, kind].events), recorded[name]) == []
 
 
-PLACE = r"[^\W\d]\w*(\[[^]]+\])*"
+PLACE = r"([^\W\d]\w*)(\[[^]]+\])*"
+CHANGED = rf"{PLACE}|len\({PLACE}\)|del {PLACE}|{PLACE}\.(add|remove)\(.*\)"
+
+
+def variable_of(place: str) -> str:
+    """Return the variable that a place such as ``dp[25]`` is in; none, where there is no place."""
+    return re.findall(r"\w*", place.removeprefix("len(").removeprefix("del "))[0]
 
 
 def effects(text: str) -> list[tuple[str, str]]:
-    """Return names and values of ``a=1, b=[2, 3], dp[25]=3``, not what is told of attributes."""
+    """Return places and values of ``a=1, b=[2, 3], dp[25]=3``, not what is told of attributes.
+
+    What is no value, as ``del dp[25]`` and ``seen.add(3)``, has an empty one.
+    """
     parts, quote, depth = [""], "", 0
     for at, char in enumerate(text):
         if text.startswith("...,", at):  # the value is cut, so what it opens stays open
@@ -289,7 +110,7 @@ def effects(text: str) -> list[tuple[str, str]]:
         else:
             parts[-1] += char
     pairs = [part.strip().partition("=") for part in parts]
-    return [(name, value) for name, _, value in pairs if re.fullmatch(PLACE, name)]
+    return [(name, value) for name, _, value in pairs if re.fullmatch(CHANGED, name)]
 
 
 def words_of_the_tracer(value: str) -> bool:
@@ -319,17 +140,21 @@ def agrees(shown: str, real: str | None) -> bool:
 
 
 Told = tuple[str, int, str, str]
-"""``call``, ``held``, ``return`` or ``exception``; the line; the variable; the text."""
+"""``call``, ``held``, ``return``, ``exception`` or ``source``; line; variable; text."""
 
 
 def held(moment: Any, place: str) -> str | None:
     """Return the text of a variable or of a place in one such as ``dp[25]``, if there is one."""
-    variable, bracket, _ = place.partition("[")
+    variable = variable_of(place)
     text: str | None = moment.variables.get(variable)
-    if text is None or not bracket:
+    if text is None or place == variable:
         return text
+    if place.startswith("del "):
+        return ""
     try:
         whole = ast.literal_eval(text)
+        if change := re.fullmatch(rf"{variable}\.(add|remove)\((.*)\)", place):
+            return "" if (ast.literal_eval(change[2]) in whole) == (change[1] == "add") else None
         part = eval(place, {variable: whole})
     except (ValueError, LookupError):
         return None
@@ -357,8 +182,57 @@ def first_untrue(moments: Sequence[Any], told: Sequence[Told]) -> Told | None:
     return None
 
 
+def worth_telling(known: Any, call: str) -> Iterator[tuple[Any, list[Told]]]:
+    """Yield each moment with what a text that leaves nothing out must tell of it.
+
+    That is all but: variables that are deleted; arguments that the call itself tells; exceptions
+    where they are passed on or raised again, and those by which a generator is closed or ends; the
+    value of the call, which `check_ending` looks for.
+    """
+    texts: dict[int, dict[str, str]] = {}
+    for number, moment in enumerate(known.moments):
+        before = texts.setdefault(moment.activation, {})
+        kind, line = ("call", 0) if moment.event == "call" else ("held", moment.ran)
+        due = [
+            (kind, line, name, text)
+            for name, text in moment.variables.items()
+            if before.get(name) != text and not (number == 0 and text in call)
+        ]
+        texts[moment.activation] = moment.variables
+        is_result = number == len(known.moments) - 1 and moment.told == known.result
+        raised = moment.first and not moment.told.startswith(("GeneratorExit", "StopIteration"))
+        if (moment.event == "return" and not is_result) or raised:
+            due.append((moment.event, moment.line, "", moment.told))
+        yield moment, due
+
+
+def first_untold(known: Any, told: Sequence[Told], call: str) -> Told | None:
+    """Return the first thing that is told nowhere, or only before what happened earlier."""
+    start = 0
+    for moment, due in worth_telling(known, call):
+        found = []
+        for each in due:
+            matching = (n for n in range(start, len(told)) if tells(told[n], moment, each))
+            found.append(next(matching, None))
+            if found[-1] is None:
+                return each
+        start = max(found, default=start - 1) + 1
+    return None
+
+
+def tells(told: Told, moment: Any, due: Told) -> bool:
+    """Whether something told is what is due, of a variable also a change within it."""
+    kind, line, name, text = told
+    if kind == "source":
+        return ("held", line, name, text) == due
+    return (kind, line) == due[:2] and variable_of(name) == due[2] and happened(moment, told)
+
+
 def told_by_lines(text: str) -> list[Told]:
-    """Return what the rows of a compact text say of calls and lines, from top to bottom."""
+    """Return what the rows of a compact text say of calls and lines, from top to bottom.
+
+    A row that has nothing but ``name = value`` may tell in its source what it does.
+    """
     told: list[Told] = []
     line = 0
     for number, row in enumerate(map(str.strip, text.split("\n"))):
@@ -372,6 +246,8 @@ def told_by_lines(text: str) -> list[Told]:
             continue
         else:
             continue
+        if bound := re.fullmatch(r"L\d+ (\w+) = (.*?)( \[[A-Z_]+\b.*\])?", row):
+            told.append(("source", line, bound[1], bound[2]))
         for sign, said in zip(parts[1::2], parts[2::2], strict=True):
             if sign == "->" and match is None:
                 told += [("call", 0, name, value) for name, value in effects(said)]
@@ -390,8 +266,20 @@ def test_each_line_of_the_compact_layout_is_true(traces, recorded, name, kind):
     text = TRACERS[kind].render(traces[name, kind], WIDE)
     told = told_by_lines(text)
     assert any(not words_of_the_tracer(value) for *_, value in told)
-    assert first_untrue(known.moments, told) is None
+    assert first_untrue(known.moments, [each for each in told if each[0] != "source"]) is None
     check_ending(text, known)
+
+
+@pytest.mark.parametrize("kind", ["full", "bytecode"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_compact_layout_tells_all_unless_it_says_what_it_leaves_out(
+    traces, recorded, name, kind
+):
+    """All changes of variables, returned and yielded values, and exceptions."""
+    text = TRACERS[kind].render(traces[name, kind], WIDE)
+    if re.search(r"^ *\.\.\. |\.\.\.$", text, re.MULTILINE) is None:
+        _, call = PROGRAMS[name]
+        assert first_untold(recorded[name], told_by_lines(text), call) is None
 
 
 def check_ending(text: str, known: Any) -> None:
