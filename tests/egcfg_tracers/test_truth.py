@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,16 @@ from egcfg_tracers.tracers import (
 )
 
 from .programs import PROGRAMS
+from .told import (
+    agrees,
+    effects,
+    first_untold,
+    first_untrue,
+    held,
+    of_the_call,
+    told_by_lines,
+    words_of_the_tracer,
+)
 
 WIDE = 10**6
 PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
@@ -81,189 +92,11 @@ def test_no_change_of_a_variable_is_lost(traces, recorded, name, kind):
     assert oracle.lost_changes(list(traces[name, kind].events), recorded[name]) == []
 
 
-PLACE = r"([^\W\d]\w*)(\[[^]]+\])*"
-CHANGED = rf"{PLACE}|len\({PLACE}\)|del {PLACE}|{PLACE}\.(add|remove)\(.*\)"
-
-
-def variable_of(place: str) -> str:
-    """Return the variable that a place such as ``dp[25]`` is in; none, where there is no place."""
-    return re.findall(r"\w*", place.removeprefix("len(").removeprefix("del "))[0]
-
-
-def effects(text: str) -> list[tuple[str, str]]:
-    """Return places and values of ``a=1, b=[2, 3], dp[25]=3``, not what is told of attributes.
-
-    What is no value, as ``del dp[25]`` and ``seen.add(3)``, has an empty one.
-    """
-    parts, quote, depth = [""], "", 0
-    for at, char in enumerate(text):
-        if text.startswith("...,", at):  # the value is cut, so what it opens stays open
-            quote, depth = "", 0
-        elif quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
-        elif char in "'\"":
-            quote = char
-        else:
-            depth += (char in "([{<") - (char in ")]}>")
-        if char == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += char
-    pairs = [part.strip().partition("=") for part in parts]
-    return [(name, value) for name, _, value in pairs if re.fullmatch(CHANGED, name)]
-
-
-def words_of_the_tracer(value: str) -> bool:
-    """Whether a text is no `repr` but made by the tracer, as of an object of the program's."""
-    return value.startswith(("<", "defaultdict"))
-
-
-def in_order(value: str) -> str:
-    """Return the text of a set in one order."""
-    try:
-        found = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
-    return repr(sorted(found)) if isinstance(found, set) else value
-
-
-def agrees(shown: str, real: str | None) -> bool:
-    """Whether a shown text is a value's `repr`, its ends where it is cut, or the tracer's words."""
-    if real is None or words_of_the_tracer(shown):
-        return real is not None
-    shown = shown.replace("<cycle>", "[...]")
-    if "..." in shown and shown != real:
-        head, tail = shown.partition("...")[0].rstrip("'"), shown.rpartition("...")[2]
-        tail = re.sub(r"^ \d+ more|^b?'", "", tail)
-        return real.startswith(head) and real.endswith(tail)
-    return in_order(shown) == in_order(real)
-
-
-Told = tuple[str, int, str, str]
-"""``call``, ``held``, ``return``, ``exception`` or ``source``; line; variable; text."""
-
-
-def held(moment: Any, place: str) -> str | None:
-    """Return the text of a variable or of a place in one such as ``dp[25]``, if there is one."""
-    variable = variable_of(place)
-    text: str | None = moment.variables.get(variable)
-    if text is None or place == variable:
-        return text
-    if place.startswith("del "):
-        return ""
-    try:
-        whole = ast.literal_eval(text)
-        if change := re.fullmatch(rf"{variable}\.(add|remove)\((.*)\)", place):
-            return "" if (ast.literal_eval(change[2]) in whole) == (change[1] == "add") else None
-        part = eval(place, {variable: whole})
-    except (ValueError, LookupError):
-        return None
-    return repr(bytes([part]) if isinstance(whole, bytes) else part)
-
-
-def happened(moment: Any, told: Told) -> bool:
-    """Whether something told is what the recorder saw at a moment."""
-    kind, line, name, text = told
-    if kind in ("call", "held"):
-        place = (moment.event, 0) if kind == "call" else ("held", moment.ran)
-        return place == (kind, line) and agrees(text, held(moment, name))
-    return (moment.event, moment.line) == (kind, line) and agrees(text, moment.told)
-
-
-def first_untrue(moments: Sequence[Any], told: Sequence[Told]) -> Told | None:
-    """Return the first thing told that did not happen, or not after what is told before it."""
-    at = 0
-    for each in told:
-        while at < len(moments) and not happened(moments[at], each):
-            at += 1
-        if at == len(moments):
-            return each
-        at += not each[2]  # several variables may hold at one moment
-    return None
-
-
-def worth_telling(known: Any, call: str) -> Iterator[tuple[Any, list[Told]]]:
-    """Yield each moment with what a text that leaves nothing out must tell of it.
-
-    That is all but: variables that are deleted; arguments that the call itself tells; exceptions
-    where they are passed on or raised again, and those by which a generator is closed or ends; the
-    value of the call, which `check_ending` looks for.
-    """
-    texts: dict[int, dict[str, str]] = {}
-    for number, moment in enumerate(known.moments):
-        before = texts.setdefault(moment.activation, {})
-        kind, line = ("call", 0) if moment.event == "call" else ("held", moment.ran)
-        due = [
-            (kind, line, name, text)
-            for name, text in moment.variables.items()
-            if before.get(name) != text and not (number == 0 and text in call)
-        ]
-        texts[moment.activation] = moment.variables
-        is_result = number == len(known.moments) - 1 and moment.told == known.result
-        raised = moment.first and not moment.told.startswith(("GeneratorExit", "StopIteration"))
-        if (moment.event == "return" and not is_result) or raised:
-            due.append((moment.event, moment.line, "", moment.told))
-        yield moment, due
-
-
-def first_untold(known: Any, told: Sequence[Told], call: str) -> Told | None:
-    """Return the first thing that is told nowhere, or only before what happened earlier."""
-    start = 0
-    for moment, due in worth_telling(known, call):
-        found = []
-        for each in due:
-            matching = (n for n in range(start, len(told)) if tells(told[n], moment, each))
-            found.append(next(matching, None))
-            if found[-1] is None:
-                return each
-        start = max(found, default=start - 1) + 1
-    return None
-
-
-def tells(told: Told, moment: Any, due: Told) -> bool:
-    """Whether something told is what is due, of a variable also a change within it."""
-    kind, line, name, text = told
-    if kind == "source":
-        return ("held", line, name, text) == due
-    return (kind, line) == due[:2] and variable_of(name) == due[2] and happened(moment, told)
-
-
-def told_by_lines(text: str) -> list[Told]:
-    """Return what the rows of a compact text say of calls and lines, from top to bottom.
-
-    A row that has nothing but ``name = value`` may tell in its source what it does.
-    """
-    told: list[Told] = []
-    line = 0
-    for number, row in enumerate(map(str.strip, text.split("\n"))):
-        if match := re.match(r"L(\d+)\b", row):
-            line = int(match[1])
-        if match or number == 0 or row.startswith("call "):
-            parts = re.split(r" (->|=>|!!) ", row)
-        elif row.startswith("where "):  # what held when the line above failed
-            shown = effects(row.removeprefix("where "))
-            told[-1:-1] = [("held", line, name, value) for name, value in shown]
-            continue
-        else:
-            continue
-        if bound := re.fullmatch(r"L\d+ (\w+) = (.*?)( \[[A-Z_]+\b.*\])?", row):
-            told.append(("source", line, bound[1], bound[2]))
-        for sign, said in zip(parts[1::2], parts[2::2], strict=True):
-            if sign == "->" and match is None:
-                told += [("call", 0, name, value) for name, value in effects(said)]
-            elif sign == "->":
-                told += [("held", line, name, value) for name, value in effects(said)]
-            else:
-                kind = "return" if sign == "=>" else "exception"
-                told.append((kind, line, "", said.removeprefix("yields ")))
-    return told
-
-
 @pytest.mark.parametrize("kind", ["full", "bytecode"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_line_of_the_compact_layout_is_true(traces, recorded, name, kind):
     known = recorded[name]
-    text = TRACERS[kind].render(traces[name, kind], WIDE)
+    text = of_the_call(TRACERS[kind].render(traces[name, kind], WIDE), PROGRAMS[name])
     told = told_by_lines(text)
     assert any(not words_of_the_tracer(value) for *_, value in told)
     assert first_untrue(known.moments, [each for each in told if each[0] != "source"]) is None
@@ -276,7 +109,7 @@ def test_the_compact_layout_tells_all_unless_it_says_what_it_leaves_out(
     traces, recorded, name, kind
 ):
     """All changes of variables, returned and yielded values, and exceptions."""
-    text = TRACERS[kind].render(traces[name, kind], WIDE)
+    text = of_the_call(TRACERS[kind].render(traces[name, kind], WIDE), PROGRAMS[name])
     if re.search(r"^ *\.\.\. |\.\.\.$", text, re.MULTILINE) is None:
         _, call = PROGRAMS[name]
         assert first_untold(recorded[name], told_by_lines(text), call) is None
@@ -303,6 +136,7 @@ def shows(shown: dict[str, Any], variables: dict[str, str]) -> bool:
     """Whether a dict of the paper's layout has all variables, each with its value."""
     return shown.keys() == variables.keys() and all(
         value == as_json(variables[name])
+        or repr(value) == variables[name]
         or (isinstance(value, str) and agrees(value, variables[name]))
         for name, value in shown.items()
     )
@@ -310,7 +144,8 @@ def shows(shown: dict[str, Any], variables: dict[str, str]) -> bool:
 
 def shown_dict(line: str) -> dict[str, Any]:
     """Return the variables of ``== {...} , {...}``."""
-    variables: dict[str, Any] = eval(line.lstrip("= ").partition("} , {")[0] + "}")
+    names = {"inf": math.inf}
+    variables: dict[str, Any] = eval(line.lstrip("= ").partition("} , {")[0] + "}", names)
     return variables
 
 
@@ -325,7 +160,9 @@ def test_each_phase_of_the_paper_layout_is_true(traces, recorded, name, kind):
     stops: list[tuple[str, dict[str, Any]]] = []
     returned: list[str] = []
     left: list[str] = []
-    for phase in re.split(r"\n(?==+ \{)", text):
+    ended: list[int] = []
+    phases = re.split(r"\n(?==+ \{)", text)
+    for number, phase in enumerate(phases):
         head, event, *more = phase.split("\n")
         what, _, shown = event.partition(": ")
         assert shown in lines or shown == call
@@ -333,11 +170,13 @@ def test_each_phase_of_the_paper_layout_is_true(traces, recorded, name, kind):
             stops.append((shown, shown_dict(head)))
         elif what == "RETURN" and shown == call:
             assert agrees(more[0].removeprefix("Return Value: "), known.result)
+            ended.append(number)
         elif what == "RETURN":
             returned.append(more[0].removeprefix("Return Value: "))
         elif what == "EXCEPTION":
             left.append(more[0])
 
+    assert ended == ([] if known.result is None else [len(phases) - 1])
     moments = [m for m in known.moments if m.told != "GeneratorExit"]
     before = [moment for moment in moments if moment.event == "line"]
     assert len(stops) == len(before) > 0
