@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import gc
 import io
 import itertools
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -32,7 +33,21 @@ from egcfg_tracers import codes, comprehensions, decoding, engine
 MEMORY_BYTES = 1 << 23
 MAX_EVENTS = 5_000
 SECONDS = 5
+_MODULE = "program"
+_MOST_NESTED = 50
+_name_of = type.__dict__["__name__"].__get__  # not what a metaclass of the program's says
 _LEFT_OUT = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<module>"}
+
+
+class Text(str):
+    """The whole text of a value, and the name of its class: a program's own `repr` may not say it.
+
+    Attributes:
+        kind: the name of the class.
+    """
+
+    __slots__ = ("kind",)
+    kind: str
 
 
 class TooLong(BaseException):
@@ -51,7 +66,7 @@ class Activation:
     """
 
     function: str
-    texts: dict[str, str] = field(factory=dict)
+    texts: dict[str, Text] = field(factory=dict)
     changes: Counter[str] = field(factory=Counter)
     line: int = 0
 
@@ -68,15 +83,20 @@ class Moment:
         line: the line that it happens at: of a ``line``, the one that runs next; of a ``left``, the
             one that raised.
         variables: the text of each local variable.
+        attributes: the text of each attribute of the program's own objects, by its place, such as
+            ``head.next.value``.
         told: the text of the value that is returned, or class and message of the exception.
+        first: whether an exception is raised here, neither passed on nor raised again.
     """
 
     event: str
     activation: int
     ran: int
     line: int
-    variables: dict[str, str]
+    variables: dict[str, Text]
+    attributes: dict[str, Text]
     told: str = ""
+    first: bool = False
 
 
 @define
@@ -91,7 +111,7 @@ class Recorded:
 
     activations: list[Activation] = field(factory=list)
     moments: list[Moment] = field(factory=list)
-    result: str | None = None
+    result: Text | None = None
 
     @property
     def changes(self) -> int:
@@ -106,6 +126,7 @@ def record(source: str, call: str) -> Recorded:
     numbers: dict[int, int] = {}  # by frame: its activation's number
     failures: dict[int, tuple[str, int]] = {}  # by frame: its latest exception, and the line
     failed_at: dict[int, int] = {}  # by frame: the instruction that raised just now
+    raised: dict[int, BaseException] = {}  # by id; kept, so that no other gets the id
     inner: dict[Any, frozenset[int]] = {}  # offsets of comprehensions without frames
     hooks = comprehensions.Hooks(*[lambda value, *_: value] * 4)
     _, found = comprehensions.compile_watched(source.encode(), codes.PROGRAM_FILE, hooks)
@@ -138,24 +159,42 @@ def record(source: str, call: str) -> Recorded:
         for name in [name for name in activation.texts if name not in frame.f_locals]:
             del activation.texts[name]
         told, line, raised_at = "", frame.f_lineno, failed_at.pop(id(frame), None)
+        first = False
         if event == "exception":
             failed_at[id(frame)] = frame.f_lasti
             told = f"{argument[0].__name__}: {argument[1]}".removesuffix(": ")
             failures[id(frame)] = told, line
+            first = id(argument[1]) not in raised
+            raised[id(argument[1])] = argument[1]
         elif event == "return" and raised_at != frame.f_lasti and gives_a_value(frame):
             told = text_of(argument)
         elif event == "return":
             # From 3.13 on, nothing tells what a generator is closed with.
             event, (told, line) = "left", failures.get(id(frame), ("GeneratorExit", line))
         number, ran = numbers[id(frame)], activation.line or frame.f_lineno
-        texts = dict(activation.texts)
-        recorded.moments.append(Moment(event, number, ran, line, texts, told))
+        recorded.moments.append(
+            Moment(
+                event=event,
+                activation=number,
+                ran=ran,
+                line=line,
+                variables=dict(activation.texts),
+                attributes={
+                    place: text
+                    for name, value in frame.f_locals.items()
+                    for place, text in attributes_of(name, value)
+                },
+                told=told,
+                first=first,
+            )
+        )
         activation.line = frame.f_lineno
         return on_event
 
     with limited():
-        namespace: dict[str, Any] = {"__name__": "program"}
+        namespace: dict[str, Any] = {"__name__": _MODULE}
         exec(compile(source, codes.PROGRAM_FILE, "exec", dont_inherit=True), namespace)
+        threading.settrace(on_event)
         sys.settrace(on_event)
         try:
             value = eval(compile(call, "<call>", "eval"), namespace)
@@ -164,6 +203,7 @@ def record(source: str, call: str) -> Recorded:
             pass
         finally:
             sys.settrace(None)
+            threading.settrace(None)
     return recorded
 
 
@@ -178,12 +218,41 @@ def gives_a_value(frame: FrameType) -> bool:
     return dis.opname[code[at]].startswith(("RETURN", "YIELD"))
 
 
-def text_of(value: object) -> str:
-    """Return the whole text of a value; of one that is not finished, which may raise, its class."""
+def text_of(value: object) -> Text:
+    """Return the whole text of a value; of one that is not finished, which may raise, its class.
+
+    So it is of a thread, whose text changes while nothing of the program's does. A container of the
+    module `collections` is told as its class and what is in it, in its own order.
+    """
+    if type(value).__name__ == "async_generator_wrapped_value":  # around what is yielded
+        (value,) = gc.get_referents(value)
+    kind = _name_of(type(value))
+    text = f"<{kind}>"
+    if type(value) in (Counter, OrderedDict, defaultdict):
+        text = f"{kind}({dict(value)!r})"
+    elif type(value) is deque:
+        text = f"deque({[*value]!r})"
+    elif not issubclass(type(value), threading.Thread):
+        with contextlib.suppress(Exception):  # whatever the program's own code does
+            text = repr(value)
+    told = Text(text)
+    told.kind = kind
+    return told
+
+
+def attributes_of(
+    place: str, value: object, around: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Text]]:
+    """Yield place and text of each attribute of an object of the program's, and of those in it."""
+    if type(value).__module__ != _MODULE or id(value) in around or len(around) > _MOST_NESTED:
+        return
     try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - whatever the program's own code does
-        return f"<{type(value).__name__}>"
+        held = object.__getattribute__(value, "__dict__")
+    except AttributeError:  # it has slots
+        return
+    for name, inner in held.items():
+        yield f"{place}.{name}", text_of(inner)
+        yield from attributes_of(f"{place}.{name}", inner, around | {id(value)})
 
 
 def trace(source: str, call: str) -> list[TraceEvent]:
@@ -193,7 +262,7 @@ def trace(source: str, call: str) -> list[TraceEvent]:
     limit = sys.getrecursionlimit()
     instrument = engine.Instrument(options, memory)
     with limited():
-        namespace: dict[str, Any] = {"__name__": "program"}
+        namespace: dict[str, Any] = {"__name__": _MODULE}
         exec(instrument.compile(source.encode(), codes.PROGRAM_FILE), namespace)
         instrument.start()
         try:

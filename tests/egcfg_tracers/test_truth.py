@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,199 +26,21 @@ from egcfg_tracers.tracers import (
     MinimalTracer,
 )
 
+from .programs import PROGRAMS
+from .told import (
+    agrees,
+    effects,
+    first_untold,
+    first_untrue,
+    held,
+    of_the_call,
+    told_by_lines,
+    words_of_the_tracer,
+)
+
 WIDE = 10**6
 PATIENT = Limits(cpu_seconds=20.0, wall_seconds=60.0)
 BENCH = Path(__file__).parents[2] / "bench" / "trace_oracle.py"
-
-PROGRAMS = {
-    "table beyond twenty items": (
-        """
-def f(n):
-    dp = [0] * (n + 1)
-    dp[0] = 1
-    for coin in (1, 5, 12):
-        for total in range(coin, n + 1):
-            dp[total] += dp[total - coin]
-    return dp[n]
-""",
-        "f(40)",
-    ),
-    "grid beyond its text": (
-        """
-def f(n):
-    grid = [[0] * n for _ in range(n)]
-    for i in range(n):
-        for j in range(n):
-            grid[i][j] = i * j
-    grid[n - 1][n - 1] = -1
-    del grid[0]
-    return sum(map(sum, grid))
-""",
-        "f(9)",
-    ),
-    "sieve": (
-        """
-def f(n):
-    prime = [True] * n
-    for i in range(2, n):
-        if prime[i]:
-            for j in range(i * i, n, i):
-                prime[j] = False
-    return [i for i in range(2, n) if prime[i]]
-""",
-        "f(50)",
-    ),
-    "long text": (
-        """
-def f(n):
-    text = "a" * n
-    text = text[:150] + "b" + text[151:]
-    text = text + "cd"
-    text = text[:-1]
-    text = text[1:]
-    data = bytes(n)
-    data = data[:170] + b"x" + data[171:]
-    return text.count("a"), len(data)
-""",
-        "f(200)",
-    ),
-    "sets and dicts": (
-        """
-def f(n):
-    seen, count = set(), {}
-    for i in range(n):
-        seen.add(i * 7 % n)
-        count[i % 25] = count.get(i % 25, 0) + i
-    seen.remove(n - 1)
-    del count[24]
-    count[3], count[24] = 0, 1
-    return len(seen), sum(count.values())
-""",
-        "f(60)",
-    ),
-    "deep": (
-        """
-def f(n):
-    deep = [[[[[[[n]]]]]]]
-    deep[0][0][0][0][0][0][0] = 9
-    deep[0][0][0][0][0][0].append({"k": [1]})
-    deep[0][0][0][0][0][0][1]["k"][0] = 2
-    return deep
-""",
-        "f(1)",
-    ),
-    "queues": (
-        """
-from collections import deque, defaultdict
-
-def f(n):
-    queue, before = deque([(0, 0)]), defaultdict(list)
-    while queue:
-        at, steps = queue.popleft()
-        for to in (2 * at + 1, 2 * at + 2):
-            if to < n:
-                queue.append((to, steps + 1))
-                before[to].append(at)
-    return len(before)
-""",
-        "f(70)",
-    ),
-    "objects": (
-        """
-class Node:
-    def __init__(self, value, next=None):
-        self.value = value
-        self.next = next
-
-    def __repr__(self):
-        return f"Node({self.value}, {self.next})"
-
-def f(n):
-    head = None
-    for i in range(n):
-        head = Node(i, head)
-    at = head
-    while at.next:
-        at.value *= 2
-        at = at.next
-    at.value = "end"
-    return head.value
-""",
-        "f(30)",
-    ),
-    "helpers and failures": (
-        """
-def share(total, parts):
-    return total // parts
-
-def f(n):
-    found = []
-    for i in range(n):
-        try:
-            found.append(share(n, i - 2))
-        except ZeroDivisionError:
-            found.append(None)
-    return share(found[0], n - n)
-""",
-        "f(4)",
-    ),
-    "generators": (
-        """
-def count(n):
-    total = 0
-    while total < n:
-        yield total
-        total += 2
-
-def f(n):
-    first = next(count(n))
-    rest = list(count(n))
-    return first, rest, [x * y for x in rest for y in rest if x != y]
-""",
-        "f(5)",
-    ),
-    "chain": (
-        """
-class Stack:
-    def __init__(self):
-        self.items = []
-    def __repr__(self):
-        return f"Stack({self.items})"
-    def push(self, x):
-        self.items = [*self.items, x]
-        return self
-    def top(self):
-        return self.items[-1]
-""",
-        "Stack().push(1).push(2).top()",
-    ),
-}
-
-
-GOLDEN = (
-    "caught_and_raised_again",
-    "classes",
-    "closures",
-    "failing",
-    "finally_returns",
-    "generators",
-    "handled",
-    "iterations_that_differ",
-    "last_line",
-    "long_loop",
-    "loop",
-    "mutation",
-    "recursion",
-    "tree_recursion",
-)
-
-
-def golden_program(name: str) -> tuple[str, str]:
-    source = Path(__file__).with_name("golden").joinpath(f"{name}.program").read_text("utf-8")
-    return source, source.partition("\n")[0].removeprefix("# call: ")
-
-
-PROGRAMS |= {f"golden {name}": golden_program(name) for name in GOLDEN}
 
 
 def loaded_oracle() -> ModuleType:
@@ -269,129 +92,27 @@ def test_no_change_of_a_variable_is_lost(traces, recorded, name, kind):
     assert oracle.lost_changes(list(traces[name, kind].events), recorded[name]) == []
 
 
-PLACE = r"[^\W\d]\w*(\[[^]]+\])*"
-
-
-def effects(text: str) -> list[tuple[str, str]]:
-    """Return names and values of ``a=1, b=[2, 3], dp[25]=3``, not what is told of attributes."""
-    parts, quote, depth = [""], "", 0
-    for at, char in enumerate(text):
-        if text.startswith("...,", at):  # the value is cut, so what it opens stays open
-            quote, depth = "", 0
-        elif quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
-        elif char in "'\"":
-            quote = char
-        else:
-            depth += (char in "([{<") - (char in ")]}>")
-        if char == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += char
-    pairs = [part.strip().partition("=") for part in parts]
-    return [(name, value) for name, _, value in pairs if re.fullmatch(PLACE, name)]
-
-
-def words_of_the_tracer(value: str) -> bool:
-    """Whether a text is no `repr` but made by the tracer, as of an object of the program's."""
-    return value.startswith(("<", "defaultdict"))
-
-
-def in_order(value: str) -> str:
-    """Return the text of a set in one order."""
-    try:
-        found = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
-    return repr(sorted(found)) if isinstance(found, set) else value
-
-
-def agrees(shown: str, real: str | None) -> bool:
-    """Whether a shown text is a value's `repr`, its ends where it is cut, or the tracer's words."""
-    if real is None or words_of_the_tracer(shown):
-        return real is not None
-    shown = shown.replace("<cycle>", "[...]")
-    if "..." in shown and shown != real:
-        head, tail = shown.partition("...")[0].rstrip("'"), shown.rpartition("...")[2]
-        tail = re.sub(r"^ \d+ more|^b?'", "", tail)
-        return real.startswith(head) and real.endswith(tail)
-    return in_order(shown) == in_order(real)
-
-
-Told = tuple[str, int, str, str]
-"""``call``, ``held``, ``return`` or ``exception``; the line; the variable; the text."""
-
-
-def held(moment: Any, place: str) -> str | None:
-    """Return the text of a variable or of a place in one such as ``dp[25]``, if there is one."""
-    variable, bracket, _ = place.partition("[")
-    text: str | None = moment.variables.get(variable)
-    if text is None or not bracket:
-        return text
-    try:
-        whole = ast.literal_eval(text)
-        part = eval(place, {variable: whole})
-    except (ValueError, LookupError):
-        return None
-    return repr(bytes([part]) if isinstance(whole, bytes) else part)
-
-
-def happened(moment: Any, told: Told) -> bool:
-    """Whether something told is what the recorder saw at a moment."""
-    kind, line, name, text = told
-    if kind in ("call", "held"):
-        place = (moment.event, 0) if kind == "call" else ("held", moment.ran)
-        return place == (kind, line) and agrees(text, held(moment, name))
-    return (moment.event, moment.line) == (kind, line) and agrees(text, moment.told)
-
-
-def first_untrue(moments: Sequence[Any], told: Sequence[Told]) -> Told | None:
-    """Return the first thing told that did not happen, or not after what is told before it."""
-    at = 0
-    for each in told:
-        while at < len(moments) and not happened(moments[at], each):
-            at += 1
-        if at == len(moments):
-            return each
-        at += not each[2]  # several variables may hold at one moment
-    return None
-
-
-def told_by_lines(text: str) -> list[Told]:
-    """Return what the rows of a compact text say of calls and lines, from top to bottom."""
-    told: list[Told] = []
-    line = 0
-    for number, row in enumerate(map(str.strip, text.split("\n"))):
-        if match := re.match(r"L(\d+)\b", row):
-            line = int(match[1])
-        if match or number == 0 or row.startswith("call "):
-            parts = re.split(r" (->|=>|!!) ", row)
-        elif row.startswith("where "):  # what held when the line above failed
-            shown = effects(row.removeprefix("where "))
-            told[-1:-1] = [("held", line, name, value) for name, value in shown]
-            continue
-        else:
-            continue
-        for sign, said in zip(parts[1::2], parts[2::2], strict=True):
-            if sign == "->" and match is None:
-                told += [("call", 0, name, value) for name, value in effects(said)]
-            elif sign == "->":
-                told += [("held", line, name, value) for name, value in effects(said)]
-            else:
-                kind = "return" if sign == "=>" else "exception"
-                told.append((kind, line, "", said.removeprefix("yields ")))
-    return told
-
-
 @pytest.mark.parametrize("kind", ["full", "bytecode"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_line_of_the_compact_layout_is_true(traces, recorded, name, kind):
     known = recorded[name]
-    text = TRACERS[kind].render(traces[name, kind], WIDE)
+    text = of_the_call(TRACERS[kind].render(traces[name, kind], WIDE), PROGRAMS[name])
     told = told_by_lines(text)
     assert any(not words_of_the_tracer(value) for *_, value in told)
-    assert first_untrue(known.moments, told) is None
+    assert first_untrue(known.moments, [each for each in told if each[0] != "source"]) is None
     check_ending(text, known)
+
+
+@pytest.mark.parametrize("kind", ["full", "bytecode"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_compact_layout_tells_all_unless_it_says_what_it_leaves_out(
+    traces, recorded, name, kind
+):
+    """All changes of variables, returned and yielded values, and exceptions."""
+    text = of_the_call(TRACERS[kind].render(traces[name, kind], WIDE), PROGRAMS[name])
+    if re.search(r"^ *\.\.\. |\.\.\.$", text, re.MULTILINE) is None:
+        _, call = PROGRAMS[name]
+        assert first_untold(recorded[name], told_by_lines(text), call) is None
 
 
 def check_ending(text: str, known: Any) -> None:
@@ -415,6 +136,7 @@ def shows(shown: dict[str, Any], variables: dict[str, str]) -> bool:
     """Whether a dict of the paper's layout has all variables, each with its value."""
     return shown.keys() == variables.keys() and all(
         value == as_json(variables[name])
+        or repr(value) == variables[name]
         or (isinstance(value, str) and agrees(value, variables[name]))
         for name, value in shown.items()
     )
@@ -422,7 +144,8 @@ def shows(shown: dict[str, Any], variables: dict[str, str]) -> bool:
 
 def shown_dict(line: str) -> dict[str, Any]:
     """Return the variables of ``== {...} , {...}``."""
-    variables: dict[str, Any] = eval(line.lstrip("= ").partition("} , {")[0] + "}")
+    names = {"inf": math.inf}
+    variables: dict[str, Any] = eval(line.lstrip("= ").partition("} , {")[0] + "}", names)
     return variables
 
 
@@ -437,7 +160,9 @@ def test_each_phase_of_the_paper_layout_is_true(traces, recorded, name, kind):
     stops: list[tuple[str, dict[str, Any]]] = []
     returned: list[str] = []
     left: list[str] = []
-    for phase in re.split(r"\n(?==+ \{)", text):
+    ended: list[int] = []
+    phases = re.split(r"\n(?==+ \{)", text)
+    for number, phase in enumerate(phases):
         head, event, *more = phase.split("\n")
         what, _, shown = event.partition(": ")
         assert shown in lines or shown == call
@@ -445,11 +170,13 @@ def test_each_phase_of_the_paper_layout_is_true(traces, recorded, name, kind):
             stops.append((shown, shown_dict(head)))
         elif what == "RETURN" and shown == call:
             assert agrees(more[0].removeprefix("Return Value: "), known.result)
+            ended.append(number)
         elif what == "RETURN":
             returned.append(more[0].removeprefix("Return Value: "))
         elif what == "EXCEPTION":
             left.append(more[0])
 
+    assert ended == ([] if known.result is None else [len(phases) - 1])
     moments = [m for m in known.moments if m.told != "GeneratorExit"]
     before = [moment for moment in moments if moment.event == "line"]
     assert len(stops) == len(before) > 0

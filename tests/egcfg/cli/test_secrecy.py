@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,24 @@ from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape
 KEY = "sk-4815162342"
 EXPECTED = "770077"  # by a visible test, of a value that the program does not have
 HIDDEN = ("880088", "990099")  # what a hidden test passes, and what it expects
-# Its trace shows what a program can see of where it runs, and the trace goes into a prompt.
+# Its trace shows what a program can see of where it runs, and the trace goes into a prompt. What it
+# looks for is short, since long values are cut.
 CURIOUS = (
-    "import os, sys\n"
+    "import fnmatch, os, sys\n"
     "def f(x):\n"
-    "    seen = sorted(os.environ.items())\n"
+    "    named = fnmatch.filter(os.environ, '*KEY*')\n"
+    "    begun = fnmatch.filter(os.environ.values(), 'sk-48*')\n"
     "    told = sys.argv\n"
     "    return x * x\n"
     "```"
 )
+
+LOOKED_IN_VAIN = {("named", "[]"), ("begun", "[]")}
+
+
+def found_by_the_program(text: str) -> set[tuple[str, str]]:
+    """Return what the traces in a text tell of the curious program's variables."""
+    return set(re.findall(r"(named|begun)=(\[[^]]*\])", text))
 
 
 @pytest.fixture
@@ -61,12 +71,16 @@ def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
     solve = ("solve", "Square.", "--explain", "--method", "egcfg", "--test", shown)
     solved = process(*solve, *base, **kept)
     assert solved.status == 1, solved.err
+    nowhere = ("--base-url", f"{server.address}/nowhere")
+    failed = process(*solve, *base, *nowhere, **kept)
+    assert failed.status == 2, failed.err
+    assert "Traceback" in failed.err  # which --debug alone shows
 
     # The key is sent as a header, and is nowhere else: no request's body, no log, no file, no
     # environment that a program could show.
-    said = ran.out + ran.err + solved.out + solved.err
+    said = "".join(each.out + each.err for each in (ran, solved, failed))
     requests = json.dumps(model.requests)
-    assert "seen=" in requests
+    assert found_by_the_program(requests) == found_by_the_program(solved.err) == LOOKED_IN_VAIN
     assert set(server.keys) == {f"Bearer {KEY}"}
     assert KEY not in requests + said
 
@@ -87,6 +101,7 @@ def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
     [record] = [file for file in files if file.name.endswith(".record.jsonl.gz")]
     lines = gzip.decompress(record.read_bytes()).decode()
     assert KEY not in lines
+    assert found_by_the_program(lines) == LOOKED_IN_VAIN
     traces = 0
     for line in map(json.loads, lines.splitlines()):
         told = json.dumps(line)

@@ -7,6 +7,7 @@ that a test expects. None may pass, through any of the three scorers.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -234,6 +235,24 @@ def f(x):
 if __name__ == "__main__":
     print(search())
 """
+# Right if it can send a signal, one that does nothing, to its parent or to these tests' process.
+SIGNALS_OTHERS = f"""
+import os
+
+def sent(pid, number):
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
+
+def f(x):
+    others = {{os.getppid(), {os.getpid()}}} - {{0, os.getpid()}}
+    return 4 if [pid for pid in others if sent(pid, 0)] else kill()
+
+def kill():
+    pass
+"""
 SEARCHES = {
     "searches its process": SEARCH,
     "reads the judge's memory": """
@@ -267,13 +286,11 @@ def f(x):
 if __name__ == "__main__":
     print(search())
 """,
-    "kills everything": (
-        "import os\n"
-        "def f(x):\n"
-        "    for pid in (-1, os.getppid(), 1, 0):\n"
-        "        try: os.kill(pid, 9)\n"
-        "        except OSError: pass\n"
-    ),
+    "kills everything": f"""{SIGNALS_OTHERS}
+def kill():
+    for pid in (-1, os.getppid(), 1, 0):
+        sent(pid, 9)
+""",
 }
 PROGRAMS = EARLY_EXIT | LYING_VALUES | PATCHES | DESCRIPTORS | SEARCHES
 
@@ -310,6 +327,10 @@ def test_no_cheat_needs_a_kernel_layer_to_be_caught(
     run: Run, bare_sandbox: Sandbox, name: str
 ) -> None:
     assert not run(AssertsScorer(OPTIONS).score(SECRET, PROGRAMS[name], bare_sandbox)).passed
+
+
+def test_a_program_that_could_signal_others_would_be_seen(run: Run, bare_sandbox: Sandbox) -> None:
+    assert run(AssertsScorer(OPTIONS).score(NUMBER, SIGNALS_OTHERS, bare_sandbox)).passed
 
 
 def test_what_a_program_does_to_an_argument_is_done_to_the_tests_object(
