@@ -11,21 +11,24 @@ import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
+from itertools import accumulate, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
@@ -35,6 +38,7 @@ from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.engine import causal_model
+from egcfg_backends_hf.engine.causal_model import ROUNDING
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.gguf import quiet_transformers
 from egcfg_backends_hf.options import HFOptions
@@ -186,7 +190,10 @@ def parts(sandbox: Sandbox) -> Parts:
     return make
 
 
-def opened(backend: HFBackend, run: Run) -> Iterator[HFBackend]:
+Opened = TypeVar("Opened", bound=HFBackend)
+
+
+def opened(backend: Opened, run: Run) -> Iterator[Opened]:
     run(backend.open())
     yield backend
     run(backend.close())
@@ -215,13 +222,31 @@ def plain_writer(writer: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def naive(writer: Path, plain_writer: Any, run: Run) -> Iterator[HFBackend]:
+def naive(writer: Path, plain_writer: Any, run: Run) -> Iterator[NaiveBackend]:
     @torch.inference_mode()
     def logprobs_after(ids: Sequence[int]) -> NDArray[np.float64]:
         logits = plain_writer(torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
         return torch.log_softmax(logits, dim=-1).numpy()
 
     yield from opened(NaiveBackend(HFOptions(model=str(writer), device="cpu"), logprobs_after), run)
+
+
+Reference = Callable[[str, int], Coroutine[Any, Any, tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def reference(naive: NaiveBackend, parts: Parts) -> Reference:
+    """Return what gives the naive loop's tokens for one of the settings, at one of the gammas."""
+    known: dict[tuple[str, int], tuple[int, ...]] = {}
+
+    async def ids(name: str, number: int) -> tuple[int, ...]:
+        if (name, number) not in known:
+            settings = settings_of(number, GAMMAS[number], SETTINGS[name])
+            found = await reference_decode(*parts(naive, number), *problem(number), settings)
+            known[name, number] = found
+        return known[name, number]
+
+    return ids
 
 
 def settings_of(number: int, gamma: float, changes: dict[str, Any]) -> DecodingSettings:
@@ -241,15 +266,14 @@ async def fast_decode(
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_drafts_and_token_trees_give_the_naive_loops_tokens(
-    fast: HFBackend, naive: HFBackend, parts: Parts, run: Run, name: str
+    fast: HFBackend, reference: Reference, parts: Parts, run: Run, name: str
 ) -> None:
     async def check() -> Counter[str]:
         seen: Counter[str] = Counter()
         for number, gamma in enumerate(GAMMAS):
             settings = settings_of(number, gamma, SETTINGS[name])
             steps, found = await fast_decode(fast, parts, number, settings)
-            expected = await reference_decode(*parts(naive, number), *problem(number), settings)
-            assert found.ids == expected, settings
+            assert found.ids == await reference(name, number), settings
             ran = {entry.program for s in steps if s.signal for entry in s.signal.entries}
             seen.update(
                 tokens=len(found.ids),
@@ -302,17 +326,73 @@ def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_promp
     assert changed > 0
 
 
-def test_in_float32_texts_part_at_near_ties_alone_and_these_are_few(
-    writer: Path, open_folder: Callable[..., HFBackend], parts: Parts, run: Run
+def test_in_float32_texts_part_only_where_rounding_explains_both_tokens(
+    writer: Path,
+    open_folder: Callable[..., HFBackend],
+    naive: NaiveBackend,
+    reference: Reference,
+    parts: Parts,
+    run: Run,
 ) -> None:
     backend = open_folder(writer, dtype="float32")
-    tokens = near_ties = 0
-    for number, changes in enumerate(SETTINGS.values()):
-        drafted, alone = (
-            run(fast_decode(backend, parts, number, settings_of(number, 1.0, changes | more)))[1]
-            for more in ({}, {"drafts": False})
-        )
-        assert drafted.ids == alone.ids or drafted.near_ties > 0
-        tokens += len(drafted.ids)
-        near_ties += drafted.near_ties
-    assert near_ties <= 0.02 * tokens
+
+    async def check() -> Counter[str]:
+        seen: Counter[str] = Counter()
+        for row, (name, changes) in enumerate(SETTINGS.items()):
+            number = row % len(GAMMAS)
+            settings = settings_of(number, GAMMAS[number], changes)
+            steps, drafted = await fast_decode(backend, parts, number, settings)
+            undrafted = evolve(settings, drafts=False)
+            _, alone = await fast_decode(backend, parts, number, undrafted)
+            for other in (alone.ids, await reference(name, number)):
+                await assert_only_rounding_parts(naive, number, settings, steps, drafted.ids, other)
+            seen.update(tokens=len(drafted.ids), near_ties=drafted.near_ties)
+        return seen
+
+    seen = run(check())
+    assert seen["near_ties"] <= 0.02 * seen["tokens"]
+
+
+async def assert_only_rounding_parts(
+    naive: NaiveBackend,
+    number: int,
+    settings: DecodingSettings,
+    steps: Sequence[LineStep],
+    ids: tuple[int, ...],
+    other: tuple[int, ...],
+) -> None:
+    """Assert that two texts are equal, or first differ where the naive side has all but a tie.
+
+    Args:
+        naive: tells how near the two tokens are, in float64.
+        number: of the problem.
+        settings: how the texts were decoded.
+        steps: the lines of the first text, for the signal at the difference.
+        ids: the first text.
+        other: the second one.
+    """
+    pairs = list(zip_longest(ids, other))
+    place = next((n for n, (one, two) in enumerate(pairs) if one != two), None)
+    if place is None:
+        return
+    ends = accumulate(len(step.tokens) for step in steps)
+    step = next((s for s, end in zip(steps, ends, strict=True) if place < end), steps[-1])
+    _, prompt = problem(number)
+
+    async def after(shown: TextPrompt | ChatPrompt) -> Logprobs:
+        return naive.after((await naive.encode(shown)).value + ids[:place])
+
+    exact = await after(prompt.unconditional())
+    if step.signal is not None and step.signal.text:
+        conditional = await after(prompt.conditional(step.signal.text))
+        exact = create(Kind.GUIDANCE, "cfg").mix(exact, conditional, settings.gamma).distribution
+    rounding = ROUNDING[torch.float32] * (abs(1.0 - settings.gamma) + abs(settings.gamma))
+    if settings.guided_temperature > 0.0:
+        sampler = Sampler(settings.guided_temperature, settings.seed, f"t/{number}")
+        assert sampler.is_near_tie(exact, place, rounding), (settings, place)
+        return
+    for token in pairs[place]:
+        # The shorter text may be the beginning of the longer: then a token that ends it was chosen.
+        choices = naive.end_ids if token is None else [token]
+        found = max(exact.logprob(choice) for choice in choices)
+        assert found >= exact.logprob(exact.argmax()) - 2.0 * rounding, (settings, place)
