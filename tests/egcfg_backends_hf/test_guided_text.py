@@ -54,16 +54,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "as published": {},
     "one line ahead": {"horizon": 1},
     "candidates anew": {"reuse_candidates": False},
-    "hot candidates": {"temperature": 0.7, "candidates": 3},
+    "hot candidates": {"temperature": 0.6, "candidates": 5},
     "a signal per token": {"unit": GuidanceUnit.TOKEN, "candidates": 1},
-    "a signal per two lines": {"signal_interval": 2, "horizon": 4, "candidates": 3},
-    "one signal": {"unit": GuidanceUnit.PREFIX, "horizon": 6, "candidates": 3},
-    "guided tokens drawn": {"guided_temperature": 0.3},
+    "a signal per two lines": {"signal_interval": 2, "horizon": 4, "candidates": 6},
+    # Short: once the text has left all of its candidates, nothing is drafted any more.
+    "one signal": {
+        "unit": GuidanceUnit.PREFIX,
+        "horizon": 6,
+        "candidates": 12,
+        "temperature": 0.2,
+        "max_tokens": 20,
+    },
+    "guided tokens drawn": {"guided_temperature": 0.3, "candidates": 4},
 }
 
-# Shares of the tokens: once the answer has left a signal's candidates, nothing of them is drafted.
-# Processors round differently, so each trains another model; of five none drafted less than 0.2.
-DRAFTED = {"hot candidates": 0.15, "a signal per two lines": 0.15, "one signal": 0.1}
+# Processors round differently, so each trains another model, and its answers are others.
 SIGNALS = {"a signal per two lines": 4, "one signal": 3}
 
 
@@ -289,7 +294,7 @@ def test_drafts_and_token_trees_give_the_naive_loops_tokens(
     assert seen["signals"] >= SIGNALS.get(name, 6), seen
     assert seen["programs"] >= 6, seen
     assert seen["changed"] >= 1, seen
-    assert seen["drafted"] >= DRAFTED.get(name, 0.3) * seen["tokens"], seen
+    assert seen["drafted"] >= 0.3 * seen["tokens"], seen
 
 
 def test_distributions_that_stay_on_a_device_give_the_same_tokens(
@@ -310,7 +315,7 @@ def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_promp
 ) -> None:
     changed = 0
     for number in range(4):
-        settings = settings_of(number, 1.0, SETTINGS["one signal"])
+        settings = settings_of(number, 1.0, SETTINGS["one signal"] | {"max_tokens": TOKENS})
         steps, found = run(fast_decode(fast, parts, number, settings))
         [shown] = {step.signal.text for step in steps if step.signal}
         _, prompt = problem(number)
