@@ -41,6 +41,7 @@ from egcfg_backends_hf.engine import causal_model
 from egcfg_backends_hf.engine.causal_model import ROUNDING
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.gguf import quiet_transformers
+from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -329,6 +330,44 @@ def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_promp
         assert tuple(generated[0, len(ids) :].tolist()) == found.ids
         changed += found.tokens_changed
     assert changed > 0
+
+
+@pytest.mark.model
+def test_at_gamma_1_the_embedded_model_writes_what_generate_does_after_the_conditional_prompt(
+    parts: Parts, run: Run
+) -> None:
+    asked, prompt = problem(0)
+    asked = evolve(asked, description="Write a function f(x) that says x in words.")
+    start = "```python\ndef f(x):\n    words = {"  # it has much to say there, and all of it is code
+    prompt = evolve(prompt, before=f"{asked.description}\n", response_prefix=start)
+    one_signal = {"unit": GuidanceUnit.PREFIX, "temperature": 1.0, "seed": 1}
+    options = HFOptions(device="cpu", weights="plain")
+
+    async def check() -> tuple[Generation, tuple[int, ...]]:
+        backend = HFBackend(options)
+        await backend.open()
+        settings = settings_of(0, 1.0, one_signal)
+        decoding = decode(*parts(backend, 0), asked, prompt, settings)
+        *steps, last = [step async for step in decoding]
+        assert isinstance(last, Generation)
+        [shown] = {step.signal and step.signal.text for step in steps if isinstance(step, LineStep)}
+        assert shown  # which guides every line
+        ids = (await backend.encode(prompt.conditional(shown))).value
+        await backend.close()
+        return last, ids
+
+    found, ids = run(check())
+    generated = load_model(options).model.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
+        max_new_tokens=len(found.ids),
+        do_sample=False,
+    )
+    assert tuple(generated[0, len(ids) :].tolist()) == found.ids
+    # Both choices matter there: the signal's, and which tokens come from drafts.
+    assert len(found.ids) > 30
+    assert found.tokens_changed > 0
+    assert found.tokens_drafted > 0
 
 
 def test_in_float32_texts_part_only_where_rounding_explains_both_tokens(
