@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -67,10 +68,13 @@ def scripted(context_length: int | None = None) -> ScriptedBackend:
     return ScriptedBackend(ScriptedOptions(script=script, noise=0.1, context_length=context_length))
 
 
-async def decoded(backend: LogprobBackend, gamma: float, *, chat: bool = False) -> Generation:
+async def decoded(
+    backend: LogprobBackend, gamma: float, *, chat: bool = False, **changes: Any
+) -> Generation:
     model = Model(OpenComponent(Kind.BACKEND, backend, "backend"), "t/1")
     feedback = Feedback(OpenComponent(Kind.TRACER, ProgramLength(), "tracer"), Sandbox(), model)
-    settings = DecodingSettings(gamma=gamma, max_tokens=80, candidates=2)
+    values = {"max_tokens": 80, "candidates": 2} | changes
+    settings = DecodingSettings(gamma=gamma, **values)
     rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "rule")
     prompt = evolve(PROMPT, chat=chat)
     *_, last = [step async for step in decode(model, feedback, rule, PROBLEM, prompt, settings)]

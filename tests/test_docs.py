@@ -93,6 +93,19 @@ def test_the_python_of_the_readme_runs(tiny_llama: Path) -> None:
     assert isinstance(names["solution"], egcfg.Solution)
 
 
+@pytest.mark.model
+def test_the_first_python_of_the_readme_solves_its_problem_with_the_embedded_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("EGCFG_MODEL")
+    monkeypatch.delenv("EGCFG_MAX_TOKENS")
+    first_call, _, _ = python_blocks("README.md")[0].partition("*steps")
+    names: dict[str, Any] = {}
+    exec(first_call, names)
+    assert names["solution"].passed
+    assert capsys.readouterr().out == f"True {names['solution'].code}\n"
+
+
 def test_the_python_of_the_page_about_methods_runs(tiny_llama: Path) -> None:
     problem = egcfg.Problem(
         task_id="double",

@@ -37,7 +37,7 @@ from egcfg.interfaces.backend import (
 )
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, PromptBuilder, TextPrompt
 from egcfg.interfaces.scorer import Scorer
-from egcfg.interfaces.solution import FinishReason, LineStep, Solution
+from egcfg.interfaces.solution import FinishReason, Generation, LineStep, Solution
 from egcfg.interfaces.tracer import Trace, Tracer, TraceRequest
 from egcfg.interfaces.usage import Usage
 from egcfg.plugins import registry as registry_module
@@ -230,18 +230,35 @@ def test_solving_line_by_line_in_turns_gives_the_texts_of_each_alone(
     assert run(in_turns()) == {s.task_id: s.generation.ids for s in alone}
 
 
-def test_work_for_a_fixed_task_is_known_to_the_pass_and_token(tiny_llama: Path, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("number", "strength", "drafted", "expected"),
+    [
+        (0, {"gamma": 0.5, "temperature": 0.3}, 1, (81, 498, 263)),
+        # Guided so little, it mostly writes what its candidates do.
+        (0, {"gamma": 0.05, "temperature": 0.05}, 22, (66, 277, 199)),
+        (2, {"gamma": 0.05, "temperature": 0.05}, 32, (54, 317, 221)),
+    ],
+)
+def test_work_for_a_fixed_task_is_known_to_the_pass_and_token(
+    tiny_llama: Path,
+    run: Run,
+    number: int,
+    strength: dict[str, float],
+    drafted: int,
+    expected: tuple[int, ...],
+) -> None:
     """A draft, a prefix or a shared pass that is lost costs more, and changes no text."""
 
-    async def work() -> Usage:
+    async def work() -> Generation:
         backend = create(Kind.BACKEND, "hf", {"model": str(tiny_llama), "dtype": "float64"})
         async with Engine(backend=backend, prompt=ForcedStart()) as fresh:
-            settings = DecodingSettings(gamma=0.5, temperature=0.3, max_tokens=40)
-            return (await fresh.solve(problem(0), settings)).generation.total_usage
+            settings = DecodingSettings(max_tokens=40, **strength)
+            return (await fresh.solve(problem(number), settings)).generation
 
-    usage = run(work())
-    spent = (usage.forward_passes, usage.forward_tokens, usage.output_tokens)
-    assert spent == (81, 498, 263)
+    generation = run(work())
+    usage = generation.total_usage
+    assert (usage.forward_passes, usage.forward_tokens, usage.output_tokens) == expected
+    assert (generation.tokens_drafted, len(generation.ids)) == (drafted, 40)
 
 
 def test_solve_by_names_opens_and_closes_what_it_needs(tiny_llama: Path) -> None:
@@ -394,6 +411,24 @@ def test_tasks_in_flight_have_the_texts_and_the_costs_of_each_alone(
     assert len({s.generation.total_usage.input_tokens for s in together}) > 1
     spent = sum((s.generation.total_usage for s in together), Usage())
     assert evolve(meter.spending.here, seconds=0.0) == evolve(spent, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "drafted", "expected"),
+    [(0, 9, (4, 1173, 67, 31)), (1, 8, (3, 893, 54, 28)), (2, 27, (6, 3095, 256, 108))],
+)
+def test_a_scripted_answer_is_drafted_in_requests_and_tokens_that_are_known(
+    run: Run, sandbox: Sandbox, number: int, drafted: int, expected: tuple[int, ...]
+) -> None:
+    async def work() -> Generation:
+        async with unhurried(sandbox) as engine:
+            settings = DecodingSettings(gamma=0.5, max_tokens=40)
+            return (await engine.solve(problem(number), settings)).generation
+
+    generation = run(work())
+    usage = generation.total_usage
+    spent = (usage.requests, usage.input_tokens, usage.forward_tokens, usage.output_tokens)
+    assert (generation.tokens_drafted, spent) == (drafted, expected)
 
 
 def test_cancelling_one_task_leaves_the_others_untouched(run: Run, sandbox: Sandbox) -> None:

@@ -31,7 +31,7 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
 ) -> None:
     expected = run(decoded(scripted(), gamma))
     assert expected.code == (RIGHT if gamma > 0 else WRONG).removesuffix("```\n")
-    requests = {}
+    requests, costs = {}, {}
     for echoes, speculated in ((True, 8), (False, 8), (False, 1)):
         served = ServedModel(scripted(), Shape(echoes=echoes))
         server = serve(served)
@@ -42,7 +42,9 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
             generation = run(decoded(model.backend, gamma))
         assert generation.response == expected.response
         assert generation.code == expected.code
-        requests[echoes, speculated] = generation.total_usage.requests
+        usage = generation.total_usage
+        requests[echoes, speculated] = usage.requests
+        costs[echoes, speculated] = usage.requests, usage.input_tokens, usage.output_tokens
         assert generation.total_usage.requests == len(served.requests) - probed
         if echoes and gamma <= 1.0:
             asked = len(served.requests) - probed
@@ -50,6 +52,35 @@ def test_the_text_is_the_same_as_in_process_however_it_is_asked_for(
     if 0.0 < gamma <= 1.0:  # beyond, further requests fetch what the lists lack
         assert requests[True, 8] < requests[False, 1]
     assert requests[False, 8] < requests[False, 1]
+    if gamma == 1.0:  # a batch or an echoed draft that is lost costs more, and changes no text
+        assert costs == {
+            (True, 8): (12, 1308, 140),
+            (False, 8): (13, 1266, 168),
+            (False, 1): (46, 5834, 155),
+        }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # Several drafts at a time, in one request.
+        ({"candidates": 5, "temperature": 2.0}, (19, 3873, 592)),
+        # What the server wrote is a draft after the other prompt.
+        ({"drafts": False}, (13, 1449, 141)),
+    ],
+    ids=str,
+)
+def test_echoed_drafts_are_sent_in_requests_and_tokens_that_are_known(
+    serve: Any, opened: Any, run: Any, changes: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    local = run(decoded(scripted(), 1.0, **changes))
+    server = serve(ServedModel(scripted()))
+    options = EndpointOptions(model="m", base_url=server.address, speculated_tokens=8)
+    with opened(FireworksBackend(options)) as model:
+        generation = run(decoded(model.backend, 1.0, **changes))
+    assert generation.response == local.response
+    usage = generation.total_usage
+    assert (usage.requests, usage.input_tokens, usage.output_tokens) == expected
 
 
 async def solved(address: str, **budget: Any) -> tuple[str, Usage]:

@@ -148,6 +148,19 @@ TGI = Shape(
     refuses=as_tgi,
     refused=422,
 )
+# Requests, input and output tokens of one guided decoding, as each kind of server counts them. A
+# call that is no longer sent together with others costs more, and changes no text.
+COSTS = {
+    "llama.cpp": (14, 1051, 164),
+    "SGLang": (9, 1051, 164),
+    "vLLM": (14, 1051, 164),
+    "vLLM's chat": (9, 1051, 164),
+    "Ollama": (11, 1175, 164),
+    "mlx-lm": (82, 7261, 256),
+    "DeepSeek": (11, 1175, 164),
+    "TabbyAPI": (9, 1051, 164),
+    "a gateway": (11, 1175, 164),
+}
 CHATS = ("vLLM's chat", "Ollama", "DeepSeek", "TabbyAPI", "a gateway", "SGLang")
 
 
@@ -173,7 +186,10 @@ def test_the_text_is_the_models_own_and_every_request_is_counted(
         generation = run(decoded(backend.backend, gamma, chat=chat))
         assert backend.capabilities.text is not (name in CHATS)
     assert generation.code == (RIGHT if gamma else WRONG).removesuffix("```\n")
-    assert generation.total_usage.requests == server.paths.total() - before
+    usage = generation.total_usage
+    assert usage.requests == server.paths.total() - before
+    if gamma == 1.0:
+        assert (usage.requests, usage.input_tokens, usage.output_tokens) == COSTS[name]
 
 
 @pytest.mark.parametrize(

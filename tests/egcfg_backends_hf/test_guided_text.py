@@ -11,21 +11,24 @@ import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
+from itertools import accumulate, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.decoding.loop import decode
+from egcfg.decoding.sampling import Sampler
 from egcfg.decoding.settings import DecodingSettings, GuidanceUnit
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
-from egcfg.interfaces.prompt import Prompt
+from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.solution import Generation, LineStep
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
@@ -35,8 +38,10 @@ from egcfg.testing.reference import reference_decode
 from egcfg.usage.model import Model
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.engine import causal_model
+from egcfg_backends_hf.engine.causal_model import ROUNDING
 from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.gguf import quiet_transformers
+from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -50,16 +55,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "as published": {},
     "one line ahead": {"horizon": 1},
     "candidates anew": {"reuse_candidates": False},
-    "hot candidates": {"temperature": 0.7, "candidates": 3},
+    "hot candidates": {"temperature": 0.6, "candidates": 5},
     "a signal per token": {"unit": GuidanceUnit.TOKEN, "candidates": 1},
-    "a signal per two lines": {"signal_interval": 2, "horizon": 4, "candidates": 3},
-    "one signal": {"unit": GuidanceUnit.PREFIX, "horizon": 6, "candidates": 3},
-    "guided tokens drawn": {"guided_temperature": 0.3},
+    "a signal per two lines": {"signal_interval": 2, "horizon": 4, "candidates": 6},
+    # Short: once the text has left all of its candidates, nothing is drafted any more.
+    "one signal": {
+        "unit": GuidanceUnit.PREFIX,
+        "horizon": 6,
+        "candidates": 12,
+        "temperature": 0.2,
+        "max_tokens": 20,
+    },
+    "guided tokens drawn": {"guided_temperature": 0.3, "candidates": 4},
 }
 
-# Shares of the tokens: once the answer has left a signal's candidates, nothing of them is drafted.
-# Processors round differently, so each trains another model; of five none drafted less than 0.2.
-DRAFTED = {"hot candidates": 0.15, "a signal per two lines": 0.15, "one signal": 0.1}
+# Processors round differently, so each trains another model, and its answers are others.
 SIGNALS = {"a signal per two lines": 4, "one signal": 3}
 
 
@@ -186,7 +196,10 @@ def parts(sandbox: Sandbox) -> Parts:
     return make
 
 
-def opened(backend: HFBackend, run: Run) -> Iterator[HFBackend]:
+Opened = TypeVar("Opened", bound=HFBackend)
+
+
+def opened(backend: Opened, run: Run) -> Iterator[Opened]:
     run(backend.open())
     yield backend
     run(backend.close())
@@ -215,13 +228,31 @@ def plain_writer(writer: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def naive(writer: Path, plain_writer: Any, run: Run) -> Iterator[HFBackend]:
+def naive(writer: Path, plain_writer: Any, run: Run) -> Iterator[NaiveBackend]:
     @torch.inference_mode()
     def logprobs_after(ids: Sequence[int]) -> NDArray[np.float64]:
         logits = plain_writer(torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
         return torch.log_softmax(logits, dim=-1).numpy()
 
     yield from opened(NaiveBackend(HFOptions(model=str(writer), device="cpu"), logprobs_after), run)
+
+
+Reference = Callable[[str, int], Coroutine[Any, Any, tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def reference(naive: NaiveBackend, parts: Parts) -> Reference:
+    """Return what gives the naive loop's tokens for one of the settings, at one of the gammas."""
+    known: dict[tuple[str, int], tuple[int, ...]] = {}
+
+    async def ids(name: str, number: int) -> tuple[int, ...]:
+        if (name, number) not in known:
+            settings = settings_of(number, GAMMAS[number], SETTINGS[name])
+            found = await reference_decode(*parts(naive, number), *problem(number), settings)
+            known[name, number] = found
+        return known[name, number]
+
+    return ids
 
 
 def settings_of(number: int, gamma: float, changes: dict[str, Any]) -> DecodingSettings:
@@ -239,17 +270,32 @@ async def fast_decode(
     return steps, last  # type: ignore[return-value]
 
 
+Decoded = Callable[[str, int], Coroutine[Any, Any, tuple[list[LineStep], Generation]]]
+
+
+@pytest.fixture(scope="module")
+def fast_decoded(fast: HFBackend, parts: Parts) -> Decoded:
+    """Return what gives the fast decoder's lines and text, likewise."""
+    known: dict[tuple[str, int], tuple[list[LineStep], Generation]] = {}
+
+    async def found(name: str, number: int) -> tuple[list[LineStep], Generation]:
+        if (name, number) not in known:
+            settings = settings_of(number, GAMMAS[number], SETTINGS[name])
+            known[name, number] = await fast_decode(fast, parts, number, settings)
+        return known[name, number]
+
+    return found
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_drafts_and_token_trees_give_the_naive_loops_tokens(
-    fast: HFBackend, naive: HFBackend, parts: Parts, run: Run, name: str
+    fast_decoded: Decoded, reference: Reference, run: Run, name: str
 ) -> None:
     async def check() -> Counter[str]:
         seen: Counter[str] = Counter()
-        for number, gamma in enumerate(GAMMAS):
-            settings = settings_of(number, gamma, SETTINGS[name])
-            steps, found = await fast_decode(fast, parts, number, settings)
-            expected = await reference_decode(*parts(naive, number), *problem(number), settings)
-            assert found.ids == expected, settings
+        for number in range(len(GAMMAS)):
+            steps, found = await fast_decoded(name, number)
+            assert found.ids == await reference(name, number), GAMMAS[number]
             ran = {entry.program for s in steps if s.signal for entry in s.signal.entries}
             seen.update(
                 tokens=len(found.ids),
@@ -265,16 +311,17 @@ def test_drafts_and_token_trees_give_the_naive_loops_tokens(
     assert seen["signals"] >= SIGNALS.get(name, 6), seen
     assert seen["programs"] >= 6, seen
     assert seen["changed"] >= 1, seen
-    assert seen["drafted"] >= DRAFTED.get(name, 0.3) * seen["tokens"], seen
+    assert seen["drafted"] >= 0.3 * seen["tokens"], seen
 
 
 def test_distributions_that_stay_on_a_device_give_the_same_tokens(
-    fast: HFBackend, on_device: HFBackend, parts: Parts, run: Run
+    fast_decoded: Decoded, on_device: HFBackend, parts: Parts, run: Run
 ) -> None:
     async def check() -> None:
-        for number, (name, changes) in enumerate(SETTINGS.items()):
-            settings = settings_of(number, GAMMAS[number % 3], changes)
-            _, expected = await fast_decode(fast, parts, number, settings)
+        for row, (name, changes) in enumerate(SETTINGS.items()):
+            number = row % len(GAMMAS)
+            settings = settings_of(number, GAMMAS[number], changes)
+            _, expected = await fast_decoded(name, number)
             _, found = await fast_decode(on_device, parts, number, settings)
             assert found.ids == expected.ids, name
 
@@ -286,7 +333,7 @@ def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_promp
 ) -> None:
     changed = 0
     for number in range(4):
-        settings = settings_of(number, 1.0, SETTINGS["one signal"])
+        settings = settings_of(number, 1.0, SETTINGS["one signal"] | {"max_tokens": TOKENS})
         steps, found = run(fast_decode(fast, parts, number, settings))
         [shown] = {step.signal.text for step in steps if step.signal}
         _, prompt = problem(number)
@@ -302,17 +349,111 @@ def test_at_gamma_1_the_text_is_what_generate_writes_after_the_conditional_promp
     assert changed > 0
 
 
-def test_in_float32_texts_part_at_near_ties_alone_and_these_are_few(
-    writer: Path, open_folder: Callable[..., HFBackend], parts: Parts, run: Run
+@pytest.mark.model
+def test_at_gamma_1_the_embedded_model_writes_what_generate_does_after_the_conditional_prompt(
+    parts: Parts, run: Run
+) -> None:
+    asked, prompt = problem(0)
+    asked = evolve(asked, description="Write a function f(x) that says x in words.")
+    start = "```python\ndef f(x):\n    words = {"  # it has much to say there, and all of it is code
+    prompt = evolve(prompt, before=f"{asked.description}\n", response_prefix=start)
+    one_signal = {"unit": GuidanceUnit.PREFIX, "temperature": 1.0, "seed": 1}
+    options = HFOptions(device="cpu", weights="plain")
+
+    async def check() -> tuple[Generation, tuple[int, ...]]:
+        backend = HFBackend(options)
+        await backend.open()
+        settings = settings_of(0, 1.0, one_signal)
+        decoding = decode(*parts(backend, 0), asked, prompt, settings)
+        *steps, last = [step async for step in decoding]
+        assert isinstance(last, Generation)
+        [shown] = {step.signal and step.signal.text for step in steps if isinstance(step, LineStep)}
+        assert shown  # which guides every line
+        ids = (await backend.encode(prompt.conditional(shown))).value
+        await backend.close()
+        return last, ids
+
+    found, ids = run(check())
+    generated = load_model(options).model.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
+        max_new_tokens=len(found.ids),
+        do_sample=False,
+    )
+    assert tuple(generated[0, len(ids) :].tolist()) == found.ids
+    # Both choices matter there: the signal's, and which tokens come from drafts.
+    assert len(found.ids) > 30
+    assert found.tokens_changed > 0
+    assert found.tokens_drafted > 0
+
+
+def test_in_float32_texts_part_only_where_rounding_explains_both_tokens(
+    writer: Path,
+    open_folder: Callable[..., HFBackend],
+    naive: NaiveBackend,
+    reference: Reference,
+    parts: Parts,
+    run: Run,
 ) -> None:
     backend = open_folder(writer, dtype="float32")
-    tokens = near_ties = 0
-    for number, changes in enumerate(SETTINGS.values()):
-        drafted, alone = (
-            run(fast_decode(backend, parts, number, settings_of(number, 1.0, changes | more)))[1]
-            for more in ({}, {"drafts": False})
-        )
-        assert drafted.ids == alone.ids or drafted.near_ties > 0
-        tokens += len(drafted.ids)
-        near_ties += drafted.near_ties
-    assert near_ties <= 0.02 * tokens
+
+    async def check() -> Counter[str]:
+        seen: Counter[str] = Counter()
+        for row, (name, changes) in enumerate(SETTINGS.items()):
+            number = row % len(GAMMAS)
+            settings = settings_of(number, GAMMAS[number], changes)
+            steps, drafted = await fast_decode(backend, parts, number, settings)
+            undrafted = evolve(settings, drafts=False)
+            _, alone = await fast_decode(backend, parts, number, undrafted)
+            for other in (alone.ids, await reference(name, number)):
+                await assert_only_rounding_parts(naive, number, settings, steps, drafted.ids, other)
+            seen.update(tokens=len(drafted.ids), near_ties=drafted.near_ties)
+        return seen
+
+    seen = run(check())
+    assert seen["near_ties"] <= 0.02 * seen["tokens"]
+
+
+async def assert_only_rounding_parts(
+    naive: NaiveBackend,
+    number: int,
+    settings: DecodingSettings,
+    steps: Sequence[LineStep],
+    ids: tuple[int, ...],
+    other: tuple[int, ...],
+) -> None:
+    """Assert that two texts are equal, or first differ where the naive side has all but a tie.
+
+    Args:
+        naive: tells how near the two tokens are, in float64.
+        number: of the problem.
+        settings: how the texts were decoded.
+        steps: the lines of the first text, for the signal at the difference.
+        ids: the first text.
+        other: the second one.
+    """
+    pairs = list(zip_longest(ids, other))
+    place = next((n for n, (one, two) in enumerate(pairs) if one != two), None)
+    if place is None:
+        return
+    ends = accumulate(len(step.tokens) for step in steps)
+    step = next((s for s, end in zip(steps, ends, strict=True) if place < end), steps[-1])
+    _, prompt = problem(number)
+
+    async def after(shown: TextPrompt | ChatPrompt) -> Logprobs:
+        return naive.after((await naive.encode(shown)).value + ids[:place])
+
+    exact = await after(prompt.unconditional())
+    if step.signal is not None and step.signal.text:
+        conditional = await after(prompt.conditional(step.signal.text))
+        exact = create(Kind.GUIDANCE, "cfg").mix(exact, conditional, settings.gamma).distribution
+    rounding = ROUNDING[torch.float32] * (abs(1.0 - settings.gamma) + abs(settings.gamma))
+    if settings.guided_temperature > 0.0:
+        sampler = Sampler(settings.guided_temperature, settings.seed, f"t/{number}")
+        assert sampler.is_near_tie(exact, place, rounding), (settings, place)
+        return
+    for token in pairs[place]:
+        # The shorter text may be the beginning of the longer: then a token that ends it was chosen.
+        choices = naive.end_ids if token is None else [token]
+        found = max(exact.logprob(choice) for choice in choices)
+        assert found >= exact.logprob(exact.argmax()) - 2.0 * rounding, (settings, place)
