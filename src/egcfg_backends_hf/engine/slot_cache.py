@@ -8,7 +8,8 @@ position already, so that a slot's place in the buffer means nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ __all__ = ["PassCache", "SlotBuffers"]
 
 GROWTH = 128
 """Slots are added by at least this many, or by an eighth."""
+
+_give_back: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's call; other libraries keep less of what is freed."""
 
 
 class SlotBuffers:
@@ -64,8 +68,10 @@ class SlotBuffers:
             self._set(number, keys, values)
 
     def clear(self) -> None:
-        """Give all memory back."""
+        """Give all memory back, to the system: glibc would keep hundreds of MiB for later."""
         self._buffers, self.bytes = {}, 0
+        if _give_back is not None:
+            _give_back(0)
 
     def trim(self, used: int) -> None:
         """Give memory back where the buffers hold more than twice the slots in `used`."""

@@ -176,18 +176,19 @@ def test_each_task_has_a_lane_of_its_own_until_it_is_done() -> None:
 
 def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> None:
     async def check() -> None:
-        lanes, finish = Lanes(SLOT, 3 * GROWTH * SLOT), asyncio.Event()
-        tasks = [asyncio.create_task(hold(lanes, ids, finish)) for ids in (FIRST, SECOND)]
+        lanes, finish = Lanes(SLOT, 4 * GROWTH * SLOT), asyncio.Event()
+        prompts = (FIRST, SECOND, FIRST, SECOND)
+        tasks = [asyncio.create_task(hold(lanes, ids, finish)) for ids in prompts]
         await asyncio.sleep(0)
         finish.set()
-        old, used = [await task for task in tasks]
+        old, used, *_ = [await task for task in tasks]
         await asyncio.sleep(0)
         old.last_pass, used.last_pass = 2, 1
         live = await lanes.current(1)
         fill(live, FIRST)
         lanes.tidy()
         assert lanes.all == [used, old, live]
-        fill(live, (9,) * (GROWTH - 1))  # grows: one of the others has to go
+        fill(live, (9,) * (2 * GROWTH - 1))  # grows: one of the others has to go
         lanes.tidy()
         assert lanes.all == [old, live]
         fill(live, (8,) * 10 * GROWTH)  # a live one stays, however large
@@ -199,16 +200,21 @@ def test_idle_lanes_go_when_memory_is_short_the_least_recently_used_first() -> N
     asyncio.run(check())
 
 
-def test_no_more_lanes_are_idle_than_were_live_at_once() -> None:
+@pytest.mark.parametrize(("live", "kept"), [(1, 1), (2, 1), (4, 2), (5, 2)])
+def test_half_as_many_lanes_are_idle_as_were_live_at_once_or_one(live: int, kept: int) -> None:
     async def check() -> None:
-        lanes, finish = Lanes(SLOT, 10**6), asyncio.Event()
-        finish.set()
-        for number in range(4):
-            lane = await asyncio.create_task(hold(lanes, FIRST, finish))
-            lane.last_pass = number
+        lanes = Lanes(SLOT, 10**6)
+        for wave in range(2):
+            finish = asyncio.Event()
+            tasks = [asyncio.create_task(hold(lanes, FIRST, finish)) for _ in range(live)]
+            await asyncio.sleep(0)
+            finish.set()
+            found = await asyncio.gather(*tasks)
+            for number, lane in enumerate(found):
+                lane.last_pass = wave * live + number
             await asyncio.sleep(0)
         lanes.tidy()
-        assert lanes.all == [lane]
+        assert lanes.all == found[-kept:]
 
     asyncio.run(check())
 
