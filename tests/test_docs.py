@@ -161,6 +161,21 @@ def test_the_python_of_the_page_about_records_runs(
         assert len(names["tasks"]) == 1
 
 
+def test_the_tables_of_the_race_are_what_their_commands_print(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "effect.md"
+    lines = [line for line in commands(page) if line.startswith("egcfg compare docs/effect ")]
+    assert len(lines) == 2
+    monkeypatch.chdir(tmp_path)  # the figure is drawn here
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "effect").symlink_to(page.parent / "effect")
+    for line in lines:
+        words = shlex.split(line.replace("--plot docs/effect/", "--plot "))
+        assert invoke(words[1:]) == 0
+        assert capsys.readouterr().out.strip() in page.read_text()
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "plugins.md"], ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     text = re.sub(FENCE, "", page.read_text())
