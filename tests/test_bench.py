@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import runpy
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,26 @@ import pytest
 BENCH = Path(__file__).parent.parent / "bench"
 
 
-def run(tmp_path: Path, *arguments: str, bench: str = "decoding") -> dict[str, Any]:
-    """Run one command; return its tables."""
-    found = tmp_path / "found.json"
-    command = [sys.executable, str(BENCH / bench), *arguments, "--json", str(found)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    tables: dict[str, Any] = json.loads(found.read_text())["tables"]
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run one command here, where torch is loaded; return its tables."""
+
+    def tables(*arguments: str, bench: str = "decoding") -> dict[str, Any]:
+        found = tmp_path / "found.json"
+        monkeypatch.syspath_prepend(str(BENCH))
+        monkeypatch.setattr(sys, "argv", [bench, *arguments, "--json", str(found)])
+        runpy.run_path(str(BENCH / bench), run_name="__main__")
+        tables: dict[str, Any] = json.loads(found.read_text())["tables"]
+        return tables
+
     return tables
 
 
 def test_the_naive_loop_runs_as_many_tokens_as_were_counted(
-    tiny_llama: Path, tmp_path: Path
+    tiny_llama: Path, run: Callable[..., dict[str, Any]]
 ) -> None:
     options = ("--tasks", "1", "--max-tokens", "24", "--prompt", "completion")
-    tables = run(tmp_path, "counts", "--model", str(tiny_llama), *options, "--check-tokens", "24")
+    tables = run("counts", "--model", str(tiny_llama), *options, "--check-tokens", "24")
     checked = tables["the naive loop, really run"]
     assert len(checked) == 1
     for row in checked:
@@ -41,9 +46,11 @@ def test_the_naive_loop_runs_as_many_tokens_as_were_counted(
     assert first[-1]["naive tokens"] > first[-1]["tokens"]
 
 
-def test_times_are_told_beside_generate_and_by_stage(tiny_llama: Path, tmp_path: Path) -> None:
+def test_times_are_told_beside_generate_and_by_stage(
+    tiny_llama: Path, run: Callable[..., dict[str, Any]]
+) -> None:
     options = ("--tasks", "1", "--max-tokens", "20", "--prompt", "completion")
-    tables = run(tmp_path, "time", "--model", str(tiny_llama), "--dtype", "float32", *options)
+    tables = run("time", "--model", str(tiny_llama), "--dtype", "float32", *options)
     ratios = {row["what"]: row["median"] for row in tables["ratios of times, per task"]}
     assert ratios["egcfg guided : generate (plain), same text"] > 0
     assert ratios["egcfg gamma 0 : generate, prompt look-up (plain)"] > 0
@@ -105,10 +112,12 @@ def test_a_small_model_in_a_large_frame_computes_the_same(
         torch.testing.assert_close(large(ids).logits, small(ids).logits, atol=1e-5, rtol=0)
 
 
-def test_the_script_for_gpus_runs_whole_in_a_small_shape(tiny_llama: Path, tmp_path: Path) -> None:
+def test_the_script_for_gpus_runs_whole_in_a_small_shape(
+    tiny_llama: Path, run: Callable[..., dict[str, Any]]
+) -> None:
     options = ("--tasks", "2", "--max-tokens", "12", "--prompt", "completion")
     shape = ("--hidden", "96", "--intermediate", "160", "--in-flight", "1", "3")
-    tables = run(tmp_path, "gpu", "--model", str(tiny_llama), *shape, *options)
+    tables = run("gpu", "--model", str(tiny_llama), *shape, *options)
     rows = tables["time per pass"]
     assert [row["way"] for row in rows[-2:]] == [f"egcfg, guided, {n} in flight" for n in (1, 3)]
     assert rows[0]["tokens"] == rows[0]["passes"]
@@ -120,14 +129,14 @@ def test_the_script_for_gpus_runs_whole_in_a_small_shape(tiny_llama: Path, tmp_p
 
 
 def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
-    tiny_llama: Path, tmp_path: Path
+    tiny_llama: Path, run: Callable[..., dict[str, Any]]
 ) -> None:
     options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--rounds", "1")
     local = ("--in-flight", "1", "8", "--batches", "1", "2")
     far = ("--latency", "0.02", "--latency-tasks", "3", "--latency-tokens", "8")
     far += ("--latency-in-flight", "1", "3")
     command = ("local", "latency", "--model", str(tiny_llama), *options, *local, *far)
-    guided, sampled, unguided, latency = run(tmp_path, *command, bench="concurrency").values()
+    guided, sampled, unguided, latency = run(*command, bench="concurrency").values()
     for table in (guided, sampled, unguided, latency):
         assert {row["same answers"] for row in table} == {"3 of 3"}
         assert all(row["slowest"] <= row["tasks/min"] <= row["fastest"] for row in table)
@@ -167,8 +176,10 @@ def test_a_bench_of_one_table_prints_it(
     assert said in capsys.readouterr().out
 
 
-def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: Path) -> None:
-    tables = run(tmp_path, "--files", "400", bench="monitor.py")
+def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(
+    run: Callable[..., dict[str, Any]],
+) -> None:
+    tables = run("--files", "400", bench="monitor.py")
     assert [(look["what"], look["files read"]) for look in tables["looks of --watch"]] == [
         ("first look", 400),
         ("nothing changed", 0),
@@ -180,11 +191,13 @@ def test_a_folder_that_is_watched_is_read_once_and_then_what_changed(tmp_path: P
     assert numbers["rows"] == 400
 
 
-def test_verdicts_of_the_harnesses_agree_on_honest_programs(tmp_path: Path) -> None:
+def test_verdicts_of_the_harnesses_agree_on_honest_programs(
+    run: Callable[..., dict[str, Any]],
+) -> None:
     # Without hangs, so that the time limit of the others, real time, can be far away.
     options = ("--programs", "7", "--hangs", "0", "--bombs", "1", "--timeout", "60")
     small = ("--bomb-mib", "400", "--memory-limit", "256", "--chunk", "3")
-    tables = run(tmp_path, *options, *small, bench="reward.py")
+    tables = run(*options, *small, bench="reward.py")
     assert tables["verdicts that differ"] == []
     passed = {row["harness"]: row["passed"] for row in tables["programs per second"]}
     # What others let pass with 400 MiB.

@@ -72,29 +72,32 @@ def test_an_example_takes_the_folder_of_a_model(tiny_llama: Path, tmp_path: Path
     assert "passed: False; " in ran.stdout  # that model has learnt nothing
 
 
-def test_jobs_of_an_array_share_the_work(tiny_llama: Path, tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    options = ("--model", str(tiny_llama), "--limit", "2", "--max-tokens", "8", "-g", "0")
-    # A sandbox that is not strict: a test must run on machines without every layer.
-    command = ["bash", str(EXAMPLES / "slurm.sh"), str(shared), *options, "--sandbox", "auto"]
-    folder = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-        "HF_HOME": str(tmp_path),
-    }
-    jobs = [
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**environment, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    said = [job.communicate()[1] for job in jobs]
+def test_jobs_of_an_array_share_the_work(tmp_path: Path) -> None:
+    shared, folder = tmp_path / "shared", Path(sys.executable).parent
+    scripted = ScriptedBackend(ScriptedOptions(script=right_answer, noise=0.1))
+    with LoopbackServer(ServedModel(scripted, Shape())) as server:
+        asks = ("--backend", "openai", "--base-url", f"{server.address}/v1", "--model", "m")
+        few = ("--prompt", "completion", "--limit", "2", "--max-tokens", "8", "-g", "0")
+        # A sandbox that is not strict: a test must run on machines without every layer.
+        options = (*asks, *few, "--sandbox", "auto")
+        environment = {
+            **os.environ,
+            "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+            "HF_HOME": str(tmp_path),
+            "SLURM_ARRAY_JOB_ID": "7",
+        }
+        jobs = [
+            subprocess.Popen(
+                ["bash", str(EXAMPLES / "slurm.sh"), str(shared), *options],
+                cwd=tmp_path,
+                env={**environment, "SLURM_ARRAY_TASK_ID": str(number)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        ]
+        said = [job.communicate()[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], said
     assert "job 7, task 1, on " in said[1]
     results = list((shared / "results").rglob("task_id=*_gamma=*.json"))

@@ -6,17 +6,29 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from egcfg.runs.claims import ClaimState, claims_in
+from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
+from egcfg_backends_fireworks.testing import LoopbackServer, ServedModel, Shape
 
 RACE = Path(__file__).parent.parent / "bench" / "race"
 
 
-BRIEF = ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion")
+MODEL = ("--model", "m")
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[tuple[str, ...]]:
+    """Options of runs that ask a server here: each loads in half a second."""
+    model = ServedModel(ScriptedBackend(ScriptedOptions(script=lambda _: "pass\n")), Shape())
+    with LoopbackServer(model) as server:
+        asks = ("--backend", "openai", "--base-url", f"{server.address}/v1")
+        yield ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion", *asks)
 
 
 def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,19 +37,21 @@ def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.server
-def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path: Path) -> None:
-    out, model = tmp_path / "out", ("--model", str(tiny_llama))
-    few = ("--limit", "2", "--arms", "greedy", "best_of_n", "egcfg")
-    runs = (*BRIEF, "--record")
+def test_arms_run_one_after_another_and_are_compared(
+    brief: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    few = (*MODEL, "--limit", "2", "--arms", "greedy", "best_of_n", "egcfg")
+    runs = (*brief, "--record")
 
-    left = race(out, *model, *few, "--left")
+    left = race(out, *few, "--left")
     assert left.returncode == 0
     assert [line.split() for line in left.stderr.splitlines()] == [
         [arm, "0", "of", "2", "tasks"] for arm in ("greedy", "best_of_n", "egcfg")
     ]
     assert not out.exists()
 
-    ran = race(out, *model, *few, *runs)
+    ran = race(out, *few, *runs)
     assert ran.returncode == 0, ran.stderr
     assert "Against best_of_n" in ran.stdout
     assert ran.stderr.splitlines()[-1].split() == ["egcfg", "done"]
@@ -54,7 +68,7 @@ def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path:
             assert attempt["usage"]["output_tokens"] > 0
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
-    assert race(out, *model, *few, *runs).returncode == 0
+    assert race(out, *few, *runs).returncode == 0
     assert files == {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
 
     causes = [sys.executable, str(RACE / "causes.py"), str(out / "greedy"), str(out / "egcfg")]
@@ -64,14 +78,14 @@ def test_arms_run_one_after_another_and_are_compared(tiny_llama: Path, tmp_path:
 
 
 def test_a_comparison_that_is_refused_fails_and_leaves_the_earlier_one(
-    tiny_llama: Path, tmp_path: Path
+    brief: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     other = out / "greedy" / "mbpp-1" / "another model" / "method=greedy"
     other.mkdir(parents=True)
     (other / "task_id=1.json").write_text('{"passed": true, "results": {}}')
     (out / "race.md").write_text("as it was")
-    ran = race(out, "--arms", "greedy", "--model", str(tiny_llama), "--limit", "1", *BRIEF)
+    ran = race(out, *MODEL, "--arms", "greedy", "--limit", "1", *brief)
     assert ran.returncode == 2
     assert "not of one model and one protocol" in ran.stderr
     assert (out / "race.md").read_text() == "as it was"

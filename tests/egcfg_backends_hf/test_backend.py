@@ -620,8 +620,9 @@ def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
     ask: Asker, open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
 ) -> None:
     async def check(ask: Asker, costs: list[int]) -> None:
-        # Two at once, so that two are kept; referred to, but done.
-        finished = [asyncio.create_task(ask.score(ids)) for ids in (DISTINCT, (54,))]
+        # Four at once, so that two are kept, the last ones; referred to, but done.
+        prompts = ((56,), (55,), (54,), DISTINCT)
+        finished = [asyncio.create_task(ask.score(ids)) for ids in prompts]
         await asyncio.wait(finished)
         for ids in (DISTINCT, (*DISTINCT, 50), (*DISTINCT, 51), (52, *DISTINCT), DISTINCT):
             await asyncio.create_task(ask.score(ids))
