@@ -74,8 +74,8 @@ class Logprobs:
 
     Attributes:
         values: natural log-probabilities. Dense: shape (vocab,), one per token id, an array of any
-            array-API library, on whatever device it was made. Cut: shape (k,), a numpy array in
-            descending order, k >= 1.
+            array-API library (one for all that is asked together), on whatever device. Cut: shape
+            (k,), a numpy array in descending order, k >= 1.
         ids: None when dense; else the token ids of `values`, shape (k,), without repeats.
         unlisted: an upper bound for every token that is not listed; None: the smallest listed
             value.
