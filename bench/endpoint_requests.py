@@ -77,6 +77,10 @@ class WordModel(LogprobBackend):
         self._words = [""]  # the first is the end
         self._ids = {"": 0}
         self._known: dict[tuple[int, ...], NDArray[np.float64]] = {}
+        # What it writes hangs on the ids of words: they are the same whatever it was asked before.
+        for sign, number in product("+-", range(1, TASKS + 1)):
+            for word in PROMPT_PIECE.findall(PROGRAM.format(sign=sign, number=number)):
+                self._id(word)
 
     @property
     def model_name(self) -> str:

@@ -159,7 +159,7 @@ def test_tasks_in_flight_give_the_same_answers_in_fewer_passes(
         (
             "endpoint_requests.py",
             ("--gamma", "1", "--kind", "llama.cpp, completions"),
-            "120     0.20     22      1.22       36\n",
+            "108     0.22     22      1.79       43\n",
         ),
     ],
 )
