@@ -94,16 +94,17 @@ def test_an_endpoint_is_asked_with_its_extra_alone(
     assert [*tmp_path.rglob("task_id=*.json")]
 
 
-def test_a_model_runs_with_hf_alone(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_model_runs_and_its_results_become_a_table_and_a_page_each_with_its_extra_alone(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
     run("hf", tmp_path, *SOLVING, "--model", str(tiny_llama))
-    [result] = tmp_path.rglob("task_id=*.json")
+    assert [*tmp_path.rglob("task_id=*.json")]
 
     run("tables", tmp_path, "monitor", ".", "--tasks", "--format", "parquet", "-o", "rows.parquet")
     assert (tmp_path / "rows.parquet").read_bytes().startswith(b"PAR1")
 
     run("report", tmp_path, "report", ".")
     assert "<svg" in (tmp_path / "report.html").read_text("utf-8")
-    assert result.exists()
 
 
 def test_arms_are_compared_and_drawn_with_compare_alone(tmp_path: Path) -> None:
