@@ -100,7 +100,8 @@ test-vllm: $(INSTALLED) .venv-vllm/.installed
 # quarter of an hour. With DATA, a folder of HumanEvalPlus.jsonl.gz, evalplus' verdicts as well.
 test-harnesses: .venv-harnesses/.installed
 	EGCFG_DATA=$(abspath $(DATA)) .venv-harnesses/bin/python -m pytest -m "harnesses or not harnesses" \
-		-rs $(FLAGS) tests/egcfg/harnesses tests/test_examples.py::test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom[lm_eval]
+		-rs $(FLAGS) tests/egcfg/harnesses \
+		"tests/test_examples.py::test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom[lm_eval]"
 
 # Rewards in the trainers of TRL and verifiers, in an environment of its own: a minute.
 test-training: .venv-training/.installed

@@ -123,6 +123,7 @@ def test_answers_have_the_rewards_that_the_example_shows() -> None:
         ("verifiers", "verifiers is not installed"),
         ("lm_eval", "lm_eval is not installed"),
     ],
+    ids=["egcfg", "trl", "verifiers", "lm_eval"],
 )
 def test_the_code_in_the_page_about_rewards_runs_from_top_to_bottom(
     package: str, absent: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,15 @@ def test_the_fast_lane_names_rooms_that_there_are() -> None:
     fast = folders(make("test-fast"))
     assert len(fast) > 10
     assert [path for path in fast if not (ROOT / path).exists()] == []
+
+
+def test_a_lane_names_tests_that_there_are() -> None:
+    named = re.findall(r"(tests/\S+\.py)::(\w+)(?:\[(\w+)\])?", (ROOT / "Makefile").read_text())
+    assert named
+    for file, test, case in named:
+        text = (ROOT / file).read_text("utf-8")
+        assert f"def {test}(" in text
+        assert not case or f'"{case}"]' in text, case  # the last of its ids
 
 
 def test_nothing_can_import_torch_in_the_fast_lane() -> None:
