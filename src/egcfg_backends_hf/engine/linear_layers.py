@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ClassVar, TypeGuard
 
 import torch
+from attrs import frozen
 from torch import nn
 from torch.nn import functional
 
@@ -47,6 +48,9 @@ ALIKE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 CHECKED = 100
 """Blocks of packed weights, of hundreds or thousands, that are compared with what was packed."""
+
+PIECE = 1024
+"""Rows of a weight that are looked at together."""
 
 LARGEST_HALF = torch.finfo(torch.float16).max
 
@@ -235,15 +239,22 @@ class TiedRows(nn.Module):
             found = (_in_blocks(packed.weight, size, weight) for size in (64, 48, 32, 24, 16, 8))
             blocks = next((each for each in found if each is not None), None)
         else:
-            narrow = (weight.to(dtype) for dtype in (torch.float16, torch.bfloat16))
-            exact = (each for each in narrow if torch.equal(each.to(weight.dtype), weight))
-            blocks = next((each[..., None] for each in exact if each.dtype != weight.dtype), None)
+            narrow = (d for d in (torch.float16, torch.bfloat16) if d.itemsize < weight.itemsize)
+            exact = next((dtype for dtype in narrow if _is_enough(dtype, weight)), None)
+            blocks = None if exact is None else weight.to(exact)[..., None]
         return None if blocks is None else cls(blocks, weight, packed)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of `ids`, shape (..., inputs)."""
         size = self._blocks.shape[2]
         return self._blocks[ids // size, :, ids % size].to(self.weight.dtype)
+
+
+def _is_enough(dtype: torch.dtype, weight: torch.Tensor) -> bool:
+    """Return whether a type of numbers holds a weight to the last bit."""
+    # In pieces: beside the output layer nothing is as large as a copy of it.
+    pieces = torch.split(weight, PIECE)
+    return all(torch.equal(piece.to(dtype).to(weight.dtype), piece) for piece in pieces)
 
 
 def _in_blocks(packed: torch.Tensor, size: int, weight: torch.Tensor) -> torch.Tensor | None:
@@ -289,7 +300,7 @@ def pack_linear_layers(
     weights: str,
     dtype: torch.dtype,
     run: Callable[[], object],
-    release: Callable[[], object] = lambda: None,
+    release: Callable[[nn.Module], object] = lambda _: None,
 ) -> None:
     """Replace the linear layers of a model on the CPU, one after the other.
 
@@ -300,7 +311,8 @@ def pack_linear_layers(
         weights: ``"plain"``: nothing is replaced; or one of `KINDS`.
         dtype: the model's.
         run: runs a few tokens through the model: to see who reads what, and whether it still runs.
-        release: called after each few layers: what they were read from is of no use any more.
+        release: called with each layer that was replaced: what its weights were read from is of no
+            use any more.
 
     Raises:
         UsageError: this way cannot be had with these numbers.
@@ -324,19 +336,24 @@ def pack_linear_layers(
             for name, child in parent.named_children()
             if type(child) is nn.Embedding and child not in kept
         }
-        for parent in list(model.modules()):
-            if kind is PackedLinear:
-                _pack_alike(parent, kept)
-            layers = {n: c for n, c in parent.named_children() if _is_plain(c) and c not in kept}
-            # FBGEMM packs in one thread.
-            for (name, layer), packed in zip(
-                layers.items(), pool.map(kind, layers.values()), strict=True
-            ):
-                setattr(parent, name, packed)
+        alike = ALIKE if kind is PackedLinear else ()
+        groups = [group for parent in model.modules() for group in _groups(parent, alike, kept)]
+        # FBGEMM packs in one thread: the largest first, so that none is left to the end, and while
+        # the least is held beside it.
+        groups.sort(key=lambda group: -sum(layer.weight.numel() for layer in group.layers))
+
+        def pack(group: _Group) -> None:
+            layers = group.layers
+            with torch.no_grad():  # which is a thread's own
+                packed = [kind(*layers)] if len(layers) == 1 else _sharing(layers)
+            for name, layer, replacement in zip(group.names, layers, packed, strict=True):
+                setattr(group.parent, name, replacement)
                 tied = embeddings.get(id(layer.weight))
-                if tied and (rows := TiedRows.of(packed, layer.weight)):
+                if tied and (rows := TiedRows.of(replacement, layer.weight)):
                     setattr(*tied, rows)
-            release()
+                release(layer)
+
+        list(pool.map(pack, groups))
         run()
 
 
@@ -384,15 +401,41 @@ def _read_by_others(model: nn.Module, run: Callable[[], object]) -> set[nn.Modul
         _Watched.readers.clear()
 
 
-def _pack_alike(parent: nn.Module, kept: set[nn.Module]) -> None:
-    """Pack together what `ALIKE` names among a module's own layers, but for those in `kept`."""
-    for names in ALIKE:
-        found = [getattr(parent, name, None) for name in names]
-        layers = [layer for layer in found if _is_plain(layer) and layer not in kept]
-        if len(layers) == len(names) and len({layer.in_features for layer in layers}) == 1:
-            shared = SharedInput(layers)
-            for index, name in enumerate(names):
-                setattr(parent, name, SharingLinear(shared, index))
+@frozen
+class _Group:
+    """Layers of one module that are packed as one.
+
+    Attributes:
+        parent: the module.
+        names: what it calls them.
+    """
+
+    parent: nn.Module
+    names: Sequence[str]
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        return [getattr(self.parent, name) for name in self.names]
+
+
+def _groups(
+    parent: nn.Module, alike: Iterable[Sequence[str]], kept: set[nn.Module]
+) -> Iterator[_Group]:
+    """Yield a module's own layers, but for those in `kept`.
+
+    Those whose names are in a row of `alike` are together where they have equally many inputs.
+    """
+    layers = {n: c for n, c in parent.named_children() if _is_plain(c) and c not in kept}
+    for names in alike:
+        if layers.keys() >= set(names) and len({layers[n].in_features for n in names}) == 1:
+            yield _Group(parent, names)
+            layers = {n: c for n, c in layers.items() if n not in names}
+    yield from (_Group(parent, [name]) for name in layers)
+
+
+def _sharing(layers: Sequence[nn.Linear]) -> list[SharingLinear]:
+    shared = SharedInput(layers)
+    return [SharingLinear(shared, index) for index in range(len(layers))]
 
 
 def _joined_bias(layers: Sequence[nn.Linear]) -> torch.Tensor | None:

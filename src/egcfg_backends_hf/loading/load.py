@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from attrs import frozen
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -156,7 +157,7 @@ def pack_model(
     model: PreTrainedModel,
     options: HFOptions,
     run: Callable[[], object],
-    release: Callable[[], object] = lambda: None,
+    release: Callable[[nn.Module], object] = lambda _: None,
     without: Container[str] = (),
 ) -> str:
     """Keep a loaded model's weights as `options` ask.
@@ -165,7 +166,7 @@ def pack_model(
         model: as it was loaded.
         options: the same.
         run: runs a few tokens through it as passes will.
-        release: releases the memory of what was read, see `releasing_pages`.
+        release: releases the memory that a layer was read from, see `releasing_pages`.
         without: ways in which it could not be kept before, for ``"auto"`` to pass over.
 
     Returns:

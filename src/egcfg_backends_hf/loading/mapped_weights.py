@@ -24,29 +24,33 @@ what is in memory of it, of which ``Anonymous`` is no copy of the file."""
 
 
 @contextmanager
-def releasing_pages(model: nn.Module) -> Iterator[Callable[[], None]]:
+def releasing_pages(model: nn.Module) -> Iterator[Callable[[nn.Module], None]]:
     """Release what each of a model's layers has read of mapped files as soon as it has run.
 
     Yields:
-        Releases what was read by now. It does nothing where no file is mapped, or on other systems
-        than Linux.
+        Releases what a module's own weights lie in. It does nothing where no file is mapped, or on
+        other systems than Linux.
     """
     mapped = _mapped(model)
     libc = ctypes.CDLL(None)
 
-    def release() -> None:
-        for start, end in mapped:
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    def release(module: nn.Module) -> None:
+        for weight in module.parameters():
+            place = weight.data_ptr()
+            if any(start <= place < end for start, end in mapped):
+                start = place - place % mmap.PAGESIZE
+                length = ctypes.c_size_t(place + weight.nbytes - start)
+                libc.madvise(ctypes.c_void_p(start), length, mmap.MADV_DONTNEED)
 
     lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
     layers = dict.fromkeys(layer for each in lists for layer in each) if mapped else {}
-    hooks = [layer.register_forward_hook(lambda *_: release()) for layer in layers]
+    hooks = [layer.register_forward_hook(lambda layer, *_: release(layer)) for layer in layers]
     try:
         yield release
     finally:
         for hook in hooks:
             hook.remove()
-        release()
+        release(model)
 
 
 def _mapped(model: nn.Module) -> list[tuple[int, int]]:

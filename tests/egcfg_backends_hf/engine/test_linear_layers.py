@@ -144,6 +144,22 @@ def test_layers_whose_weights_a_model_reads_itself_stay_as_they_are() -> None:
     torch.testing.assert_close(model(rows(3, 8)), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["packed", "float16"])
+def test_what_a_layer_was_read_from_is_let_go_once_it_is_replaced(weights: str) -> None:
+    model = nn.Module()
+    model.q_proj, model.k_proj, model.v_proj = (linear(64, 48, bias=False) for _ in range(3))
+    model.lm_head, model.norm = linear(64, 1000, bias=False), nn.LayerNorm(64)
+    layers = [child for child in model.children() if isinstance(child, nn.Linear)]
+    released: list[nn.Module] = []
+
+    def release(layer: nn.Module) -> None:
+        assert layer not in set(model.children())
+        released.append(layer)
+
+    pack_linear_layers(model, weights, torch.float32, lambda: None, release)
+    assert sorted(map(id, released)) == sorted(map(id, layers))
+
+
 def test_a_model_that_does_not_run_with_packed_weights_is_refused() -> None:
     model = nn.Sequential(linear(8, 8, bias=False))
 
