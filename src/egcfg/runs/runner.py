@@ -38,7 +38,7 @@ import attrs
 from attrs import define, field
 
 from egcfg.decoding.settings import DecodingSettings
-from egcfg.errors import BudgetError, RunStoppedError
+from egcfg.errors import BudgetError, RunError, RunStoppedError
 from egcfg.records.recorder import Recorder
 from egcfg.runs.claims import Claims
 from egcfg.runs.config_string import SETTINGS_IN_STRING
@@ -304,8 +304,17 @@ class _Run:
         try:
             return await self.work.turn(place)
         except Exception as error:  # noqa: BLE001 - raised by the run
-            self._end(error)
+            self._end(self._cause(error))
             return Turn.OVER
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return why something failed: the file system refuses, too, where the folder is gone."""
+        if isinstance(error, RunError):
+            try:
+                self.places.check_folder()
+            except RunError as lost:
+                return lost
+        return error
 
     def _end(self, error: Exception) -> None:
         """Start nothing more, and suspend nothing."""
