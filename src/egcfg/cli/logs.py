@@ -58,7 +58,7 @@ def log_options(function: F) -> F:
     for flags, level, text in reversed(
         [
             (("-q", "--quiet"), logging.ERROR, "Only results and errors."),
-            (("--debug",), logging.DEBUG, "Log everything; show the traceback of an error."),
+            (("--debug",), logging.DEBUG, "Also what libraries log; an error's traceback."),
         ]
     ):
         function = click.option(
