@@ -40,10 +40,12 @@ logger = logging.getLogger(__name__)
 PASS_TOKENS = 1024
 """Tokens in one pass at most: bounds the memory of a prefill at no loss of speed."""
 
+HOST_TOKENS = 512
+"""The same on a CPU: more at once are no faster there, and what they work with takes memory."""
+
 PIECE = 256
 """Tokens of one lane in a pass at most, where several share it: no lane waits long for another's
-prompt. On a CPU also where it has the pass for itself: more at once are no faster there, and take
-more memory than the lane's keys and values."""
+prompt. On a CPU also where it has the pass for itself."""
 
 SHARED_PROMPT = 64
 """Tokens that two prompts begin with alike, for one to wait until the other has computed them."""
@@ -297,8 +299,9 @@ class TreeEvaluator(Evaluator):
             # all that a long prefix stands on runs in one.
             in_turn = sorted(filter(long.get, long), key=lambda lane: lane.last_pass)
             return [(lane, long[lane]) for lane in in_turn[:1]], asked
-        alone = len(missing) == 1 and not self.model.on_host
-        left, piece = self._most, self._most if alone else PIECE
+        on_host = self.model.on_host
+        left = min(self._most, HOST_TOKENS) if on_host else self._most
+        piece = left if len(missing) == 1 and not on_host else PIECE
         fitting: dict[Lane, list[Node]] = {}
         # Whoever was left out of the last pass comes first: all get their turn.
         for lane in sorted(missing, key=lambda lane: (lane.last_pass, len(missing[lane]))):

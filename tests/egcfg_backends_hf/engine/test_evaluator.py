@@ -200,12 +200,14 @@ def test_a_prefill_is_cut_into_passes(
     assert model.passes == passes + 3
 
 
+@pytest.mark.parametrize("limit", ["PASS_TOKENS", "HOST_TOKENS"])
 def test_whoever_was_left_out_of_a_pass_comes_first_in_the_next(
     models: dict[type[Evaluator], CausalModel],
     naive_logprobs: Naive,
     monkeypatch: pytest.MonkeyPatch,
+    limit: str,
 ) -> None:
-    monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 6)
+    monkeypatch.setattr(evaluator_module, limit, 6)
     monkeypatch.setattr(evaluator_module, "PIECE", 4)
     evaluator = TreeEvaluator(models[TreeEvaluator])
     lanes = [new_lane(number) for number in range(3)]
