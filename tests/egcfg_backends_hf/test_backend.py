@@ -620,8 +620,8 @@ def test_a_task_begins_with_what_finished_ones_know_until_memory_is_short(
     ask: Asker, open_folder: Callable[..., HFBackend], tiny_llama: Path, run: Run
 ) -> None:
     async def check(ask: Asker, costs: list[int]) -> None:
-        # Four at once, so that two are kept, the last ones; referred to, but done.
-        prompts = ((56,), (55,), (54,), DISTINCT)
+        # Eight at once, so that two are kept, the last ones; referred to, but done.
+        prompts = (*((number,) for number in range(60, 53, -1)), DISTINCT)
         finished = [asyncio.create_task(ask.score(ids)) for ids in prompts]
         await asyncio.wait(finished)
         for ids in (DISTINCT, (*DISTINCT, 50), (*DISTINCT, 51), (52, *DISTINCT), DISTINCT):
@@ -666,7 +666,7 @@ def test_a_task_takes_over_the_answer_of_an_earlier_one_to_the_same_prompt(
 def test_distributions_are_forgotten_above_their_budget_but_never_wrong(
     ask: Asker, naive_logprobs: Naive, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluator, "REMEMBERED_BYTES", 4 * 384 * 8)
+    monkeypatch.setattr(evaluator, "REMEMBERED", 4)
     monkeypatch.setattr(evaluator, "REMEMBERED_FOR", 1)
 
     async def check() -> None:

@@ -5,8 +5,8 @@ conditional branch), and on the continuations that it sampled last. Its lane has
 these, with the keys and values. A new lane begins with a copy of what another one knows of its
 prompt, and of the answer to the same prompt: a few-shot prompt is computed once, and so is what a
 task's answers at several guidance strengths begin with alike. When its task is done a lane is idle,
-and stays for later tasks. Half as many are idle as were live at once, or one, and fewer where
-memory is short: the least recently used goes first.
+and stays for later tasks. A quarter as many are idle as were live at once, or one, and fewer
+where memory is short: the least recently used goes first.
 """
 
 from __future__ import annotations
@@ -266,12 +266,12 @@ class Lanes:
 
     def forget_idle(self, capacity: int = 0) -> None:
         """Forget the least recently used idle lanes until all take no more than `capacity` bytes,
-        and half as many are idle as were live at once, or one.
+        and a quarter as many are idle as were live at once, or one.
 
         Between passes.
         """
         self._idle.sort(key=lambda lane: lane.last_pass)
-        most = max(1, self._most_live // 2)
+        most = max(1, self._most_live // 4)
         while self._idle and (len(self._idle) > most or self.bytes > capacity):
             self._idle.pop(0).clear()
 

@@ -8,8 +8,9 @@ position already, so that a slot's place in the buffer means nothing.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+import math
+import mmap
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,21 +19,24 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 __all__ = ["PassCache", "SlotBuffers"]
 
 GROWTH = 128
-"""Slots are added by at least this many, or by an eighth."""
+"""Free slots that a buffer gets at least on a device, or an eighth more."""
 
-_give_back: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-"""glibc's call; other libraries keep less of what is freed."""
+RESERVED = 2048
+"""On the host a buffer has room for a multiple of this many slots: its pages take memory only once
+they are written to, and all of it goes back to the system with the buffer. From the heap growing
+buffers would leave gaps, as large as themselves."""
 
 
 class SlotBuffers:
     """The keys and values of one lane, shape (1, heads, capacity, head size) each, per buffer.
 
     Attributes:
-        bytes: memory of all buffers, free slots included.
+        bytes: memory of all buffers, free slots included as far as they take any.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._held: dict[int, int] = {}  # slots that take memory, per buffer
         self.bytes = 0
 
     def write(
@@ -49,7 +53,9 @@ class SlotBuffers:
         """
         buffers = self._buffers.get(number)
         if buffers is None or buffers[0].shape[2] < used:
-            buffers = self._grow(number, keys, values, used)
+            buffers = self._set(number, buffers or (keys[:, :, :0], values[:, :, :0]), used)
+        elif used > self._held[number]:
+            self._hold(number, used)
         slots = slots.to(keys.device)
         buffers[0].index_copy_(2, slots, keys)
         buffers[1].index_copy_(2, slots, values)
@@ -62,44 +68,40 @@ class SlotBuffers:
     def copy(self, source: SlotBuffers, slots: Sequence[int]) -> None:
         """Fill the first slots with those of another lane, in the order of `slots`."""
         index = torch.tensor(slots)
-        for number, buffers in source._buffers.items():
-            index = index.to(buffers[0].device)  # once where all layers are on one device
-            keys, values = (b.index_select(2, index) for b in buffers)
-            self._set(number, keys, values)
+        for number, (keys, values) in source._buffers.items():
+            index = index.to(keys.device)  # once where all layers are on one device
+            chosen = keys.index_select(2, index), values.index_select(2, index)
+            self._set(number, chosen, len(slots))
 
     def clear(self) -> None:
-        """Give all memory back, to the system: glibc would keep hundreds of MiB for later."""
-        on_host = any(keys.device.type == "cpu" for keys, _ in self._buffers.values())
-        self._buffers, self.bytes = {}, 0
-        if on_host and _give_back is not None:  # it takes milliseconds
-            _give_back(0)
+        """Give all memory back."""
+        self._buffers, self._held, self.bytes = {}, {}, 0
 
     def trim(self, used: int) -> None:
         """Give memory back where the buffers hold more than twice the slots in `used`."""
         for number, buffers in list(self._buffers.items()):
-            if buffers[0].shape[2] > 2 * used + GROWTH:
-                keys, values = (_with_capacity(b, used + GROWTH) for b in buffers)
-                self._set(number, keys, values)
+            if self._held[number] > 2 * used + GROWTH:
+                self._set(number, buffers, used)
 
     @property
     def slot_bytes(self) -> int:
         """Memory of one slot in all buffers; 0 while there is none."""
-        return sum(_bytes(pair) // pair[0].shape[2] for pair in self._buffers.values())
-
-    def _grow(
-        self, number: int, keys: torch.Tensor, values: torch.Tensor, used: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        old = self._buffers.get(number) or (keys[:, :, :0], values[:, :, :0])
-        capacity = old[0].shape[2]
-        capacity = max(used, capacity + max(GROWTH, capacity // 8))
-        return self._set(number, *(_with_capacity(buffer, capacity) for buffer in old))
+        return sum(map(_slot_bytes, self._buffers.values()))
 
     def _set(
-        self, number: int, keys: torch.Tensor, values: torch.Tensor
+        self, number: int, old: tuple[torch.Tensor, torch.Tensor], used: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.bytes += _bytes((keys, values)) - _bytes(self._buffers.get(number, ()))
+        """Make buffers with room for the slots in `used`, and for more, which begin as `old`."""
+        keys, values = (_with_room(buffer, used) for buffer in old)
         self._buffers[number] = (keys, values)
+        self._hold(number, used if keys.device.type == "cpu" else keys.shape[2])
         return keys, values
+
+    def _hold(self, number: int, slots: int) -> None:
+        """Note that so many slots of a buffer take memory."""
+        more = slots - self._held.get(number, 0)
+        self.bytes += more * _slot_bytes(self._buffers[number])
+        self._held[number] = slots
 
 
 class _PassLayer(CacheLayerMixin):
@@ -139,13 +141,34 @@ class PassCache(Cache):
         super().__init__(layers=[_PassLayer() for _ in range(layers)])
 
 
-def _bytes(buffers: Sequence[torch.Tensor]) -> int:
-    return sum(buffer.numel() * buffer.element_size() for buffer in buffers)
+def _slot_bytes(buffers: Sequence[torch.Tensor]) -> int:
+    return sum(b.shape[1] * b.shape[3] * b.element_size() for b in buffers)
 
 
-def _with_capacity(buffer: torch.Tensor, capacity: int) -> torch.Tensor:
+def _with_room(buffer: torch.Tensor, used: int) -> torch.Tensor:
+    """Return a buffer with the same content and room for the slots in `used`, and for more."""
     # Zeros: a slot that is masked still takes part in the arithmetic, and 0 times NaN is NaN.
-    resized = buffer.new_zeros(*buffer.shape[:2], capacity, buffer.shape[3])
-    kept = min(capacity, buffer.shape[2])
+    _, heads, old, size = buffer.shape
+    if buffer.device.type == "cpu":
+        capacity = (used // RESERVED + 1) * RESERVED
+        resized = _pages((1, heads, capacity, size), buffer.dtype)
+    else:
+        resized = buffer.new_zeros(1, heads, used + max(GROWTH, used // 8), size)
+    kept = min(used, old)
     resized[:, :, :kept] = buffer[:, :, :kept]
     return resized
+
+
+def _pages(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Return zeros in pages of their own, which take memory once they are written to.
+
+    Raises:
+        torch.OutOfMemoryError: there are no addresses left.
+    """
+    try:
+        pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise torch.OutOfMemoryError(f"cannot map memory: {error}") from error
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):  # one of 2 MiB would hold thousands of slots of a head
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype).view(*shape)

@@ -90,7 +90,7 @@ def test_calls_may_share_passes_or_take_turns_and_things_be_evicted_between_them
     monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 3)
     monkeypatch.setattr(evaluator_module, "PIECE", 2)
     monkeypatch.setattr(evaluator_module, "SHARED_PROMPT", 2)
-    monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 5 * 384 * 8)
+    monkeypatch.setattr(evaluator_module, "REMEMBERED", 5)
     monkeypatch.setattr(evaluator_module, "REMEMBERED_FOR", 1)
     evaluator: Evaluator = kind(models[kind])
     lanes = [new_lane(number) for number in range(3)]
@@ -146,7 +146,7 @@ def test_the_oldest_distributions_go_first_and_no_call_loses_its_own(
     naive_logprobs: Naive,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluator_module, "REMEMBERED_BYTES", 3 * 384 * 8)
+    monkeypatch.setattr(evaluator_module, "REMEMBERED", 3)
     monkeypatch.setattr(evaluator_module, "REMEMBERED_FOR", 1)
     evaluator: Evaluator = kind(models[kind])
     lane = new_lane()
@@ -200,12 +200,14 @@ def test_a_prefill_is_cut_into_passes(
     assert model.passes == passes + 3
 
 
+@pytest.mark.parametrize("limit", ["PASS_TOKENS", "HOST_TOKENS"])
 def test_whoever_was_left_out_of_a_pass_comes_first_in_the_next(
     models: dict[type[Evaluator], CausalModel],
     naive_logprobs: Naive,
     monkeypatch: pytest.MonkeyPatch,
+    limit: str,
 ) -> None:
-    monkeypatch.setattr(evaluator_module, "PASS_TOKENS", 6)
+    monkeypatch.setattr(evaluator_module, limit, 6)
     monkeypatch.setattr(evaluator_module, "PIECE", 4)
     evaluator = TreeEvaluator(models[TreeEvaluator])
     lanes = [new_lane(number) for number in range(3)]

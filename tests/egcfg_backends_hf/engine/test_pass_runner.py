@@ -480,14 +480,15 @@ def test_idle_lanes_go_where_memory_is_short(
     large = open_folder(tiny_llama)
     token_bytes = large._open_model.model.token_bytes
     assert token_bytes > 0
-    small = open_folder(tiny_llama, cache_bytes=300 * token_bytes)
+    small = open_folder(tiny_llama, cache_bytes=1050 * token_bytes)
 
     async def held(backend: HFBackend) -> tuple[int, int]:
-        await asyncio.gather(*(asyncio.create_task(sample(backend, ids, 8)) for ids in PROMPTS))
-        await asyncio.sleep(0)
+        asked = (sample(backend, ids, 8) for ids in 2 * PROMPTS)
+        await asyncio.gather(*map(asyncio.create_task, asked))
+        await sample(backend, LONG, 8)
         lanes = backend._open_model.lanes
         lanes.tidy()
-        return len(lanes.all), lanes.bytes // token_bytes
+        return len([lane for lane in lanes.all if lane.idle]), lanes.bytes // token_bytes
 
-    assert run(held(large)) == (3, 3 * 128)
-    assert run(held(small)) == (2, 2 * 128)
+    assert run(held(large)) == (3, 3 * 28 + 1007)
+    assert run(held(small)) == (1, 28 + 1007)
