@@ -4,6 +4,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := demo-results
 
+# Tests start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo methods race test test-fast test-thorough test-pythons test-verdicts test-vllm test-browser \
 	test-ray test-harnesses test-training coverage mutants check smoke bench docs clean
 
@@ -45,7 +48,10 @@ TESTED := $(if $(ROOM),$(or $(filter %/$(ROOM),$(ROOMS)), \
 	$(error no room is called "$(ROOM)"; there are: $(sort $(notdir $(ROOMS))))))
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal \
 	--durations 15 --durations-min 1
+# The sandbox's servers, of which tests start many, read compiled modules and write none.
+COMPILED = $(BIN)/python -m compileall -q src
 test: $(INSTALLED)
+	$(COMPILED)
 	$(PYTEST) $(FLAGS) $(TESTED)
 
 # The rooms that need no torch, no model, no server and few processes, with 10 examples per property: under
@@ -55,11 +61,13 @@ FAST := $(addprefix tests/egcfg/,comparison config datasets decoding evaluation 
 	prompts records reports testing threads usage test_architecture.py) \
 	--ignore=tests/egcfg/reports/page
 test-fast: $(INSTALLED)
+	$(COMPILED)
 	PYTHONPATH=$(CURDIR)/tests/without_torch $(PYTEST) --hypothesis-profile brief $(FLAGS) $(FAST)
 
 # Every property with 2,000 examples, where `make test` draws 100, or those of one room: what fails once in a
 # thousand times fails here.
 test-thorough: $(INSTALLED)
+	$(COMPILED)
 	$(PYTEST) -m hypothesis --hypothesis-profile thorough $(FLAGS) $(TESTED)
 
 # Core, command line, runs, tracers and sandbox under every later Python that is found, each in an

@@ -67,43 +67,46 @@ def python_blocks(page: str) -> list[str]:
     return [block for language, block in blocks if language == "python"]
 
 
-def run_blocks(page: str, tiny_llama: Path, names: dict[str, object]) -> int:
-    """Run the page's Python from top to bottom, a tiny model in place of a real one."""
+def run_block(block: str, tiny_llama: Path, names: dict[str, Any]) -> None:
+    """Run Python of a page, a tiny model in place of the one that it names."""
+    code = re.sub(r'model="[^"]+"', f"model={str(tiny_llama)!r}", block)
+    compiled = compile(code, "page", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(compiled, names))
+    else:
+        exec(compiled, names)
+
+
+def run_blocks(page: str, tiny_llama: Path, names: dict[str, Any]) -> int:
+    """Run the page's Python from top to bottom."""
     blocks = python_blocks(page)
     for block in blocks:
-        code = re.sub(r'model="[^"]+"', f"model={str(tiny_llama)!r}", block)
-        compiled = compile(code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        if compiled.co_flags & inspect.CO_COROUTINE:
-            asyncio.run(eval(compiled, names))
-        else:
-            exec(compiled, names)
+        run_block(block, tiny_llama, names)
     return len(blocks)
 
 
 @pytest.fixture(autouse=True)
 def short_answers(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the model that no code names the tiny one."""
+    """Make the model that no command names the tiny one; calls have the embedded one."""
     monkeypatch.setenv("EGCFG_MODEL", str(tiny_llama))
     monkeypatch.setenv("EGCFG_MAX_TOKENS", "8")
 
 
-def test_the_python_of_the_readme_runs(tiny_llama: Path) -> None:
-    names: dict[str, object] = {}
-    assert run_blocks("README.md", tiny_llama, names) == 2
-    assert isinstance(names["solution"], egcfg.Solution)
-
-
 @pytest.mark.model
-def test_the_first_python_of_the_readme_solves_its_problem_with_the_embedded_model(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_python_of_the_readme_runs_and_the_embedded_model_solves_its_first_problem(
+    tiny_llama: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("EGCFG_MODEL")
-    monkeypatch.delenv("EGCFG_MAX_TOKENS")
-    first_call, _, _ = python_blocks("README.md")[0].partition("*steps")
+    first, second = python_blocks("README.md")
+    first_call, steps, rest = first.partition("*steps")
     names: dict[str, Any] = {}
-    exec(first_call, names)
+    run_block(first_call, tiny_llama, names)
     assert names["solution"].passed
     assert capsys.readouterr().out == f"True {names['solution'].code}\n"
+
+    run_block(f"{steps}{rest}", tiny_llama, names)
+    assert isinstance(names.pop("solution"), egcfg.Solution)
+    run_block(second, tiny_llama, names)
+    assert isinstance(names["solution"], egcfg.Solution)
 
 
 def test_the_python_of_the_page_about_methods_runs(tiny_llama: Path) -> None:
@@ -113,7 +116,7 @@ def test_the_python_of_the_page_about_methods_runs(tiny_llama: Path) -> None:
         entry_point="double",
         visible_tests=[egcfg.AssertTest("assert double(3) == 6")],
     )
-    names: dict[str, object] = {"problem": problem, "problems": [problem]}
+    names: dict[str, Any] = {"problem": problem, "problems": [problem]}
     assert run_blocks("docs/methods.md", tiny_llama, names) == 1
     assert isinstance(names["solutions"], list)
 
@@ -125,7 +128,7 @@ def test_the_python_of_the_page_about_results_runs(
     monkeypatch.chdir(tmp_path)
     given = ["run", "--quiet", "--dataset", "quickstart", "--limit", "1", "--gamma", "0"]
     assert invoke([*given, "--results-dir", "results"]) == 0
-    names: dict[str, object] = {"egcfg": egcfg}
+    names: dict[str, Any] = {"egcfg": egcfg}
     assert run_blocks("docs/results.md", tiny_llama, names) == 1
     assert names["hard"] == ["add"]
 

@@ -12,6 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from egcfg.cli.program import invoke
+
 GAMMAS = ("0", "1")
 TASKS = 5
 KILL_AFTER = (0, 3, 7)  # results
@@ -19,12 +23,16 @@ KILL_AFTER = (0, 3, 7)  # results
 SAME = ("code", "response", "finish", "passed", "accuracy", "problem_sha256")
 
 
-def started(folder: Path, model: Path, results: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "egcfg", "run", "--record", "--dataset", "mine.jsonl"]
-    command += ["--model", str(model), "-o", "backend.dtype=float64", "-p", "completion"]
+def run(model: Path, results: str) -> list[str]:
+    command = ["run", "--record", "--dataset", "mine.jsonl", "--model", str(model)]
+    command += ["-o", "backend.dtype=float64", "-p", "completion"]
     command += [word for gamma in GAMMAS for word in ("-g", gamma)]
     command += ["--max-tokens", "24", "-s", "2", "--concurrency", "2", "--results-dir", results]
-    command += ["--max-tokens-total", "1000000"]
+    return [*command, "--max-tokens-total", "1000000"]
+
+
+def started(folder: Path, model: Path, results: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "egcfg", *run(model, results)]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -46,14 +54,15 @@ def results_of(folder: Path) -> dict[str, Any]:
 
 
 def test_a_killed_run_resumes_to_the_results_of_an_undisturbed_one(
-    tiny_llama: Path, tmp_path: Path
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [
         {"task_id": str(n), "description": f"Add {n} to x.", "tests": [f"assert f(1) == {n + 1}"]}
         for n in range(TASKS)
     ]
     (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    finished(started(tmp_path, tiny_llama, "undisturbed"))
+    monkeypatch.chdir(tmp_path)
+    assert invoke(run(tiny_llama, "undisturbed")) == 0  # here, where torch is loaded
     expected = results_of(tmp_path / "undisturbed")
     assert len(expected) == TASKS * len(GAMMAS)
 

@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, how: str = "--dry-run") -> subprocess.CompletedProcess[str]:
     """Let make say what it would do; as called by hand, also where make runs these tests."""
     environment = {name: text for name, text in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
-        ["make", "--dry-run", "--directory", ROOT, "FLAGS=", *arguments],
+        ["make", how, "--directory", ROOT, "FLAGS=", *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -68,6 +68,16 @@ def test_a_lane_names_tests_that_there_are() -> None:
         text = (ROOT / file).read_text("utf-8")
         assert f"def {test}(" in text
         assert not case or f'"{case}"]' in text, case  # the last of its ids
+
+
+def test_processes_of_the_tests_may_keep_what_they_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    ran = make("test", "ROOM=", "INSTALLED=", "COMPILED=", "PYTEST=printenv", how="--silent")
+    assert ran.returncode == 0, ran.stderr
+    assert "PATH=" in ran.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in ran.stdout
 
 
 def test_nothing_can_import_torch_in_the_fast_lane() -> None:

@@ -108,7 +108,7 @@ def engine(tiny_llama: Path, run: Run) -> Iterator[Engine]:
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("number", range(4))
 def test_the_tokens_are_those_of_the_reference_loop(
-    engine: Engine, run: Run, number: int, gamma: float
+    engine: Engine, sandbox: Sandbox, run: Run, number: int, gamma: float
 ) -> None:
     task = problem(number)
     settings = DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40, seed=number)
@@ -116,12 +116,11 @@ def test_the_tokens_are_those_of_the_reference_loop(
     async def reference() -> tuple[int, ...]:
         backend = OpenComponent(Kind.BACKEND, await engine.open(), "the backend")
         model = Model(backend, task.task_id)
-        with closing(Sandbox()) as sandbox:
-            tracer = OpenComponent(Kind.TRACER, engine.tracer, "the tracer")
-            feedback = Feedback(tracer, sandbox, model)
-            rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
-            prompt = engine.prompt(task)
-            return await reference_decode(model, feedback, rule, task, prompt, settings)
+        tracer = OpenComponent(Kind.TRACER, engine.tracer, "the tracer")
+        feedback = Feedback(tracer, sandbox, model)
+        rule = OpenComponent(Kind.GUIDANCE, create(Kind.GUIDANCE, "cfg"), "the rule")
+        prompt = engine.prompt(task)
+        return await reference_decode(model, feedback, rule, task, prompt, settings)
 
     assert run(engine.solve(task, settings)).generation.ids == run(reference())
 

@@ -132,14 +132,16 @@ def train(tiny_llama: Path, folder: Path) -> None:
                 tokenizer(t)["input_ids"] for t in (shown.text, function(chance) + "```")
             )
             pairs.append((asked, [*answer, tokenizer.eos_token_id]))
-        longest = max(len(asked) + len(answer) for asked, answer in pairs)
-        ids, labels = [], []
-        for asked, answer in pairs:
-            rest = longest - len(asked) - len(answer)
-            ids.append([*asked, *answer, *[tokenizer.pad_token_id] * rest])
-            labels.append([*[-100] * len(asked), *answer, *[-100] * rest])
         optimizer.zero_grad()
-        model(torch.tensor(ids), labels=torch.tensor(labels)).loss.backward()
+        for alike in pairs[::2], pairs[1::2]:  # as long as each other, or most would be padding
+            longest = max(len(asked) + len(answer) for asked, answer in alike)
+            ids, labels = [], []
+            for asked, answer in alike:
+                rest = longest - len(asked) - len(answer)
+                ids.append([*asked, *answer, *[tokenizer.pad_token_id] * rest])
+                labels.append([*[-100] * len(asked), *answer, *[-100] * rest])
+            loss = model(torch.tensor(ids), labels=torch.tensor(labels)).loss
+            (loss / 2.0).backward()
         optimizer.step()
     with quiet_transformers():
         model.double().eval().save_pretrained(folder)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import attrs
@@ -14,6 +14,7 @@ from egcfg.engine import Engine
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.usage import Usage
+from egcfg.sandbox import Sandbox
 from egcfg.testing.scripted import ScriptedBackend, ScriptedOptions
 from egcfg.usage.estimate import estimate_tokens, estimate_unit
 
@@ -49,7 +50,15 @@ class Counting(ScriptedBackend):
         return Answer(answer.value, Usage(requests=1, input_tokens=sent, output_tokens=generated))
 
 
-async def _asked(settings: DecodingSettings, *, drafts: bool) -> tuple[Usage, Usage]:
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with closing(Sandbox()) as opened:
+        yield opened
+
+
+async def _asked(
+    settings: DecodingSettings, sandbox: Sandbox, *, drafts: bool
+) -> tuple[Usage, Usage]:
     """Return what decoding the programs asked for, and what had been expected."""
     asked = expected = Usage()
     for program in PROGRAMS:
@@ -60,7 +69,7 @@ async def _asked(settings: DecodingSettings, *, drafts: bool) -> tuple[Usage, Us
             return answer[len(written) :] if answer.startswith(written) else ""
 
         options = ScriptedOptions(script=script, noise=0.02, scores_drafts=drafts)
-        async with Engine(backend=Counting(options)) as engine:
+        async with Engine(backend=Counting(options), sandbox=sandbox) as engine:
             solution = await engine.solve(PROBLEM, settings)
             prompt_tokens = len(engine.prompt(PROBLEM).unconditional().text)
         asked += solution.generation.total_usage
@@ -80,9 +89,14 @@ async def _asked(settings: DecodingSettings, *, drafts: bool) -> tuple[Usage, Us
     ],
     ids=str,
 )
-def test_a_run_asks_about_as_much_as_was_expected(changes: dict[str, Any], drafts: bool) -> None:
+def test_a_run_asks_about_as_much_as_was_expected(
+    run: Callable[[Coroutine[Any, Any, Any]], Any],
+    sandbox: Sandbox,
+    changes: dict[str, Any],
+    drafts: bool,
+) -> None:
     settings = attrs.evolve(SETTINGS, **changes)
-    asked, expected = asyncio.run(_asked(settings, drafts=drafts))
+    asked, expected = run(_asked(settings, sandbox, drafts=drafts))
     for name, factor in WITHIN.items():
         ratio = getattr(expected, name) / getattr(asked, name)
         assert 1 / factor < ratio < factor, (name, asked, expected)
