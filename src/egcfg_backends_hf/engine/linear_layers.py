@@ -302,7 +302,7 @@ def pack_linear_layers(
     run: Callable[[], object],
     release: Callable[[nn.Module], object] = lambda _: None,
 ) -> None:
-    """Replace the linear layers of a model on the CPU, one after the other.
+    """Replace the linear layers of a model on the CPU.
 
     Layers whose weights the model reads itself (Mamba, Jamba, RWKV do) stay as they are.
 
