@@ -170,7 +170,7 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/decoding same --tasks 2 --max-tokens 40
 	$(BIN)/python bench/decoding counts --tasks 3 --max-tokens 80
 	$(BIN)/python bench/decoding time --tasks 4 --max-tokens 80
-	$(BIN)/python bench/decoding memory --tasks 3 --max-tokens 80 --problems 30
+	$(BIN)/python bench/decoding memory --tasks 8 --max-tokens 60 --problems 30 --in-flight 8
 	$(BIN)/python bench/concurrency --tasks 8 --max-tokens 60 --in-flight 1 8 --rounds 1 \
 		--served-tasks 4 --latency-tasks 8 --latency-in-flight 1 8
 

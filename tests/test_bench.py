@@ -61,6 +61,23 @@ def test_times_are_told_beside_generate_and_by_stage(
     assert {"sampling", "guided", "execution", "the rest"} <= stages
 
 
+def test_the_peak_is_told_beside_what_live_branches_need(
+    tiny_llama: Path, run: Callable[..., dict[str, Any]]
+) -> None:
+    options = ("--tasks", "3", "--max-tokens", "16", "--prompt", "completion", "--problems", "2")
+    model = ("--model", str(tiny_llama), "--dtype", "float32")
+    command = ("memory", *model, *options, "--in-flight", "1", "3")
+    alone, together, growth = run(*command).values()
+    # The last token of a candidate is needed by nobody until something follows it.
+    assert all(0.9 < row["held : needed"] < 1.5 for row in alone)
+    one, three = together
+    assert 0 < 1.5 * one["cache of live branches, MiB"] < three["cache of live branches, MiB"]
+    for row in together:
+        assert row["cache held, MiB"] > 0.9 * row["cache of live branches, MiB"]
+        assert row["distributions, MiB"] > 0
+    assert [row["problems"] for row in growth] == [1, 2]
+
+
 def test_kinds_of_naive_calls_are_scaled_apart_and_by_what_they_cost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,17 +2,20 @@
 
 The need is computed: one set of keys and values for every distinct token of the prefixes that the
 decoder asked about last (both branches, their drafts) and of the living candidates. The peak holds
-in addition what a pass works with, distributions, and programs' traces. The second table runs a
-tiny random model over many problems: everything that is kept from one to the next would show.
+in addition what a pass works with, distributions, and programs' traces. The second table has the
+same for many tasks in flight, each of which counts its prompt. The third runs a tiny random model
+over many problems: everything that is kept from one to the next would show.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from attrs import evolve
@@ -23,6 +26,7 @@ from workbench import Workbench, model_options
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
+from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading.gguf import converted_folder
@@ -46,6 +50,7 @@ items = [1, 2, 3]; total = {0}; returned {0} + 3
 def add_arguments(parser: ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("--problems", type=int, default=100, help="of the tiny model")
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[8], help="tasks at once")
 
 
 class ChangingFeedback(Feedback):
@@ -64,12 +69,20 @@ class WatchedBackend(HFBackend):
     """egcfg's backend, with a look at what it is asked about.
 
     Attributes:
-        most: the most distinct tokens whose keys and values were needed at once.
+        most: the most distinct tokens of each task whose keys and values were needed at once.
         held: the most bytes of keys and values, room for more included.
+        remembered: the most bytes of distributions.
     """
 
-    most = held = 0
-    _candidates: tuple[tuple[int, ...], ...] = ()
+    def __init__(self, options: HFOptions) -> None:
+        super().__init__(options)
+        self._needed: dict[Any, int] = {}  # tokens, by task
+        self._candidates: dict[Any, list[tuple[int, ...]]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self.most = self.held = self.remembered = 0
 
     async def score(self, requests: Sequence[ScoreRequest]) -> Answer[list[list[Logprobs]]]:
         """See `HFBackend.score`."""
@@ -82,19 +95,26 @@ class WatchedBackend(HFBackend):
         """See `HFBackend.sample`."""
         answer = await super().sample(requests)
         self._hold()
-        self._candidates = tuple(
+        self._candidates[asyncio.current_task()] = [
             request.ids + continuation.ids
             for request, continuations in zip(requests, answer.value, strict=True)
             for continuation in continuations
-        )
+        ]
         self._need(request.ids for request in requests)
         return answer
 
     def _hold(self) -> None:
-        self.held = max(self.held, self._open_model.lanes.bytes)
+        opened = self._open_model
+        self.held = max(self.held, opened.lanes.bytes)
+        nodes = opened.runner._evaluator._remembered
+        kept = sum(node.scores.values.nbytes for node in nodes if node.scores)
+        self.remembered = max(self.remembered, kept)
 
     def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
-        self.most = max(self.most, tree_size([*prefixes, *self._candidates]))
+        task = asyncio.current_task()
+        self._needed[task] = tree_size([*prefixes, *self._candidates.get(task, ())])
+        self._needed = {each: size for each, size in self._needed.items() if not each.done()}
+        self.most = max(self.most, sum(self._needed.values()))
 
 
 def tree_size(prefixes: Iterable[Sequence[int]]) -> int:
@@ -108,15 +128,7 @@ def tree_size(prefixes: Iterable[Sequence[int]]) -> int:
 
 async def run(options: Namespace, report: Report) -> None:
     """Measure."""
-    await _peak(options, report)
-    await _growth(options, report)
-
-
-async def _peak(options: Namespace, report: Report) -> None:
     settings = HFOptions(**model_options(options))
-    source = find_model(settings.model)
-    folder = converted_folder(Path(source.location)) if source.is_file else source.location
-    config = AutoConfig.from_pretrained(folder).get_text_config()
     before = resident()
     backend = WatchedBackend(settings)
     async with Workbench.opened(options, backend) as bench:
@@ -125,30 +137,37 @@ async def _peak(options: Namespace, report: Report) -> None:
         await bench.decode(bench.problems[0])
         await bench.forget()
         warm = resident()
-        rows = []
-        heads = config.num_key_value_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        each = 2 * config.num_hidden_layers * heads * size * number_size(settings)
-        for problem in bench.problems:
-            backend.most = backend.held = 0
-            start_peak()
-            await bench.decode(problem)
-            need, above = backend.most * each, peak() - warm
-            rows.append(
-                (
-                    problem.task_id,
-                    backend.most,
-                    need / MIB,
-                    backend.held / MIB,
-                    backend.held / need,
-                    above / MIB,
-                    resident() / MIB,
-                )
+        size = token_bytes(settings)
+        report.say(
+            f"loading took {(loaded - before) / MIB:,.0f} MiB, the first decoding left "
+            f"{(warm - loaded) / MIB:,.0f} MiB behind; keys and values take {size} bytes a token"
+        )
+        await _alone(bench, backend, report, size, warm)
+        await _together(options, bench, backend, report, size, warm)
+    await _growth(options, report)
+
+
+async def _alone(
+    bench: Workbench, backend: WatchedBackend, report: Report, size: int, warm: int
+) -> None:
+    rows = []
+    for problem in bench.problems:
+        backend.reset()
+        start_peak()
+        await bench.decode(problem)
+        need, above = backend.most * size, peak() - warm
+        rows.append(
+            (
+                problem.task_id,
+                backend.most,
+                need / MIB,
+                backend.held / MIB,
+                backend.held / need,
+                backend.remembered / MIB,
+                above / MIB,
+                resident() / MIB,
             )
-    report.say(
-        f"loading took {(loaded - before) / MIB:,.0f} MiB, the first decoding left "
-        f"{(warm - loaded) / MIB:,.0f} MiB behind; keys and values take {each} bytes a token"
-    )
+        )
     report.table(
         "peak beside what the live branches need",
         (
@@ -157,11 +176,70 @@ async def _peak(options: Namespace, report: Report) -> None:
             "their cache, MiB",
             "cache held, MiB",
             "held : needed",
+            "distributions, MiB",
             "peak above the warm model, MiB",
             "after, MiB in all",
         ),
         rows,
     )
+
+
+async def _together(
+    options: Namespace,
+    bench: Workbench,
+    backend: WatchedBackend,
+    report: Report,
+    size: int,
+    warm: int,
+) -> None:
+    rows = []
+    for in_flight in options.in_flight:
+        places = asyncio.Semaphore(in_flight)
+
+        async def one(problem: Problem, places: asyncio.Semaphore = places) -> None:
+            async with places:
+                await bench.decode(problem, cold=False)
+
+        await bench.forget()
+        backend.reset()
+        start_peak()
+        await asyncio.gather(*map(one, bench.problems))
+        need, above = backend.most * size, peak() - warm
+        rows.append(
+            (
+                in_flight,
+                len(bench.problems),
+                need / MIB,
+                backend.held / MIB,
+                backend.remembered / MIB,
+                above / MIB,
+                above / (need + backend.remembered),
+            )
+        )
+    report.table(
+        "many tasks in flight",
+        (
+            "in flight",
+            "tasks",
+            "cache of live branches, MiB",
+            "cache held, MiB",
+            "distributions, MiB",
+            "peak above the warm model, MiB",
+            "peak : live cache and distributions",
+        ),
+        rows,
+    )
+
+
+def token_bytes(settings: HFOptions) -> int:
+    """Return what one token's keys and values take, by the model's config."""
+    source = find_model(settings.model)
+    folder = converted_folder(Path(source.location)) if source.is_file else source.location
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    heads = config.num_key_value_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_of_all: int = 2 * config.num_hidden_layers * heads * size * number_size(settings)
+    return bytes_of_all
 
 
 def number_size(settings: HFOptions) -> int:
