@@ -14,19 +14,20 @@ import gc
 import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import evolve
 from memory import MIB, peak, resident, start_peak
+from rounds import fly
 from tables import Report, common_length
 from transformers import AutoConfig
 from workbench import Workbench, model_options
 
 from egcfg.decoding.feedback import Feedback
 from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleRequest, ScoreRequest
-from egcfg.interfaces.problem import Problem
 from egcfg.interfaces.solution import Signal
 from egcfg_backends_hf.backend import HFBackend
 from egcfg_backends_hf.loading.gguf import converted_folder
@@ -113,7 +114,9 @@ class WatchedBackend(HFBackend):
     def _need(self, prefixes: Iterable[tuple[int, ...]]) -> None:
         task = asyncio.current_task()
         self._needed[task] = tree_size([*prefixes, *self._candidates.get(task, ())])
-        self._needed = {each: size for each, size in self._needed.items() if not each.done()}
+        for done in [each for each in self._needed if each.done()]:
+            del self._needed[done]
+            self._candidates.pop(done, None)
         self.most = max(self.most, sum(self._needed.values()))
 
 
@@ -194,16 +197,10 @@ async def _together(
 ) -> None:
     rows = []
     for in_flight in options.in_flight:
-        places = asyncio.Semaphore(in_flight)
-
-        async def one(problem: Problem, places: asyncio.Semaphore = places) -> None:
-            async with places:
-                await bench.decode(problem, cold=False)
-
         await bench.forget()
         backend.reset()
         start_peak()
-        await asyncio.gather(*map(one, bench.problems))
+        await fly([partial(bench.decode, each, cold=False) for each in bench.problems], in_flight)
         need, above = backend.most * size, peak() - warm
         rows.append(
             (

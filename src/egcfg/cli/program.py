@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,10 +24,6 @@ from egcfg.errors import BudgetError, EgcfgError, UsageError, limit_reached
 
 __all__ = ["egcfg", "invoke", "main"]
 
-GARBAGE = 20_000
-"""Objects made before garbage is looked for: by Python's own 700, hundreds of times while torch and
-transformers are imported, which make no garbage."""
-
 
 @click.group(cls=CommandGroup, context_settings={"max_content_width": 100})
 @click.version_option(package_name="egcfg", prog_name="egcfg", message="%(prog)s %(version)s")
@@ -41,7 +36,6 @@ def egcfg() -> None:
 
 def main() -> NoReturn:
     """Run the program with the arguments of this process, and exit."""
-    gc.set_threshold(GARBAGE)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
     sys.exit(invoke(sys.argv[1:]))
