@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,13 +23,19 @@ RACE = Path(__file__).parent.parent / "bench" / "race"
 MODEL = ("--model", "m")
 
 
-@pytest.fixture(scope="module")
-def brief() -> Iterator[tuple[str, ...]]:
+@contextmanager
+def asking(latency_s: float) -> Iterator[tuple[str, ...]]:
     """Options of runs that ask a server here: each loads in half a second."""
     model = ServedModel(ScriptedBackend(ScriptedOptions(script=lambda _: "pass\n")), Shape())
-    with LoopbackServer(model) as server:
+    with LoopbackServer(model, latency_s=latency_s) as server:
         asks = ("--backend", "openai", "--base-url", f"{server.address}/v1")
         yield ("--", "--quiet", "--max-tokens", "8", "--prompt", "completion", *asks)
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[tuple[str, ...]]:
+    with asking(latency_s=0.0) as options:
+        yield options
 
 
 def race(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +75,7 @@ def test_arms_run_one_after_another_and_are_compared(
             assert attempt["usage"]["output_tokens"] > 0
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
-    assert race(out, *few, *runs).returncode == 0
+    assert race(out, *MODEL, "--limit", "2", "--arms", "egcfg", *runs).returncode == 0
     assert files == {path: path.stat().st_mtime_ns for path in out.rglob("task_id=*.json")}
 
     causes = [sys.executable, str(RACE / "causes.py"), str(out / "greedy"), str(out / "egcfg")]
@@ -97,13 +104,16 @@ def test_an_arm_that_is_refused_is_told_of(tmp_path: Path) -> None:
     assert "greedy ended with status 2" in ran.stderr
 
 
-def test_a_race_that_is_asked_to_end_has_its_run_give_its_tasks_back(
-    tiny_llama: Path, tmp_path: Path
-) -> None:
+@pytest.mark.server
+def test_a_race_that_is_asked_to_end_has_its_run_give_its_tasks_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arms = ("--arms", "greedy", "--model", str(tiny_llama))
-    command = [sys.executable, str(RACE), "--out", str(out), *arms, "--", "--max-tokens", "8"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as racing:
+    command = [sys.executable, str(RACE), "--out", str(out), *MODEL, "--arms", "greedy"]
+    with (
+        asking(latency_s=0.2) as options,
+        subprocess.Popen(
+            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as racing,
+    ):
         while not [*out.rglob(".claims/*")]:
             assert racing.poll() is None
             time.sleep(0.02)

@@ -838,7 +838,7 @@ def test_a_backend_of_text_alone_that_answers_wrongly_is_an_error_and_no_result(
 
 
 @pytest.mark.model
-def test_the_embedded_model_solves_an_easy_problem_with_and_without_guidance() -> None:
+def test_the_embedded_model_solves_an_easy_problem_with_guidance() -> None:
     task = Problem(
         task_id="double",
         description="Write a function double(x) that returns twice x.",
@@ -846,8 +846,6 @@ def test_the_embedded_model_solves_an_easy_problem_with_and_without_guidance() -
         visible_tests=[AssertTest("assert double(3) == 6")],
         hidden_tests=[AssertTest("assert double(-4) == -8")],
     )
-    with Engine() as engine:
-        for gamma in (0.0, 1.0):
-            solution = egcfg.solve(task, engine=engine, gamma=gamma, max_tokens=120)
-            assert solution.passed, solution.code
-            assert (solution.generation.signals > 0) == (gamma > 0)
+    solution = egcfg.solve(task, gamma=1.0, max_tokens=120)
+    assert solution.passed, solution.code
+    assert solution.generation.signals > 0
