@@ -115,7 +115,7 @@ class EndpointClient:
     """A vendor's client with patience. Its requests are made inside of `counted` only.
 
     Attributes:
-        load: imports the SDK and makes its client, on the event loop that is to use it.
+        load: imports the SDK and makes its client.
         key: what must never show; empty if there is no key.
         key_variable: name of the environment variable that the key is from.
         address: where the API is, its version included.
@@ -141,6 +141,7 @@ class EndpointClient:
     served: str | None = field(default=None, init=False)
     _identified: bool = field(default=False, init=False, repr=False)
     _sdk: Sdk | None = field(default=None, init=False, repr=False)
+    _loading: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.limit = AdaptiveLimit(self.options.max_concurrency, self.sleep, self.clock)
@@ -236,6 +237,7 @@ class EndpointClient:
             return None
 
     async def _with_retries(self, attempt: Callable[[], Awaitable[T]], *, trial: bool = False) -> T:
+        await self._load()
         deadline = self.clock() + self.options.timeout_s
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(TransientFault),
@@ -318,10 +320,15 @@ class EndpointClient:
 
     # --- one HTTP exchange -----------------------------------------------------------------------
 
+    async def _load(self) -> None:
+        """Have the SDK imported, in a thread, so that no other task waits for that."""
+        async with self._loading:
+            if self._sdk is None:
+                self._sdk = await asyncio.to_thread(self.load)
+
     async def _send(self, url: str, body: dict[str, Any] | None) -> bytes:
         """Post JSON, or read a page, and return the body of the answer."""
-        if self._sdk is None:
-            self._sdk = self.load()
+        assert self._sdk is not None
         sdk, options = self._sdk, {"headers": RAW_RESPONSE}
         # An SDK's exception holds the request with its headers, and its message may repeat the key:
         # it is described here, redacted, and goes no further.

@@ -81,7 +81,7 @@ class EndpointBackend(LogprobBackend):
 
     @abstractmethod
     def load_sdk(self) -> Sdk:
-        """Import the vendor's SDK, and make its client on the event loop that is to use it."""
+        """Import the vendor's SDK, and make its client."""
 
     @property
     def model_name(self) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from attrs import define, field
 
 from egcfg.errors import BackendError, ContextOverflowError, UsageError
 from egcfg.interfaces.usage import Usage
-from egcfg_backends_fireworks.client import EndpointClient, counted
+from egcfg_backends_fireworks.client import EndpointClient, Sdk, counted
 from egcfg_backends_fireworks.endpoint import EndpointBackend
 from egcfg_backends_fireworks.faults import RejectedRequestError, fault_of_status, overflow_of
 from egcfg_backends_fireworks.options import EndpointOptions
@@ -485,3 +486,33 @@ def test_a_key_shows_nowhere(
     for text in ("".join(traceback.format_exception(raised.value)), repr(client.client), *ours):
         for start in range(len(KEY) - 7):
             assert KEY[start : start + 8] not in text
+
+
+def test_no_other_task_waits_while_the_sdk_is_imported_once(serve: Any, answer: Any) -> None:
+    backend = Client("openai").backend(serve(lambda _: answer(GOOD)).address)
+    imports, seen = 0, threading.Event()
+
+    def load() -> Sdk:
+        nonlocal imports
+        imports += 1
+        assert seen.wait(20), "the event loop stands still"
+        return backend.load_sdk()
+
+    async def ask() -> list[Completion]:
+        client = client_of(backend)
+        client.load = load
+        asking = [asyncio.create_task(_value(client.complete(dict(REQUEST)))) for _ in range(2)]
+        while not imports:
+            await asyncio.sleep(0.001)
+        seen.set()
+        try:
+            return await asyncio.gather(*asking)
+        finally:
+            await client.close()
+
+    assert [found.choices[0].text for found in asyncio.run(ask())] == ["a", "a"]
+    assert imports == 1
+
+
+async def _value(work: Awaitable[Completion]) -> Completion:
+    return (await counted(work)).value
