@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -57,6 +58,22 @@ def test_every_named_fault_still_fits_the_code(lanes: tuple[ModuleType, ModuleTy
         assert mutant.difference
         for file, _, test in (test.partition("::") for test in mutant.tests):
             assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text("utf-8")
+
+
+def test_every_change_that_nobody_can_see_can_be_made_and_has_its_reason(
+    lanes: tuple[ModuleType, ModuleType],
+) -> None:
+    mutants, _ = lanes
+    entries = tomllib.loads(mutants.EQUIVALENT.read_text("utf-8"))
+    made = {
+        mutants.key(mutant)
+        for room in mutants.ROOMS.values()
+        for mutant in mutants.mutants_of(room)
+        if mutant.module in entries
+    }
+    assert mutants.equivalent() - made == set()
+    for changes in entries.values():
+        assert all(len(change["why"].split()) >= 3 for change in changes)
 
 
 def test_every_room_has_modules_and_tests(lanes: tuple[ModuleType, ModuleType]) -> None:

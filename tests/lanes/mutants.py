@@ -3,7 +3,7 @@
 ``python tests/lanes/mutants.py named`` applies the faults of ``mutants.toml``, which once went
 unnoticed; ``python tests/lanes/mutants.py sandbox --sample 40`` applies a sample of all that the
 kinds of change below make of a room's code. What survives is printed as a difference, and the exit
-status is 1.
+status is 1. Those of ``equivalent.toml`` are left out: nobody can see them, for the reason there.
 
 A sandbox with a fault may let hostile programs out. So of its tests those run that do no harm then,
 and they run where they see no processes but their own, with bounded memory (`unshare`, `prlimit`).
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import os
 import random
 import shutil
@@ -28,6 +27,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -35,6 +35,7 @@ from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
 NAMED = Path(__file__).with_name("mutants.toml")
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 APART = (
     "unshare",
     "--pid",
@@ -93,7 +94,7 @@ ROOMS = {
 }
 
 
-@frozen
+@frozen(slots=False)
 class Mutant:
     """A changed module.
 
@@ -109,14 +110,29 @@ class Mutant:
     tests: tuple[str, ...]
     name: str = ""
 
+    @cached_property
+    def change(self) -> tuple[int, str, str]:
+        """The number of the first line that was changed, and the lines before and after."""
+        old = (ROOT / "src" / self.module).read_text("utf-8").splitlines()
+        new = self.source.splitlines()
+        first = _alike(old, new)
+        last = _alike(old[first:][::-1], new[first:][::-1])
+        return first + 1, *("\n".join(lines[first : len(lines) - last]) for lines in (old, new))
+
     @property
     def difference(self) -> str:
         """What was changed, without the lines around it."""
-        old = (ROOT / "src" / self.module).read_text("utf-8").splitlines()
-        lines = difflib.unified_diff(old, self.source.splitlines(), n=0, lineterm="")
-        place, *changed = [line for line in lines if line[:3] not in ("---", "+++")]
-        number = place.split()[1].lstrip("-").split(",")[0]
-        return f"{self.module}:{number} {self.name}\n  " + "\n  ".join(changed)
+        number, *sides = self.change
+        told = [f"{self.module}:{number} {self.name}"]
+        for sign, side in zip("-+", sides, strict=True):
+            told += [f"{sign}{line}" for line in side.splitlines()]
+        return "\n  ".join(told)
+
+
+def _alike(old: Sequence[str], new: Sequence[str]) -> int:
+    """Return with how many equal lines two texts begin."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((n for n, (one, two) in pairs if one != two), min(len(old), len(new)))
 
 
 def named() -> list[Mutant]:
@@ -136,13 +152,29 @@ def named() -> list[Mutant]:
 
 
 def mutants_of(room: Room) -> list[Mutant]:
-    """Return all that can be made of a room's modules."""
+    """Return all that can be made of a room's modules, those of ``equivalent.toml`` too."""
     paths = [path for pattern in room.modules for path in sorted((ROOT / "src").glob(pattern))]
     return [
         Mutant(str(path.relative_to(ROOT / "src")), source, room.tests)
         for path in paths
         for source in changes(path.read_text("utf-8"))
     ]
+
+
+def equivalent() -> set[tuple[str, str, str]]:
+    """Return the changes that nobody can see: a module, its lines, and what they become."""
+    entries = tomllib.loads(EQUIVALENT.read_text("utf-8"))
+    return {
+        (module, change["old"], change["new"])
+        for module, changes in entries.items()
+        for change in changes
+    }
+
+
+def key(mutant: Mutant) -> tuple[str, str, str]:
+    """Return a mutant as `equivalent` has it: without indentation, which says nothing there."""
+    _, *sides = mutant.change
+    return mutant.module, *(side.strip() for side in sides)
 
 
 def changes(source: str) -> Iterator[str]:
@@ -242,7 +274,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a part of the module's path or the name")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at the same time")
     options = parser.parse_args()
-    chosen = named() if options.what == "named" else mutants_of(ROOMS[options.what])
+    chosen = named()
+    if options.what != "named":
+        unseen = equivalent()
+        chosen = [m for m in mutants_of(ROOMS[options.what]) if key(m) not in unseen]
     chosen = [m for m in chosen if options.only in f"{m.module} {m.name}"]
     whole = len(chosen)
     if options.sample is not None and options.sample < whole:

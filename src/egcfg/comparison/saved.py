@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -32,15 +32,23 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     """Write an arm into a folder, under its label; return the file.
 
     Raises:
-        UsageError: an arm is there that has tasks which this one lacks.
+        UsageError: a file is there that has tasks which this arm lacks, or that cannot be read.
         RunError: the file system refused, or the label is too long for a file name.
     """
     path = folder / f"{file_name(arm.label)}{ARM_SUFFIX}"
-    if lost := [task for task in _tasks_in(path) if task not in arm.outcomes]:
-        raise UsageError(
-            f"{path} has {len(lost)} tasks that {arm.label} now lacks, such as {lost[0]}; save "
-            "into another folder, or remove that file first"
-        )
+    if path.exists():
+        try:
+            kept = load_arm(path).outcomes
+        except RunError as error:
+            raise UsageError(
+                f"{path} is no arm that can be read; save into another folder, or remove that "
+                "file first"
+            ) from error
+        if lost := [task for task in kept if task not in arm.outcomes]:
+            raise UsageError(
+                f"{path} has {len(lost)} tasks that {arm.label} now lacks, such as {lost[0]}; "
+                "save into another folder, or remove that file first"
+            )
     head = attrs.asdict(arm, filter=lambda attribute, _: attribute.name != "outcomes")
     head["unreadable"] = {}  # their paths are of this machine
     lines = [{FORMAT: VERSION, **head}]
@@ -52,13 +60,6 @@ def save_arm(arm: Arm, folder: Path) -> Path:
     content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     write_atomically(path, gzip.compress(content.encode(), mtime=0))
     return path
-
-
-def _tasks_in(path: Path) -> Iterable[str]:
-    try:
-        return load_arm(path).outcomes
-    except RunError:
-        return ()  # there is none, or no whole one
 
 
 def is_saved(path: Path) -> bool:
@@ -83,12 +84,14 @@ def load_arm(path: Path) -> Arm:
     try:
         head, *rows = map(json.loads, lines_of(path))
         if head.pop(FORMAT) != VERSION:
-            raise RunError(f"{path} is of another version of egcfg; save the arm again")
+            raise RunError(
+                f"{path} is of another version of egcfg; remove it, and save the arm again"
+            )
         outcomes = [_CONVERTER.structure(row, Outcome) for row in rows]
         arm = _CONVERTER.structure({**head, "outcomes": {}}, Arm)
     except (*MALFORMED, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
-            f"{path} is no whole arm ({error}); save it again with egcfg compare --save"
+            f"{path} is no whole arm ({error}); remove it, and save the arm again"
         ) from error
     return attrs.evolve(arm, outcomes={each.task_id: each for each in outcomes})
 

@@ -326,14 +326,24 @@ class TestSavedArms:
         path = save_arm(race[0], tmp_path)
         lines = gzip.decompress(path.read_bytes()).splitlines()
         path.write_bytes(gzip.compress(b"\n".join(change(lines))))
-        with pytest.raises(RunError, match="save"):
+        with pytest.raises(RunError, match="remove it, and save the arm again"):
             load_arm(path)
+        assert_kept(race[0], path)
 
     def test_a_cut_file_is_refused(self, race: list[Arm], tmp_path: Path) -> None:
         path = save_arm(race[0], tmp_path)
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(RunError, match="cannot read"):
             load_arm(path)
+        assert_kept(race[0], path)
+
+
+def assert_kept(arm: Arm, path: Path) -> None:
+    """Assert that an arm is not saved over a file that may hold what nobody has any more."""
+    content = path.read_bytes()
+    with pytest.raises(UsageError, match="save into another folder, or remove"):
+        save_arm(arm, path.parent)
+    assert path.read_bytes() == content
 
 
 def test_the_course_of_a_result_is_that_of_its_attempts() -> None:
