@@ -112,8 +112,8 @@ def _package(distribution: metadata.Distribution) -> Package:
     # Whole folders where they are a package, a library's or the metadata's; else each file.
     whole = {
         parts[:1]
-        if parts[0].endswith(NO_MODULES)
-        else next((parts[:n] for n in range(1, len(parts)) if parts[:n] in inits), parts)
+        if parts[:1] in inits or parts[0].endswith(NO_MODULES)
+        else next((parts[:n] for n in range(2, len(parts)) if parts[:n] in inits), parts)
         for parts in files
     }
     paths = [os.path.join(folder, *parts) for parts in whole]
