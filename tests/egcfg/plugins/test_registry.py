@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import egcfg
+from egcfg.cli.program import invoke
 from egcfg.errors import (
     BudgetError,
     CapabilityError,
@@ -563,22 +564,58 @@ def test_the_same_components_without_a_fault_work() -> None:
     assert solution.generation.signals > 0
 
 
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    known: Registry,  # noqa: ARG001 - which the command asks for its components
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Command]:
+    """Run a command in this process; return its status, and what it printed and told."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = invoke(arguments)
+        return status, *capsys.readouterr()
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+SOLVING = ("solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5")
+PROGRAM = "def f(x):\n    return x * 2\n"
+
+
+def _wrong(*kinds: str) -> list[str]:
+    return [word for kind in kinds for word in (f"--{kind}", WRONG)]
+
+
+@pytest.mark.parametrize("method", [WRONG, "egcfg"])
+def test_the_same_components_without_a_fault_work_on_the_command_line(
+    command: Command, method: str
+) -> None:
+    chosen = _wrong("backend", "tracer", "guidance", "prompt")
+    status, printed, told = command(*SOLVING, *chosen, "--method", method)
+    assert (status, printed) == (0, PROGRAM), told
+
+
 @pytest.mark.parametrize(("kind", "fault", "said"), [FAULTS[n] for n in (3, 6, 8, 11, 15)])
 def test_a_wrong_answer_is_one_line_and_status_2_on_the_command_line(
-    installed: Path, tmp_path: Path, kind: str, fault: str, said: str
+    command: Command, kind: str, fault: str, said: str
 ) -> None:
-    command = ["solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5"]
-    for each in ("backend", "tracer", "guidance", "prompt"):
-        command += [f"--{each}", WRONG]
-    command += ["--method", WRONG if kind == "method" else "egcfg"]
-    right = _egcfg(installed, *command, cwd=tmp_path)
-    wrong = _egcfg(installed, *command, "-o", f"{kind}.fault={fault}", cwd=tmp_path)
-
-    assert (right.returncode, right.stdout) == (0, "def f(x):\n    return x * 2\n"), right.stderr
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert f"the {kind} 'wrong' of egcfg-wrong-answers 0.6 is broken" in wrong.stderr
-    assert said in wrong.stderr
-    assert wrong.stderr.count("\n") == 1, wrong.stderr
+    chosen = _wrong("backend", "tracer", "guidance", "prompt")
+    chosen += ["--method", WRONG if kind == "method" else "egcfg"]
+    status, printed, told = command(*SOLVING, *chosen, "-o", f"{kind}.fault={fault}")
+    assert (status, printed) == (2, "")
+    assert f"the {kind} 'wrong' of egcfg-wrong-answers 0.6 is broken" in told
+    assert said in told
+    assert told.count("\n") == 1, told
 
 
 def _ask_for_more(fault: str, problem: Problem = DOUBLE, **arguments: Any) -> Solution:
@@ -629,22 +666,13 @@ def test_a_method_without_an_answer_gives_a_solution_that_says_so() -> None:
     ],
 )
 def test_what_a_method_leaves_undone_is_told_on_the_command_line(
-    installed: Path,
-    tmp_path: Path,
-    fault: str,
-    arguments: tuple[str, ...],
-    status: int,
-    said: str,
+    command: Command, fault: str, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
-    command = ["solve", "Double x.", "--test", "assert f(2) == 4", *arguments]
-    for each in ("backend", "prompt", "method"):
-        command += [f"--{each}", WRONG]
-    ran = _egcfg(installed, *command, "-o", f"method.fault={fault}", cwd=tmp_path)
-
-    assert ran.returncode == status, ran.stderr
-    assert ran.stdout == ("" if status else "def f(x):\n    return x * 2\n")
-    assert said in ran.stderr
-    assert "Traceback" not in ran.stderr
+    chosen = _wrong("backend", "prompt", "method")
+    found, printed, told = command(*SOLVING, *arguments, *chosen, "-o", f"method.fault={fault}")
+    assert (found, printed) == (status, "" if status else PROGRAM), told
+    assert said in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.usefixtures("known")
