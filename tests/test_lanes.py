@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = """
-def f(x, y=1):
+def f(x: int | None, y: str | None=1) -> int | None:
     if x < 3 and y:
         g(x)
     x += 1
@@ -24,7 +24,7 @@ CHANGED = {
     "if x < 3 or y:",
     "if not (x < 3 and y):",
     "if x < 4 and y:",
-    "def f(x, y=2):",
+    "def f(x: int | None, y: str | None=2) -> int | None:",
     "pass",
     "x += 2",
     "return x + y",

@@ -203,8 +203,12 @@ def changes(source: str) -> Iterator[str]:
         if text.count(old) == 1 and "#" not in text:
             yield replaced(start, end, text.replace(old, SWAPPED[type(operator)]))
 
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    annotations = {inner for annotation in _annotations(tree) for inner in ast.walk(annotation)}
+    for node in ast.walk(tree):
         match node:
+            case _ if node in annotations:
+                continue
             case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign() | ast.Raise():
                 yield replaced(*place(node), "pass")
             case ast.Return(value=ast.expr() as value) if not _is_none(value):
@@ -221,6 +225,19 @@ def changes(source: str) -> Iterator[str]:
                 yield replaced(*place(node), str(not value))
             case ast.Constant(value=int() as value):
                 yield replaced(*place(node), str(value + 1))
+
+
+def _annotations(tree: ast.AST) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.AnnAssign(annotation=ast.expr() as annotation):
+                yield annotation
+            case ast.arg(annotation=ast.expr() as annotation):
+                yield annotation
+            case ast.FunctionDef(returns=ast.expr() as annotation):
+                yield annotation
+            case ast.AsyncFunctionDef(returns=ast.expr() as annotation):
+                yield annotation
 
 
 def _is_none(value: ast.expr) -> bool:
