@@ -437,3 +437,13 @@ def test_a_name_means_what_the_program_binds_it_to_at_that_time(
     assert right.status is TestStatus.PASSED, right.error
     kept = body.replace("    global", "    if False: f = g = A = n = None #")
     assert verdict(f"{rest}def f(h=None):\n{kept}\n", test).status is not TestStatus.PASSED
+
+
+def test_annotations_are_those_of_the_code_that_has_them(verdict: Verdict) -> None:
+    """Tests and their setup are modules of their own: what the judge's postpones stays there."""
+    setup = "def given(x: int): ...\n"
+    test = "def here(x: 'int' = 0, y: list[int] = ()): ...\n"
+    test += "assert given.__annotations__ == {'x': int}\n"
+    test += "assert here.__annotations__ == {'x': 'int', 'y': list[int]}\nassert f(2) == 4"
+    found = verdict("def f(x):\n    return 2 * x", test, setup)
+    assert found.status is TestStatus.PASSED, found.error
