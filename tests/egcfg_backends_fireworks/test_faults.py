@@ -46,8 +46,7 @@ TELLING = {
     "key in an error": lambda _: Answer(f"<html>Bearer {KEY}</html>".encode(), 500),
     "key in a 200": lambda _: Answer(f'{{"error": "no such key {KEY}"}}'.encode()),
 }
-# By service: as many as it takes for each fault to happen.
-TASKS = {"Fireworks": 20, "tokenizing": 10, "chat": 10}
+TASKS = 20
 
 
 def script(text: str) -> str:
@@ -148,7 +147,7 @@ async def run_tasks(
     kind: str = "Fireworks",
 ) -> Outcome:
     config = SignalConfig.parse("ns2t0.7d1_ln")
-    grid = Grid(problems=problems(TASKS[kind]), configs=[config], gammas=[1])
+    grid = Grid(problems=problems(TASKS), configs=[config], gammas=[1])
     results = ResultsFolder(folder, "sums", "m")
     backend: EndpointBackend
     given: dict[str, Any] = {"model": "m", "attempt_timeout_s": attempt_timeout_s, **PATIENCE}
@@ -173,7 +172,7 @@ async def run_tasks(
 
         settings = DecodingSettings(max_tokens=60)
         summary = await run_units(grid, results, solve, settings=settings)
-    assert (summary.finished, summary.failures) == (TASKS[kind], ())
+    assert (summary.finished, summary.failures) == (TASKS, ())
     found = {r.task_id: r.result for r in summary.files if r.result}
     return Outcome(
         responses={task: result.response for task, result in found.items()},
@@ -203,9 +202,9 @@ def test_under_a_fifth_of_faults_all_tasks_come_out_the_same(
     stormy = run(run_tasks(server.address, tmp_path / "stormy", sandbox, 2.0, kind))
 
     assert faulty.happened.keys() == faults.keys()
-    assert len(calm.responses) == TASKS[kind]
+    assert len(calm.responses) == TASKS
     assert stormy.responses == calm.responses
-    assert any(f"return x+{TASKS[kind] - 1}" in (text or "") for text in calm.responses.values())
+    assert any(f"return x+{TASKS - 1}" in (text or "") for text in calm.responses.values())
     # Every request was answered once, however often it was sent.
     for task, usage in calm.usage.items():
         again = stormy.usage[task]
@@ -222,7 +221,7 @@ def test_under_a_fifth_of_faults_all_tasks_come_out_the_same(
     logged = "\n".join(r.getMessage() for r in caplog.records if not r.name.startswith("asyncio"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     written = [path.read_bytes().decode(errors="replace") for path in files]
-    assert len(files) > 2 * TASKS[kind]
+    assert len(files) > 2 * TASKS
     for text in (logged, shown.out, shown.err, *written, *map(str, files)):
         assert KEY not in text
 

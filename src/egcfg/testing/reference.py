@@ -146,8 +146,18 @@ class _Block:
     def over(self) -> bool:
         code, *closed = self._parts(self.text)
         with suppress(SyntaxError, ValueError):
-            return bool(closed and ast.parse(code) and self._opening.search(code))
+            return bool(closed) and any(map(self._is_written, ast.parse(code).body))
         return False
+
+    def _is_written(self, statement: ast.stmt) -> bool:
+        """Whether it is the function that was asked for, with a body that is more than a stub's."""
+        if not isinstance(statement, ast.FunctionDef) or statement.name != self.entry_point:
+            return False
+        kinds = {
+            type(each.value if isinstance(each, ast.Expr) else each) for each in statement.body
+        }
+        raises = "raise NotImplementedError" in ast.unparse(statement)
+        return bool(kinds - {ast.Pass, ast.Constant, *([ast.Raise] if raises else [])})
 
     def program_with(self, continuation: str) -> str:
         return self._parts(self.text + continuation)[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from egcfg.decoding import loop
@@ -163,6 +163,7 @@ def test_without_guidance_the_tokens_are_those_of_the_reference_loop(
 
 
 @settings(max_examples=settings.default.max_examples // 2)
+@example(unguided="11", guided="1", gamma=1.0, seed=0)
 @given(
     unguided=st.text("abc=1\n x", max_size=30),
     guided=st.text("abc=1\n x", max_size=30),
