@@ -167,8 +167,12 @@ class _Block:
         return re.compile(rf"^def {self.entry_point}\(", re.MULTILINE)
 
     def _parts(self, text: str) -> list[str]:
-        """Return the code and, where a line closes it, what comes after."""
-        return re.split(r"^ {0,3}```", text.partition("\n")[2], maxsplit=1, flags=re.MULTILINE)
+        """Return the code and, where a line closes it, what comes after.
+
+        A fence that is stuck to a line of code ends the code, but not yet the answer.
+        """
+        code, *after = re.split(r"^ {0,3}```", text.partition("\n")[2], maxsplit=1, flags=re.M)
+        return [code.partition("```")[0], *after]
 
 
 def _read(text: str, model: Model, problem: Problem, prompt: Prompt) -> _Block | Response:

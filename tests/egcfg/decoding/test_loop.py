@@ -164,6 +164,7 @@ def test_without_guidance_the_tokens_are_those_of_the_reference_loop(
 
 @settings(max_examples=settings.default.max_examples // 2)
 @example(unguided="11", guided="1", gamma=1.0, seed=0)
+@example(unguided="a", guided="11", gamma=0.5, seed=63)
 @given(
     unguided=st.text("abc=1\n x", max_size=30),
     guided=st.text("abc=1\n x", max_size=30),
