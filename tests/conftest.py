@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import shutil
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -88,6 +89,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What a command sets up for logs ends with the test."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

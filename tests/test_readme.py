@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.model
+@pytest.mark.usefixtures("own_logging")
 def test_the_first_command_prints_what_is_printed_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,7 @@ ROOMS = {
 }
 
 
-@frozen(slots=False)
+@frozen
 class Mutant:
     """A changed module.
 
@@ -229,14 +229,8 @@ def changes(source: str) -> Iterator[str]:
 
 def _annotations(tree: ast.AST) -> Iterator[ast.expr]:
     for node in ast.walk(tree):
-        match node:
-            case ast.AnnAssign(annotation=ast.expr() as annotation):
-                yield annotation
-            case ast.arg(annotation=ast.expr() as annotation):
-                yield annotation
-            case ast.FunctionDef(returns=ast.expr() as annotation):
-                yield annotation
-            case ast.AsyncFunctionDef(returns=ast.expr() as annotation):
+        for field in ("annotation", "returns"):
+            if (annotation := getattr(node, field, None)) is not None:
                 yield annotation
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -67,14 +66,13 @@ def egcfg(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    own_logging: None,  # noqa: ARG001
 ) -> Iterator[Callable[..., Ran]]:
     """Run a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLUMNS", "100")
     registry.cache_clear()
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(*arguments: str) -> Ran:
         capsys.readouterr()
@@ -83,8 +81,6 @@ def egcfg(
 
     yield run
     registry.cache_clear()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

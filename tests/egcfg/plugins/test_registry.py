@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -573,19 +573,16 @@ def command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Iterator[Command]:
+    own_logging: None,  # noqa: ARG001
+) -> Command:
     """Run a command in this process; return its status, and what it printed and told."""
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = invoke(arguments)
         return status, *capsys.readouterr()
 
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return run
 
 
 SOLVING = ("solve", "Double x.", "--test", "assert f(2) == 4", "--gamma", "0.5")
