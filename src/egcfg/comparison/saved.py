@@ -40,10 +40,7 @@ def save_arm(arm: Arm, folder: Path) -> Path:
         try:
             kept = load_arm(path).outcomes
         except RunError as error:
-            raise UsageError(
-                f"{path} is no arm that can be read; save into another folder, or remove that "
-                "file first"
-            ) from error
+            raise UsageError(f"{error}, or save into another folder") from error
         if lost := [task for task in kept if task not in arm.outcomes]:
             raise UsageError(
                 f"{path} has {len(lost)} tasks that {arm.label} now lacks, such as {lost[0]}; "
