@@ -7,12 +7,14 @@ are protected.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import inspect
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -338,7 +340,8 @@ def _imported(component: Component, target: str) -> Any:
     """
     module_name, _, class_name = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), class_name)
+        with _collecting_nothing():
+            return getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if component.extra and missing and missing != module_name.partition(".")[0]:
@@ -349,6 +352,18 @@ def _imported(component: Component, target: str) -> Any:
         raise _broken(component, error, target) from error
     except Exception as error:
         raise _broken(component, error, target) from error
+
+
+@contextlib.contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Look for no garbage: what a framework's import makes stays, and is a million objects."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _check_subclass(component: Component, target: str, cls: Any, interface: type[Any]) -> None:

@@ -43,6 +43,14 @@ class MethodSuite(SandboxedSuite):
     answers: ClassVar[Sequence[str]] = (f"```python\n{RIGHT}```\n",)
     """What leads the method to a right program, for one that asks for more than a program."""
 
+    _solved: ClassVar[dict[Sequence[str], _Solved]]
+
+    @classmethod
+    def setup_class(cls) -> None:
+        """Make the method, which has solved nothing yet."""
+        super().setup_class()
+        cls._solved = {}
+
     def solve(
         self,
         answers: Sequence[str] = (),
@@ -58,6 +66,12 @@ class MethodSuite(SandboxedSuite):
         else:
             backend = AnsweringBackend(AnsweringBackend.Options(answers))
         return self.run(self._solve(backend, problem, tokens))
+
+    def solve_once(self, answers: Sequence[str] = ()) -> _Solved:
+        """Do the same, where no other check has done it with these answers."""
+        if answers not in self._solved:
+            self._solved[answers] = self.solve(answers)
+        return self._solved[answers]
 
     async def _solve(self, backend: Backend, problem: Problem, tokens: int | None) -> _Solved:
         parts: dict[str, Any] = {"backend": backend, "method": self.component}
@@ -77,7 +91,7 @@ class MethodSuite(SandboxedSuite):
 
     def test_right_answers_lead_to_a_right_program(self) -> None:
         """With a model that is right, the task is solved."""
-        solution = self.solve().solution
+        solution = self.solve_once().solution
         require(
             solution.passed,
             f"the model answers a right program, and the method's answer is {solution.code!r}: "
@@ -88,7 +102,7 @@ class MethodSuite(SandboxedSuite):
     def test_a_hidden_test_reaches_no_prompt(self) -> None:
         """The model is told of visible tests only."""
         for answers in ((), (f"```python\n{WRONG}```\n",)):
-            asked = self.solve(answers).asked
+            asked = self.solve_once(answers).asked
             require(
                 not any(str(SECRET) in text for text in asked),
                 "a prompt tells a hidden test: use bench.task and what bench.run gives",
@@ -104,7 +118,7 @@ class MethodSuite(SandboxedSuite):
 
     def test_a_wrong_program_is_not_the_end(self) -> None:
         """A model that is always wrong leads to its own end, not to an error."""
-        solution = self.solve((f"```python\n{WRONG}```\n",)).solution
+        solution = self.solve_once((f"```python\n{WRONG}```\n",)).solution
         require(not solution.passed, "a wrong program passes: that cannot be")
         require(solution.attempts, "there is no Attempt: yield one after each try")
 
@@ -129,7 +143,10 @@ class MethodSuite(SandboxedSuite):
     def test_the_same_task_has_the_same_attempts(self) -> None:
         """A run that is repeated with the same model gives the same programs."""
         wrong = (f"```python\n{WRONG}```\n",)
-        first, again = ([a.program for a in self.solve(wrong).solution.attempts] for _ in "12")
+        first, again = (
+            [attempt.program for attempt in solve(wrong).solution.attempts]
+            for solve in (self.solve_once, self.solve)
+        )
         require(
             first == again,
             "the attempts differ the second time: keep nothing in the instance, which serves all "
