@@ -101,6 +101,7 @@ def test_the_python_of_the_readme_runs_and_the_embedded_model_solves_its_first_p
     names: dict[str, Any] = {}
     run_block(first_call, tiny_llama, names)
     assert names["solution"].passed
+    assert names["solution"].generation.signals > 0
     assert capsys.readouterr().out == f"True {names['solution'].code}\n"
 
     run_block(f"{steps}{rest}", tiny_llama, names)
