@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -194,27 +195,39 @@ def test_steps_can_be_left_at_any_line(engine: Engine, run: Run) -> None:
     assert again.text == one.text
 
 
+def guided(gamma: float) -> DecodingSettings:
+    return DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def alone(engine: Engine, run: Run) -> Callable[[float], list[tuple[int, ...]]]:
+    """Return what gives the tokens of each of four tasks, solved one after the other."""
+
+    @cache
+    def ids(gamma: float) -> list[tuple[int, ...]]:
+        settings = guided(gamma)
+        return [run(engine.solve(problem(n), settings)).generation.ids for n in range(4)]
+
+    return ids
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
 def test_solving_at_the_same_time_gives_the_texts_of_solving_in_turn(
-    engine: Engine, run: Run, gamma: float
+    engine: Engine, alone: Callable[[float], list[tuple[int, ...]]], run: Run, gamma: float
 ) -> None:
-    settings = DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40)
-
     async def at_once() -> list[Solution]:
-        return await asyncio.gather(*(engine.solve(problem(n), settings) for n in range(4)))
+        solving = (engine.solve(problem(n), guided(gamma)) for n in range(4))
+        return await asyncio.gather(*solving)
 
-    alone = [run(engine.solve(problem(n), settings)).generation for n in range(4)]
-    assert [s.generation.ids for s in run(at_once())] == [g.ids for g in alone]
+    assert [solution.generation.ids for solution in run(at_once())] == alone(gamma)
 
 
 def test_solving_line_by_line_in_turns_gives_the_texts_of_each_alone(
-    engine: Engine, run: Run
+    engine: Engine, alone: Callable[[float], list[tuple[int, ...]]], run: Run
 ) -> None:
-    settings = DecodingSettings(gamma=1.0, temperature=0.3, max_tokens=40)
-
-    async def in_turns() -> dict[str, tuple[int, ...]]:
+    async def line_by_line() -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
-        solving = [engine.solve_steps(problem(n), settings) for n in range(4)]
+        solving = [engine.solve_steps(problem(n), guided(0.5)) for n in range(4)]
         while solving:
             steps = solving.pop(0)
             if isinstance(step := await anext(steps), Solution):
@@ -224,8 +237,7 @@ def test_solving_line_by_line_in_turns_gives_the_texts_of_each_alone(
                 solving.append(steps)
         return found
 
-    alone = [run(engine.solve(problem(n), settings)) for n in range(4)]
-    assert run(in_turns()) == {s.task_id: s.generation.ids for s in alone}
+    assert run(line_by_line()) == {problem(n).task_id: ids for n, ids in enumerate(alone(0.5))}
 
 
 @pytest.mark.parametrize(
