@@ -7,7 +7,10 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Generator, Iterator
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import egcfg_backends_hf  # noqa: F401 - sets thread behaviour before torch
 
+# What pip does in three processes for each package, each of which imports setuptools.
+BUILD = """
+import os, sys
+from setuptools import build_meta
+wheels, *sources = sys.argv[1:]
+for source in sources:
+    os.chdir(source)
+    build_meta.build_wheel(wheels)
+"""
 SECRETS = ("FIREWORKS_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 
 # An example takes as long as it takes: the machine may be busy.
@@ -131,6 +143,28 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def build_wheels() -> Callable[[Iterable[Path], Path], list[Path]]:
+    """Return what builds packages by their own build system, all in one process.
+
+    ``build_wheels(sources, folder)`` leaves files beside the sources, and returns the wheels.
+    """
+
+    def build(sources: Iterable[Path], folder: Path) -> list[Path]:
+        sources = [source.absolute() for source in sources]
+        for source in sources:
+            says = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["build-system"]
+            assert says["build-backend"] == "setuptools.build_meta", source
+        folder.mkdir()
+        command = [sys.executable, "-c", BUILD, *map(str, [folder.absolute(), *sources])]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        wheels = sorted(folder.iterdir())
+        assert len(wheels) == len(sources)
+        return wheels
+
+    return build
 
 
 @pytest.fixture(scope="session")

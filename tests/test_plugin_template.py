@@ -38,14 +38,20 @@ def packages(made_once: Callable[..., Path]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def environment(made_once: Callable[..., Path], packages: dict[str, Path]) -> Path:
+def environment(
+    made_once: Callable[..., Path],
+    packages: dict[str, Path],
+    build_wheels: Callable[..., list[Path]],
+) -> Path:
     """Return the Python of a fresh environment: it has what this one has, and all packages, built
-    into wheels offline and installed."""
-    return made_once("environment", lambda folder: equip(folder, packages)) / "bin" / "python"
+    offline and installed."""
+    made = made_once("environment", lambda folder: equip(folder, packages, build_wheels))
+    return made / "bin" / "python"
 
 
-def equip(folder: Path, packages: dict[str, Path]) -> None:
-    """Make an environment in a folder, and install the packages there."""
+def equip(folder: Path, packages: dict[str, Path], build_wheels: Callable[..., list[Path]]) -> None:
+    """Make an environment in a folder, and install the packages there: pip builds one itself, and
+    gets wheels of the others, since it takes two seconds for each."""
     venv.create(folder, symlinks=True)
     [site_packages] = folder.glob("lib/python*/site-packages")
     shared = [*site.getsitepackages(), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
@@ -53,9 +59,13 @@ def equip(folder: Path, packages: dict[str, Path]) -> None:
     (site_packages / "shared.pth").write_text("\n".join(dict.fromkeys(shared)) + "\n")
     python = folder / "bin" / "python"
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    ran(python, "pip", "wheel", *offline, "-q", *map(str, packages.values()), cwd=folder)
-    wheels = [f"egcfg_my_{kind}-0.1.0-py3-none-any.whl" for kind in packages]
-    ran(python, "pip", "install", *offline, "-q", *wheels, cwd=folder)
+    tracer, *others = sorted(packages, key=lambda kind: kind != Kind.TRACER)
+    wheels = build_wheels([packages[kind] for kind in others], folder / "wheels")
+    assert {wheel.name for wheel in wheels} == {
+        f"egcfg_my_{kind}-0.1.0-py3-none-any.whl" for kind in others
+    }
+    wanted = map(str, [packages[tracer], *wheels])
+    ran(python, "pip", "install", *offline, "-q", *wanted, cwd=folder)
 
 
 def ran(python: Path, *command: str, cwd: Path) -> str:

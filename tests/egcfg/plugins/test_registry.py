@@ -70,12 +70,12 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def installed(made_once: Callable[..., Path]) -> Path:
+def installed(made_once: Callable[..., Path], build_wheels: Callable[..., list[Path]]) -> Path:
     """Return a folder into which pip installed every package of tests/plugins and the example."""
-    return made_once("plugins", install) / "site"
+    return made_once("plugins", lambda folder: install(folder, build_wheels)) / "site"
 
 
-def install(folder: Path) -> None:
+def install(folder: Path, build_wheels: Callable[..., list[Path]]) -> None:
     """Build the packages in a folder, and install them into ``site`` in it."""
     # Building leaves files beside the sources, so it is done on a copy.
     sources = [
@@ -86,8 +86,9 @@ def install(folder: Path) -> None:
         results = folder / "sources" / "egcfg-results" / "egcfg_results"
         shutil.copy(TEMPLATE / "kinds" / taught, results / taught)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder / "site")]
-    subprocess.run([*command, *map(str, sources)], check=True, capture_output=True, text=True)
+    command += ["--no-deps", "--no-index", "--target", str(folder / "site")]
+    command += map(str, build_wheels(sources, folder / "wheels"))
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 @pytest.fixture
