@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from egcfg.interfaces.tracer import EventKind, RaisedValue, Trace, TraceEvent, V
 from egcfg.interfaces.usage import Usage
 from egcfg.records.entries import UnitEntry
 from egcfg.records.recorder import Recorder
+from egcfg.reports.aggregate import no_prices
+from egcfg.reports.page.overview import Overview, overview
 from egcfg.runs.results import Result, ResultStats, TestVerdict
 from egcfg.runs.store import ResultsFolder
 from egcfg.sandbox.types import Outcome
@@ -132,42 +135,52 @@ def recorded(task: str, gamma: float, *, odd: str = "") -> bytes:
     return recorder.content()
 
 
+def write_results(
+    results: Path,
+    tasks: int = 3,
+    *,
+    odd: str = "",
+    records: bool = True,
+    gammas: tuple[float, ...] = (0, 1),
+) -> Path:
+    """Write results of tasks at gamma 0 and 1, recorded or not, and return their folder."""
+    folder = ResultsFolder(results, "mbpp", f"org/tiny{odd.replace('/', '')[:9]}")
+    for number in range(tasks):
+        task = f"t/{number}{odd[:40]}"
+        for gamma in map(float, gammas):
+            passed = (number + int(gamma)) % 3 != 0
+            path = folder.record_path(CONFIG, task, gamma)
+            if records:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(recorded(task, gamma, odd=odd))
+            name = f"assert f(3) == 9 {odd}"
+            result = Result(
+                code=f"def f(x):\n    return x * x{odd}",
+                tests={name: TestVerdict(passed=passed, error=None if passed else f"is {odd}")},
+                passed=passed,
+                accuracy=float(passed),
+                stats=ResultStats(
+                    input_tokens=100 + number,
+                    output_tokens=20 + int(50 * gamma),
+                    seconds=1.5,
+                    usage={"guided": Usage(forward_passes=9)},
+                ),
+                finish="code_end",
+                tests_seen=(name,),
+                attempts=({"stage": "decode", "passed": passed, "tokens": 120 + int(50 * gamma)},),
+                record=path.name if records else None,
+            )
+            folder.write(CONFIG, task, gamma, result)
+    return results
+
+
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Write results of tasks at gamma 0 and 1, recorded or not."""
+    """Return what writes results of as many tasks as it is told."""
+    return partial(write_results, tmp_path / "results")
 
-    def make(
-        tasks: int = 3, *, odd: str = "", records: bool = True, gammas: tuple[float, ...] = (0, 1)
-    ) -> Path:
-        folder = ResultsFolder(tmp_path / "results", "mbpp", f"org/tiny{odd.replace('/', '')[:9]}")
-        for number in range(tasks):
-            task = f"t/{number}{odd[:40]}"
-            for gamma in map(float, gammas):
-                passed = (number + int(gamma)) % 3 != 0
-                path = folder.record_path(CONFIG, task, gamma)
-                if records:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(recorded(task, gamma, odd=odd))
-                name = f"assert f(3) == 9 {odd}"
-                result = Result(
-                    code=f"def f(x):\n    return x * x{odd}",
-                    tests={name: TestVerdict(passed=passed, error=None if passed else f"is {odd}")},
-                    passed=passed,
-                    accuracy=float(passed),
-                    stats=ResultStats(
-                        input_tokens=100 + number,
-                        output_tokens=20 + int(50 * gamma),
-                        seconds=1.5,
-                        usage={"guided": Usage(forward_passes=9)},
-                    ),
-                    finish="code_end",
-                    tests_seen=(name,),
-                    attempts=(
-                        {"stage": "decode", "passed": passed, "tokens": 120 + int(50 * gamma)},
-                    ),
-                    record=path.name if records else None,
-                )
-                folder.write(CONFIG, task, gamma, result)
-        return tmp_path / "results"
 
-    return make
+@pytest.fixture(scope="session")
+def three_tasks(tmp_path_factory: pytest.TempPathFactory) -> Overview:
+    """Return three tasks, read and drawn once, whose files no test changes."""
+    return overview(write_results(tmp_path_factory.mktemp("three") / "results"), no_prices)

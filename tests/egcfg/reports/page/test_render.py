@@ -14,7 +14,7 @@ import pytest
 from egcfg.reports.aggregate import no_prices
 from egcfg.reports.page import overview as overview_module
 from egcfg.reports.page import render
-from egcfg.reports.page.overview import overview
+from egcfg.reports.page.overview import Overview, overview
 from egcfg.reports.page.render import page, unit_page
 from egcfg.reports.printable import printable
 
@@ -44,8 +44,8 @@ def test_the_overview_tells_accuracies_intervals_unions_gains_and_losses(make_fo
     }
 
 
-def test_it_is_one_file_that_loads_nothing(make_folder: Make) -> None:
-    text = text_of(make_folder())
+def test_it_is_one_file_that_loads_nothing(three_tasks: Overview) -> None:
+    text = page(three_tasks)
     found = Page(text)
     assert len(found.scripts) == 1
     for tag, attributes in found.tags:
@@ -63,8 +63,8 @@ def test_it_is_one_file_that_loads_nothing(make_folder: Make) -> None:
     assert f"script-src 'sha256-{digest}'" in policy
 
 
-def test_without_a_script_tables_and_charts_are_there(make_folder: Make) -> None:
-    found = Page(text_of(make_folder()))
+def test_without_a_script_tables_and_charts_are_there(three_tasks: Overview) -> None:
+    found = Page(page(three_tasks))
     hidden = [tag for tag, attributes in found.tags if "hidden" in attributes]
     assert sorted(hidden) == ["button", "form", "main", "p"]  # what only scripts use
     assert len([a for a in found.named("svg") if a.get("role") == "img"]) == 3
@@ -72,10 +72,10 @@ def test_without_a_script_tables_and_charts_are_there(make_folder: Make) -> None
     assert found.text.count("✓") > 3
 
 
-def test_the_details_tell_lines_candidates_values_tokens_and_tests(make_folder: Make) -> None:
-    folder = make_folder()
-    shown = overview(folder, no_prices)
-    unit = next(each for each in shown.units if each.task_id == "t/1" and "gamma 1" in each.title)
+def test_the_details_tell_lines_candidates_values_tokens_and_tests(three_tasks: Overview) -> None:
+    unit = next(
+        each for each in three_tasks.units if each.task_id == "t/1" and "gamma 1" in each.title
+    )
     found = Page(unit_page(unit))
     assert "t/1 passed" in found.text
     assert "guidance chose ·x·*·x over ·x·+·x" in found.text
@@ -94,12 +94,10 @@ def test_the_details_tell_lines_candidates_values_tokens_and_tests(make_folder: 
     ]
 
 
-def test_packed_details_are_those_that_view_serves(make_folder: Make) -> None:
-    folder = make_folder()
-    shown = overview(folder, no_prices)
-    found = Page(page(shown))
-    assert len(found.packed) == len(shown.units) == 6
-    for unit in shown.units:
+def test_packed_details_are_those_that_view_serves(three_tasks: Overview) -> None:
+    found = Page(page(three_tasks))
+    assert len(found.packed) == len(three_tasks.units) == 6
+    for unit in three_tasks.units:
         assert found.details(unit.number) == unit_page(unit)
 
 
@@ -189,14 +187,14 @@ def test_more_tasks_than_are_listed_are_told(
 def test_details_have_the_room_that_there_is(
     make_folder: Make, monkeypatch: pytest.MonkeyPatch, share: float, left_out: bool
 ) -> None:
-    folder = make_folder(6)
-    packed = Page(text_of(folder)).packed.values()
+    shown = overview(make_folder(6), no_prices)
+    packed = Page(page(shown)).packed.values()
     details = int(share * sum(map(len, packed))) + len(packed) * render.TAG
     monkeypatch.setattr(render, "LARGEST_PAGE", 0)
-    room = len(text_of(folder).encode()) + details
+    room = len(page(shown).encode()) + details
     monkeypatch.setattr(render, "LARGEST_PAGE", room)
     monkeypatch.setattr(render, "SMALLEST_SHARE", 1)
-    text = text_of(folder)
+    text = page(shown)
     assert len(text.encode()) <= room
     found = Page(text)
     small = [number for number in range(12) if f"d{number}" in found.packed]

@@ -6,21 +6,22 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from egcfg.reports.aggregate import no_prices
-from egcfg.reports.page.overview import overview
+from egcfg.reports.page.overview import Overview, overview
 from egcfg.reports.page.render import unit_page
 from egcfg.reports.page.serving import PageServer
 
 Ask = Callable[..., tuple[int, str, http.client.HTTPMessage]]
 
 
-@pytest.fixture
-def server(make_folder: Callable[..., Path]) -> Iterator[PageServer]:
-    with PageServer(overview(make_folder(2), no_prices)) as server:
+@contextmanager
+def served(shown: Overview) -> Iterator[PageServer]:
+    with PageServer(shown) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -28,8 +29,13 @@ def server(make_folder: Callable[..., Path]) -> Iterator[PageServer]:
         thread.join()
 
 
-@pytest.fixture
-def ask(server: PageServer) -> Ask:
+@pytest.fixture(scope="module")
+def server(three_tasks: Overview) -> Iterator[PageServer]:
+    with served(three_tasks) as server:
+        yield server
+
+
+def asking(server: PageServer) -> Ask:
     def asked(
         path: str, *, host: str | None = None, method: str = "GET"
     ) -> tuple[int, str, http.client.HTTPMessage]:
@@ -44,6 +50,11 @@ def ask(server: PageServer) -> Ask:
     return asked
 
 
+@pytest.fixture
+def ask(server: PageServer) -> Ask:
+    return asking(server)
+
+
 def test_the_page_and_each_unit_are_served(server: PageServer, ask: Ask) -> None:
     status, text, headers = ask("/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -53,10 +64,11 @@ def test_the_page_and_each_unit_are_served(server: PageServer, ask: Ask) -> None
         assert ask(f"/unit/{unit.number}")[:2] == (200, unit_page(unit))
 
 
-def test_details_are_read_when_they_are_asked_for(server: PageServer, ask: Ask) -> None:
-    unit = server.overview.units[0]
-    unit.path.write_bytes(b"")
-    assert "its result is empty" in ask(f"/unit/{unit.number}")[1]
+def test_details_are_read_when_they_are_asked_for(make_folder: Callable[..., Path]) -> None:
+    with served(overview(make_folder(1), no_prices)) as server:
+        unit = server.overview.units[0]
+        unit.path.write_bytes(b"")
+        assert "its result is empty" in asking(server)(f"/unit/{unit.number}")[1]
 
 
 @pytest.mark.parametrize(
