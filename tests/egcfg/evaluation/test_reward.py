@@ -87,13 +87,13 @@ def test_calls_of_all_threads_and_loops_share_one_sandbox() -> None:
 
 def test_a_call_with_many_programs_does_not_starve_one_with_one() -> None:
     async def race() -> tuple[bool, list[float]]:
-        many = asyncio.ensure_future(egcfg.reward([RIGHT] * 200, SQUARE))
+        many = asyncio.ensure_future(egcfg.reward([RIGHT] * 60, SQUARE))
         await egcfg.reward([HALF], SQUARE)  # both are at work from now on
         one = await egcfg.reward([HALF], SQUARE)
         was_first = not many.done()
         return was_first, [each.share for each in (*one, *await many)]
 
-    assert asyncio.run(race()) == (True, [0.5, *[1.0] * 200])
+    assert asyncio.run(race()) == (True, [0.5, *[1.0] * 60])
 
 
 def test_a_sandbox_of_the_callers_own_is_used_and_stays_open() -> None:
