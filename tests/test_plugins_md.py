@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 import egcfg
+from egcfg.cli.program import invoke
 from egcfg.plugins.hookspecs import Component, Kind
+from egcfg.plugins.registry import registry
 from egcfg.testing.checking import Verdict, check_component
 
 ROOT = Path(__file__).parent.parent
@@ -213,15 +215,27 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_is_taken(command: str, taught: Path) -> None:
+@pytest.mark.usefixtures("own_logging")
+def test_a_command_is_taken(
+    command: str,
+    taught: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     if command.startswith((*TOLD_BY_THE_TEMPLATES_TEST, *NEED_A_NETWORK, "egcfg plugins check")):
         return
     words = shlex.split(command)
     assert words[0] == "egcfg"
     for flag, value in (("--prompt", "terse"), ("--dataset", "quickstart")):
         words += [] if flag in words else [flag, value]
-    ran = shell(taught, *words, "--backend", "bigram", "--limit", "1", "--dry-run")
-    assert ran.returncode == 0, ran.stderr
+    monkeypatch.chdir(taught)
+    monkeypatch.syspath_prepend(str(taught))
+    registry.cache_clear()
+    try:
+        status = invoke([*words[1:], "--backend", "bigram", "--limit", "1", "--dry-run"])
+    finally:
+        registry.cache_clear()
+    assert status == 0, capsys.readouterr().err
 
 
 # --- what the page says -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from egcfg.cli.program import invoke
 from egcfg.plugins.availability import why_unavailable
 from egcfg.plugins.hookspecs import Component, Kind
 
@@ -133,15 +134,28 @@ def test_what_is_missing_is_named_with_the_next_step(
     ],
 )
 def test_a_shell_completes_commands_flags_and_names(
-    tmp_path: Path, words: str, wanted: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, wanted: str
 ) -> None:
-    begun = words.rpartition(" ")[2]
-    ran = egcfg(
-        tmp_path,
-        _EGCFG_COMPLETE="bash_complete",
-        COMP_WORDS=words,
-        COMP_CWORD=str(len(words.split()) - bool(begun)),
-    )
-    values = [line.partition(",")[2] for line in ran.stdout.splitlines()]
+    for name, value in asked_to_complete(words).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):  # as click ends it
+        invoke([])
+    assert_completed(capsys.readouterr().out, words, wanted)
+
+
+def test_a_shell_completes_in_a_process_of_its_own(tmp_path: Path) -> None:
+    words = "egcfg run --prompt c"
+    ran = egcfg(tmp_path, **asked_to_complete(words))
+    assert_completed(ran.stdout, words, "completion")
+
+
+def asked_to_complete(words: str) -> dict[str, str]:
+    """Return the environment in which a shell asks for what completes the last word."""
+    count = len(words.split()) - bool(words.rpartition(" ")[2])
+    return {"_EGCFG_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
+
+
+def assert_completed(said: str, words: str, wanted: str) -> None:
+    values = [line.partition(",")[2] for line in said.splitlines()]
     assert wanted in values
-    assert all(value.startswith(begun) for value in values)
+    assert all(value.startswith(words.rpartition(" ")[2]) for value in values)
