@@ -372,21 +372,17 @@ KEY = "sk-9876543"
 @pytest.mark.parametrize("faulty", [False, True])
 @pytest.mark.usefixtures("problems")
 def test_a_key_is_in_nothing_that_a_run_writes(
-    process: Callable[..., Any], tmp_path: Path, endpoint: Any, faulty: bool
+    egcfg: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: Any,
+    faulty: bool,
 ) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     base = ["--backend", "openai", "--model", "m", "--dataset", "mine.jsonl", "-p", "long_code"]
     # A model's context that no problem fits: the error's way to the disk.
     limits = ["--max-tokens", "3", *(["-o", "backend.context_length=1"] if faulty else [])]
-    ran = process(
-        *base,
-        *limits,
-        "--base-url",
-        f"{endpoint.address}/v1",
-        "-g",
-        "0",
-        "--debug",
-        OPENAI_API_KEY=KEY,
-    )
+    ran = egcfg(*base, *limits, "--base-url", f"{endpoint.address}/v1", "-g", "0", "--debug")
 
     assert ran.status == 0, ran.err
     assert set(endpoint.keys) == {f"Bearer {KEY}"}

@@ -52,7 +52,11 @@ def served() -> Iterator[tuple[LoopbackServer, ServedModel]]:
 
 
 def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
-    process: Callable[..., Any], tmp_path: Path, served: tuple[LoopbackServer, ServedModel]
+    process: Callable[..., Any],
+    egcfg: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    served: tuple[LoopbackServer, ServedModel],
 ) -> None:
     server, model = served
     shown = f"assert f(3) == {EXPECTED}"
@@ -65,14 +69,15 @@ def test_hidden_tests_expected_values_and_keys_stay_where_they_belong(
     (tmp_path / "mine.jsonl").write_text(json.dumps(problem))
     base = ("--backend", "openai", "--base-url", f"{server.address}/v1", "--model", "m", "--debug")
     base += ("--max-tokens", "160", "-p", "long_code", "-g", "1")
-    kept = {"OPENAI_API_KEY": KEY, "EGCFG_CACHE_DIR": str(tmp_path / "cache")}
-    ran = process("run", "--record", "--dataset", "mine.jsonl", *base, **kept)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("EGCFG_CACHE_DIR", str(tmp_path / "cache"))
+    ran = process("run", "--record", "--dataset", "mine.jsonl", *base)
     assert ran.status == 0, ran.err
     solve = ("solve", "Square.", "--explain", "--method", "egcfg", "--test", shown)
-    solved = process(*solve, *base, **kept)
+    solved = egcfg(*solve, *base)
     assert solved.status == 1, solved.err
     nowhere = ("--base-url", f"{server.address}/nowhere")
-    failed = process(*solve, *base, *nowhere, **kept)
+    failed = egcfg(*solve, *base, *nowhere)
     assert failed.status == 2, failed.err
     assert "Traceback" in failed.err  # which --debug alone shows
 
