@@ -106,7 +106,7 @@ def test_the_listing_says_what_cannot_be_opened_here(tmp_path: Path) -> None:
         ({}, None),
         ({"target": "egcfg.nowhere:It"}, "there is no module egcfg.nowhere; its authors"),
         ({"target": "no_such_package.it:It"}, "its package does not import: ModuleNotFoundError"),
-        ({"extra": "egcfg[hf]"}, None),
+        ({"extra": "egcfg[tables]"}, None),
         ({"extra": "no-such-distribution[gpu]"}, "lacks no-such-distribution; run: pip install"),
         ({"variables": ("NO_SUCH_VARIABLE",)}, "set the environment variable NO_SUCH_VARIABLE"),
     ],
