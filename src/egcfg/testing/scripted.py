@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from attrs import define, field, frozen
@@ -169,9 +170,7 @@ class ScriptedBackend(LogprobBackend):
     def _shares(self, ids: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the log-probability of every character after `ids`."""
         wanted = self.options.script(_text(ids))[:1]
-        # The same text has the same distribution in every process, whatever the hash seed.
-        seed = int.from_bytes(hashlib.blake2b(bytes(ids), digest_size=8).digest())
-        shares = np.random.default_rng(seed).dirichlet(np.ones(128)) * self.options.noise
+        shares = _random_shares(bytes(ids)) * self.options.noise
         shares[ord(wanted) if wanted else END] += 1.0 - self.options.noise
         logprobs: NDArray[np.float64] = np.log(shares)
         return logprobs
@@ -180,6 +179,17 @@ class ScriptedBackend(LogprobBackend):
         context = self.options.context_length
         if context is not None and needed > context:
             raise ContextOverflowError(needed, context)
+
+
+# A prefix is asked about many times: where it is sampled, scored, and by each run that is compared.
+@lru_cache(maxsize=4096)
+def _random_shares(ids: bytes) -> NDArray[np.float64]:
+    """Return shares of 128 characters that sum to 1 and depend on the text alone."""
+    # The same text has the same distribution in every process, whatever the hash seed.
+    seed = int.from_bytes(hashlib.blake2b(ids, digest_size=8).digest())
+    shares = np.random.default_rng(seed).dirichlet(np.ones(128))
+    shares.flags.writeable = False  # shared by all who ask
+    return shares
 
 
 def _text(ids: Sequence[int]) -> str:
