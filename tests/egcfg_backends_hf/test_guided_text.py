@@ -30,7 +30,6 @@ from egcfg.interfaces.backend import Answer, Continuation, Logprobs, SampleReque
 from egcfg.interfaces.problem import AssertTest, Problem
 from egcfg.interfaces.prompt import ChatPrompt, Prompt, TextPrompt
 from egcfg.interfaces.solution import Generation, LineStep
-from egcfg.interfaces.tracer import Trace, TraceRequest
 from egcfg.plugins.component import OpenComponent
 from egcfg.plugins.hookspecs import Kind
 from egcfg.plugins.registry import create
@@ -44,7 +43,8 @@ from egcfg_backends_hf.engine.sampling import SamplingState
 from egcfg_backends_hf.loading.gguf import quiet_transformers
 from egcfg_backends_hf.loading.load import load_model
 from egcfg_backends_hf.options import HFOptions
-from egcfg_tracers.tracers import MinimalTracer
+
+from ..running_once import RunningOnce
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Forward = Callable[[Sequence[int]], NDArray[np.float64]]
@@ -182,19 +182,6 @@ class NaiveBackend(HFBackend):
 def sandbox() -> Iterator[Sandbox]:
     with closing(Sandbox()) as service:
         yield service
-
-
-class RunningOnce(MinimalTracer):
-    """Runs no program twice: all decodings of a problem here write much the same ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: dict[TraceRequest, Trace] = {}
-
-    async def trace(self, requests: Sequence[TraceRequest], sandbox: Sandbox) -> list[Trace]:
-        new = [request for request in requests if request not in self.known]
-        self.known.update(zip(new, await super().trace(new, sandbox), strict=True))
-        return [self.known[request] for request in requests]
 
 
 Parts = Callable[[HFBackend, int], tuple[Model, Feedback, OpenComponent]]
