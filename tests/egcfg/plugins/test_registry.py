@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
@@ -366,6 +367,30 @@ def test_options_other_than_the_classes_own_are_the_plugins_bug(
 
     with pytest.raises(PluginError, match=f"its Options is another class than {own}"):
         component_class(Kind.SCORER, "mine")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("collecting", [True, False])
+def test_an_import_looks_for_no_garbage_and_leaves_it_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collecting: bool, fails: bool
+) -> None:
+    code = "import gc\nfrom egcfg.scorers.check import CheckScorer\n"
+    code += "class It(CheckScorer):\n    collected = gc.isenabled()\n"
+    (tmp_path / "slow_import.py").write_text(code + "raise OSError\n" * fails)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "slow_import", raising=False)
+    _known_as(_component(target="slow_import:It"), monkeypatch)
+    if not collecting:
+        gc.disable()
+    try:
+        if fails:
+            with pytest.raises(PluginError, match="OSError"):
+                component_class(Kind.SCORER, "mine")
+        else:
+            assert not component_class(Kind.SCORER, "mine").collected
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
 
 
 def test_every_builtin_comes_through_the_same_door() -> None:
