@@ -117,7 +117,6 @@ class ServedModel:
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False, repr=False)
     _opened: bool = field(default=False, init=False, repr=False)
-    _texts: dict[int, str] = field(factory=dict, init=False, repr=False)  # of single tokens
 
     def __attrs_post_init__(self) -> None:
         weakref.finalize(self, self._loop.close)
@@ -366,8 +365,7 @@ class ServedModel:
         return await self._named(token) | {"logprob": distribution.logprob(token)}
 
     async def _named(self, token: int) -> dict[str, Any]:
-        if (text := self._texts.get(token)) is None:
-            text = self._texts[token] = await self._text((token,))
+        text = await self._text((token,))
         if self.shape.names == "raw":
             return {"token": text.replace(" ", "\u0120").replace("\n", "\u010a"), "id": token}
         if self.shape.names == "text":
