@@ -5,9 +5,8 @@ Nobody sees half a record: whoever started one writes its bytes in one piece, or
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,9 +59,9 @@ class Recorder:
     def __init__(self, unit: UnitEntry, *, largest: int = LARGEST) -> None:
         self.unit = unit
         self._adopted: bytes | None = None
-        self._buffer = io.BytesIO()
-        # No time of writing in it: equal work gives equal bytes.
-        self._file = gzip.GzipFile(fileobj=self._buffer, mode="wb", mtime=0)
+        # As gzip, without a time of writing: equal work gives equal bytes.
+        self._compressor = zlib.compressobj(level=9, wbits=zlib.MAX_WBITS | 16)
+        self._compressed = bytearray()
         self._largest = largest
         self._task_id = unit.task_id
         self._dropped = 0
@@ -83,9 +82,8 @@ class Recorder:
         if self._adopted is not None:
             return self._adopted
         line = self._line(EndEntry(dropped=self._dropped))
-        self._file.write(line)
-        self._file.close()
-        return self._buffer.getvalue()
+        self._compressed += self._compressor.compress(line) + self._compressor.flush()
+        return bytes(self._compressed)
 
     def call(
         self,
@@ -238,11 +236,11 @@ class Recorder:
         return self._signals - 1
 
     def _write(self, entry: Entry) -> None:
-        if self._dropped or self._buffer.tell() > self._largest:
+        if self._dropped or len(self._compressed) > self._largest:
             # Also what is small: a line left out may be one that it names.
             self._dropped += 1
             return
-        self._file.write(self._line(entry))
+        self._compressed += self._compressor.compress(self._line(entry))
 
     def _line(self, entry: Entry) -> bytes:
         content = to_json(entry)

@@ -143,7 +143,8 @@ def test_output_before_a_kill_is_kept(execute: Execute, short: Limits) -> None:
 
 
 def test_files_are_limited_in_size(execute: Execute) -> None:
-    result = execute("open('f', 'wb').write(bytes(10_000))", limits=Limits(file_bytes=5000))
+    source = "with open('f', 'wb') as file:\n    file.write(bytes(10_000))"
+    result = execute(source, limits=Limits(file_bytes=5000))
     assert result.raised is not None
     assert result.raised.type == "OSError"
 
