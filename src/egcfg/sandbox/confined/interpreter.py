@@ -32,6 +32,7 @@ __all__ = [
     "new_module",
     "open_streams",
     "place",
+    "prefer_fork",
     "tell",
 ]
 
@@ -55,6 +56,18 @@ def add_site_names() -> None:
     sys.argv[:] = [FILENAME]
     # An environment's link to it is not among the files that programs see.
     sys.executable = os.path.realpath(sys.executable)
+
+
+def prefer_fork() -> None:
+    """Make forking the default of `multiprocessing`, as it was before Python 3.14.
+
+    By the default from then on, each lock starts a process that cleans up after it, which a program
+    here must not do.
+    """
+    if sys.platform == "linux" and sys.version_info >= (3, 14):
+        from multiprocessing import context
+
+        context._default_context._default_context = context._concrete_contexts["fork"]
 
 
 def _exit_whole(leave: _Exit) -> _Exit:

@@ -191,6 +191,7 @@ def serve(control: int) -> None:
     for name in WARM:
         importlib.import_module(name)
     interpreter.add_site_names()
+    interpreter.prefer_fork()
     packages = PackageFinder(settings["packages"])
     sys.meta_path.append(packages)
     paths = [path for package in settings["packages"] for path in package["paths"]]
