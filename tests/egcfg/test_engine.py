@@ -195,12 +195,15 @@ def test_steps_can_be_left_at_any_line(engine: Engine, run: Run) -> None:
     assert again.text == one.text
 
 
+Alone = Callable[[float], list[tuple[int, ...]]]
+
+
 def guided(gamma: float) -> DecodingSettings:
     return DecodingSettings(gamma=gamma, temperature=0.3, max_tokens=40)
 
 
 @pytest.fixture(scope="module")
-def alone(engine: Engine, run: Run) -> Callable[[float], list[tuple[int, ...]]]:
+def alone(engine: Engine, run: Run) -> Alone:
     """Return what gives the tokens of each of four tasks, solved one after the other."""
 
     @cache
@@ -213,7 +216,7 @@ def alone(engine: Engine, run: Run) -> Callable[[float], list[tuple[int, ...]]]:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
 def test_solving_at_the_same_time_gives_the_texts_of_solving_in_turn(
-    engine: Engine, alone: Callable[[float], list[tuple[int, ...]]], run: Run, gamma: float
+    engine: Engine, alone: Alone, run: Run, gamma: float
 ) -> None:
     async def at_once() -> list[Solution]:
         solving = (engine.solve(problem(n), guided(gamma)) for n in range(4))
@@ -223,7 +226,7 @@ def test_solving_at_the_same_time_gives_the_texts_of_solving_in_turn(
 
 
 def test_solving_line_by_line_in_turns_gives_the_texts_of_each_alone(
-    engine: Engine, alone: Callable[[float], list[tuple[int, ...]]], run: Run
+    engine: Engine, alone: Alone, run: Run
 ) -> None:
     async def line_by_line() -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}

@@ -106,7 +106,8 @@ def programs(records: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any
 
 
 def our_verdicts(cases: list[tuple[str, dict[str, Any], str]]) -> dict[str, bool]:
-    # Processor time of a reference, on a slow machine; the harnesses have as much.
+    # A reference may take more than the usual five seconds of processor time on a slow machine;
+    # the harnesses get no less than this.
     problems = [
         evolve(egcfg.problem_from(record, decoder_tests=DecoderTests.NONE), time_limit=20.0)
         for _, record, _ in cases
